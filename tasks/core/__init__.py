@@ -1,0 +1,1 @@
+"""What the stages do, as plain functions: no Luigi, no global state."""
