@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from csv import reader
+from csv import DictReader, reader
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -65,6 +65,30 @@ def header(path: Path) -> list[str]:
         return next(reader(file), [])
 
 
+def load(
+    connection: duckdb.DuckDBPyConnection, statement: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> None:
+    """Run `statement`, which reads `batches` as the table `rows`. An error of theirs comes out as it was raised."""
+    raised: list[BaseException] = []
+
+    def watched() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    connection.register("rows", pa.RecordBatchReader.from_batches(schema, watched()))
+    try:
+        connection.execute(statement)
+    except Exception:
+        if raised:
+            raise raised[0] from None
+        raise
+    finally:
+        connection.unregister("rows")
+
+
 def select(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
     """A query's rows as Arrow batches, never all in memory."""
     yield from connection.sql(query).to_arrow_reader(ROW_GROUP)
@@ -105,3 +129,10 @@ def _table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
     """A small query's rows."""
     return connection.execute(query).fetchall()
+
+
+@contextlib.contextmanager
+def plain_csv(path: Path) -> Iterator["DictReader[str]"]:
+    """A CSV's lines, one at a time, as dictionaries of text."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        yield DictReader(file)

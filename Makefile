@@ -1,0 +1,85 @@
+# Everyday commands; `make help` lists them.
+
+DWCA ?=
+OUTPUT ?=
+CHUNKS ?=
+WORKERS ?= 1
+SCHEDULER ?=
+ARGS ?=
+PYTHON ?= python3
+
+SHELL := /bin/bash
+VENV := .venv
+READY := $(VENV)/.ready
+SAMPLE := sample/archive.zip
+# The sample's photos come from this machine, which needs no kindness.
+SAMPLE_ARGS := --FetchChunk-allow-addresses 127.0.0.1/32 --FetchChunk-requests-per-second-per-host 0 \
+	--FetchChunk-connections-per-host 16
+
+LUIGI = $(VENV)/bin/luigi --module tasks
+DATASET = $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS)') --workers '$(WORKERS)' \
+	$(if $(SCHEDULER),--local-scheduler false --scheduler-host '$(firstword $(subst :, ,$(SCHEDULER)))' \
+	--scheduler-port '$(lastword $(subst :, ,$(SCHEDULER)))') $(ARGS)
+RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
+	$(VENV)/bin/python -m sample.server -- $(LUIGI) $(1) --dwca $(SAMPLE) $(SAMPLE_ARGS) $(DATASET))
+
+.PHONY: help dataset manifest fetch verify delete clean split shards report test lint scheduler
+
+help: ## list the targets and variables
+	@echo 'make TARGET [DWCA=archive.zip] [OUTPUT=folder] [CHUNKS=16] [WORKERS=1] [SCHEDULER=host:port] [ARGS=...]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  DWCA       the Darwin Core Archive; without one, the bundled sample'
+	@echo '  OUTPUT     the folder of the dataset (default: data/<archive name>)'
+	@echo '  CHUNKS     parts that the images are fetched and verified in (default: 16)'
+	@echo '  WORKERS    Luigi processes (default: 1)'
+	@echo '  SCHEDULER  host:port of a central scheduler (default: none; see make scheduler)'
+	@echo '  ARGS       passed to luigi as they stand: ARGS="--SplitDataset-test-frac 0.1"'
+
+dataset: report ## the whole job: archive to shards and report
+
+manifest: $(READY) ## read the archive
+	@$(call RUN,ReadArchive)
+
+fetch: $(READY) ## ... and download the images
+	@$(call RUN,FetchImages)
+
+verify: $(READY) ## ... and decode and measure them
+	@$(call RUN,VerifyImages)
+
+delete: $(READY) ## ... and delete the corrupt ones
+	@$(call RUN,DeleteImages)
+
+clean: $(READY) ## ... and filter them
+	@$(call RUN,CleanDataset)
+
+split: $(READY) ## ... and deal them out to train, val and test
+	@$(call RUN,SplitDataset)
+
+shards: $(READY) ## ... and write WebDataset shards
+	@$(call RUN,CreateWebDataset)
+
+report: $(READY) ## ... and the report
+	@$(call RUN,ReportDataset)
+
+test: $(READY) ## every test
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY) ## the linters and the type checker
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+scheduler: $(READY) ## Luigi's central scheduler and its page on 127.0.0.1:8082
+	@mkdir -p data/scheduler
+	@echo 'http://127.0.0.1:8082/ - run jobs with SCHEDULER=127.0.0.1:8082; Ctrl-C ends it'
+	@$(VENV)/bin/luigid --address 127.0.0.1 --port 8082 --state-path data/scheduler/state.pickle
+
+$(READY): requirements.lock pyproject.toml
+	@echo 'Setting up $(VENV), once ...'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@

@@ -1,0 +1,26 @@
+"""From a GBIF Darwin Core Archive to a WebDataset: the public tasks."""
+
+from tasks import messages
+from tasks.archive import ReadArchive
+from tasks.clean import CleanDataset
+from tasks.delete import DeleteImages
+from tasks.fetch import FetchChunk, FetchImages
+from tasks.report import ReportDataset
+from tasks.shards import CreateWebDataset
+from tasks.split import SplitDataset
+from tasks.verify import VerifyChunk, VerifyImages
+
+__all__ = [
+    "CleanDataset",
+    "CreateWebDataset",
+    "DeleteImages",
+    "FetchChunk",
+    "FetchImages",
+    "ReadArchive",
+    "ReportDataset",
+    "SplitDataset",
+    "VerifyChunk",
+    "VerifyImages",
+]
+
+messages.install()

@@ -1,0 +1,57 @@
+"""CleanDataset: clean_dataset."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tasks.core import clean
+from tasks.dataset import DatasetTask
+from tasks.delete import DeleteImages
+from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
+
+
+class CleanDataset(DatasetTask):
+    """Filter the images for quality, and count what each filter takes."""
+
+    remove_duplicate_url: str = Choice(
+        default="all-but-one",
+        choices=clean.DUPLICATES,
+        description="of images with the same URL, drop none, all-but-one, or all",
+    )
+    ignore_dataset_by_key: str = Text(
+        default="", description="datasetKeys, separated by commas, whose images are dropped"
+    )
+    remove_thumbnails: bool = Flag(default=True, description="drop images of which a side is below thumb_size")
+    thumb_size: int = Count(default=64, description="pixels of the shortest side that is no thumbnail")
+    remove_non_adults: bool = Flag(
+        default=False, description="keep only images whose lifeStage is adult or imago, in any letter case"
+    )
+    life_stage_predictions: str = InputFile(
+        default="",
+        description="CSV image_path,life_stage_prediction, for remove_non_adults where the archive says nothing",
+    )
+
+    def requires(self) -> DeleteImages:
+        """What was deleted."""
+        return self.clone(DeleteImages)
+
+    def inputs(self) -> dict[str, str]:
+        """What was verified, and what was deleted of it."""
+        deleted = self.requires()
+        return {task.label: task.output().record.digest for task in (deleted, deleted.requires())}
+
+    def run(self) -> None:
+        """Filter."""
+        paths = self.paths
+        filters = clean.Filters(
+            self.remove_duplicate_url,
+            listed(self.ignore_dataset_by_key),
+            self.thumb_size if self.remove_thumbnails else 0,
+            self.remove_non_adults,
+            Path(self.life_stage_predictions) if self.life_stage_predictions else None,
+        )
+        with self.making() as making:
+            deleted = paths.would_delete if self.requires().dry_run else paths.deleted
+            funnel = clean.clean(paths.verified, deleted, paths.clean, paths.clean_dropped, filters, paths.scratch)
+            making.facts = {"funnel": [asdict(step) for step in funnel]}
+            making.add(paths.clean)
+            making.add(paths.clean_dropped)

@@ -1,0 +1,101 @@
+"""Which network addresses may be fetched from, checked on the address that is connected to.
+
+An archive is anybody's text: its URLs may name the user's own network or the cloud's metadata service.
+"""
+
+import ipaddress
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import create_connection
+
+from tasks.core.errors import ParameterError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class BlockedAddressError(Exception):
+    """A name resolves to an address that is not public, and is in no allowed block."""
+
+
+class AddressGuard:
+    """Tells the addresses that may be connected to: the public ones, and those in the `allowed` CIDR blocks."""
+
+    def __init__(self, allowed: Sequence[str] = ()) -> None:
+        try:
+            self._allowed = [ipaddress.ip_network(block, strict=False) for block in allowed]
+        except ValueError as error:
+            raise ParameterError(f"allow_addresses: {error}; write CIDR blocks such as 10.1.0.0/16") from error
+
+    def check(self, address: str) -> None:
+        """Raise BlockedAddressError unless `address`, a numeric one, may be connected to."""
+        numeric = _embedded(ipaddress.ip_address(address.split("%", 1)[0]))
+        if any(numeric in block for block in self._allowed if block.version == numeric.version):
+            return
+        if not numeric.is_global or numeric.is_multicast or numeric.is_reserved:
+            raise BlockedAddressError(f"{address} is not a public address")
+
+
+def _embedded(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for, if it does."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped or address.sixtofour:
+            return address.ipv4_mapped or address.sixtofour or address
+        if address in NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+class GuardedAdapter(HTTPAdapter):
+    """An adapter for requests whose connections go only where an AddressGuard lets them."""
+
+    def __init__(self, guard: AddressGuard, **options: Any) -> None:
+        self._guard = guard
+        super().__init__(**options)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Make the pools with connections that ask the guard."""
+        super().init_poolmanager(*arguments, **options)
+        guard = {"guard": self._guard}
+        plain = type("GuardedHTTPConnection", (_Guarded, HTTPConnection), guard)
+        secure = type("GuardedHTTPSConnection", (_Guarded, HTTPSConnection), guard)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": type("GuardedHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("GuardedHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+
+
+class _Guarded(HTTPConnection):
+    guard: AddressGuard
+
+    def _new_conn(self) -> socket.socket:
+        """Resolve once, check every address, and connect to one that was checked."""
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            unresolved = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(self.host, self, unresolved) from error
+        addresses = [str(entry[4][0]) for entry in found]
+        for address in addresses:
+            self.guard.check(address)
+        for last, address in enumerate(addresses, 1):
+            try:
+                connected = create_connection(
+                    (address, self.port), self.timeout, self.source_address, self.socket_options
+                )
+                sys.audit("http.client.connect", self, self.host, self.port)
+                return connected
+            except TimeoutError as error:
+                if last == len(addresses):
+                    raise ConnectTimeoutError(self, f"connecting to {self.host} took too long") from error
+            except OSError as error:
+                if last == len(addresses):
+                    raise NewConnectionError(self, f"can't connect to {self.host}: {error}") from error
+        raise NameResolutionError(self.host, self, socket.gaierror("no address"))

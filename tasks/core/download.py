@@ -1,0 +1,179 @@
+"""One download: what a host sends, streamed to a file, within limits, and only if it is an image."""
+
+import hashlib
+import http.cookiejar
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Self
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError, IncompleteRead, ReadTimeoutError
+
+from tasks.core.addresses import AddressGuard, BlockedAddressError, GuardedAdapter
+from tasks.core.images import kind_of
+
+HEAD = 64
+PIECE = 1 << 16
+REDIRECTS = 5
+OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
+BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 410: "gone", 429: "too-many-requests"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an image may take: seconds of silence, seconds in all, bytes; and who asks."""
+
+    request_timeout: float
+    max_seconds: float
+    max_bytes: int
+    user_agent: str
+    respect_opt_out: bool
+
+
+@dataclass(frozen=True)
+class Download:
+    """What came back: fields are None where it didn't come to that."""
+
+    http_status: int | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    final_url: str | None = None
+
+
+class DownloadError(Exception):
+    """An image that didn't come. `code` is the ledger's; `retry_after` seconds if the host named them."""
+
+    def __init__(self, code: str, download: Download, retry_after: float = 0.0) -> None:
+        super().__init__(code)
+        self.code, self.download, self.retry_after = code, download, retry_after
+
+
+class Downloader:
+    """A session of one thread: connections are kept, cookies and passwords are not."""
+
+    def __init__(self, limits: Limits, guard: AddressGuard) -> None:
+        self._limits = limits
+        self._session = requests.Session()
+        self._session.headers = {"User-Agent": limits.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
+        self._session.auth = _anonymous
+        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, GuardedAdapter(guard, pool_maxsize=4))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def get(self, url: str, target: Path) -> Download:
+        """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else."""
+        deadline = time.monotonic() + self._limits.max_seconds
+        reached = Download()
+        try:
+            response = self._follow(url)
+            with closing(response):
+                reached = Download(
+                    response.status_code, content_type=response.headers.get("Content-Type"), final_url=response.url
+                )
+                self._admit(response, reached)
+                return self._save(response, target, deadline, reached)
+        except BlockedAddressError as error:
+            raise DownloadError("blocked-address", reached) from error
+        except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
+            raise DownloadError(_code(error), reached) from error
+
+    def _follow(self, url: str) -> requests.Response:
+        """The answer at the end of the redirects, its body unread."""
+        for _ in range(REDIRECTS + 1):
+            response = self._session.get(url, stream=True, allow_redirects=False, timeout=self._limits.request_timeout)
+            if not response.is_redirect:
+                return response
+            response.close()
+            url = urljoin(url, response.headers["Location"])
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise DownloadError("bad-redirect", Download(response.status_code, final_url=url))
+        raise DownloadError("too-many-redirects", Download(response.status_code, final_url=url))
+
+    def _admit(self, response: requests.Response, reached: Download) -> None:
+        """Raise DownloadError for an answer whose body is not wanted."""
+        status = response.status_code
+        if status != requests.codes.ok:
+            code = BY_STATUS.get(status) or ("server-error" if status >= 500 else f"http-{status}")
+            raise DownloadError(code, reached, _retry_after(response.headers.get("Retry-After")))
+        directives = response.headers.get("X-Robots-Tag", "").lower().replace(":", ",").split(",")
+        if self._limits.respect_opt_out and OPT_OUT & {directive.strip() for directive in directives}:
+            raise DownloadError("opted-out", reached)
+        declared = response.headers.get("Content-Length", "")
+        if declared.isdigit() and int(declared) > self._limits.max_bytes:
+            raise DownloadError("too-large", reached)
+
+    def _save(self, response: requests.Response, target: Path, deadline: float, reached: Download) -> Download:
+        digest = hashlib.sha256()
+        size, head = 0, b""
+        with target.open("wb") as file:
+            for piece in self._pieces(response, deadline, reached):
+                if size < HEAD:
+                    head += piece[: HEAD - size]
+                    if len(head) == HEAD and not kind_of(head):
+                        raise DownloadError("not-an-image", reached)
+                size += len(piece)
+                if size > self._limits.max_bytes:
+                    raise DownloadError("too-large", reached)
+                digest.update(piece)
+                file.write(piece)
+        if not size:
+            raise DownloadError("empty", reached)
+        if not kind_of(head):
+            raise DownloadError("not-an-image", reached)
+        return Download(reached.http_status, size, digest.hexdigest(), reached.content_type, reached.final_url)
+
+    def _pieces(self, response: requests.Response, deadline: float, reached: Download) -> Iterator[bytes]:
+        """The body as it arrives: read1 returns what is there, so that a dripping host can't hide the time."""
+        while piece := response.raw.read1(PIECE, decode_content=True):
+            if time.monotonic() > deadline:
+                raise DownloadError("too-slow", reached)
+            yield piece
+
+
+def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send no password: requests would look for one in the user's .netrc."""
+    return request
+
+
+def _retry_after(value: str | None) -> float:
+    """Seconds that a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3)."""
+    if not value:
+        return 0.0
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _code(error: Exception) -> str:
+    """The ledger's code for what went wrong below HTTP."""
+    text = repr(error)
+    if isinstance(error, IncompleteRead) or "IncompleteRead" in text:
+        return "truncated"
+    if isinstance(error, requests.Timeout | ReadTimeoutError):
+        return "timeout"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "bad-certificate" if "CERTIFICATE_VERIFY_FAILED" in text else "tls"
+    if "NameResolutionError" in text:
+        return "name-not-resolved"
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | UnicodeError):
+        return "bad-url"
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return "not-an-image"
+    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
+        return "bad-url"
+    return "connection"

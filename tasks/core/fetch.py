@@ -1,0 +1,275 @@
+"""Fetching the images of a chunk: kind to hosts, wary of what they send, and never twice."""
+
+import contextlib
+import datetime
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core import tables
+from tasks.core.addresses import AddressGuard
+from tasks.core.download import Download, Downloader, DownloadError, Limits
+from tasks.core.errors import FetchError
+from tasks.core.files import TEMPORARY, sha256_of
+from tasks.core.hosts import HostLimits, HostQueues
+from tasks.core.images import kind_of
+from tasks.core.ledger import (
+    CACHED,
+    COLUMNS,
+    FAILED,
+    FETCHED,
+    MAY_PASS,
+    Journal,
+    Known,
+    Outcome,
+    chunk_name,
+    forget_journal,
+    journal_path,
+)  # fmt: skip
+
+LONGEST_BACKOFF = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a chunk is fetched. `retries` after the first try; `max_failed_share` of images may fail for now."""
+
+    workers: int
+    retries: int
+    host_limits: HostLimits
+    limits: Limits
+    guard: AddressGuard
+    cache: Path | None = None
+    max_failed_share: float = 0.5
+    refetch_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One URL, and every row of the chunk that shows it."""
+
+    identifier: str
+    paths: tuple[str, ...]
+    attempts: int = 0
+
+
+def fetch_chunk(
+    output: Path, manifest: Path, chunk: int, plan: Plan, progress: Callable[[Counter[str]], None]
+) -> Counter[str]:
+    """Fetch what `manifest`, a chunk of it, asks for into `output`/images; write `output`/fetched/chunk-NNNNN.parquet.
+
+    What an earlier run fetched stays; what failed for good is not tried again. Returns, and tells `progress` after
+    each image, how many images ended as `fetched`, `cached` or one of the error codes.
+    Raises FetchError where more than `plan.max_failed_share` of the images failed for reasons that may pass.
+    """
+    folder, images = output / "fetched", output / "images"
+    rows = _rows(manifest)
+    with Journal(journal_path(folder, chunk)) as journal:
+        known = Known.load(folder, chunk)
+        gone = set() if plan.refetch_deleted else _deleted(output / "deleted.csv", rows)
+        run = _Run(images, plan, journal, progress)
+        run.settle(rows, known, gone)
+        run.fetch()
+        _judge(chunk, run.outcomes.values(), plan.max_failed_share)
+        _write(manifest, folder / chunk_name(chunk), run.outcomes)
+        forget_journal(folder, chunk)
+    return run.counts
+
+
+class _Run:
+    """One chunk's fetching: the outcomes so far, and the jobs that are left."""
+
+    def __init__(self, images: Path, plan: Plan, journal: Journal, progress: Callable[[Counter[str]], None]) -> None:
+        self.images, self.plan, self._journal, self._progress = images, plan, journal, progress
+        self.outcomes: dict[str, Outcome] = {}
+        self.counts: Counter[str] = Counter()
+        self._queues: HostQueues[_Job] = HostQueues(plan.host_limits)
+        self._lock = threading.Lock()
+
+    def settle(self, rows: dict[str, str], known: Known, gone: set[str]) -> None:
+        """Take over what is known of the rows (image_path -> identifier), and queue a job for every other URL."""
+        open_paths: dict[str, list[str]] = {}
+        moved: list[tuple[Path, Outcome]] = []
+        for path, identifier in rows.items():
+            outcome = known.at(identifier, path)
+            if outcome and (_stays(outcome, self.images) or (outcome.has_bytes and path in gone)):
+                self._settled(outcome)
+            elif copy := self._copied(path, identifier, known):
+                moved.append(copy)
+            else:
+                open_paths.setdefault(identifier, []).append(path)
+        for temporary, outcome in moved:
+            temporary.replace(self.images / outcome.image_path)
+            self._record(outcome)
+        for identifier, paths in open_paths.items():
+            self._queues.put(urlsplit(identifier).netloc.lower(), _Job(identifier, tuple(paths)))
+
+    def fetch(self) -> None:
+        """Work the queues empty with `plan.workers` threads."""
+        with ThreadPoolExecutor(self.plan.workers, "fetch") as pool:
+            try:
+                for done in [pool.submit(self._work) for _ in range(self.plan.workers)]:
+                    done.result()
+            finally:
+                self._queues.close()
+
+    def _work(self) -> None:
+        try:
+            with Downloader(self.plan.limits, self.plan.guard) as downloader:
+                while taken := self._queues.take():
+                    host, job = taken
+                    try:
+                        self._do(host, job, downloader)
+                    finally:
+                        self._queues.done(host)
+        except BaseException:
+            self._queues.close()
+            raise
+
+    def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
+        """Try a job once: record its end, or put it back for another try."""
+        target = self.images / job.paths[0]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{TEMPORARY}{target.name}")
+        attempts = job.attempts + 1
+        outcome = Outcome(job.paths[0], job.identifier, FAILED, attempts=attempts, fetched_at=_now())
+        try:
+            if (self.plan.cache and attempts == 1) and (cached := _from_cache(self.plan.cache, job, temporary)):
+                outcome = replace(outcome, status=CACHED, attempts=0, bytes=cached[0], sha256=cached[1])
+            else:
+                outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.identifier, temporary))
+        except DownloadError as error:
+            outcome = _with(replace(outcome, error=error.code), error.download)
+            if error.code in MAY_PASS and attempts <= self.plan.retries:
+                if error.retry_after:
+                    self._queues.rest(host, min(error.retry_after, LONGEST_BACKOFF))
+                self._queues.put(host, replace(job, attempts=attempts), min(2.0**attempts / 2, LONGEST_BACKOFF))
+                return
+        finally:
+            if outcome.status == FAILED:
+                temporary.unlink(missing_ok=True)
+        self._finish(job, outcome, temporary)
+
+    def _finish(self, job: _Job, outcome: Outcome, temporary: Path) -> None:
+        for path in job.paths[1:]:
+            if outcome.has_bytes:
+                copy = self.images / path
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                beside = copy.with_name(f"{TEMPORARY}{copy.name}")
+                shutil.copyfile(temporary, beside)
+                beside.replace(copy)
+            self._record(replace(outcome, image_path=path))
+        if outcome.has_bytes:
+            temporary.replace(self.images / outcome.image_path)
+        self._record(outcome)
+
+    def _record(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._journal.append(outcome)
+            self._settled(outcome)
+
+    def _settled(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.image_path] = outcome
+        self.counts[outcome.error or outcome.status] += 1
+        self._progress(self.counts)
+
+    def _copied(self, path: str, identifier: str, known: Known) -> tuple[Path, Outcome] | None:
+        """A temporary copy of the URL's bytes where an earlier run left them under another path."""
+        outcome = known.elsewhere(identifier)
+        if outcome is None or outcome.image_path == path:
+            return None
+        target = self.images / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{TEMPORARY}{target.name}")
+        try:
+            shutil.copyfile(self.images / outcome.image_path, temporary)
+        except FileNotFoundError:
+            return None
+        if sha256_of(temporary) != outcome.sha256:
+            temporary.unlink()
+            return None
+        return temporary, replace(outcome, image_path=path)
+
+
+def _rows(manifest: Path) -> dict[str, str]:
+    table = pq.read_table(manifest, columns=["image_path", "identifier"])
+    return dict(zip(table["image_path"].to_pylist(), table["identifier"].to_pylist(), strict=True))
+
+
+def _stays(outcome: Outcome, images: Path) -> bool:
+    """Whether an earlier outcome holds: its file is there in full, or it failed for good."""
+    if not outcome.has_bytes:
+        return outcome.error not in MAY_PASS
+    with contextlib.suppress(FileNotFoundError):
+        return (images / outcome.image_path).stat().st_size == outcome.bytes
+    return False
+
+
+def _deleted(listing: Path, rows: dict[str, str]) -> set[str]:
+    """The paths of `rows` that DeleteImages took away, of the same URL."""
+    if not listing.exists():
+        return set()
+    with tables.plain_csv(listing) as lines:
+        return {line["image_path"] for line in lines if rows.get(line["image_path"]) == line["identifier"]}
+
+
+def _from_cache(cache: Path, job: _Job, temporary: Path) -> tuple[int, str] | None:
+    """Copy the image from an older tree of images, if it is there and is one: (bytes, sha256)."""
+    for path in job.paths:
+        try:
+            shutil.copyfile(cache / path, temporary)
+        except FileNotFoundError:
+            continue
+        with temporary.open("rb") as file:
+            if kind_of(file.read(64)):
+                return temporary.stat().st_size, sha256_of(temporary)
+    return None
+
+
+def _with(outcome: Outcome, download: Download) -> Outcome:
+    return replace(
+        outcome,
+        http_status=download.http_status,
+        bytes=download.bytes,
+        sha256=download.sha256,
+        content_type=download.content_type,
+        final_url=download.final_url,
+    )
+
+
+def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> None:
+    listed = list(outcomes)
+    failed = Counter(outcome.error for outcome in listed if outcome.error in MAY_PASS)
+    count = failed.total()
+    if listed and count > max_failed_share * len(listed):
+        reasons = ", ".join(f"{error} {number:,}" for error, number in failed.most_common())
+        raise FetchError(
+            f"chunk {chunk}: {count:,} of {len(listed):,} images failed for reasons that may pass ({reasons}), more "
+            f"than max_failed_share {max_failed_share:g}; what was fetched is kept: check the network and run it again"
+        )
+
+
+def _write(manifest: Path, target: Path, outcomes: dict[str, Outcome]) -> None:
+    """The manifest's rows, each with its outcome, in the manifest's order."""
+    source = pq.ParquetFile(manifest)
+    schema = pa.schema([*source.schema_arrow.remove_metadata(), *COLUMNS])
+
+    def joined() -> Iterator[pa.RecordBatch]:
+        for batch in source.iter_batches():
+            ended = [outcomes[path] for path in batch.column("image_path").to_pylist()]
+            columns = [pa.array([getattr(outcome, f.name) for outcome in ended], f.type) for f in COLUMNS]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+
+    tables.write_parquet(joined(), target, schema)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,129 @@
+"""Images: which kind the first bytes are of, which way is up, and any kind as an upright RGB JPEG."""
+
+import io
+import struct
+from typing import cast
+
+from PIL import Image, ImageCms
+
+# Pillow's own limit on pixels is a setting of the whole process; here each decoder states its `max_pixels`.
+Image.MAX_IMAGE_PIXELS = None
+
+HEAD_BYTES = 64
+JPEG_MAX_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),
+    (b"MM\x00+", "tiff"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "jp2"),
+    (b"\xff\x4f\xff\x51", "jp2"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "jxl"),
+    (b"\xff\x0a", "jxl"),
+)
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def kind_of(head: bytes) -> str | None:
+    """The kind of image that begins with `head` (the file's first HEAD_BYTES, or all of it); None for anything else."""
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[4:8] == b"ftyp":
+        return _kind_of_heif(head)
+    if head[:2] == b"BM" and len(head) >= 18 and struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS:
+        return "bmp"
+    return None
+
+
+def _kind_of_heif(head: bytes) -> str | None:
+    end = min(len(head), struct.unpack_from(">I", head)[0])
+    brands = {head[8:12]} | {head[at : at + 4] for at in range(16, end - 3, 4)}
+    if brands & {b"avif", b"avis"}:
+        return "avif"
+    return "heic" if brands & _HEIC_BRANDS else None
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or the EXIF data are broken, as viewers take it.
+
+    Ask after `load()` for anything but JPEG: Pillow turns a TIFF upright while it loads it.
+    """
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except (struct.error, KeyError, IndexError, OSError, SyntaxError, TypeError, ValueError, ZeroDivisionError):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) in pixels as a viewer sees the image."""
+    width, height = image.size
+    return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The pixels turned the way that the EXIF orientation (1 to 8) says."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The first frame in RGB, 8 bit a channel: transparency on white, 16 bit scaled down, CMYK converted.
+
+    16-bit grey is divided by 257; 32-bit and floating-point grey beyond that range is stretched from its
+    darkest to its brightest pixel.
+    """
+    if image.mode.startswith(("I", "F")):
+        image = _grey_in_8_bit(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        white = Image.new("RGBA", over.size, "white")
+        return Image.alpha_composite(white, over).convert("RGB")
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return cast(Image.Image, ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_in_8_bit(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        low, high = 0.0, 65_535.0
+        image = image.convert("I")
+    else:
+        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
+        if image.mode == "I" and low >= 0 and high <= 65_535:
+            low, high = 0.0, 65_535.0
+    scale = 255.0 / ((high - low) or 1.0)
+    grey = image.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+    grey.info.clear()
+    return grey
+
+
+def to_jpeg(image: Image.Image, quality: int) -> bytes:
+    """An RGB image as JPEG (4:2:0) that carries neither EXIF nor ICC profile nor comment: upright, sRGB.
+
+    Raises ValueError where a side is longer than JPEG can hold.
+    """
+    if max(image.size) > JPEG_MAX_SIDE:
+        raise ValueError(f"it has {image.width} x {image.height} pixels and JPEG holds {JPEG_MAX_SIDE} a side")
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality, comment=b"")  # Pillow carries a source's comment over unless told
+    return file.getvalue()

@@ -1,0 +1,196 @@
+"""The ledger: what became of each image, which bytes came from which URL, and how a crash loses none of it.
+
+While a chunk is fetched each outcome is a line of its journal, `fetched/chunk-NNNNN.journal`, appended when the
+image's file has its name. At the end the journal becomes `fetched/chunk-NNNNN.parquet`. When the manifest is made
+again all that is known moves to `fetched/earlier`, dealt out as the new manifest's chunks want it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core import tables
+from tasks.core.errors import BusyError
+from tasks.core.files import whole_folder
+
+FETCHED, CACHED, FAILED = "fetched", "cached", "failed"
+MAY_PASS = frozenset({"timeout", "connection", "name-not-resolved", "too-many-requests", "server-error", "truncated"})
+COLUMNS = pa.schema(
+    [("status", pa.string()), ("error", pa.string()), ("http_status", pa.int32()), ("attempts", pa.int32()),
+     ("bytes", pa.int64()), ("sha256", pa.string()), ("content_type", pa.string()), ("final_url", pa.string()),
+     ("fetched_at", pa.string())]
+)  # fmt: skip
+OUTCOME = pa.schema([("image_path", pa.string()), ("identifier", pa.string()), *COLUMNS])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image. `error` is empty where all went well; `fetched_at` is UTC, ISO 8601."""
+
+    image_path: str
+    identifier: str
+    status: str
+    error: str = ""
+    http_status: int | None = None
+    attempts: int = 0
+    bytes: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    final_url: str | None = None
+    fetched_at: str | None = None
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether the image's bytes are, or were, in its file."""
+        return self.status != FAILED
+
+
+class Journal:
+    """The outcomes of a chunk under way, one JSON line each, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        self._path = path
+
+    def __enter__(self) -> Self:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise BusyError(f"{self._path}: another process is fetching this chunk; wait for it or stop it") from error
+        self._file.truncate(self._whole())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _whole(self) -> int:
+        """Bytes up to the end of the last complete line: a killed writer may have left half a line."""
+        self._file.seek(0)
+        return self._file.read().rfind(b"\n") + 1
+
+    def append(self, outcome: Outcome) -> None:
+        """Write one outcome; it outlives this process as soon as this returns."""
+        self._file.write(json.dumps(astuple(outcome)).encode() + b"\n")
+        self._file.flush()
+
+
+def read_journal(path: Path) -> Iterator[Outcome]:
+    """The outcomes in a journal; a last line that was cut off by a crash is no outcome."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield Outcome(*json.loads(line))
+
+
+def table(outcomes: Iterable[Outcome]) -> pa.Table:
+    """Outcomes as an Arrow table of the schema OUTCOME."""
+    return pa.Table.from_pylist([asdict(outcome) for outcome in outcomes], schema=OUTCOME)
+
+
+class Known:
+    """What is known of a chunk's images from earlier runs, by URL and by path."""
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[str, str], Outcome] = {}
+        self._elsewhere: dict[str, Outcome] = {}
+
+    @classmethod
+    def load(cls, folder: Path, chunk: int) -> Self:
+        """Read all that `folder` (fetched/) says of chunk `chunk`, later sources after earlier ones."""
+        known = cls()
+        for path in (folder / "earlier" / chunk_name(chunk), folder / chunk_name(chunk)):
+            if path.exists():
+                for batch in pq.ParquetFile(path).iter_batches(columns=OUTCOME.names):
+                    for row in batch.to_pylist():
+                        known.add(Outcome(**row))
+        for outcome in read_journal(journal_path(folder, chunk)):
+            known.add(outcome)
+        return known
+
+    def add(self, outcome: Outcome) -> None:
+        """Take note of an outcome, in place of an older one of the same URL and path."""
+        self._at[outcome.identifier, outcome.image_path] = outcome
+        if outcome.has_bytes:
+            self._elsewhere[outcome.identifier] = outcome
+
+    def at(self, identifier: str, image_path: str) -> Outcome | None:
+        """The latest outcome of this URL at this path."""
+        return self._at.get((identifier, image_path))
+
+    def elsewhere(self, identifier: str) -> Outcome | None:
+        """An outcome with bytes of this URL, at whichever path."""
+        return self._elsewhere.get(identifier)
+
+
+def chunk_name(chunk: int) -> str:
+    """The file name of a chunk's table in every stage."""
+    return f"chunk-{chunk:05d}.parquet"
+
+
+def journal_path(folder: Path, chunk: int) -> Path:
+    """Where chunk `chunk` keeps its journal."""
+    return folder / f"chunk-{chunk:05d}.journal"
+
+
+def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit: str) -> None:
+    """Deal all outcomes in `folder` (fetched/) to the chunks of a new manifest, by URL.
+
+    What the new manifest does not ask for is kept in earlier/unused.parquet. Where it gives a path to another URL,
+    the bytes there are about to be replaced: those outcomes go, unless their URL is wanted at another path.
+    A crash at any point leaves every outcome in at least one place that the next call reads.
+    """
+    earlier = folder / "earlier"
+    sources = [path for path in folder.glob("**/*.parquet") if ".tmp-" not in path.name]
+    journals = sorted(folder.glob("chunk-*.journal"))
+    if not sources and not journals:
+        return
+    with tables.database(scratch, memory_limit) as connection:
+        connection.register("none", OUTCOME.empty_table())
+        connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, * FROM none")
+        columns = ", ".join(OUTCOME.names)
+        for age, path in enumerate(sorted(sources, key=lambda path: path.parent == folder)):
+            connection.execute(f"INSERT INTO outcome SELECT {age}, {columns} FROM {tables.parquet([path])}")
+        for age, path in enumerate(journals, len(sources)):
+            connection.register("lines", table(read_journal(path)))
+            connection.execute(f"INSERT INTO outcome SELECT {age}, * FROM lines")
+        new = ", ".join(tables.text(str(manifest / chunk_name(chunk))) for chunk in range(chunks))
+        connection.execute(f"""CREATE TABLE wanted AS SELECT identifier, image_path,
+            regexp_extract(filename, 'chunk-(\\d+)', 1)::INT AS chunk FROM read_parquet([{new}], filename = true)""")
+        connection.execute(f"""CREATE TABLE latest AS SELECT {columns} FROM outcome
+            QUALIFY row_number() OVER (PARTITION BY identifier, image_path ORDER BY age DESC) = 1""")
+        connection.execute(f"""CREATE TABLE dealt AS
+            SELECT DISTINCT w.chunk, {columns.replace("image_path, identifier", "l.image_path, l.identifier")}
+            FROM latest l LEFT JOIN wanted w ON w.identifier = l.identifier
+            WHERE w.identifier IS NOT NULL OR l.image_path NOT IN (SELECT image_path FROM wanted)
+            ORDER BY chunk, image_path, identifier""")
+        with whole_folder(earlier) as temporary:
+            for chunk in range(chunks):
+                query = f"SELECT {columns} FROM dealt WHERE chunk = {chunk} ORDER BY image_path, identifier"
+                tables.write_parquet(tables.select(connection, query), temporary / chunk_name(chunk), OUTCOME)
+            unused = f"SELECT {columns} FROM dealt WHERE chunk IS NULL ORDER BY image_path, identifier"
+            tables.write_parquet(tables.select(connection, unused), temporary / "unused.parquet", OUTCOME)
+    for path in (*folder.glob("chunk-*.parquet"), *journals):
+        path.unlink()
+    for leftover in folder.glob(".tmp-earlier-*"):
+        shutil.rmtree(leftover)
+
+
+def forget_journal(folder: Path, chunk: int) -> None:
+    """Take away a journal whose outcomes stand in the chunk's table."""
+    with contextlib.suppress(FileNotFoundError):
+        journal_path(folder, chunk).unlink()

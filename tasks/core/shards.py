@@ -1,0 +1,187 @@
+"""CreateWebDataset's work: from the splits and the images to shards.
+
+The plan is made first, groups of samples are written in any order to parts, and what the parts are called in the end
+follows from the groups' records alone. So the shards are the same for any number of workers, and a run that was killed
+goes on where it stopped.
+"""
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tasks.core.errors import MissingPieceError
+from tasks.core.files import TEMPORARY, sync, whole_file
+from tasks.core.packing import Part, Record, read_record, record_name, write_group
+from tasks.core.processes import side_by_side
+from tasks.core.shard_plan import PARTS, SPLITS, Plan, Recipe, digest_of, make_plan, read_plan
+
+__all__ = ["Outcome", "Recipe", "create", "finish", "prepare", "unwritten", "write_group"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run, in samples unless said otherwise."""
+
+    samples: dict[str, int]  # by split
+    dropped: dict[str, int]  # by reason; the rows are in dropped.csv
+    passed_through: int
+    reencoded: int
+    cropped: int
+    boxes_ignored: int  # boxes without area
+    without_detection: int  # left whole for want of a usable box
+    shards: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Shard:
+    split: str
+    name: str  # relative to the shards' folder
+    part: Part
+
+
+def create(
+    splits: Path,
+    images: Path,
+    folder: Path,
+    recipe: Recipe,
+    workers: int,
+    scratch: Path,
+    progress: Callable[[int, int], None],
+) -> Outcome:
+    """Write the samples of splits/{train,val,test}.csv to `folder`/<split>/<split>-000000.tar and so on.
+
+    Beside them stand category_map.json, dropped.csv and, written last, shards.csv. `progress` gets (done, total)
+    samples. A run that was stopped goes on with the groups that are missing; other input or another recipe removes
+    the old shards first. Raises DatasetError's children: ParameterError, SelectionError, MissingPieceError.
+    """
+    plan = prepare(splits, images, folder, recipe, scratch)
+    groups = unwritten(folder, plan)
+    total = sum(group.samples for group in plan.groups)
+    done = total - sum(plan.groups[group].samples for group in groups)
+    progress(done, total)
+
+    def advance(samples: int) -> None:
+        nonlocal done
+        done += samples
+        progress(done, total)
+
+    for _ in side_by_side(partial(_write, folder, images), groups, workers, advance):
+        pass
+    return finish(folder)
+
+
+def prepare(splits: Path, images: Path, folder: Path, recipe: Recipe, scratch: Path) -> Plan:
+    """The plan of these shards: the one that a stopped run left, or a new one in a folder cleared of older shards."""
+    digest = digest_of(splits, recipe)
+    plan = read_plan(folder)
+    if plan is not None and plan.digest == digest:
+        _sweep(folder)
+        return plan
+    _clear(folder)
+    return make_plan(splits, images, folder, recipe, digest, scratch)
+
+
+def unwritten(folder: Path, plan: Plan) -> list[int]:
+    """The groups of which a part or the record is missing, from one listing of each folder."""
+    sizes = _sizes(folder / PARTS)
+    recorded = [group for group in range(len(plan.groups)) if record_name(group) in sizes]
+    records = {group: read_record(folder, group) for group in recorded}
+    renamed: dict[str, int] = {}
+    if len(records) == len(plan.groups):
+        final = {f"{split}/{name}": size for split in SPLITS for name, size in _sizes(folder / split).items()}
+        shards = _shards(plan, [records[group] for group in recorded])
+        renamed = {shard.part.file: final.get(shard.name, -1) for shard in shards}
+    written = {
+        group
+        for group, record in records.items()
+        if all(part.bytes in (sizes.get(part.file), renamed.get(part.file)) for part in record.parts)
+    }
+    return [group for group in range(len(plan.groups)) if group not in written]
+
+
+def finish(folder: Path) -> Outcome:
+    """Number the parts, give them their final names, write shards.csv, and take the plan and the records away.
+
+    Raises MissingPieceError where a group isn't written.
+    """
+    plan = read_plan(folder)
+    if plan is None or (missing := unwritten(folder, plan)):
+        which = f"group {missing[0]} of the shards isn't written" if plan else "there is no plan of the shards"
+        raise MissingPieceError(f"{folder / PARTS}: {which}; run CreateWebDataset again")
+    records = [read_record(folder, group) for group in range(len(plan.groups))]
+    shards = list(_shards(plan, records))
+    for split in SPLITS:
+        if any(shard.split == split for shard in shards):
+            (folder / split).mkdir(exist_ok=True)
+    for shard in shards:
+        part = folder / PARTS / shard.part.file
+        if part.exists():
+            part.replace(folder / shard.name)
+    for split in {shard.split for shard in shards}:
+        sync(folder / split)
+    with whole_file(folder / "shards.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["split", "shard", "samples", "bytes", "sha256"])
+        for shard in shards:
+            lines.writerow([shard.split, shard.name, shard.part.samples, shard.part.bytes, shard.part.sha256])
+    shutil.rmtree(folder / PARTS)
+    return Outcome(
+        samples=plan.samples,
+        dropped=plan.dropped,
+        passed_through=sum(record.passed_through for record in records),
+        reencoded=sum(record.reencoded for record in records),
+        cropped=sum(record.cropped for record in records),
+        boxes_ignored=plan.boxes_ignored,
+        without_detection=plan.without_detection,
+        shards=len(shards),
+        bytes=sum(shard.part.bytes for shard in shards),
+    )
+
+
+def _write(folder: Path, images: Path, group: int, progress: Callable[[int], None]) -> None:
+    write_group(folder, images, group, progress)
+
+
+def _shards(plan: Plan, records: list[Record]) -> Iterator[_Shard]:
+    """The parts in the order of their groups, under their final names."""
+    numbers = dict.fromkeys(SPLITS, 0)
+    for group, record in zip(plan.groups, records, strict=True):
+        for part in record.parts:
+            name = f"{group.split}/{group.split}-{numbers[group.split]:06d}.tar"
+            numbers[group.split] += 1
+            yield _Shard(group.split, name, part)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries}
+
+
+def _clear(folder: Path) -> None:
+    """Take away the plan, then what tells that the shards are whole, then the shards."""
+    (folder / PARTS / "plan.json").unlink(missing_ok=True)
+    for name in ("shards.csv", "category_map.json", "dropped.csv"):
+        (folder / name).unlink(missing_ok=True)
+    for split in SPLITS:
+        for name in _sizes(folder / split):
+            if re.fullmatch(rf"{split}-\d+\.tar", name):
+                (folder / split / name).unlink()
+    if (folder / PARTS).exists():
+        shutil.rmtree(folder / PARTS)
+    (folder / PARTS).mkdir(parents=True)
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what a killed run left under temporary names."""
+    for place in (folder, folder / PARTS):
+        for path in place.glob(f"{TEMPORARY}*"):
+            path.unlink()

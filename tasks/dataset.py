@@ -1,0 +1,249 @@
+"""Which dataset: the base of all tasks, every path under `output`, and when a target is fresh."""
+
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import luigi
+from luigi.task import flatten
+
+from tasks import messages
+from tasks.core.errors import DatasetError, ParameterError
+from tasks.core.ledger import chunk_name
+from tasks.core.records import FileRecord, Record, digest_of_file
+from tasks.parameters import Count, InputFile, Text
+from tasks.progress import Progress
+
+MOST_CHUNKS = 1000
+
+Other = TypeVar("Other", bound=luigi.Task)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every path under the output folder."""
+
+    output: Path
+
+    @property
+    def images(self) -> Path:
+        return self.output / "images"
+
+    @property
+    def fetched(self) -> Path:
+        return self.output / "fetched"
+
+    @property
+    def verified(self) -> Path:
+        return self.output / "verified.parquet"
+
+    @property
+    def errors(self) -> Path:
+        return self.output / "errors.csv"
+
+    @property
+    def deleted(self) -> Path:
+        return self.output / "deleted.csv"
+
+    @property
+    def would_delete(self) -> Path:
+        return self.output / "would-delete.csv"
+
+    @property
+    def clean(self) -> Path:
+        return self.output / "clean.parquet"
+
+    @property
+    def clean_dropped(self) -> Path:
+        return self.output / "clean-dropped.parquet"
+
+    @property
+    def splits(self) -> Path:
+        return self.output / "splits"
+
+    @property
+    def shards(self) -> Path:
+        return self.output / "shards"
+
+    @property
+    def accounting(self) -> Path:
+        return self.output / "accounting.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.output / "report"
+
+    @property
+    def scratch(self) -> Path:
+        return self.output / ".scratch"
+
+    @property
+    def rejected(self) -> Path:
+        return self.output / "manifest" / "rejected.parquet"
+
+    def chunk(self, stage: str, chunk: int) -> Path:
+        """A chunk's table in `manifest`, `fetched` or `verified`."""
+        return self.output / stage / chunk_name(chunk)
+
+    def record(self, label: str) -> Path:
+        """Where a target's record is kept."""
+        return self.output / ".made" / f"{label}.json"
+
+
+@dataclass
+class Making:
+    """A target under way: the files that it will consist of, and what the stage counted."""
+
+    output: Path
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, path: Path, sha256: str | None = None) -> None:
+        """Count a finished file to the target; its bytes are read unless their `sha256` is known."""
+        described = FileRecord(path.stat().st_size, sha256) if sha256 else FileRecord.of(path)
+        self.files[path.relative_to(self.output).as_posix()] = described
+
+
+class DatasetTarget(luigi.Target):
+    """The files of a task, which count only with their record."""
+
+    def __init__(self, task: "DatasetTask") -> None:
+        self._task = task
+
+    @property
+    def record(self) -> Record:
+        """The record; asked for only where the target exists."""
+        record = self._task.record()
+        if record is None:
+            raise DatasetError(f"{self._task.label}: its record has gone while it was needed; run it again")
+        return record
+
+    def exists(self) -> bool:
+        """Whether the target is there, made from what it would be made from now."""
+        record = self._task.record()
+        return record is not None and record.is_of(self._task.made_from(), self._task.paths.output)
+
+    def __str__(self) -> str:
+        return str(self._task.paths.record(self._task.label))
+
+
+class DatasetTask(luigi.Task):
+    """A stage of the dataset. Its target is fresh as long as parameters, inputs and upstream targets are the same.
+
+    The parameter `output` is the folder; Luigi wants the method `output()`, so the attribute is `paths.output`.
+    """
+
+    FORMAT = 1  # raised when this stage's code makes other bytes of the same inputs
+
+    dwca: str = Text(description="the Darwin Core Archive: the path of a GBIF download")
+    folder: str = Text(default="", description="the folder of the dataset, data/<archive name> where none is given")
+    chunks: int = Count(
+        default=16, least=1, most=MOST_CHUNKS, description="parts that the images are fetched and verified in"
+    )
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.folder = self.__dict__.pop("output")
+        self.paths = Paths(Path(self.folder or Path("data") / _bare_name(self.dwca)))
+
+    @classmethod
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """The parameters; the attribute `folder` is `output` to users."""
+        return [("output" if name == "folder" else name, value) for name, value in super().get_params()]
+
+    def clone(self, cls: type[Other], **options: Any) -> Other:  # type: ignore[override]
+        """Another task of the same dataset."""
+        return cast(Other, super().clone(cls, **{"output": self.folder, **options}))
+
+    @property
+    def label(self) -> str:
+        """The task's name among its dataset's."""
+        return str(self.task_family)
+
+    @functools.cached_property
+    def needed(self) -> list["DatasetTask"]:
+        """The tasks that this one requires."""
+        return list(flatten(self.requires()))
+
+    def output(self) -> DatasetTarget:
+        """The target."""
+        return DatasetTarget(self)
+
+    def complete(self) -> bool:
+        """Whether the target is fresh, and all that it was made from is."""
+        return all(task.complete() for task in self.needed) and self.output().exists()
+
+    def record(self) -> Record | None:
+        """The record of the target that is there now, fresh or not."""
+        return Record.load(self.paths.record(self.label))
+
+    def inputs(self) -> dict[str, str]:
+        """A digest of each thing that the target is made from."""
+        return {task.label: task.output().record.digest for task in self.needed}
+
+    def made_from(self) -> dict[str, Any]:
+        """All that decides the target's bytes: parameters, files that they name, and inputs."""
+        values: dict[str, Any] = {}
+        for name, parameter in self.get_params():
+            if parameter.significant and name not in ("dwca", "output", "chunks"):
+                values[name] = value = getattr(self, name)
+                if isinstance(parameter, InputFile) and value and Path(value).is_file():
+                    values[f"{name} sha256"] = digest_of_file(Path(value))
+        return {"format": self.FORMAT, "parameters": json.loads(json.dumps(values)), "inputs": self.inputs()}
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Making]:
+        """Make the target: its old record goes first, its new one is written when the block has ended well."""
+        made_from, begun = self.made_from(), time.monotonic()
+        self.paths.output.mkdir(parents=True, exist_ok=True)
+        self.paths.record(self.label).unlink(missing_ok=True)
+        making = Making(self.paths.output)
+        yield making
+        record = Record(self.label, made_from, making.files, making.facts, round(time.monotonic() - begun, 3))
+        record.save(self.paths.record(self.label))
+
+    def progress(self, stage: str, unit: str, total: int) -> Progress:
+        """Progress of this task, for the terminal and for Luigi's page."""
+        return Progress(self, stage, unit, self.paths.scratch, [total], lambda: [0], 0)
+
+    def on_failure(self, exception: BaseException) -> str:
+        """What Luigi's page shows of a failure: the sentence, or a defect's traceback."""
+        return messages.explanation(exception) or super().on_failure(exception)
+
+
+class ChunkTask(DatasetTask):
+    """One of the parts that the images are fetched and verified in."""
+
+    chunk: int = Count(description="which part, counted from 0")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self.chunk >= self.chunks:
+            last = self.chunks - 1
+            raise ParameterError(f"--chunk {self.chunk} is out of range: the {self.chunks} chunks are 0 to {last}")
+
+    @property
+    def label(self) -> str:
+        """The task's name, with its chunk."""
+        return f"{self.task_family}-{self.chunk:05d}"
+
+    def chunk_progress(self, stage: str, images: Sequence[int]) -> Progress:
+        """Progress of the stage whose chunks have so many images, of which this task does one chunk."""
+
+        def done_before() -> list[int]:
+            siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
+            return [count if task.complete() else 0 for task, count in zip(siblings, images, strict=True)]
+
+        return Progress(self, stage, "images", self.paths.scratch, images, done_before, self.chunk)
+
+
+def _bare_name(archive: str) -> str:
+    name = Path(archive).name
+    for ending in (".tar.gz", ".tgz", ".zip"):
+        name = name.removesuffix(ending)
+    return name or "dataset"

@@ -1,0 +1,86 @@
+"""Parameters whose help names their default, and whose bad value is answered with one sentence."""
+
+from typing import Any
+
+import luigi
+from luigi.parameter import _no_value
+
+from tasks.core.errors import ParameterError
+
+
+class Checked(luigi.Parameter[Any]):
+    """Adds the default to the description, and names the parameter where a value can't be parsed."""
+
+    wanted = "a text"
+
+    def __init__(self, default: Any = _no_value, **options: Any) -> None:
+        if default is not _no_value:
+            shown = "none" if default in ("", None) else default
+            options["description"] = f"{options['description']} [default: {shown}]".replace("%", "%%")
+        super().__init__(default=default, **options)
+
+    def parse(self, x: str) -> Any:
+        """The value of a text from the command line or luigi.cfg."""
+        try:
+            return super().parse(x)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise self._refused(x) from error
+
+    def _refused(self, value: object) -> ParameterError:
+        name = self._attribute_name or "parameter"
+        return ParameterError(f"--{name.replace('_', '-')} takes {self.wanted}, not {str(value)!r}")
+
+
+class Number(Checked):
+    """A number from `least` to `most`."""
+
+    def __init__(self, *arguments: Any, least: float = 0, most: float = float("inf"), **options: Any) -> None:
+        self._least, self._most = least, most
+        super().__init__(*arguments, **options)
+
+    @property
+    def wanted(self) -> str:  # type: ignore[override]
+        """What a user may give."""
+        kind = "a whole number" if isinstance(self, luigi.IntParameter) else "a number"
+        return f"{kind} from {self._least:g}" + (f" to {self._most:g}" if self._most < float("inf") else "")
+
+    def normalize(self, x: Any) -> Any:
+        """The value, if it is in range."""
+        if not self._least <= x <= self._most:
+            raise self._refused(x)
+        return x
+
+
+class Count(Number, luigi.IntParameter):
+    """A whole number."""
+
+
+class Real(Number, luigi.FloatParameter):
+    """A number with a fraction."""
+
+
+class Flag(Checked, luigi.BoolParameter):
+    """True or false; on the command line its name alone means true."""
+
+    wanted = "true or false"
+
+
+class Choice(Checked, luigi.ChoiceParameter):
+    """One of a few words."""
+
+    def __init__(self, *arguments: Any, choices: tuple[str, ...], **options: Any) -> None:
+        self.wanted = f"one of {', '.join(choices)}"
+        super().__init__(*arguments, choices=choices, var_type=str, **options)
+
+
+class Text(Checked, luigi.Parameter[str]):
+    """A text."""
+
+
+class InputFile(Text):
+    """The path of a file that is read; a target made from it is remade when its content changes."""
+
+
+def listed(value: str) -> tuple[str, ...]:
+    """The entries of a list that is written with commas."""
+    return tuple(entry.strip() for entry in value.split(",") if entry.strip())

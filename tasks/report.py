@@ -1,0 +1,67 @@
+"""ReportDataset: what people look at."""
+
+import json
+
+import luigi
+
+from tasks.core import accounting, report
+from tasks.core.records import Record
+from tasks.dataset import DatasetTask
+from tasks.shards import CreateWebDataset
+
+STAGES = ("ReadArchive", "VerifyImages", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
+
+
+class ReportDataset(DatasetTask):
+    """Account for every image of the archive, and draw the page."""
+
+    def requires(self) -> CreateWebDataset:
+        """The shards."""
+        return self.clone(CreateWebDataset)
+
+    def inputs(self) -> dict[str, str]:
+        """All that is counted."""
+        return {label: record.digest for label, record in self._records().items()}
+
+    def _records(self) -> dict[str, Record]:
+        """The records of all stages, those of every chunk's fetching and verifying among them."""
+        chunks = (f"{stage}-{chunk:05d}" for stage in ("FetchChunk", "VerifyChunk") for chunk in range(self.chunks))
+        found = {label: Record.load(self.paths.record(label)) for label in (*STAGES, *chunks)}
+        return {label: record for label, record in found.items() if record is not None}
+
+    def run(self) -> None:
+        """Count, write, and say what came of it."""
+        paths, records = self.paths, self._records()
+        manifest = records["ReadArchive"].facts
+        counted = accounting.Tables(
+            paths.rejected,
+            tuple(manifest["media_files"]),
+            tuple(paths.chunk("fetched", chunk) for chunk in range(self.chunks)),
+            paths.clean_dropped,
+            paths.splits / "dropped.csv",
+            paths.shards / "dropped.csv",
+            paths.shards / "shards.csv",
+        )
+        page = paths.report / "index.html"
+        with self.making() as making:
+            lines = accounting.account(manifest["media_lines"], counted, paths.scratch)
+            accounting.write(paths.accounting, manifest["media_lines"], lines)
+            settings = {
+                label.split("-")[0]: {name: v for name, v in record.made_from["parameters"].items() if name != "chunk"}
+                for label, record in records.items()
+            }
+            report.write_page(
+                page, manifest["archive"], manifest["media_lines"], lines, paths.shards / "shards.csv", settings
+            )
+            classes = len(json.loads((paths.shards / "category_map.json").read_text()))
+            shards = records["CreateWebDataset"].facts["shards"]
+            making.facts = {"summary": report.summary(manifest["media_lines"], lines, classes, shards, paths.output)}
+            making.add(paths.accounting)
+            making.add(page)
+        print(making.facts["summary"], flush=True)
+
+
+@ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+def say_again(task: ReportDataset) -> None:
+    """The report is fresh: nothing is to be done, and this is where everything is."""
+    print(f"Nothing to do, everything is up to date.\n{task.output().record.facts['summary']}", flush=True)

@@ -1,0 +1,60 @@
+"""VerifyChunk and VerifyImages: verify_images."""
+
+from collections import Counter
+
+from tasks.core import verify
+from tasks.dataset import ChunkTask, DatasetTask
+from tasks.fetch import FetchChunk
+from tasks.parameters import Count, Text
+
+
+class VerifyChunk(ChunkTask):
+    """Decode and measure one part of the images."""
+
+    num_workers: int = Count(default=2, least=1, significant=False, description="images decoded at a time")
+    max_pixels: int = Count(
+        default=100_000_000, least=1, description="pixels, width times height, of the largest image to decode"
+    )
+
+    def requires(self) -> FetchChunk:
+        """The same chunk's ledger, and no other."""
+        return self.clone(FetchChunk)
+
+    def run(self) -> None:
+        """Look at every image of the chunk."""
+        fetched = self.requires().output().record.facts["outcomes"]
+        total = fetched.get("fetched", 0) + fetched.get("cached", 0)
+        images = self.requires().requires().chunk_facts()
+        with self.making() as making, self.chunk_progress("verify", images) as progress:
+
+            def tell(counts: Counter[str]) -> None:
+                bad = counts.total() - counts["valid"]
+                progress.update(counts.total(), total, f"{bad:,} bad" if bad else "")
+
+            target = self.paths.chunk("verified", self.chunk)
+            ledger = self.paths.chunk("fetched", self.chunk)
+            findings = verify.verify_chunk(ledger, self.paths.images, target, self.num_workers, self.max_pixels, tell)
+            making.facts = {"findings": dict(findings)}
+            making.add(target)
+
+
+class VerifyImages(DatasetTask):
+    """Put the verified parts together, and list the images to delete."""
+
+    memory_limit: str = Text(
+        default="1GB", significant=False, description="memory for sorting before it spills to disk"
+    )
+
+    def requires(self) -> list[VerifyChunk]:
+        """Every chunk."""
+        return [self.clone(VerifyChunk, chunk=chunk) for chunk in range(self.chunks)]
+
+    def run(self) -> None:
+        """Write verified.parquet and errors.csv."""
+        with self.making() as making:
+            paths = self.paths
+            chunks = [paths.chunk("verified", chunk) for chunk in range(self.chunks)]
+            findings = verify.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
+            making.facts = {"findings": findings}
+            making.add(paths.verified)
+            making.add(paths.errors)
