@@ -37,7 +37,7 @@ FAULTS: dict[Fault, int] = {
 GENUS_ONLY = (("Noctua pronuba", 3), ("Spilosoma lubricipeda", 2))
 SIZES = ((500, 375),) * 4 + ((512, 384), (640, 480)) * 2 + (
     (600, 450), (480, 640), (560, 560), (800, 600), (1024, 768))
-THUMBNAIL_SIZES = ((120, 90), (96, 72))
+THUMBNAIL_SIZES = ((80, 60), (72, 54))
 REMARKS = (
     'came to light, wing 3mm (1/8") torn', '"gamma" mark very faint', 'under the "old" lamp; 2" from the bulb',
     'label reads "coll. 1911"')

@@ -263,7 +263,8 @@ def _counts(connection: duckdb.DuckDBPyConnection, reading: _Reading, chunks: in
 
 # Occurrences that can't be used: the second line of an id, and lines without one.
 UNUSABLE = """SELECT o.file, o.line,
-        CASE WHEN coalesce(o.coreid, '') = '' THEN 'no-id' ELSE 'duplicate-id' END AS reason, o.coreid, NULL::VARCHAR AS identifier, NULL::VARCHAR AS raw
+        CASE WHEN coalesce(o.coreid, '') = '' THEN 'no-id' ELSE 'duplicate-id' END AS reason,
+        o.coreid, NULL::VARCHAR AS identifier, NULL::VARCHAR AS raw
     FROM occurrence o LEFT JOIN known k ON k.coreid = o.coreid AND k.place = o.part * (1::HUGEINT << 64) + o.line
     WHERE k.coreid IS NULL"""
 

@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -20,7 +21,8 @@ import webdataset
 from PIL import Image
 
 from tasks.core.detections import with_margin
-from tasks.core.errors import MissingPieceError, ParameterError, SelectionError
+from tasks.core.errors import DatasetError, MissingPieceError, ParameterError, SelectionError
+from tasks.core.processes import side_by_side
 from tasks.core.shards import Outcome, Recipe, create, finish, prepare, unwritten, write_group
 
 COLUMNS = ["coreid", "identifier", "image_path", "label", "country", "remarks"]
@@ -663,3 +665,16 @@ def test_a_folder_with_marks_of_a_url_reads_back(moths: Dataset) -> None:
     moths.create()
     moths.create(name="a b#c?{1..2}%20")
     assert hashes(moths.root / "a b#c?{1..2}%20") == hashes(moths.root / "shards")
+
+
+# Workers
+
+
+def test_a_worker_that_was_killed_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "greedy.py").write_text(
+        "import os, signal\n\n\ndef work(task, progress):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("greedy").work
+    with pytest.raises(DatasetError, match="memory ran out: run again with fewer workers"):
+        list(side_by_side(work, [1, 2, 3], 2, lambda count: None))
