@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import luigi
 from luigi.task import flatten
@@ -157,8 +157,8 @@ class DatasetTask(luigi.Task):
         return [("output" if name == "folder" else name, value) for name, value in super().get_params()]
 
     def clone(self, cls: type[Other], **options: Any) -> Other:  # type: ignore[override]
-        """Another task of the same dataset."""
-        return cast(Other, super().clone(cls, **{"output": self.folder, **options}))
+        """Another task of the same dataset. Luigi's own would hand over every parameter of the same name, too."""
+        return cls(dwca=self.dwca, output=self.folder, chunks=self.chunks, **options)
 
     @property
     def label(self) -> str:

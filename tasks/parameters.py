@@ -63,6 +63,7 @@ class Flag(Checked, luigi.BoolParameter):
     """True or false; on the command line its name alone means true."""
 
     wanted = "true or false"
+    parsing = luigi.BoolParameter.EXPLICIT_PARSING
 
 
 class Choice(Checked, luigi.ChoiceParameter):

@@ -18,7 +18,7 @@ class VerifyChunk(ChunkTask):
 
     def requires(self) -> FetchChunk:
         """The same chunk's ledger, and no other."""
-        return self.clone(FetchChunk)
+        return self.clone(FetchChunk, chunk=self.chunk)
 
     def run(self) -> None:
         """Look at every image of the chunk."""

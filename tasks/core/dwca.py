@@ -8,6 +8,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def opened(path: Path) -> Iterator[Archive]:
     with _zip(path) as members:
         try:
             yield Archive(path, members)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ArchiveError(f"{path}: damaged ({error}); download it again") from error
 
 

@@ -214,16 +214,19 @@ def _classify(
                 WHEN o.coreid IS NULL THEN 'orphaned'
                 WHEN coalesce(trim(m.identifier), '') = '' THEN 'no-url'
                 WHEN NOT regexp_full_match(trim(m.identifier), '(?i)https?://[^/?#\\s]+.*') THEN 'not-http'
-                WHEN {NOT_STILL} THEN 'not-still-image'
-                WHEN row_number() OVER (PARTITION BY m.coreid, trim(m.identifier) ORDER BY m.part, m.line) > 1
-                    THEN 'duplicate-medium'
-                WHEN NOT o.wanted THEN 'not-in-subset' END AS reason
+                WHEN {NOT_STILL} THEN 'not-still-image' END AS fault, o.wanted
             FROM medium m LEFT JOIN known o USING (coreid)),
+        told AS (
+            SELECT *, CASE WHEN fault IS NOT NULL THEN fault
+                WHEN row_number() OVER (PARTITION BY coreid, identifier, fault IS NULL ORDER BY part, line) > 1
+                    THEN 'duplicate-medium'
+                WHEN NOT wanted THEN 'not-in-subset' END AS reason
+            FROM stated),
         counted AS (
             SELECT *, row_number() OVER (PARTITION BY coreid, reason IS NULL ORDER BY identifier) - 1 AS number,
                 row_number() OVER (PARTITION BY category, reason IS NULL ORDER BY
                     md5_number_lower('{selection.seed}|' || coreid || '|' || identifier), coreid, identifier) AS rank
-            FROM stated)
+            FROM told)
         SELECT file, part, line, coreid, identifier,
             CASE WHEN reason IS NULL AND {selection.cap} > 0 AND rank > {selection.cap} THEN 'over-cap'
                 ELSE reason END AS reason,
