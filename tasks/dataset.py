@@ -1,8 +1,8 @@
 """Which dataset: the base of all tasks, every path under `output`, and when a target is fresh."""
 
 import contextlib
-import functools
 import json
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 from luigi.task import flatten
+from luigi.task_register import Register
 
 from tasks import messages
 from tasks.core.errors import DatasetError, ParameterError
@@ -20,6 +22,7 @@ from tasks.parameters import Count, InputFile, Text
 from tasks.progress import Progress
 
 MOST_CHUNKS = 1000
+PAGE_WIDTH = 62  # characters of a line in the page's box for errors, which doesn't wrap them
 
 Other = TypeVar("Other", bound=luigi.Task)
 
@@ -140,7 +143,9 @@ class DatasetTask(luigi.Task):
 
     FORMAT = 1  # raised when this stage's code makes other bytes of the same inputs
 
-    dwca: str = Text(description="the Darwin Core Archive: the path of a GBIF download")
+    needed: list["DatasetTask"]  # the tasks that this one requires
+
+    dwca: str = Text(description="path of the Darwin Core Archive, as GBIF sends it")
     folder: str = Text(default="", description="the folder of the dataset, data/<archive name> where none is given")
     chunks: int = Count(
         default=16, least=1, most=MOST_CHUNKS, description="parts that the images are fetched and verified in"
@@ -150,6 +155,7 @@ class DatasetTask(luigi.Task):
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
         self.paths = Paths(Path(self.folder or Path("data") / _bare_name(self.dwca)))
+        self.needed = list(flatten(self.requires()))  # at once: a bad parameter of any stage is told before any work
 
     @classmethod
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
@@ -165,18 +171,16 @@ class DatasetTask(luigi.Task):
         """The task's name among its dataset's."""
         return str(self.task_family)
 
-    @functools.cached_property
-    def needed(self) -> list["DatasetTask"]:
-        """The tasks that this one requires."""
-        return list(flatten(self.requires()))
-
     def output(self) -> DatasetTarget:
         """The target."""
         return DatasetTarget(self)
 
     def complete(self) -> bool:
-        """Whether the target is fresh, and all that it was made from is."""
-        return all(task.complete() for task in self.needed) and self.output().exists()
+        """Whether the target is fresh, and all that it was made from is; where that can't be told, running says why."""
+        try:
+            return all(task.complete() for task in self.needed) and self.output().exists()
+        except (DatasetError, OSError):
+            return False
 
     def record(self) -> Record | None:
         """The record of the target that is there now, fresh or not."""
@@ -200,7 +204,10 @@ class DatasetTask(luigi.Task):
     def making(self) -> Iterator[Making]:
         """Make the target: its old record goes first, its new one is written when the block has ended well."""
         made_from, begun = self.made_from(), time.monotonic()
-        self.paths.output.mkdir(parents=True, exist_ok=True)
+        try:
+            self.paths.output.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise ParameterError(f"--output {self.paths.output} can't be made a folder; choose another") from error
         self.paths.record(self.label).unlink(missing_ok=True)
         making = Making(self.paths.output)
         yield making
@@ -213,7 +220,8 @@ class DatasetTask(luigi.Task):
 
     def on_failure(self, exception: BaseException) -> str:
         """What Luigi's page shows of a failure: the sentence, or a defect's traceback."""
-        return messages.explanation(exception) or super().on_failure(exception)
+        told = messages.explanation(exception)
+        return textwrap.fill(told, PAGE_WIDTH) if told else super().on_failure(exception)
 
 
 class ChunkTask(DatasetTask):
@@ -239,7 +247,15 @@ class ChunkTask(DatasetTask):
             siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
             return [count if task.complete() else 0 for task, count in zip(siblings, images, strict=True)]
 
+        if _one_chunk_is_asked_for():
+            return Progress(self, stage, "images", self.paths.scratch, [images[self.chunk]], lambda: [0], 0)
         return Progress(self, stage, "images", self.paths.scratch, images, done_before, self.chunk)
+
+
+def _one_chunk_is_asked_for() -> bool:
+    """Whether the command line names a chunk's task, so that the other chunks are no part of the run."""
+    command = CmdlineParser.get_instance()
+    return command is not None and issubclass(Register.get_task_cls(command.known_args.root_task), ChunkTask)
 
 
 def _bare_name(archive: str) -> str:

@@ -1,5 +1,6 @@
 """Parameters whose help names their default, and whose bad value is answered with one sentence."""
 
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -12,12 +13,30 @@ class Checked(luigi.Parameter[Any]):
     """Adds the default to the description, and names the parameter where a value can't be parsed."""
 
     wanted = "a text"
+    _owner: type | None = None
 
     def __init__(self, default: Any = _no_value, **options: Any) -> None:
         if default is not _no_value:
             shown = "none" if default in ("", None) else default
             options["description"] = f"{options['description']} [default: {shown}]".replace("%", "%%")
         super().__init__(default=default, **options)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Remember which task the parameter belongs to."""
+        super().__set_name__(owner, name)  # type: ignore[no-untyped-call]
+        self._owner = owner
+
+    @property
+    def option(self) -> str:
+        """What users type: `--SplitDataset-test-frac`, or `--chunks` for what all tasks share."""
+        task = "" if self._owner is None or self._owner.__subclasses__() else f"{self._owner.__name__}-"
+        return f"--{task}{str(self._attribute_name).replace('_', '-')}"
+
+    def has_task_value(self, task_name: str, param_name: str) -> bool:
+        """Whether there is a value; ParameterError where there has to be one."""
+        if not super().has_task_value(task_name, param_name):  # type: ignore[no-untyped-call]
+            raise ParameterError(f"{task_name} needs {self.option}: {self.description}")
+        return True
 
     def parse(self, x: str) -> Any:
         """The value of a text from the command line or luigi.cfg."""
@@ -27,8 +46,8 @@ class Checked(luigi.Parameter[Any]):
             raise self._refused(x) from error
 
     def _refused(self, value: object) -> ParameterError:
-        name = self._attribute_name or "parameter"
-        return ParameterError(f"--{name.replace('_', '-')} takes {self.wanted}, not {str(value)!r}")
+        where = "mend it on the command line or in luigi.cfg"
+        return ParameterError(f"{self.option} takes {self.wanted}, not {str(value)!r}; {where}")
 
 
 class Number(Checked):
@@ -72,6 +91,7 @@ class Choice(Checked, luigi.ChoiceParameter):
     def __init__(self, *arguments: Any, choices: tuple[str, ...], **options: Any) -> None:
         self.wanted = f"one of {', '.join(choices)}"
         super().__init__(*arguments, choices=choices, var_type=str, **options)
+        self.description = str(self.description).partition(" Choices: ")[0]  # Luigi lists them again, in any order
 
 
 class Text(Checked, luigi.Parameter[str]):
@@ -80,6 +100,16 @@ class Text(Checked, luigi.Parameter[str]):
 
 class InputFile(Text):
     """The path of a file that is read; a target made from it is remade when its content changes."""
+
+    wanted = "the path of a file"
+
+    def normalize(self, x: Any) -> Any:
+        """The path, if there is a file: hours of fetching would go before the stage that reads it."""
+        if x and not Path(x).exists():
+            raise ParameterError(f"{self.option}: there is no file {x}; check the path")
+        if x and not Path(x).is_file():
+            raise self._refused(x)
+        return x
 
 
 def listed(value: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ An archive is anybody's text: its URLs may name the user's own network or the cl
 import ipaddress
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from http.client import HTTPResponse
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -34,12 +35,19 @@ class AddressGuard:
         except ValueError as error:
             raise ParameterError(f"allow_addresses: {error}; write CIDR blocks such as 10.1.0.0/16") from error
 
+    @property
+    def opens_some(self) -> bool:
+        """Whether addresses may be connected to although they are not public."""
+        return bool(self._allowed)
+
     def check(self, address: str) -> None:
         """Raise BlockedAddressError unless `address`, a numeric one, may be connected to."""
-        numeric = _embedded(ipaddress.ip_address(address.split("%", 1)[0]))
-        if any(numeric in block for block in self._allowed if block.version == numeric.version):
+        stated = ipaddress.ip_address(address.split("%", 1)[0])
+        numeric = _embedded(stated)
+        if any(one in block for one in (stated, numeric) for block in self._allowed if block.version == one.version):
             return
-        if not numeric.is_global or numeric.is_multicast or numeric.is_reserved:
+        local = isinstance(numeric, ipaddress.IPv6Address) and numeric.is_site_local
+        if not numeric.is_global or numeric.is_multicast or numeric.is_reserved or local:
             raise BlockedAddressError(f"{address} is not a public address")
 
 
@@ -54,21 +62,36 @@ def _embedded(address: Address) -> Address:
 
 
 class GuardedAdapter(HTTPAdapter):
-    """An adapter for requests whose connections go only where an AddressGuard lets them."""
+    """An adapter for requests whose connections go only where an AddressGuard lets them.
 
-    def __init__(self, guard: AddressGuard, **options: Any) -> None:
-        self._guard = guard
+    `read` makes the answer that is read from a connection's socket. A proxy of the environment connects in our place:
+    it is asked for what the guard can't see.
+    """
+
+    def __init__(self, guard: AddressGuard, read: Callable[..., HTTPResponse], **options: Any) -> None:
+        self._guard, self._read = guard, read
         super().__init__(**options)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         """Make the pools with connections that ask the guard."""
         super().init_poolmanager(*arguments, **options)
-        guard = {"guard": self._guard}
-        plain = type("GuardedHTTPConnection", (_Guarded, HTTPConnection), guard)
-        secure = type("GuardedHTTPSConnection", (_Guarded, HTTPSConnection), guard)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": type("GuardedHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("GuardedHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        self.poolmanager.pool_classes_by_scheme = self._pools(_Guarded, guard=self._guard)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """The pools of a proxy, whose answers are read as all others."""
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **options)
+        if is_new and not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = self._pools()
+        return manager
+
+    def _pools(self, *mixed_in: type, **attributes: Any) -> dict[str, type[HTTPConnectionPool]]:
+        attributes["response_class"] = staticmethod(self._read)
+        plain = type("PlainConnection", (*mixed_in, HTTPConnection), attributes)
+        secure = type("SecureConnection", (*mixed_in, HTTPSConnection), attributes)
+        return {
+            "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
         }
 
 

@@ -20,6 +20,9 @@ PREDICTIONS = pa.schema([("line", pa.int64()), ("image_path", pa.string()), ("pr
 PREDICTION_COLUMNS = ("image_path", "life_stage_prediction")
 # Python, Arrow and the Parquet file being written want the rest of 1 GB.
 MEMORY_LIMIT = "700MB"
+# What VerifyImages lists in errors.csv; any other reason in deleted.csv is the user's.
+FOUND = ("changed-file", "corrupt-data", "missing-file", "not-an-image", "too-many-pixels", "truncated")
+DELETED = "(gone.deleted IS NOT NULL AND verified.error IS NOT DISTINCT FROM 'missing-file')"
 SPACES = " \t\r\n\v\f\u00a0"
 
 
@@ -60,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True)
 class _Rule:
-    """`condition` is SQL on a row of `verified`, its `gone.deleted` and its `predicted.prediction`."""
+    """`condition` is SQL on a row of `verified`, its row of `gone` and its `predicted.prediction`."""
 
     stage: str
     reason: str
@@ -71,7 +74,8 @@ class _Rule:
 def clean(verified: Path, deleted: Path, target: Path, dropped: Path, filters: Filters, scratch: Path) -> list[Step]:
     """Write the images that pass to `target` and all others, each with its first reason, to `dropped`; the funnel.
 
-    `verified` is a Parquet file of one row per image; `deleted` a CSV with `image_path` and `identifier`. `target`
+    `verified` is a Parquet file of one row per image; `deleted` a CSV with `image_path`, `identifier` and `reason`: an
+    image that is missing because it was deleted is dropped for that reason, as it was before it went. `target`
     has the columns of `verified`, `dropped` those of `DROPPED`; both are Parquet files sorted by `image_path`.
     The funnel has a Step for each error code found, one for deletions, and one for each filter switched on.
 
@@ -85,10 +89,7 @@ def clean(verified: Path, deleted: Path, target: Path, dropped: Path, filters: F
         connection.execute(
             f"CREATE VIEW verified AS SELECT file_row_number AS place, * FROM {tables.parquet([verified])}"
         )
-        connection.execute(
-            "CREATE TABLE gone AS SELECT DISTINCT image_path, identifier, true AS deleted "
-            f"FROM {tables.csv(deleted)} WHERE image_path IS NOT NULL AND identifier IS NOT NULL"
-        )
+        _load_deleted(connection, deleted)
         if filters.remove_non_adults and filters.life_stage_predictions is not None:
             _load_predictions(connection, filters.life_stage_predictions)
         else:
@@ -136,7 +137,7 @@ def image_order(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
 def _rules(filters: Filters, columns: set[str]) -> list[_Rule]:
     """The rules that look at one row alone, in the order in which they apply."""
     rules = [
-        _Rule("verify", "", "NOT valid", "look at errors.csv"),
+        _Rule("verify", "", f"NOT valid AND NOT ({DELETED} AND gone.found IS NULL)", "look at errors.csv"),
         _Rule("delete", "deleted", "coalesce(gone.deleted, false)", "shorten the list of images to delete"),
     ]
     if filters.ignore_dataset_by_key:
@@ -175,8 +176,8 @@ def _judge(connection: duckdb.DuckDBPyConnection, rules: list[_Rule]) -> None:
     cases = " ".join(f"WHEN {rule.condition} THEN {number}" for number, rule in enumerate(rules))
     connection.execute(
         f"""CREATE TABLE dropped AS SELECT * FROM (
-            SELECT verified.place, verified.image_path, verified.identifier, verified.coreid, verified.error,
-                CASE {cases} END AS rule
+            SELECT verified.place, verified.image_path, verified.identifier, verified.coreid,
+                CASE WHEN {DELETED} THEN gone.found ELSE verified.error END AS error, CASE {cases} END AS rule
             FROM verified
             LEFT JOIN gone ON gone.image_path = verified.image_path AND gone.identifier = verified.identifier
             LEFT JOIN predicted ON predicted.image_path = verified.image_path
@@ -234,6 +235,15 @@ def _dropped(rules: list[_Rule]) -> str:
     reasons = " ".join(f"WHEN {number} THEN {tables.text(rule.reason)}" for number, rule in enumerate(rules) if number)
     return f"""SELECT CASE rule {stages} END AS stage, CASE rule WHEN 0 THEN error {reasons} END AS reason,
         image_path, identifier, coreid FROM dropped ORDER BY image_path"""
+
+
+def _load_deleted(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Make the table `gone`: the deleted images, with the error `found` in each, NULL where a user chose it."""
+    found = f"CASE WHEN min(reason) IN {FOUND} THEN min(reason) END AS found"
+    connection.execute(
+        f"""CREATE TABLE gone AS SELECT image_path, identifier, true AS deleted, {found} FROM {tables.csv(path)}
+        WHERE image_path IS NOT NULL AND identifier IS NOT NULL GROUP BY image_path, identifier"""
+    )
 
 
 def _load_predictions(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Deleting images on a list, inside images/ and nowhere else, with a line for each in deleted.csv."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -32,16 +33,15 @@ def delete(
             FROM listed l LEFT JOIN {tables.parquet([verified])} v USING (image_path)
             WHERE l.image_path NOT IN (SELECT image_path FROM gone)""")
         _refuse_unknown(connection, listing)
+        _refuse_links(connection, images)
         stamp = tables.text(now) if now else "NULL"
         with whole_file(target) as temporary:
             connection.execute(f"""COPY (
                 SELECT {", ".join(COLUMNS)} FROM gone UNION ALL SELECT *, {stamp} FROM doomed ORDER BY image_path
                 ) TO {tables.text(str(temporary))} (FORMAT csv, HEADER)""")
         if now:
-            inside = images.resolve()
-            for batch in tables.select(connection, "SELECT image_path FROM doomed ORDER BY image_path"):
-                for name in batch.column(0).to_pylist():
-                    _delete(inside, name)
+            for name in _doomed(connection):
+                (images / name).unlink(missing_ok=True)
         return dict(tables.rows(connection, "SELECT reason, count(*) FROM doomed GROUP BY 1 ORDER BY 1"))
 
 
@@ -58,7 +58,7 @@ def _lines(listing: Path) -> Iterator[pa.RecordBatch]:
             if len(held) == ROWS:
                 yield _batch(held)
                 held = []
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ParameterError(f"image_list {listing} can't be read: {error}") from error
     if held:
         yield _batch(held)
@@ -115,8 +115,15 @@ def _refuse_unknown(connection: duckdb.DuckDBPyConnection, listing: Path) -> Non
         )
 
 
-def _delete(images: Path, name: str) -> None:
-    path = images / name
-    if not path.parent.resolve().is_relative_to(images):
-        raise ParameterError(f"{path}: a link leads out of {images}; it was not deleted")
-    path.unlink(missing_ok=True)
+def _refuse_links(connection: duckdb.DuckDBPyConnection, images: Path) -> None:
+    inside, sound = images.resolve(), None
+    for name in _doomed(connection):
+        folder = (images / name).parent
+        if folder != sound and not folder.resolve().is_relative_to(inside):
+            raise ParameterError(f"{images / name}: a link leads out of {images}; nothing was deleted")
+        sound = folder
+
+
+def _doomed(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    for batch in tables.select(connection, "SELECT image_path FROM doomed ORDER BY image_path"):
+        yield from batch.column(0).to_pylist()

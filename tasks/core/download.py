@@ -2,17 +2,20 @@
 
 import hashlib
 import http.cookiejar
+import io
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, IncompleteRead, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, ReadTimeoutError
 
 from tasks.core.addresses import AddressGuard, BlockedAddressError, GuardedAdapter
 from tasks.core.images import kind_of
@@ -37,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Download:
-    """What came back: fields are None where it didn't come to that."""
+    """What came back: fields are None where it didn't come to that. One too large has at least so many `bytes`."""
 
     http_status: int | None = None
     bytes: int | None = None
@@ -64,7 +67,8 @@ class Downloader:
         self._session.auth = _anonymous
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, GuardedAdapter(guard, pool_maxsize=4))
+            self._session.mount(scheme, GuardedAdapter(guard, self._read, pool_maxsize=4))
+        self._deadline = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +78,7 @@ class Downloader:
 
     def get(self, url: str, target: Path) -> Download:
         """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else."""
-        deadline = time.monotonic() + self._limits.max_seconds
+        self._deadline = time.monotonic() + self._limits.max_seconds
         reached = Download()
         try:
             response = self._follow(url)
@@ -83,20 +87,34 @@ class Downloader:
                     response.status_code, content_type=response.headers.get("Content-Type"), final_url=response.url
                 )
                 self._admit(response, reached)
-                return self._save(response, target, deadline, reached)
+                return self._save(response, target, reached)
         except BlockedAddressError as error:
             raise DownloadError("blocked-address", reached) from error
         except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
-            raise DownloadError(_code(error), reached) from error
+            raise DownloadError("too-slow" if self._left() <= 0 else _code(error), reached) from error
+
+    def _left(self) -> float:
+        """Seconds until the image under way has taken too long."""
+        return self._deadline - time.monotonic()
+
+    def _read(self, connected: socket.socket, **options: Any) -> HTTPResponse:
+        """An answer that ends at the deadline, however slowly its status line, headers or chunk sizes drip."""
+        answer = HTTPResponse(connected, **options)
+        answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left))
+        return answer
 
     def _follow(self, url: str) -> requests.Response:
         """The answer at the end of the redirects, its body unread."""
         for _ in range(REDIRECTS + 1):
-            response = self._session.get(url, stream=True, allow_redirects=False, timeout=self._limits.request_timeout)
-            if not response.is_redirect:
+            timeout = min(self._limits.request_timeout, self._left())
+            if timeout <= 0:
+                raise requests.Timeout
+            response = self._session.get(url, stream=True, allow_redirects=False, timeout=timeout)
+            location = self._session.get_redirect_target(response)
+            if location is None:
                 return response
             response.close()
-            url = urljoin(url, response.headers["Location"])
+            url = urljoin(url, location)
             if urlsplit(url).scheme not in ("http", "https"):
                 raise DownloadError("bad-redirect", Download(response.status_code, final_url=url))
         raise DownloadError("too-many-redirects", Download(response.status_code, final_url=url))
@@ -110,36 +128,52 @@ class Downloader:
         directives = response.headers.get("X-Robots-Tag", "").lower().replace(":", ",").split(",")
         if self._limits.respect_opt_out and OPT_OUT & {directive.strip() for directive in directives}:
             raise DownloadError("opted-out", reached)
-        declared = response.headers.get("Content-Length", "")
-        if declared.isdigit() and int(declared) > self._limits.max_bytes:
-            raise DownloadError("too-large", reached)
+        declared = response.raw.length_remaining
+        if declared and declared > self._limits.max_bytes:
+            raise DownloadError("too-large", replace(reached, bytes=declared))
 
-    def _save(self, response: requests.Response, target: Path, deadline: float, reached: Download) -> Download:
+    def _save(self, response: requests.Response, target: Path, reached: Download) -> Download:
         digest = hashlib.sha256()
         size, head = 0, b""
         with target.open("wb") as file:
-            for piece in self._pieces(response, deadline, reached):
+            while piece := response.raw.read1(PIECE, decode_content=True):
                 if size < HEAD:
                     head += piece[: HEAD - size]
                     if len(head) == HEAD and not kind_of(head):
                         raise DownloadError("not-an-image", reached)
                 size += len(piece)
                 if size > self._limits.max_bytes:
-                    raise DownloadError("too-large", reached)
+                    raise DownloadError("too-large", replace(reached, bytes=size))
                 digest.update(piece)
                 file.write(piece)
         if not size:
             raise DownloadError("empty", reached)
         if not kind_of(head):
             raise DownloadError("not-an-image", reached)
-        return Download(reached.http_status, size, digest.hexdigest(), reached.content_type, reached.final_url)
+        return replace(reached, bytes=size, sha256=digest.hexdigest())
 
-    def _pieces(self, response: requests.Response, deadline: float, reached: Download) -> Iterator[bytes]:
-        """The body as it arrives: read1 returns what is there, so that a dripping host can't hide the time."""
-        while piece := response.raw.read1(PIECE, decode_content=True):
-            if time.monotonic() > deadline:
-                raise DownloadError("too-slow", reached)
-            yield piece
+
+class _Timed(io.RawIOBase):
+    """What a socket receives, until the seconds that are `left` are over; within them its own timeout holds."""
+
+    def __init__(self, received: io.RawIOBase, connected: socket.socket, left: Callable[[], float]) -> None:
+        self._received, self._connected, self._left = received, connected, left
+        self._silence = connected.gettimeout() or left()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._left()
+        if left <= 0:
+            raise TimeoutError
+        if left < self._silence:
+            self._connected.settimeout(left)
+        return self._received.readinto(buffer)
+
+    def close(self) -> None:
+        super().close()
+        self._received.close()
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -151,11 +185,9 @@ def _retry_after(value: str | None) -> float:
     """Seconds that a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3)."""
     if not value:
         return 0.0
-    if value.strip().isdigit():
-        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        return max(0.0, float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -172,7 +204,7 @@ def _code(error: Exception) -> str:
         return "name-not-resolved"
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | UnicodeError):
         return "bad-url"
-    if isinstance(error, requests.exceptions.ContentDecodingError):
+    if isinstance(error, DecodeError):
         return "not-an-image"
     if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
         return "bad-url"

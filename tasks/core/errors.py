@@ -2,6 +2,9 @@
 
 import errno
 import os
+import re
+
+import duckdb
 
 
 class DatasetError(Exception):
@@ -38,6 +41,8 @@ def sentence(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, MemoryError):
         return "out of memory: run fewer workers, or lower the task's memory_limit"
+    if isinstance(error, duckdb.Error):
+        return _sentence_of_duckdb(str(error))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}{_remedy(error)}"
     if isinstance(error, OSError) and error.errno is not None:
@@ -45,9 +50,23 @@ def sentence(error: BaseException) -> str | None:
     return None
 
 
+def _sentence_of_duckdb(text: str) -> str | None:
+    """DuckDB tells the system's errors in words of its own, its spilling to a full disk as a want of memory."""
+    told = {os.strerror(code): code for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)}
+    code = next((code for words, code in told.items() if words in text), None)
+    if code is None and "max_temp_directory_size" in text:
+        code = errno.ENOSPC
+    if code is not None:
+        file = re.search(r'file \\?"([^"\\]+)', text)
+        return sentence(OSError(code, os.strerror(code), file.group(1) if file else None))
+    if "memory" in text.lower() and "Parser Error: " in text:
+        return f"memory_limit: {text.partition('Parser Error: ')[2].splitlines()[0]}; write it as 800MB or 4GB"
+    return "out of memory: raise the task's memory_limit, or run fewer workers" if "Out of Memory" in text else None
+
+
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free some space and run the same command again: it goes on where it stopped"
+        return "; free some space where --output is and run the same command again: it goes on where it stopped"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "; choose an --output that you may write to"
     return ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import re
 import shutil
 import threading
 from collections import Counter
@@ -9,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +36,7 @@ from tasks.core.ledger import (
 )  # fmt: skip
 
 LONGEST_BACKOFF = 60.0
+HOST = re.compile(r"https?://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,17 @@ class _Run:
         self.images, self.plan, self._journal, self._progress = images, plan, journal, progress
         self.outcomes: dict[str, Outcome] = {}
         self.counts: Counter[str] = Counter()
+        self._jobs: list[_Job] = []
         self._queues: HostQueues[_Job] = HostQueues(plan.host_limits)
         self._lock = threading.Lock()
 
     def settle(self, rows: dict[str, str], known: Known, gone: set[str]) -> None:
-        """Take over what is known of the rows (image_path -> identifier), and queue a job for every other URL."""
+        """Take over what is known of the rows (image_path -> identifier), and keep a job for every other URL."""
         open_paths: dict[str, list[str]] = {}
         moved: list[tuple[Path, Outcome]] = []
         for path, identifier in rows.items():
             outcome = known.at(identifier, path)
-            if outcome and (_stays(outcome, self.images) or (outcome.has_bytes and path in gone)):
+            if outcome and (_stays(outcome, self.images, self.plan) or (outcome.has_bytes and path in gone)):
                 self._settled(outcome)
             elif copy := self._copied(path, identifier, known):
                 moved.append(copy)
@@ -109,17 +111,29 @@ class _Run:
         for temporary, outcome in moved:
             temporary.replace(self.images / outcome.image_path)
             self._record(outcome)
-        for identifier, paths in open_paths.items():
-            self._queues.put(urlsplit(identifier).netloc.lower(), _Job(identifier, tuple(paths)))
+        self._jobs = [_Job(identifier, tuple(paths)) for identifier, paths in open_paths.items()]
 
     def fetch(self) -> None:
-        """Work the queues empty with `plan.workers` threads."""
+        """Take what the cache has, and ask hosts for the rest, with `plan.workers` threads."""
         with ThreadPoolExecutor(self.plan.workers, "fetch") as pool:
             try:
+                for _ in (pool.map if self.plan.cache else map)(self._begin, self._jobs):
+                    pass
                 for done in [pool.submit(self._work) for _ in range(self.plan.workers)]:
                     done.result()
             finally:
                 self._queues.close()
+
+    def _begin(self, job: _Job) -> None:
+        """Copy a job's image from the cache, which no host's limits hold up, or queue it at its host."""
+        if self.plan.cache:
+            temporary = self._temporary(job.paths[0])
+            if cached := _from_cache(self.plan.cache, job, temporary):
+                size, sha256 = cached
+                outcome = Outcome(job.paths[0], job.identifier, CACHED, bytes=size, sha256=sha256, fetched_at=_now())
+                self._finish(job, outcome, temporary)
+                return
+        self._queues.put(_host(job.identifier), job)
 
     def _work(self) -> None:
         try:
@@ -136,21 +150,16 @@ class _Run:
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
         """Try a job once: record its end, or put it back for another try."""
-        target = self.images / job.paths[0]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{TEMPORARY}{target.name}")
+        temporary = self._temporary(job.paths[0])
         attempts = job.attempts + 1
         outcome = Outcome(job.paths[0], job.identifier, FAILED, attempts=attempts, fetched_at=_now())
         try:
-            if (self.plan.cache and attempts == 1) and (cached := _from_cache(self.plan.cache, job, temporary)):
-                outcome = replace(outcome, status=CACHED, attempts=0, bytes=cached[0], sha256=cached[1])
-            else:
-                outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.identifier, temporary))
+            outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.identifier, temporary))
         except DownloadError as error:
             outcome = _with(replace(outcome, error=error.code), error.download)
+            if error.retry_after:
+                self._queues.rest(host, min(error.retry_after, LONGEST_BACKOFF))
             if error.code in MAY_PASS and attempts <= self.plan.retries:
-                if error.retry_after:
-                    self._queues.rest(host, min(error.retry_after, LONGEST_BACKOFF))
                 self._queues.put(host, replace(job, attempts=attempts), min(2.0**attempts / 2, LONGEST_BACKOFF))
                 return
         finally:
@@ -161,11 +170,9 @@ class _Run:
     def _finish(self, job: _Job, outcome: Outcome, temporary: Path) -> None:
         for path in job.paths[1:]:
             if outcome.has_bytes:
-                copy = self.images / path
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                beside = copy.with_name(f"{TEMPORARY}{copy.name}")
+                beside = self._temporary(path)
                 shutil.copyfile(temporary, beside)
-                beside.replace(copy)
+                beside.replace(self.images / path)
             self._record(replace(outcome, image_path=path))
         if outcome.has_bytes:
             temporary.replace(self.images / outcome.image_path)
@@ -182,21 +189,25 @@ class _Run:
         self._progress(self.counts)
 
     def _copied(self, path: str, identifier: str, known: Known) -> tuple[Path, Outcome] | None:
-        """A temporary copy of the URL's bytes where an earlier run left them under another path."""
-        outcome = known.elsewhere(identifier)
-        if outcome is None or outcome.image_path == path:
-            return None
+        """A temporary copy of the URL's bytes where an earlier run left them under another path.
+
+        A run that was killed while it moved images may have left the only copy under the temporary name.
+        """
+        for outcome in known.with_bytes(identifier):
+            temporary = self._temporary(path)
+            for source in (temporary, self.images / outcome.image_path):
+                with contextlib.suppress(FileNotFoundError):
+                    if source != temporary:
+                        shutil.copyfile(source, temporary)
+                    if sha256_of(temporary) == outcome.sha256:
+                        return temporary, replace(outcome, image_path=path)
+        return None
+
+    def _temporary(self, path: str) -> Path:
+        """Where the bytes of an image are until they are complete; its folder is made."""
         target = self.images / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{TEMPORARY}{target.name}")
-        try:
-            shutil.copyfile(self.images / outcome.image_path, temporary)
-        except FileNotFoundError:
-            return None
-        if sha256_of(temporary) != outcome.sha256:
-            temporary.unlink()
-            return None
-        return temporary, replace(outcome, image_path=path)
+        return target.with_name(f"{TEMPORARY}{target.name}")
 
 
 def _rows(manifest: Path) -> dict[str, str]:
@@ -204,8 +215,20 @@ def _rows(manifest: Path) -> dict[str, str]:
     return dict(zip(table["image_path"].to_pylist(), table["identifier"].to_pylist(), strict=True))
 
 
-def _stays(outcome: Outcome, images: Path) -> bool:
-    """Whether an earlier outcome holds: its file is there in full, or it failed for good."""
+def _host(identifier: str) -> str:
+    """The host and port in a URL, which need not be a valid one."""
+    found = HOST.match(identifier)
+    return found[1].lower() if found else ""
+
+
+def _stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
+    """Whether an earlier outcome holds: its file is there in full, or it failed for good under this plan, too."""
+    if outcome.error == "too-large":
+        return (outcome.bytes or 0) > plan.limits.max_bytes
+    if outcome.error == "opted-out":
+        return plan.limits.respect_opt_out
+    if outcome.error == "blocked-address":
+        return not plan.guard.opens_some
     if not outcome.has_bytes:
         return outcome.error not in MAY_PASS
     with contextlib.suppress(FileNotFoundError):

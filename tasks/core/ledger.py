@@ -72,9 +72,11 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
 
     def _whole(self) -> int:
         """Bytes up to the end of the last complete line: a killed writer may have left half a line."""
@@ -106,8 +108,7 @@ class Known:
     """What is known of a chunk's images from earlier runs, by URL and by path."""
 
     def __init__(self) -> None:
-        self._at: dict[tuple[str, str], Outcome] = {}
-        self._elsewhere: dict[str, Outcome] = {}
+        self._of: dict[str, dict[str, Outcome]] = {}
 
     @classmethod
     def load(cls, folder: Path, chunk: int) -> Self:
@@ -124,17 +125,15 @@ class Known:
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome, in place of an older one of the same URL and path."""
-        self._at[outcome.identifier, outcome.image_path] = outcome
-        if outcome.has_bytes:
-            self._elsewhere[outcome.identifier] = outcome
+        self._of.setdefault(outcome.identifier, {})[outcome.image_path] = outcome
 
     def at(self, identifier: str, image_path: str) -> Outcome | None:
         """The latest outcome of this URL at this path."""
-        return self._at.get((identifier, image_path))
+        return self._of.get(identifier, {}).get(image_path)
 
-    def elsewhere(self, identifier: str) -> Outcome | None:
-        """An outcome with bytes of this URL, at whichever path."""
-        return self._elsewhere.get(identifier)
+    def with_bytes(self, identifier: str) -> list[Outcome]:
+        """The outcomes with bytes of this URL, at whichever paths."""
+        return [outcome for outcome in self._of.get(identifier, {}).values() if outcome.has_bytes]
 
 
 def chunk_name(chunk: int) -> str:
@@ -150,7 +149,8 @@ def journal_path(folder: Path, chunk: int) -> Path:
 def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit: str) -> None:
     """Deal all outcomes in `folder` (fetched/) to the chunks of a new manifest, by URL.
 
-    What the new manifest does not ask for is kept in earlier/unused.parquet. Where it gives a path to another URL,
+    A file holds the bytes of the URL that came to its path last: earlier URLs of the path are forgotten. What the new
+    manifest does not ask for is kept in earlier/unused.parquet. Where it gives a path to another URL,
     the bytes there are about to be replaced: those outcomes go, unless their URL is wanted at another path.
     A crash at any point leaves every outcome in at least one place that the next call reads.
     """
@@ -163,16 +163,20 @@ def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit
         connection.register("none", OUTCOME.empty_table())
         connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, * FROM none")
         columns = ", ".join(OUTCOME.names)
-        for age, path in enumerate(sorted(sources, key=lambda path: path.parent == folder)):
+        sources.sort(key=lambda path: (path.parent == folder, path.parent == earlier))
+        for age, path in enumerate(sources):
             connection.execute(f"INSERT INTO outcome SELECT {age}, {columns} FROM {tables.parquet([path])}")
         for age, path in enumerate(journals, len(sources)):
             connection.register("lines", table(read_journal(path)))
             connection.execute(f"INSERT INTO outcome SELECT {age}, * FROM lines")
         new = ", ".join(tables.text(str(manifest / chunk_name(chunk))) for chunk in range(chunks))
         connection.execute(f"""CREATE TABLE wanted AS SELECT identifier, image_path,
-            regexp_extract(filename, 'chunk-(\\d+)', 1)::INT AS chunk FROM read_parquet([{new}], filename = true)""")
-        connection.execute(f"""CREATE TABLE latest AS SELECT {columns} FROM outcome
-            QUALIFY row_number() OVER (PARTITION BY identifier, image_path ORDER BY age DESC) = 1""")
+            regexp_extract(filename, 'chunk-(\\d+)\\.parquet$', 1)::INT AS chunk
+            FROM read_parquet([{new}], filename = true, hive_partitioning = false)""")
+        connection.execute(f"""CREATE TABLE latest AS SELECT {columns} FROM (SELECT * FROM outcome
+            QUALIFY row_number() OVER (PARTITION BY identifier, image_path ORDER BY age DESC) = 1)
+            QUALIFY status = '{FAILED}'
+            OR row_number() OVER (PARTITION BY image_path, status = '{FAILED}' ORDER BY age DESC) = 1""")
         connection.execute(f"""CREATE TABLE dealt AS
             SELECT DISTINCT w.chunk, {columns.replace("image_path, identifier", "l.image_path, l.identifier")}
             FROM latest l LEFT JOIN wanted w ON w.identifier = l.identifier

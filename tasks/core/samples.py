@@ -118,4 +118,4 @@ def _cut(
         min(box[2] * across, pixels.width),
         min(box[3] * down, pixels.height),
     )
-    return pixels.resize(size, Image.Resampling.BICUBIC, box=scaled)
+    return pixels.resize(size, Image.Resampling.HAMMING, box=scaled)

@@ -55,7 +55,8 @@ def csv(path: Path, columns: Sequence[str] | None = None) -> str:
     types = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
     return (
         f"read_csv({text(str(path))}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', "
-        f"nullstr = '', new_line = '\\n', max_line_size = 16777216, columns = {{{types}}})"
+        f"nullstr = '', new_line = '\\n', max_line_size = 16777216, hive_partitioning = false, "
+        f"columns = {{{types}}})"
     )
 
 

@@ -17,6 +17,7 @@ from tasks.core.files import whole_file
 from tasks.core.ledger import FAILED
 
 ROWS = 1024
+Image.MAX_IMAGE_PIXELS = None  # `look` has its own limit
 COLUMNS = pa.schema(
     [("valid", pa.bool_()), ("error", pa.string()), ("format", pa.string()), ("mode", pa.string()),
      ("width", pa.int32()), ("height", pa.int32()), ("file_size", pa.int64()), ("sha256", pa.string()),
@@ -78,17 +79,18 @@ def verify_chunk(
     schema = pa.schema([*(source.schema_arrow.field(name) for name in kept), *COLUMNS])
 
     def look_at(row: tuple[str, str]) -> Finding:
-        finding = look(images / row[0], row[1], max_pixels)
-        counts[finding.error or "valid"] += 1
-        progress(counts)
-        return finding
+        return look(images / row[0], row[1], max_pixels)
 
     def verified() -> Iterator[pa.RecordBatch]:
         with ThreadPoolExecutor(workers, "verify") as pool:
             for batch in source.iter_batches(ROWS):
                 there = batch.filter(pa.compute.not_equal(batch.column("status"), FAILED))
                 rows = zip(there.column("image_path").to_pylist(), there.column("sha256").to_pylist(), strict=True)
-                findings = list(pool.map(look_at, rows))
+                findings = []
+                for finding in pool.map(look_at, rows):
+                    counts[finding.error or "valid"] += 1
+                    progress(counts)
+                    findings.append(finding)
                 columns = [_column(field, findings, there) for field in COLUMNS]
                 yield pa.RecordBatch.from_arrays([*(there.column(name) for name in kept), *columns], schema=schema)
 

@@ -1,0 +1,48 @@
+"""What the end-to-end tests share: the sample's photos on loopback, a small archive of them, a dataset made of it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sample.archive import write_archive
+from sample.server import PhotoServer
+from tests.datasets import Dataset, of_occurrences, some_occurrences
+
+
+@pytest.fixture(scope="session")
+def photos() -> Iterator[PhotoServer]:
+    """The sample's photos on loopback; each is drawn once for all tests."""
+    with PhotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def whole_sample(photos: PhotoServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample archive, its photos at `photos`."""
+    path = tmp_path_factory.mktemp("sample") / "sample.zip"
+    write_archive(path, photos.url)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_archive(whole_sample: Path) -> Path:
+    """About a third of the sample, with every oddity and every fault in it."""
+    return of_occurrences(whole_sample, whole_sample.with_name("small.zip"), some_occurrences()[0])
+
+
+@pytest.fixture(scope="session")
+def made(small_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The dataset of the small archive, made once by one worker; tests leave it as it is."""
+    dataset = Dataset(small_archive, tmp_path_factory.mktemp("made") / "dataset")
+    (dataset.output.parent / "stdout").write_text(dataset.make())
+    return dataset
+
+
+@pytest.fixture
+def dataset(made: Dataset, tmp_path: Path) -> Dataset:
+    """A copy of the dataset, with a copy of its archive, for a test to change."""
+    copy = made.copy(tmp_path / "dataset")
+    copy.archive = Path(shutil.copy2(made.archive, tmp_path))
+    return copy

@@ -1,0 +1,354 @@
+"""A web server on loopback that misbehaves as hosts do: `CASES` says how each path behaves, and how it must end."""
+
+import gzip
+import io
+import os
+import socket
+import socketserver
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from PIL import Image
+
+MAX_BYTES = 300_000
+REQUEST_TIMEOUT = 0.5
+MAX_SECONDS = 1.5
+RETRIES = 1
+
+
+def picture(kind: str, size: tuple[int, int] = (48, 32)) -> bytes:
+    """A small image in one of Pillow's formats."""
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+JPEG, PNG, WEBP = picture("JPEG"), picture("PNG"), picture("WEBP")
+
+
+def photo(name: str) -> bytes:
+    """A JPEG of its own for every name; names of one length have photos of one size."""
+    comment = name.encode()
+    return JPEG[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + JPEG[2:]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What came in: when (monotonic seconds), for which path, with which headers (names in lower case)."""
+
+    at: float
+    path: str
+    headers: dict[str, str]
+
+
+class Visit:
+    """One request, and the socket to answer it on. `number` counts the requests for its path from 1."""
+
+    def __init__(self, request: Request, number: int, connected: socket.socket, server: "MisbehavingServer") -> None:
+        self.path, self.number, self._connected, self.server = request.path, number, connected, server
+        self.peer: tuple[str, int] = connected.getpeername()
+        self.keep_alive = False
+
+    def send(self, data: bytes) -> None:
+        self._connected.sendall(data)
+
+    def head(self, status: str = "200 OK", **headers: str) -> None:
+        """The status line and the headers; `_` in a name stands for `-`."""
+        lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+        self.send("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
+
+    def answer(self, body: bytes = b"", status: str = "200 OK", kind: str = "image/jpeg", **headers: str) -> None:
+        """A whole and proper answer."""
+        self.head(status, Content_Type=kind, Content_Length=str(len(body)), **headers)
+        self.send(body)
+        self.keep_alive = True
+
+    def drip(self, data: bytes, pause: float = 0.1) -> None:
+        """A byte at a time, until the client has had enough."""
+        for at in range(len(data)):
+            self.send(data[at : at + 1])
+            if self.server.stopping.wait(pause):
+                return
+
+    def wait(self) -> None:
+        """Say nothing until the client goes away."""
+        self._connected.settimeout(20)
+        self._connected.recv(1)
+
+    def reset(self) -> None:
+        """Break the connection off, which is not to close it."""
+        self._connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self._connected.detach())
+
+
+Behaviour = Callable[[Visit], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a path behaves, the code that its image must end with (empty: it comes), and the requests it may take."""
+
+    behave: Behaviour
+    code: str
+    requests: int = 1
+    body: bytes | None = None
+
+
+def _status(status: str, **headers: str) -> Behaviour:
+    return lambda visit: visit.answer(b"an error page", status, "text/html", **headers)
+
+
+def _body(body: bytes, kind: str = "image/jpeg", **headers: str) -> Behaviour:
+    return lambda visit: visit.answer(body, kind=kind, **headers)
+
+
+def _then_good(first: Behaviour) -> Behaviour:
+    return lambda visit: first(visit) if visit.number == 1 else visit.answer(JPEG)
+
+
+def _redirect(location: str, status: str = "302 Found") -> Behaviour:
+    return lambda visit: visit.answer(b"", status, Location=location.format(url=visit.server.url))
+
+
+def _reset_in_body(visit: Visit) -> None:
+    visit.head(Content_Length=str(len(JPEG)))
+    visit.send(JPEG[:100])
+    time.sleep(0.1)
+    visit.reset()
+
+
+def _short(visit: Visit) -> None:
+    visit.head(Content_Length=str(len(JPEG) + 10))
+    visit.send(JPEG)
+
+
+def _until_closed(visit: Visit) -> None:
+    visit.head()
+    visit.send(JPEG)
+
+
+def _chunks(*chunks: bytes) -> Behaviour:
+    def behave(visit: Visit) -> None:
+        visit.head(Transfer_Encoding="chunked")
+        for chunk in chunks:
+            visit.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        visit.keep_alive = not chunks[-1]
+
+    return behave
+
+
+def _wrong_chunk(visit: Visit) -> None:
+    _chunks(JPEG[:200])(visit)
+    visit.send(b"no-number\r\n" + JPEG[200:])
+
+
+def _endless(visit: Visit) -> None:
+    visit.head()
+    visit.send(JPEG)
+    while not visit.server.stopping.is_set():
+        visit.send(bytes(65536))
+
+
+def _drip_body(visit: Visit) -> None:
+    visit.head(Content_Length=str(len(JPEG)))
+    visit.drip(JPEG)
+
+
+def _drip_head(visit: Visit) -> None:
+    visit.drip(b"HTTP/1.1 200 OK\r\nX-Padding: " + b"a" * 500)
+
+
+def _drip_status_line(visit: Visit) -> None:
+    visit.drip(b"HTTP/1.1 200 " + b"O" * 500)
+
+
+def _drip_chunk_size(visit: Visit) -> None:
+    _chunks(JPEG)(visit)
+    visit.drip(b"0" * 500)
+
+
+def _continue_forever(visit: Visit) -> None:
+    for _ in range(500):
+        visit.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        time.sleep(0.01)
+
+
+def _continue_then_good(visit: Visit) -> None:
+    visit.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    visit.answer(JPEG)
+
+
+def _silent_in_body(visit: Visit) -> None:
+    visit.head(Content_Length=str(len(JPEG)))
+    visit.send(JPEG[:100])
+    visit.wait()
+
+
+def _many_headers(visit: Visit) -> None:
+    visit.head(**{f"X-{number}": "y" for number in range(200)})
+
+
+def _declared_too_large(visit: Visit) -> None:
+    visit.head(Content_Length=str(10**12))
+    visit.send(JPEG)
+
+
+def _bomb() -> bytes:
+    return gzip.compress(JPEG + bytes(20_000_000), 9)
+
+
+def _cookie(visit: Visit) -> None:
+    visit.answer(JPEG, Set_Cookie="session=secret; Path=/")
+
+
+HTML = b"<!doctype html><title>Sign in</title>" + b"<p>Please sign in.</p>" * 20
+TWICE = RETRIES + 1
+
+CASES: dict[str, Case] = {
+    "good": Case(_body(JPEG), ""),
+    "404": Case(_status("404 Not Found"), "not-found"),
+    "410": Case(_status("410 Gone"), "gone"),
+    "403": Case(_status("403 Forbidden"), "forbidden"),
+    "401": Case(_status("401 Unauthorized", WWW_Authenticate='Basic realm="photos"'), "unauthorized"),
+    "418": Case(_status("418 I'm a teapot"), "http-418"),
+    "500": Case(_status("500 Internal Server Error"), "server-error", TWICE),
+    "429-always": Case(_status("429 Too Many Requests"), "too-many-requests", TWICE),
+    "429-then-good": Case(_then_good(_status("429 Too Many Requests", Retry_After="1")), "", 2),
+    "503-then-good": Case(_then_good(_status("503 Service Unavailable")), "", 2),
+    "retry-after-nonsense": Case(_then_good(_status("503 Busy", Retry_After="\xb2")), "", 2),
+    "retry-after-year-1": Case(_then_good(_status("503 Busy", Retry_After="Mon, 01 Jan 0001 00:00:00 -0000")), "", 2),
+    "reset-then-good": Case(_then_good(_reset_in_body), "", 2),
+    "closed": Case(lambda visit: None, "connection", TWICE),
+    "closed-then-good": Case(_then_good(lambda visit: None), "", 2),
+    "garbage": Case(lambda visit: visit.send(JPEG), "connection", TWICE),
+    "many-headers": Case(_many_headers, "connection", TWICE),
+    "short": Case(_short, "truncated", TWICE),
+    "short-then-good": Case(_then_good(_short), "", 2),
+    "until-closed": Case(_until_closed, ""),
+    "chunked": Case(_chunks(JPEG[:100], JPEG[100:], b""), ""),
+    "chunked-broken-off": Case(_chunks(JPEG[:100], JPEG[100:]), "truncated", TWICE),
+    "chunked-wrong": Case(_wrong_chunk, "truncated", TWICE),
+    "endless": Case(_endless, "too-large"),
+    "declared-too-large": Case(_declared_too_large, "too-large"),
+    "too-large": Case(_body(JPEG + bytes(MAX_BYTES)), "too-large"),
+    "drip-body": Case(_drip_body, "too-slow"),
+    "drip-head": Case(_drip_head, "too-slow"),
+    "drip-status-line": Case(_drip_status_line, "too-slow"),
+    "drip-chunk-size": Case(_drip_chunk_size, "too-slow"),
+    "continue-forever": Case(_continue_forever, "too-slow"),
+    "continue-then-good": Case(_continue_then_good, ""),
+    "silent": Case(Visit.wait, "timeout", TWICE),
+    "silent-in-body": Case(_silent_in_body, "timeout", TWICE),
+    "empty": Case(_body(b""), "empty"),
+    "chunked-empty": Case(_chunks(b""), "empty"),
+    "html": Case(_body(HTML), "not-an-image"),
+    "json": Case(_body(b'{"error": "no such photo"}'), "not-an-image"),
+    "svg": Case(_body(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), "not-an-image"),
+    "png.jpg": Case(_body(PNG), "", body=PNG),
+    "webp.jpg": Case(_body(WEBP), "", body=WEBP),
+    "octets": Case(_body(JPEG, "application/octet-stream"), ""),
+    "gzip": Case(_body(gzip.compress(JPEG), Content_Encoding="gzip"), ""),
+    "gzip-bomb": Case(_body(_bomb(), Content_Encoding="gzip"), "too-large"),
+    "gzip-untrue": Case(_body(JPEG, Content_Encoding="gzip"), "not-an-image"),
+    "redirect": Case(_redirect("{url}/good"), ""),
+    "redirect-relative": Case(_redirect("good?from=here", "307 Temporary Redirect"), ""),
+    "redirect-utf8": Case(_redirect("/b\u00fctterfly".encode().decode("latin-1")), ""),
+    "redirect-nowhere": Case(_status("302 Found"), "http-302"),
+    "redirect-loop": Case(_redirect("/redirect-loop"), "too-many-redirects", 6),
+    "redirect-metadata": Case(_redirect("http://169.254.169.254/latest/meta-data/"), "blocked-address"),
+    "redirect-loopback": Case(_redirect("http://127.8.8.8:1/"), "blocked-address"),
+    "redirect-file": Case(_redirect("file:///etc/passwd"), "bad-redirect"),
+    "redirect-data": Case(_redirect("data:image/gif;base64,R0lGODlhAQABAAAAACw="), "bad-redirect"),
+    "redirect-unparsable": Case(_redirect("http://[half"), "bad-url"),
+    "noai": Case(_body(JPEG, X_Robots_Tag="noai"), "opted-out"),
+    "noimageai": Case(_body(JPEG, X_Robots_Tag="index, NoImageAI"), "opted-out"),
+    "noindex": Case(_body(JPEG, X_Robots_Tag="noindex"), "opted-out"),
+    "noimageindex": Case(_body(JPEG, X_Robots_Tag="nofollow,noimageindex"), "opted-out"),
+    "googlebot-noindex": Case(_body(JPEG, X_Robots_Tag="googlebot: noindex"), "opted-out"),
+    "all-robots": Case(_body(JPEG, X_Robots_Tag="all, nosnippet"), ""),
+    "cookie": Case(_cookie, ""),
+}
+for _hop in range(1, 7):
+    CASES[f"chain-{_hop}"] = Case(_redirect(f"/chain-{_hop - 1}"), "" if _hop < 6 else "too-many-redirects")
+OTHERS: dict[str, Behaviour] = {
+    "chain-0": _body(JPEG),
+    "b%C3%BCtterfly": _body(JPEG),
+    "good?from=here": _body(JPEG),
+}
+
+
+class MisbehavingServer:
+    """Serves `CASES` at /<name>, `photo(name)` at /photo/<name>, and what a test puts into `behaviours`."""
+
+    def __init__(self) -> None:
+        self.behaviours: dict[str, Behaviour] = {name: case.behave for name, case in CASES.items()} | OTHERS
+        self.log: list[Request] = []
+        self.stopping = threading.Event()
+        self._seen: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.owner = self
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def asked(self, name: str | None = None) -> int:
+        """How many requests came, for /<name> or at all."""
+        return len([request for request in self.log if name is None or request.path == f"/{name}"])
+
+    def visit(self, connected: socket.socket, path: str, headers: dict[str, str]) -> bool:
+        """Answer a request; tell whether the connection can be used again."""
+        request = Request(time.monotonic(), path, headers)
+        with self._lock:
+            self.log.append(request)
+            self._seen[path] += 1
+            visit = Visit(request, self._seen[path], connected, self)
+        name = path.removeprefix("/")
+        behave = self.behaviours.get(name)
+        if behave:
+            behave(visit)
+        elif name.startswith("photo/"):
+            visit.answer(photo(name.removeprefix("photo/")))
+        else:
+            _status("404 Not Found")(visit)
+        return visit.keep_alive
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    owner: MisbehavingServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is what many of the cases are there for."""
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            path = line.split()[1].decode("latin-1")
+            headers = {}
+            while (header := self.rfile.readline().strip()) != b"":
+                name, _, value = header.decode("latin-1").partition(":")
+                headers[name.lower()] = value.strip()
+            if not self.server.owner.visit(self.connection, path, headers):
+                return

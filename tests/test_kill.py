@@ -1,0 +1,109 @@
+"""A run that is killed goes on where it stopped, and ends as if nothing had happened."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sample.server import PhotoServer
+from tasks.core.files import TEMPORARY
+from tasks.core.ledger import MAY_PASS, read_journal
+from tests.datasets import ROOT, Dataset, digest
+
+SEED = 20_240_711
+LATEST = 60.0
+
+
+@pytest.fixture
+def slow_photos(photos: PhotoServer) -> Iterator[PhotoServer]:
+    """The photos, each after a moment."""
+    photos.delay = 0.15
+    yield photos
+    photos.delay = 0
+
+
+def test_a_run_killed_at_five_random_moments_ends_as_one_that_was_not(
+    made: Dataset, slow_photos: PhotoServer, tmp_path: Path
+) -> None:
+    rng = random.Random(SEED)
+    dataset = Dataset(made.archive, tmp_path / "dataset")
+    output, photos = dataset.output, slow_photos
+    moments: list[tuple[Callable[[], bool], float]] = [
+        (_answered(photos, rng.randint(5, 20)), rng.uniform(0, 0.3)),
+        (_answered(photos, rng.randint(10, 25)), rng.uniform(0, 0.3)),
+        (lambda: any(output.glob("verified/chunk-*.parquet")), rng.uniform(0, 0.3)),
+        (lambda: (output / "verified.parquet").exists(), rng.uniform(0, 0.2)),
+        (lambda: any(output.glob("shards/.parts/*group-*")), rng.uniform(0, 0.1)),
+    ]
+    kills: list[tuple[set[str], int]] = []
+    for reached, further in moments:
+        _run_and_kill(dataset, reached, further)
+        _every_file_is_whole(dataset, made)
+        kills.append((_settled(dataset), len(photos.requests)))
+    dataset.make("--workers", "2")
+
+    assert [len(settled) > 0 for settled, _ in kills] == [True] * 5
+    for settled, requests in kills:
+        assert not settled & {photos.url + path for path, _ in photos.requests[requests:]}
+    _every_file_is_whole(dataset, made)
+    assert dataset.shards() == made.shards()
+    assert dataset.rows("accounting.csv") == made.rows("accounting.csv")
+
+
+def _answered(photos: PhotoServer, further: int) -> Callable[[], bool]:
+    """Whether the server has answered so many requests more than when it was first asked."""
+    first: list[int] = []
+
+    def reached() -> bool:
+        first.append(len(photos.requests))
+        return first[-1] - first[0] >= further
+
+    return reached
+
+
+def _run_and_kill(dataset: Dataset, reached: Callable[[], bool], further: float) -> None:
+    """Run with two workers until the moment is reached and `further` seconds more; then SIGKILL for all of it."""
+    command = dataset.command("--workers", "2", "--CreateWebDataset-num-workers", "2")
+    run = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + LATEST
+        while not reached() and run.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        time.sleep(further)
+        assert run.poll() is None, "the run ended before it could be killed"
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+
+def _settled(dataset: Dataset) -> set[str]:
+    """The URLs of which journals and ledgers say for all their images what became of them, for good."""
+    folder = dataset.output / "fetched"
+    ledgers = [outcome for path in folder.glob("chunk-*.parquet") for outcome in pq.read_table(path).to_pylist()]
+    journals = [asdict(outcome) for path in folder.glob("*.journal") for outcome in read_journal(path)]
+    known = {row["image_path"]: row["identifier"] for row in ledgers + journals if row["error"] not in MAY_PASS}
+    rows = {row["image_path"]: row["identifier"] for row in dataset.rows("manifest")}
+    return set(known.values()) - {identifier for path, identifier in rows.items() if path not in known}
+
+
+def _every_file_is_whole(dataset: Dataset, undisturbed: Dataset) -> None:
+    """Whatever has its final name is what an undisturbed run writes, or a whole table."""
+    wanted = {row["image_path"]: row["sha256"] for row in undisturbed.rows("fetched")}
+    images = dataset.output / "images"
+    for path in images.rglob("*"):
+        if path.is_file() and not path.name.startswith(TEMPORARY):
+            assert digest(path) == wanted[path.relative_to(images).as_posix()]
+    shards = undisturbed.shards()
+    for path in dataset.output.glob("shards/*/*.tar"):
+        if path.parent.name != ".parts":
+            assert digest(path) == shards[path.relative_to(dataset.output / "shards").as_posix()]
+    for path in dataset.output.rglob("*.parquet"):
+        if not any(part.startswith(TEMPORARY) for part in path.parts):
+            pq.read_table(path)
