@@ -87,13 +87,23 @@ def members(base_url: str) -> list[tuple[str, str]]:
     counts = Counter(occurrence.dataset.key for occurrence in plan.occurrences)
     kinds = _media_types(plan)
     return [
-        ("occurrence.txt", _table(
-            columns["occurrence.txt"], (_occurrence_row(o, kinds.get(o.gbif_id, "")) for o in plan.occurrences),
-            [RAGGED_OCCURRENCE_FIELDS if occurrence.ragged else 0 for occurrence in plan.occurrences])),
+        (
+            "occurrence.txt",
+            _table(
+                columns["occurrence.txt"],
+                (_occurrence_row(o, kinds.get(o.gbif_id, "")) for o in plan.occurrences),
+                [RAGGED_OCCURRENCE_FIELDS if occurrence.ragged else 0 for occurrence in plan.occurrences],
+            ),
+        ),
         ("verbatim.txt", _table(columns["verbatim.txt"], map(_verbatim_row, plan.occurrences))),
-        ("multimedia.txt", _table(
-            columns["multimedia.txt"], (_medium_row(medium, base_url) for medium in plan.media),
-            [RAGGED_MEDIUM_FIELDS if medium.ragged else 0 for medium in plan.media])),
+        (
+            "multimedia.txt",
+            _table(
+                columns["multimedia.txt"],
+                (_medium_row(medium, base_url) for medium in plan.media),
+                [RAGGED_MEDIUM_FIELDS if medium.ragged else 0 for medium in plan.media],
+            ),
+        ),
         ("meta.xml", meta),
         ("metadata.xml", _metadata(plan, counts)),
         ("citations.txt", _citations()),
@@ -124,7 +134,7 @@ def _table(columns: Sequence[str], rows: Iterable[Mapping[str, str]], cut: Seque
         if unknown:
             raise KeyError(f"no column for {sorted(unknown)}")
         fields = [_quoted(row.get(column, "")) for column in columns]
-        lines.append("\t".join(fields[:cut[i]] if cut and cut[i] else fields))
+        lines.append("\t".join(fields[: cut[i]] if cut and cut[i] else fields))
     return "\n".join(lines) + "\n"
 
 
@@ -138,22 +148,47 @@ def _occurrence_row(occurrence: Occurrence, media_types: str) -> dict[str, str]:
     year, month, day = occurrence.date
     day_of_year = str(date(year, month, day).timetuple().tm_yday)
     return {
-        "gbifID": occurrence.gbif_id, "license": dataset.license, "modified": f"{PUBLISHED}T08:00:00Z",
-        "publisher": dataset.publisher, "rightsHolder": occurrence.recorded_by,
-        "institutionCode": dataset.institution_code, "datasetName": dataset.title,
-        "basisOfRecord": dataset.basis_of_record, "occurrenceID": f"urn:{dataset.folder}:{occurrence.gbif_id}",
-        "catalogNumber": occurrence.gbif_id[-7:], "recordedBy": occurrence.recorded_by, "individualCount": "1",
-        "lifeStage": occurrence.life_stage, "occurrenceStatus": "PRESENT", "occurrenceRemarks": occurrence.remarks,
-        "eventDate": f"{year}-{month:02}-{day:02}", "startDayOfYear": day_of_year, "endDayOfYear": day_of_year,
-        "year": str(year), "month": str(month), "day": str(day), "continent": place.continent,
-        "countryCode": place.country_code, "stateProvince": place.state_province, "locality": place.locality,
-        "decimalLatitude": str(occurrence.latitude), "decimalLongitude": str(occurrence.longitude),
-        "coordinateUncertaintyInMeters": "25.0", "datasetKey": dataset.key,
-        "publishingCountry": dataset.publishing_country, "lastInterpreted": f"{PUBLISHED}T02:11:54.012Z",
-        "mediaType": media_types, "hasCoordinate": "true", "hasGeospatialIssues": "false",
-        "protocol": "DWC_ARCHIVE", "lastParsed": f"{PUBLISHED}T02:11:54.012Z",
-        "lastCrawled": f"{PUBLISHED}T01:40:03.377Z", "repatriated": "false", "isSequenced": "false",
-        "level0Name": place.country, **_taxon_fields(occurrence),
+        "gbifID": occurrence.gbif_id,
+        "license": dataset.license,
+        "modified": f"{PUBLISHED}T08:00:00Z",
+        "publisher": dataset.publisher,
+        "rightsHolder": occurrence.recorded_by,
+        "institutionCode": dataset.institution_code,
+        "datasetName": dataset.title,
+        "basisOfRecord": dataset.basis_of_record,
+        "occurrenceID": f"urn:{dataset.folder}:{occurrence.gbif_id}",
+        "catalogNumber": occurrence.gbif_id[-7:],
+        "recordedBy": occurrence.recorded_by,
+        "individualCount": "1",
+        "lifeStage": occurrence.life_stage,
+        "occurrenceStatus": "PRESENT",
+        "occurrenceRemarks": occurrence.remarks,
+        "eventDate": f"{year}-{month:02}-{day:02}",
+        "startDayOfYear": day_of_year,
+        "endDayOfYear": day_of_year,
+        "year": str(year),
+        "month": str(month),
+        "day": str(day),
+        "continent": place.continent,
+        "countryCode": place.country_code,
+        "stateProvince": place.state_province,
+        "locality": place.locality,
+        "decimalLatitude": str(occurrence.latitude),
+        "decimalLongitude": str(occurrence.longitude),
+        "coordinateUncertaintyInMeters": "25.0",
+        "datasetKey": dataset.key,
+        "publishingCountry": dataset.publishing_country,
+        "lastInterpreted": f"{PUBLISHED}T02:11:54.012Z",
+        "mediaType": media_types,
+        "hasCoordinate": "true",
+        "hasGeospatialIssues": "false",
+        "protocol": "DWC_ARCHIVE",
+        "lastParsed": f"{PUBLISHED}T02:11:54.012Z",
+        "lastCrawled": f"{PUBLISHED}T01:40:03.377Z",
+        "repatriated": "false",
+        "isSequenced": "false",
+        "level0Name": place.country,
+        **_taxon_fields(occurrence),
     }
 
 
@@ -161,20 +196,41 @@ def _taxon_fields(occurrence: Occurrence) -> dict[str, str]:
     """The classification; a record identified to genus only has neither species nor accepted taxon."""
     species = occurrence.species
     fields = {
-        "kingdom": "Animalia", "phylum": "Arthropoda", "class": "Insecta", "order": "Lepidoptera",
-        "family": species.family, "genus": species.genus, "genericName": species.genus, "kingdomKey": "1",
-        "phylumKey": "54", "classKey": "216", "orderKey": "797", "familyKey": FAMILY_KEYS[species.family],
-        "genusKey": species.genus_key, "verbatimScientificName": species.genus,
+        "kingdom": "Animalia",
+        "phylum": "Arthropoda",
+        "class": "Insecta",
+        "order": "Lepidoptera",
+        "family": species.family,
+        "genus": species.genus,
+        "genericName": species.genus,
+        "kingdomKey": "1",
+        "phylumKey": "54",
+        "classKey": "216",
+        "orderKey": "797",
+        "familyKey": FAMILY_KEYS[species.family],
+        "genusKey": species.genus_key,
+        "verbatimScientificName": species.genus,
     }
     if occurrence.genus_only:
-        return fields | {"scientificName": species.genus, "taxonRank": "GENUS", "taxonomicStatus": "ACCEPTED",
-                         "taxonKey": species.genus_key}
+        return fields | {
+            "scientificName": species.genus,
+            "taxonRank": "GENUS",
+            "taxonomicStatus": "ACCEPTED",
+            "taxonKey": species.genus_key,
+        }
     key, name = species.synonym if occurrence.as_synonym else (species.key, species.scientific_name)
     return fields | {
-        "scientificName": name, "acceptedScientificName": species.scientific_name, "taxonRank": "SPECIES",
-        "specificEpithet": species.epithet, "species": species.name, "speciesKey": species.key, "taxonKey": key,
-        "acceptedTaxonKey": species.key, "taxonomicStatus": "SYNONYM" if occurrence.as_synonym else "ACCEPTED",
-        "genericName": name.split()[0], "verbatimScientificName": " ".join(name.split()[:2]),
+        "scientificName": name,
+        "acceptedScientificName": species.scientific_name,
+        "taxonRank": "SPECIES",
+        "specificEpithet": species.epithet,
+        "species": species.name,
+        "speciesKey": species.key,
+        "taxonKey": key,
+        "acceptedTaxonKey": species.key,
+        "taxonomicStatus": "SYNONYM" if occurrence.as_synonym else "ACCEPTED",
+        "genericName": name.split()[0],
+        "verbatimScientificName": " ".join(name.split()[:2]),
         "iucnRedListCategory": "NE",
     }
 
@@ -184,13 +240,22 @@ def _verbatim_row(occurrence: Occurrence) -> dict[str, str]:
     year, month, day = occurrence.date
     name = occurrence.species.genus if occurrence.genus_only else occurrence.species.name
     return {
-        "gbifID": occurrence.gbif_id, "basisOfRecord": occurrence.dataset.basis_of_record.title().replace("_", ""),
-        "occurrenceID": f"urn:{occurrence.dataset.folder}:{occurrence.gbif_id}", "recordedBy": occurrence.recorded_by,
-        "lifeStage": occurrence.life_stage.lower(), "occurrenceRemarks": occurrence.remarks,
-        "eventDate": f"{day} {calendar.month_name[month]} {year}", "country": place.country,
-        "countryCode": place.country_code, "stateProvince": place.state_province, "locality": place.locality,
-        "decimalLatitude": str(occurrence.latitude), "decimalLongitude": str(occurrence.longitude),
-        "geodeticDatum": "WGS84", "scientificName": name, "family": occurrence.species.family,
+        "gbifID": occurrence.gbif_id,
+        "basisOfRecord": occurrence.dataset.basis_of_record.title().replace("_", ""),
+        "occurrenceID": f"urn:{occurrence.dataset.folder}:{occurrence.gbif_id}",
+        "recordedBy": occurrence.recorded_by,
+        "lifeStage": occurrence.life_stage.lower(),
+        "occurrenceRemarks": occurrence.remarks,
+        "eventDate": f"{day} {calendar.month_name[month]} {year}",
+        "country": place.country,
+        "countryCode": place.country_code,
+        "stateProvince": place.state_province,
+        "locality": place.locality,
+        "decimalLatitude": str(occurrence.latitude),
+        "decimalLongitude": str(occurrence.longitude),
+        "geodeticDatum": "WGS84",
+        "scientificName": name,
+        "family": occurrence.species.family,
     }
 
 
@@ -199,10 +264,17 @@ def _medium_row(medium: Medium, base_url: str) -> dict[str, str]:
         return base_url + value if value.startswith("/") else value
 
     return {
-        "gbifID": medium.gbif_id, "type": medium.type, "format": medium.format,
-        "identifier": absolute(medium.identifier), "references": absolute(medium.references), "title": medium.title,
-        "created": medium.created, "creator": medium.creator, "publisher": medium.publisher,
-        "license": medium.license, "rightsHolder": medium.creator,
+        "gbifID": medium.gbif_id,
+        "type": medium.type,
+        "format": medium.format,
+        "identifier": absolute(medium.identifier),
+        "references": absolute(medium.references),
+        "title": medium.title,
+        "created": medium.created,
+        "creator": medium.creator,
+        "publisher": medium.publisher,
+        "license": medium.license,
+        "rightsHolder": medium.creator,
     }
 
 
@@ -211,7 +283,12 @@ def _metadata(plan: Plan, counts: Mapping[str, int]) -> str:
     records = "\n".join(f"{counts[dataset.key]} records from {escape(dataset.title)}" for dataset in DATASETS)
     title = f"GBIF Occurrence Download {DOI}"
     return EML.format(
-        package=DOI, doi=DOI, title=title, citation=title, published=PUBLISHED, rights="",
+        package=DOI,
+        doi=DOI,
+        title=title,
+        citation=title,
+        published=PUBLISHED,
+        rights="",
         identifiers="        <alternateIdentifier>0022407-241107131044228</alternateIdentifier>",
         creator="""            <individualName>
                 <surName>GBIF Download Service</surName>
@@ -220,35 +297,44 @@ def _metadata(plan: Plan, counts: Mapping[str, int]) -> str:
 The dataset includes records from the following constituent datasets. \
 The full metadata for each constituent is also included in this archive:
 {records}
-""")
+""",
+    )
 
 
 def _citation(dataset: Dataset) -> str:
-    return (f"{dataset.publisher} (2024). {dataset.title}. Occurrence dataset https://doi.org/{dataset.doi} "
-            f"accessed via GBIF.org on {PUBLISHED}.")
+    return (
+        f"{dataset.publisher} (2024). {dataset.title}. Occurrence dataset https://doi.org/{dataset.doi} "
+        f"accessed via GBIF.org on {PUBLISHED}."
+    )
 
 
 def _citations() -> str:
-    head = "When using this dataset please use the following citation and pay attention to the rights documented in " \
-           "rights.txt:"
+    head = (
+        "When using this dataset please use the following citation and pay attention to the rights documented in "
+        "rights.txt:"
+    )
     return "\n".join([head, *(_citation(dataset) for dataset in DATASETS)])
 
 
 def _rights() -> str:
-    return "\n".join(
-        f"Dataset: {dataset.title}\nRights as supplied: {dataset.license_url}" for dataset in DATASETS)
+    return "\n".join(f"Dataset: {dataset.title}\nRights as supplied: {dataset.license_url}" for dataset in DATASETS)
 
 
 def _dataset_eml(dataset: Dataset) -> str:
     return EML.format(
-        package=dataset.key, doi=dataset.doi, title=escape(dataset.title), published=PUBLISHED,
+        package=dataset.key,
+        doi=dataset.doi,
+        title=escape(dataset.title),
+        published=PUBLISHED,
         identifiers=f"        <alternateIdentifier>{dataset.doi}</alternateIdentifier>\n"
-                    f"        <alternateIdentifier>{dataset.key}</alternateIdentifier>",
+        f"        <alternateIdentifier>{dataset.key}</alternateIdentifier>",
         creator=f"            <organizationName>{escape(dataset.publisher)}</organizationName>",
-        abstract=escape(dataset.abstract), citation=escape(_citation(dataset)),
+        abstract=escape(dataset.abstract),
+        citation=escape(_citation(dataset)),
         rights="        <intellectualRights>\n"
-               f'            <para>This work is licensed under <ulink url="{dataset.license_url}">'
-               f"<citetitle>{dataset.license}</citetitle></ulink>.</para>\n        </intellectualRights>\n")
+        f'            <para>This work is licensed under <ulink url="{dataset.license_url}">'
+        f"<citetitle>{dataset.license}</citetitle></ulink>.</para>\n        </intellectualRights>\n",
+    )
 
 
 def main() -> None:

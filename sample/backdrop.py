@@ -13,8 +13,10 @@ Ground = Literal["sheet", "linen", "felt", "bark", "wood", "plaster", "paper", "
 SHAPE = (840, 1100)
 """Height and width of a made texture, pixels."""
 SCENES: dict[str, tuple[Ground, ...]] = {
-    "field": ("sheet", "linen", "felt", "bark", "bark", "wood", "plaster"), "trap": ("sheet", "felt"),
-    "museum": ("paper",)}
+    "field": ("sheet", "linen", "felt", "bark", "bark", "wood", "plaster"),
+    "trap": ("sheet", "felt"),
+    "museum": ("paper",),
+}
 
 
 def crop(ground: Ground, size: tuple[int, int], blur: Image.Image, rng: Random) -> Image.Image:
@@ -59,7 +61,7 @@ def make(ground: Ground) -> Image.Image:
 
 
 def _grid() -> tuple[Field, Field]:
-    y, x = np.mgrid[0:SHAPE[0], 0:SHAPE[1]].astype(np.float32)
+    y, x = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]].astype(np.float32)
     return x, y
 
 
@@ -87,7 +89,7 @@ def _weave(rng: np.random.Generator, pitch: float, colour: Colour, depth: float)
 def _folds(rng: np.random.Generator, cloth: Field, strength: float) -> Field:
     """Soft creases as a hung cloth has them: each bright on one flank and dark on the other."""
     small = (SHAPE[0] // 4, SHAPE[1] // 4)
-    y, x = np.mgrid[0:SHAPE[0]:4, 0:SHAPE[1]:4].astype(np.float32)
+    y, x = np.mgrid[0 : SHAPE[0] : 4, 0 : SHAPE[1] : 4].astype(np.float32)
     light = 1 + 0.035 * strength * noise(rng, small, (3, 3), 2)
     for _ in range(6):
         angle = rng.normal(np.pi / 2, 0.5)

@@ -33,8 +33,9 @@ class _Sketch:
     def at(self, x: float, y: float) -> tuple[float, float]:
         return (CENTRE[0] + x) * self.scale, (CENTRE[1] + y) * self.scale
 
-    def line(self, start: tuple[float, float], stop: tuple[float, float], fill: tuple[int, int, int],
-             width: float) -> None:
+    def line(
+        self, start: tuple[float, float], stop: tuple[float, float], fill: tuple[int, int, int], width: float
+    ) -> None:
         self.draw.line((*self.at(*start), *self.at(*stop)), fill=fill, width=max(1, round(width * self.scale)))
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: tuple[int, int, int]) -> None:
@@ -44,8 +45,15 @@ class _Sketch:
         return self.image.convert("RGBa").reduce(2).convert("RGBA")
 
 
-def _fur(sketch: _Sketch, rng: Random, centre: tuple[float, float], radii: tuple[float, float], colour: Colour,
-         count: int, length: float = 0.05) -> None:
+def _fur(
+    sketch: _Sketch,
+    rng: Random,
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    colour: Colour,
+    count: int,
+    length: float = 0.05,
+) -> None:
     """Hairs over an ellipse, combed outward and to the tail, lit from above left."""
     for i in range(count):
         radius, angle = (i / count) ** 0.5, rng.uniform(0, 2 * pi)

@@ -89,8 +89,16 @@ class _Stage:
         self.layer = Image.new("RGBA", size)
         self.x, self.y, self.scale, self.turn = x, y, scale, turn
 
-    def place(self, part: Part, joint: tuple[float, float] = (0, 0), angle: float = 0, mirror: bool = False,
-              stretch: tuple[float, float] = (1, 1), light: float = 1, shadow: float = 0) -> None:
+    def place(
+        self,
+        part: Part,
+        joint: tuple[float, float] = (0, 0),
+        angle: float = 0,
+        mirror: bool = False,
+        stretch: tuple[float, float] = (1, 1),
+        light: float = 1,
+        shadow: float = 0,
+    ) -> None:
         """Lay a part on: its joint at `joint` (lengths of the forewing, body upright), turned by `angle` degrees."""
         image, unit = (part.half, 2.0) if self.scale < 0.62 else (part.image, 1.0)
         a, side = radians(angle), -1 if mirror else 1
@@ -143,13 +151,15 @@ def _adult(stage: _Stage, photo: Photo, rng: Random) -> None:
     bright = rng.uniform(0.86, 0.99)
     sides = [(True, bright * 1.03), (False, bright * 0.95)]
     for mirror, light in sides:
-        stage.place(hind, (0.035, 0.08), hind_sweep + rng.gauss(0, 2), mirror,
-                    (moth.hind_scale, moth.hind_scale * broad), light)
+        stage.place(
+            hind, (0.035, 0.08), hind_sweep + rng.gauss(0, 2), mirror, (moth.hind_scale, moth.hind_scale * broad), light
+        )
     stage.place(_body(photo.species, form, "abdomen"), light=bright, shadow=0.5)
     rng.shuffle(sides)
     for mirror, light in sides:
-        stage.place(fore, (0.05, -0.03), sweep + rng.gauss(0, 1.8), mirror,
-                    (rng.uniform(0.985, 1.015), broad), light, 0.6)
+        stage.place(
+            fore, (0.05, -0.03), sweep + rng.gauss(0, 1.8), mirror, (rng.uniform(0.985, 1.015), broad), light, 0.6
+        )
     stage.place(_body(photo.species, form, "thorax"), light=bright, shadow=0.45)
 
 

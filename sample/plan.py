@@ -13,8 +13,23 @@ from typing import Literal
 
 from sample.taxa import ATLAS, COMMUNITY, LIGHT_TRAP, MUSEUM, REGIONS, SPECIES, Dataset, Place, Species
 
-Fault = Literal["", "missing", "gone", "truncated", "html", "empty", "thumbnail", "png", "grey", "cmyk", "rotated",
-                "busy", "moved", "broken", "opted-out"]
+Fault = Literal[
+    "",
+    "missing",
+    "gone",
+    "truncated",
+    "html",
+    "empty",
+    "thumbnail",
+    "png",
+    "grey",
+    "cmyk",
+    "rotated",
+    "busy",
+    "moved",
+    "broken",
+    "opted-out",
+]
 
 FAULTS: dict[Fault, int] = {
     "missing": 8,  # 404
@@ -35,17 +50,24 @@ FAULTS: dict[Fault, int] = {
 """How many photos have which fault."""
 
 GENUS_ONLY = (("Noctua pronuba", 3), ("Spilosoma lubricipeda", 2))
-SIZES = ((500, 375),) * 4 + ((512, 384), (640, 480)) * 2 + (
-    (600, 450), (480, 640), (560, 560), (800, 600), (1024, 768))
+SIZES = ((500, 375),) * 4 + ((512, 384), (640, 480)) * 2 + ((600, 450), (480, 640), (560, 560), (800, 600), (1024, 768))
 THUMBNAIL_SIZES = ((80, 60), (72, 54))
 REMARKS = (
-    'came to light, wing 3mm (1/8") torn', '"gamma" mark very faint', 'under the "old" lamp; 2" from the bulb',
-    'label reads "coll. 1911"')
+    'came to light, wing 3mm (1/8") torn',
+    '"gamma" mark very faint',
+    'under the "old" lamp; 2" from the bulb',
+    'label reads "coll. 1911"',
+)
 MEDIA_LICENSES = ("http://creativecommons.org/licenses/by-nc/4.0/",) * 9 + (
-    "https://creativecommons.org/licenses/by-nc/4.0/legalcode", "http://creativecommons.org/licenses/by/4.0/",
-    "https://creativecommons.org/licenses/by/4.0/", "http://creativecommons.org/publicdomain/zero/1.0/legalcode",
-    "http://creativecommons.org/licenses/by-nc-nd/4.0/", "https://creativecommons.org/licenses/by-sa/3.0/",
-    "all rights reserved", "")
+    "https://creativecommons.org/licenses/by-nc/4.0/legalcode",
+    "http://creativecommons.org/licenses/by/4.0/",
+    "https://creativecommons.org/licenses/by/4.0/",
+    "http://creativecommons.org/publicdomain/zero/1.0/legalcode",
+    "http://creativecommons.org/licenses/by-nc-nd/4.0/",
+    "https://creativecommons.org/licenses/by-sa/3.0/",
+    "all rights reserved",
+    "",
+)
 FORMATS = ("image/jpeg",) * 12 + ("image/jpg", "jpeg", "")
 
 
@@ -172,11 +194,18 @@ def _occurrence(gbif_id: str, species: Species, genus_only: bool, rng: Random) -
     if dataset is COMMUNITY and species.count > 12 and not genus_only:
         stages += ("Larva", "caterpillar", "Larva", "Egg")
     return Occurrence(
-        gbif_id=gbif_id, species=species, genus_only=genus_only,
+        gbif_id=gbif_id,
+        species=species,
+        genus_only=genus_only,
         as_synonym=bool(species.synonym[0]) and not genus_only and rng.random() < 0.15,
-        dataset=dataset, place=place, recorded_by=rng.choice(place.people), date=(year, month, day),
+        dataset=dataset,
+        place=place,
+        recorded_by=rng.choice(place.people),
+        date=(year, month, day),
         latitude=round(place.latitude + rng.uniform(-0.3, 0.3), 6),
-        longitude=round(place.longitude + rng.uniform(-0.4, 0.4), 6), life_stage=rng.choice(stages))
+        longitude=round(place.longitude + rng.uniform(-0.4, 0.4), 6),
+        life_stage=rng.choice(stages),
+    )
 
 
 def _with_remarks(occurrences: list[Occurrence], rng: Random) -> list[Occurrence]:
@@ -197,14 +226,30 @@ def _media(occurrence: Occurrence, rng: Random) -> list[Medium]:
     for index in range(count):
         path = _path(occurrence, index, rng)
         photo = Photo(
-            path, rng.randrange(2**31), int(occurrence.gbif_id) % 2**31, occurrence.species.name, occurrence.stage,
-            _scene(occurrence.dataset), rng.choice(SIZES))
+            path,
+            rng.randrange(2**31),
+            int(occurrence.gbif_id) % 2**31,
+            occurrence.species.name,
+            occurrence.stage,
+            _scene(occurrence.dataset),
+            rng.choice(SIZES),
+        )
         page = path.split("/original")[0].replace("/photos/", "/photo-pages/") if "/photos/" in path else ""
-        media.append(Medium(
-            occurrence.gbif_id, "StillImage", rng.choice(FORMATS), path, page,
-            f"{occurrence.species.name} 🦋" if rng.random() < 0.05 else "",
-            f"{year}-{month:02}-{day:02}T{rng.randrange(20, 24)}:{rng.randrange(60):02}:{rng.randrange(60):02}Z",
-            occurrence.recorded_by, occurrence.dataset.publisher, license_url, photo))
+        media.append(
+            Medium(
+                occurrence.gbif_id,
+                "StillImage",
+                rng.choice(FORMATS),
+                path,
+                page,
+                f"{occurrence.species.name} 🦋" if rng.random() < 0.05 else "",
+                f"{year}-{month:02}-{day:02}T{rng.randrange(20, 24)}:{rng.randrange(60):02}:{rng.randrange(60):02}Z",
+                occurrence.recorded_by,
+                occurrence.dataset.publisher,
+                license_url,
+                photo,
+            )
+        )
     return media
 
 
@@ -231,8 +276,11 @@ def _path(occurrence: Occurrence, index: int, rng: Random) -> str:
 def _with_faults(media: list[Medium], rng: Random) -> list[Medium]:
     """Give each fault to as many photos as FAULTS says; the rarest species keep theirs."""
     rare = {species.name for species in SPECIES if species.count <= 2}
-    able = [i for i, medium in enumerate(media)
-            if medium.photo is not None and medium.photo.species not in rare and medium.photo.scene != "museum"]
+    able = [
+        i
+        for i, medium in enumerate(media)
+        if medium.photo is not None and medium.photo.species not in rare and medium.photo.scene != "museum"
+    ]
     faults = [fault for fault, count in FAULTS.items() for _ in range(count)]
     for i, fault in zip(rng.sample(able[:-1], len(faults)), faults, strict=True):
         photo = media[i].photo
@@ -259,9 +307,13 @@ def _with_shared_urls(media: list[Medium]) -> list[Medium]:
     for same_species in (True, True, False, False):
         first = plain[17 * (len(pairs) + 1)]
         second = next(
-            i for i in plain
-            if i > first + 20 and media[i].gbif_id != media[first].gbif_id and i not in {j for p in pairs for j in p}
-            and (_species(media[i]) == _species(media[first])) is same_species)
+            i
+            for i in plain
+            if i > first + 20
+            and media[i].gbif_id != media[first].gbif_id
+            and i not in {j for p in pairs for j in p}
+            and (_species(media[i]) == _species(media[first])) is same_species
+        )
         pairs.append((first, second))
     for first, second in pairs:
         media[second] = replace(media[second], identifier=media[first].identifier, photo=media[first].photo)
@@ -297,21 +349,38 @@ def _other_kinds(occurrences: Sequence[Occurrence], rng: Random) -> list[Medium]
         [("Sound", "audio/mpeg", "/inaturalist/sounds/{}.mp3")] * 3
         + [("MovingImage", "video/mp4", "/lantern/films/{}.mp4")] * 3
         + [("InteractiveResource", "text/html", "/museum/models/{}.html")] * 2
-        + [("StillImage", "text/html", "/museum/specimens/{}")] * 4)
+        + [("StillImage", "text/html", "/museum/specimens/{}")] * 4
+    )
     chosen = rng.sample(occurrences[:-1], len(kinds))
     return [
-        Medium(occurrence.gbif_id, kind, media_format, path.format(occurrence.gbif_id), "", "", "",
-               occurrence.recorded_by, occurrence.dataset.publisher, occurrence.dataset.license_url, None)
-        for occurrence, (kind, media_format, path) in zip(chosen, kinds, strict=True)]
+        Medium(
+            occurrence.gbif_id,
+            kind,
+            media_format,
+            path.format(occurrence.gbif_id),
+            "",
+            "",
+            "",
+            occurrence.recorded_by,
+            occurrence.dataset.publisher,
+            occurrence.dataset.license_url,
+            None,
+        )
+        for occurrence, (kind, media_format, path) in zip(chosen, kinds, strict=True)
+    ]
 
 
 def _with_strange_lines(media: list[Medium], occurrences: Sequence[Occurrence]) -> list[Medium]:
     """A line too short, a line for an occurrence that is not there, and an id with a space after it."""
-    whole = [i for i, medium in enumerate(media) if _faultless(medium) and _alone(media, i)
-             and medium.gbif_id != occurrences[-1].gbif_id]
+    whole = [
+        i
+        for i, medium in enumerate(media)
+        if _faultless(medium) and _alone(media, i) and medium.gbif_id != occurrences[-1].gbif_id
+    ]
     short, spaced = whole[40], whole[80]
     media[short] = replace(media[short], ragged=True, photo=None)
     media[spaced] = replace(media[spaced], gbif_id=media[spaced].gbif_id + " ")
-    orphan = replace(media[whole[120]], gbif_id="4860999999", identifier="/inaturalist/photos/777/original.jpg",
-                     photo=None)
+    orphan = replace(
+        media[whole[120]], gbif_id="4860999999", identifier="/inaturalist/photos/777/original.jpg", photo=None
+    )
     return [*media, orphan]

@@ -59,7 +59,8 @@ class PhotoServer:
         return self
 
     def __exit__(
-            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -215,8 +216,10 @@ def _in_terminal() -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m sample.server", usage="%(prog)s [--port PORT] -- COMMAND [ARG...]",
-        description="Serve the sample's photos on 127.0.0.1 while COMMAND runs; exit with its status.")
+        prog="python -m sample.server",
+        usage="%(prog)s [--port PORT] -- COMMAND [ARG...]",
+        description="Serve the sample's photos on 127.0.0.1 while COMMAND runs; exit with its status.",
+    )
     parser.add_argument("--port", type=int, default=PORT, help="port to listen on (default %(default)s)")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run, with its arguments, after --")
     options = parser.parse_args(arguments)

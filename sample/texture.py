@@ -19,7 +19,8 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, 
         grid = rng.standard_normal((min(down, height) + 2, min(across, width) + 2), np.float32)
         fine = down > height / 6
         layer = Image.fromarray(grid).resize(
-            (width, height), Image.Resampling.BILINEAR if fine else Image.Resampling.BICUBIC)
+            (width, height), Image.Resampling.BILINEAR if fine else Image.Resampling.BICUBIC
+        )
         total += np.asarray(layer, np.float32) / 1.7**octave
     return np.asarray(total / max(float(total.std()), 1e-6), np.float32)
 

@@ -25,8 +25,7 @@ def curve(points: Sequence[Point], steps: int = 10) -> Field:
     before, after, beyond = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
     k = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[None, :, None]
     q0, q1, q2, q3 = (a[:, None, :] for a in (before, p, after, beyond))
-    out = 0.5 * (2 * q1 + (q2 - q0) * k + (2 * q0 - 5 * q1 + 4 * q2 - q3) * k**2
-                 + (3 * q1 - q0 - 3 * q2 + q3) * k**3)
+    out = 0.5 * (2 * q1 + (q2 - q0) * k + (2 * q0 - 5 * q1 + 4 * q2 - q3) * k**2 + (3 * q1 - q0 - 3 * q2 + q3) * k**3)
     return np.asarray(out.reshape(-1, 2), np.float32)
 
 
@@ -82,23 +81,42 @@ class Wing:
             self.mix(smooth(noise(self.rng, self.shape, (5, 6), 3), -0.6, 1.2), second)
         self.colours *= (1 + mottle * noise(self.rng, self.shape, (9, 9), 3))[..., None]
 
-    def band(self, start: float, stop: float, colour: Colour, amount: float = 1.0, wave: float = 0.0,
-             waves: float = 6, slope: float = 0.0, soft: float = 0.012) -> None:
+    def band(
+        self,
+        start: float,
+        stop: float,
+        colour: Colour,
+        amount: float = 1.0,
+        wave: float = 0.0,
+        waves: float = 6,
+        slope: float = 0.0,
+        soft: float = 0.012,
+    ) -> None:
         """A band across the wing from `start` to `stop` in s, waved `waves` times and slanted by `slope`."""
         s = self.sw + wave * np.sin(self.t * waves * 2 * np.pi) + slope * (self.t - 0.5)
         inside = smooth(s, start - soft, start + soft) * smooth(s, stop + soft, stop - soft)
         self.mix(inside, colour, amount)
 
-    def line(self, at: float, width: float, colour: Colour, amount: float = 1.0, wave: float = 0.0,
-             waves: float = 6, slope: float = 0.0) -> None:
+    def line(
+        self,
+        at: float,
+        width: float,
+        colour: Colour,
+        amount: float = 1.0,
+        wave: float = 0.0,
+        waves: float = 6,
+        slope: float = 0.0,
+    ) -> None:
         """A thin cross line."""
         self.band(at - width / 2, at + width / 2, colour, amount, wave, waves, slope, soft=0.008)
 
-    def spot(self, at: Point, radius: float, colour: Colour, amount: float = 1.0, squash: float = 1.0,
-             hollow: float = 0.0) -> None:
+    def spot(
+        self, at: Point, radius: float, colour: Colour, amount: float = 1.0, squash: float = 1.0, hollow: float = 0.0
+    ) -> None:
         """A spot at x, y; `squash` > 1 makes it tall; `hollow` > 0 leaves only a ring of that width."""
-        near = self._near(at[0] - radius * 1.3, at[1] - radius * squash * 1.3, at[0] + radius * 1.3,
-                          at[1] + radius * squash * 1.3)
+        near = self._near(
+            at[0] - radius * 1.3, at[1] - radius * squash * 1.3, at[0] + radius * 1.3, at[1] + radius * squash * 1.3
+        )
         d = np.hypot(self.x[near] - at[0], (self.y[near] - at[1]) / squash) / radius
         d = d * (1 + 0.08 * self.rough[near])
         mask = smooth(d, 1.12, 0.88)
@@ -111,12 +129,17 @@ class Wing:
         for radius, colour in rings:
             self.spot(at, radius, colour, squash=squash)
 
-    def streak(self, start: Point, stop: Point, width: float, colour: Colour, amount: float = 1.0,
-               taper: float = 0.0) -> None:
+    def streak(
+        self, start: Point, stop: Point, width: float, colour: Colour, amount: float = 1.0, taper: float = 0.0
+    ) -> None:
         """A stripe from point to point; `taper` thins it towards its end."""
         dx, dy = stop[0] - start[0], stop[1] - start[1]
-        near = self._near(min(start[0], stop[0]) - width, min(start[1], stop[1]) - width,
-                          max(start[0], stop[0]) + width, max(start[1], stop[1]) + width)
+        near = self._near(
+            min(start[0], stop[0]) - width,
+            min(start[1], stop[1]) - width,
+            max(start[0], stop[0]) + width,
+            max(start[1], stop[1]) + width,
+        )
         x, y = self.x[near] - start[0], self.y[near] - start[1]
         along = np.clip((x * dx + y * dy) / (dx * dx + dy * dy), 0, 1)
         d = np.hypot(x - along * dx, y - along * dy) + 0.006 * self.rough[near]
@@ -125,10 +148,13 @@ class Wing:
 
     def _near(self, left: float, top: float, right: float, bottom: float) -> Window:
         """The pixels of a box in the wing's coordinates."""
-        columns, rows = ((np.array([a, b]) - self.origin[i]) * UNIT for i, (a, b) in enumerate(
-            ((left, right), (top, bottom))))
-        return (slice(max(0, int(rows[0])), max(0, int(rows[1]) + 1)),
-                slice(max(0, int(columns[0])), max(0, int(columns[1]) + 1)))
+        columns, rows = (
+            (np.array([a, b]) - self.origin[i]) * UNIT for i, (a, b) in enumerate(((left, right), (top, bottom)))
+        )
+        return (
+            slice(max(0, int(rows[0])), max(0, int(rows[1]) + 1)),
+            slice(max(0, int(columns[0])), max(0, int(columns[1]) + 1)),
+        )
 
     def pepper(self, colour: Colour, density: float, fine: float = 70, amount: float = 1.0) -> None:
         """Specks all over; `density` is how far the noise is let through, about 0 (half) to 2 (few)."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import luigi
 
@@ -63,6 +64,10 @@ class FetchChunk(ChunkTask):
     )
     refetch_deleted: bool = Flag(default=False, description="fetch again what DeleteImages deleted")
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.guard = AddressGuard(listed(self.allow_addresses))
+
     def requires(self) -> ReadArchive:
         """The manifest."""
         return self.clone(ReadArchive)
@@ -85,7 +90,7 @@ class FetchChunk(ChunkTask):
                 self.user_agent,
                 self.respect_opt_out,
             ),
-            AddressGuard(listed(self.allow_addresses)),
+            self.guard,
             Path(self.cache_path) if self.cache_path else None,
             self.max_failed_share,
             self.refetch_deleted,

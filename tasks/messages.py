@@ -4,6 +4,7 @@ import argparse
 import difflib
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.interface import core
+from luigi.parameter import UnconsumedParameterWarning
 from luigi.task_register import Register
 
 from tasks.core.errors import sentence
@@ -62,6 +64,7 @@ def install() -> None:
     if any(isinstance(present, OneSentence) for present in LOGGER.filters):
         return
     LOGGER.addFilter(OneSentence())
+    warnings.simplefilter("error", UnconsumedParameterWarning)  # a misspelt setting would do nothing, in silence
     # `--local-scheduler false` overrules luigi.cfg; Luigi's own flag can only be given or not.
     vars(core)["local_scheduler"].parsing = luigi.BoolParameter.EXPLICIT_PARSING
     luigis_own: Callable[..., argparse.ArgumentParser] = CmdlineParser._build_parser

@@ -1,5 +1,7 @@
 """SplitDataset: split_dataset."""
 
+from typing import Any
+
 from tasks.clean import CleanDataset
 from tasks.core import split
 from tasks.core.files import whole_folder
@@ -22,6 +24,10 @@ class SplitDataset(DatasetTask):
     split_by_occurrence: bool = Flag(default=True, description="keep all images of an occurrence in one split")
     random_seed: int = Count(default=42, description="seed of the dealing")
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.fractions = split.Fractions(self.test_frac, self.val_frac)
+
     def requires(self) -> CleanDataset:
         """The images that are left."""
         return self.clone(CleanDataset)
@@ -29,7 +35,6 @@ class SplitDataset(DatasetTask):
     def run(self) -> None:
         """Deal."""
         paths = self.paths
-        fractions = split.Fractions(self.test_frac, self.val_frac)
         limits = split.Limits(self.max_instances, self.min_instances)
         with self.making() as making:
             with whole_folder(paths.splits) as folder:
@@ -37,7 +42,7 @@ class SplitDataset(DatasetTask):
                     paths.clean,
                     folder,
                     self.category_key,
-                    fractions,
+                    self.fractions,
                     limits,
                     self.split_by_occurrence,
                     self.random_seed,

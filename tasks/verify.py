@@ -3,6 +3,7 @@
 from collections import Counter
 
 from tasks.core import verify
+from tasks.core.errors import FetchError
 from tasks.dataset import ChunkTask, DatasetTask
 from tasks.fetch import FetchChunk
 from tasks.parameters import Count, Text
@@ -45,6 +46,14 @@ class VerifyImages(DatasetTask):
         default="1GB", significant=False, description="memory for sorting before it spills to disk"
     )
 
+    def _why_nothing_came(self) -> str:
+        outcomes: Counter[str] = Counter()
+        for task in self.needed:
+            outcomes.update(task.requires().output().record.facts["outcomes"])
+        hint = "; addresses that are not public are opened with --FetchChunk-allow-addresses"
+        blocked = hint if outcomes["blocked-address"] else ""
+        return f"no image came: {', '.join(f'{code} {n:,}' for code, n in outcomes.most_common())}{blocked}"
+
     def requires(self) -> list[VerifyChunk]:
         """Every chunk."""
         return [self.clone(VerifyChunk, chunk=chunk) for chunk in range(self.chunks)]
@@ -54,6 +63,8 @@ class VerifyImages(DatasetTask):
         with self.making() as making:
             paths = self.paths
             chunks = [paths.chunk("verified", chunk) for chunk in range(self.chunks)]
+            if not sum(sum(task.output().record.facts["findings"].values()) for task in self.needed):
+                raise FetchError(self._why_nothing_came())
             findings = verify.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
             making.facts = {"findings": findings}
             making.add(paths.verified)

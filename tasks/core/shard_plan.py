@@ -201,7 +201,7 @@ def _load(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path, rec
             query = f"SELECT {', '.join(shown)} FROM {csv(path)} WHERE {label} IS NULL ORDER BY image_path"
             for batch in select(connection, query):
                 lines.writerows(
-                    ["CreateWebDataset", "no-label", *row]
+                    ["shards", "no-label", *row]
                     for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
                 )
                 unlabelled += batch.num_rows

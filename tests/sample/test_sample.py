@@ -50,8 +50,12 @@ def _get(url: str) -> tuple[int, bytes, Message]:
 
 def _serve(port: int, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sample.server", "--port", str(port), "--", *command], cwd=ROOT, capture_output=True,
-        text=True, timeout=30)
+        [sys.executable, "-m", "sample.server", "--port", str(port), "--", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
 
 
 def _free_port() -> int:
@@ -105,7 +109,11 @@ def test_media_hold_the_oddities_of_real_ones() -> None:
     per_occurrence = Counter(row["gbifID"].strip() for row in rows)
     assert len(rows) - len(whole) == 1
     assert Counter(row["type"] for row in rows) == {
-        "StillImage": len(rows) - 8, "Sound": 3, "MovingImage": 3, "InteractiveResource": 2}
+        "StillImage": len(rows) - 8,
+        "Sound": 3,
+        "MovingImage": 3,
+        "InteractiveResource": 2,
+    }
     assert {"text/html", "image/jpg", "jpeg", ""} < {row["format"] for row in rows}
     assert sum(not row["identifier"] and bool(row["references"]) for row in whole) == 3
     assert sum(count > 1 for count in urls.values()) == 5
@@ -147,8 +155,18 @@ def test_files_have_the_faults_they_should() -> None:
 
 @pytest.mark.parametrize(
     ("fault", "statuses"),
-    [("missing", [404]), ("gone", [410]), ("broken", [500]), ("busy", [503, 200]), ("moved", [200]), ("html", [200]),
-     ("empty", [200]), ("truncated", [200]), ("opted-out", [200])])
+    [
+        ("missing", [404]),
+        ("gone", [410]),
+        ("broken", [500]),
+        ("busy", [503, 200]),
+        ("moved", [200]),
+        ("html", [200]),
+        ("empty", [200]),
+        ("truncated", [200]),
+        ("opted-out", [200]),
+    ],
+)
 def test_the_server_answers_as_planned(fault: Fault, statuses: list[int]) -> None:
     path = _photo(fault).path
     with PhotoServer() as server:
@@ -189,8 +207,10 @@ def test_a_port_in_use_is_told_in_a_sentence_and_nothing_runs(tmp_path: Path) ->
 
 def test_a_signal_is_passed_on_to_the_command(tmp_path: Path) -> None:
     started = tmp_path / "started"
-    code = (f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: sys.exit(5)); "
-            f"pathlib.Path({str(started)!r}).touch(); time.sleep(20)")
+    code = (
+        f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: sys.exit(5)); "
+        f"pathlib.Path({str(started)!r}).touch(); time.sleep(20)"
+    )
     command = [sys.executable, "-m", "sample.server", "--port", str(_free_port()), "--", sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT)
     deadline = time.monotonic() + 15
