@@ -1,5 +1,9 @@
-"""What the end-to-end tests share: the sample's photos on loopback, a small archive of them, a dataset made of it."""
+"""What the end-to-end tests share: the sample's photos on loopback, a small archive of them, a dataset made of it.
 
+With NO_SKIPS set, as where changes are judged, a skipped test fails the run.
+"""
+
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,3 +50,10 @@ def dataset(made: Dataset, tmp_path: Path) -> Dataset:
     copy = made.copy(tmp_path / "dataset")
     copy.archive = Path(shutil.copy2(made.archive, tmp_path))
     return copy
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run for its skipped tests where none may be skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("NO_SKIPS") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
