@@ -458,7 +458,7 @@ def test_images_without_a_label_are_dropped_with_their_reason(dataset: Dataset) 
     outcome = dataset.create()
     assert (outcome.samples, outcome.dropped) == ({"train": 1, "val": 0, "test": 0}, {"no-label": 1})
     assert (dataset.root / "shards/dropped.csv").read_text() == (
-        "stage,reason,image_path,identifier,coreid\nCreateWebDataset,no-label,ds/2.jpg,http://photos.test/ds/2.jpg,2\n"
+        "stage,reason,image_path,identifier,coreid\nshards,no-label,ds/2.jpg,http://photos.test/ds/2.jpg,2\n"
     )
 
 
