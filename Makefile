@@ -23,7 +23,7 @@ DATASET = $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS
 RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
 	$(VENV)/bin/python -m sample.server -- $(LUIGI) $(1) --dwca $(SAMPLE) $(SAMPLE_ARGS) $(DATASET))
 
-.PHONY: help dataset manifest fetch verify delete clean split shards report test lint scheduler
+.PHONY: help dataset manifest fetch verify delete clean split shards report test lint bench scheduler
 
 help: ## list the targets and variables
 	@echo 'make TARGET [DWCA=archive.zip] [OUTPUT=folder] [CHUNKS=16] [WORKERS=1] [SCHEDULER=host:port] [ARGS=...]'
@@ -65,6 +65,9 @@ report: $(READY) ## ... and the report
 
 test: $(READY) ## every test
 	$(VENV)/bin/python -m pytest
+
+bench: $(READY) ## the benchmarks: each stage and the way it was done before, in one run
+	$(VENV)/bin/python -m bench $(ARGS)
 
 lint: $(READY) ## the linters and the type checker
 	$(VENV)/bin/ruff check .

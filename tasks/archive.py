@@ -4,11 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.core import dwca, ledger, manifest
-from tasks.core.errors import DatasetError
+from tasks.core import containers, deal, dwca, judge, ledger, licences, manifest, tables
 from tasks.core.files import whole_folder
 from tasks.dataset import DatasetTask
-from tasks.parameters import Count, InputFile, Text, listed
+from tasks.parameters import Count, InputFile, Real, Text, listed
 
 
 class ReadArchive(DatasetTask):
@@ -26,6 +25,21 @@ class ReadArchive(DatasetTask):
     extra_columns: str = Text(
         default="", description="further columns of the occurrence file to carry along, separated by commas"
     )
+    licenses: str = Text(
+        default="",
+        description="take only media under these licences, with commas between, such as cc0,cc-by; all without",
+    )
+    where: str = Text(
+        default="",
+        description="take only occurrences for which this SQL condition on their columns, all text, holds, such as "
+        "\"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\"",
+    )
+    max_expansion: float = Real(
+        default=dwca.MAX_EXPANSION,
+        least=1,
+        significant=False,
+        description="times that a file of the archive may expand when it is inflated",
+    )
     memory_limit: str = Text(
         default="1GB", significant=False, description="memory for the join before it spills to disk, such as 4GB"
     )
@@ -35,31 +49,26 @@ class ReadArchive(DatasetTask):
 
     def inputs(self) -> dict[str, str]:
         """What the archive holds, and in how many parts the images are wanted."""
-        return {"archive": dwca.identity(Path(self.dwca)), "chunks": str(self.chunks)}
-
-    def complete(self) -> bool:
-        """Whether the manifest is of this archive; where there is none to compare with, running says what is wrong."""
-        try:
-            return super().complete()
-        except DatasetError:
-            return False
+        return {"archive": containers.identity(Path(self.dwca)), "chunks": str(self.chunks)}
 
     def run(self) -> None:
         """Build the manifest beside the old one, hand over what was fetched for the old one, and change them."""
         paths = self.paths
         scratch = Path(self.temp_dir) if self.temp_dir else paths.scratch
-        selection = manifest.Selection(
-            self.subset_key,
-            manifest.read_keys(Path(self.subset_list)) if self.subset_list else None,
-            self.num_images_per_category,
-            self.random_seed,
-            listed(self.extra_columns),
+        selection = judge.Selection(
+            key=self.subset_key,
+            subset=manifest.read_keys(Path(self.subset_list)) if self.subset_list else None,
+            cap=self.num_images_per_category,
+            seed=self.random_seed,
+            extra_columns=listed(self.extra_columns),
+            licenses=licences.accepted(listed(self.licenses)),
+            where=self.where,
         )
-        with self.making() as making, self.progress("read", "bytes", manifest.bytes_of(Path(self.dwca))) as progress:
+        resources = deal.Resources(tables.bytes_of(self.memory_limit), scratch, self.max_expansion)
+        total = manifest.bytes_of(Path(self.dwca), self.max_expansion)
+        with self.making() as making, self.progress("read", "bytes", total) as progress:
             with whole_folder(paths.rejected.parent) as folder:
-                counts = manifest.build(
-                    Path(self.dwca), folder, self.chunks, selection, scratch, self.memory_limit, progress.update
-                )
+                counts = manifest.build(Path(self.dwca), folder, self.chunks, selection, resources, progress.update)
                 ledger.carry(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
             making.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.rejected.parent.iterdir()):

@@ -14,7 +14,7 @@ from tasks.core.hosts import HostLimits
 from tasks.dataset import ChunkTask, DatasetTask
 from tasks.parameters import Count, Flag, Real, Text, listed
 
-USER_AGENT = "gbif-webdataset/0.1 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
+USER_AGENT = "gbif-webdataset/0.2 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
 
 
 class FetchChunk(ChunkTask):

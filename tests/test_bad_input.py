@@ -144,19 +144,28 @@ def with_a_flipped_byte(path: Path) -> None:
 ENTITY = meta(CORE, MEDIA).replace("?>", '?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>')
 ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "no such archive; give the path of a GBIF download with --dwca"),
-    "folder": (Path.mkdir, "not a zip file; give the Darwin Core Archive as GBIF sends it"),
-    "text": (lambda path: path.write_text("hello\n"), "not a zip file; give the Darwin Core Archive"),
-    "empty": (Path.touch, "not a zip file; give the Darwin Core Archive"),
-    "cut-off": (cut_off, "not a zip file; give the Darwin Core Archive"),
+    "folder": (Path.mkdir, "no meta.xml in it, so it is no Darwin Core Archive; search occurrences"),
+    "text": (lambda path: path.write_text("hello\n"), "neither a zip, a tar.gz nor a folder; give the archive as GBIF"),
+    "empty": (Path.touch, "neither a zip, a tar.gz nor a folder; give the archive as GBIF"),
+    "cut-off": (cut_off, "a zip that breaks off; download it again"),
     "flipped": (with_a_flipped_byte, "damaged (Bad CRC-32 for file 'occurrence.txt'); download it again"),
-    "no-meta": (lambda path: write_archive(path, meta=None), "no meta.xml in it, so it is no Darwin Core Archive; on"),
+    "no-meta": (
+        lambda path: write_archive(path, meta=None),
+        "no meta.xml in it, so it is no Darwin Core Archive; search",
+    ),
     "broken-meta": (lambda path: write_archive(path, meta="<archive><core>"), "its meta.xml can't be understood"),
     "no-core": (lambda path: write_archive(path, meta=meta()), "its meta.xml can't be understood"),
-    "entity": (lambda path: write_archive(path, meta=ENTITY), "its meta.xml is oversized or declares entities"),
-    "no-media": (lambda path: write_archive(path, meta=meta(CORE)), "holds no media (no Multimedia extension in its"),
+    "entity": (lambda path: write_archive(path, meta=ENTITY), "its meta.xml declares entities; it is not trusted"),
+    "no-media": (
+        lambda path: write_archive(path, meta=meta(CORE)),
+        "its meta.xml names no media (Multimedia or Image); search",
+    ),
     "lost-media": (lambda path: write_archive(path, media=None), "meta.xml names multimedia.txt, which is not in the"),
-    "empty-media": (lambda path: write_archive(path, media=""), "its media file is empty; on GBIF choose"),
-    "header-media": (lambda path: write_archive(path, media="id\turl\n"), "its media file is empty; on GBIF choose"),
+    "empty-media": (lambda path: write_archive(path, media=""), "its media file is empty; search occurrences"),
+    "header-media": (
+        lambda path: write_archive(path, media="id\turl\n"),
+        "its media file is empty; search occurrences",
+    ),
 }
 
 
@@ -228,7 +237,7 @@ def test_a_memory_limit_that_is_none_is_named(forks: Forks, limit: str, archive:
     where = ("--dwca", archive, "--output", tmp_path / "out")
     ended = failure(forks.run("ReadArchive", *where, "--ReadArchive-memory-limit", limit))
     assert "memory_limit" in ended.sentence
-    assert ended.sentence.endswith("; write it as 800MB or 4GB")
+    assert ended.sentence.endswith(": write it as 800MB or 4GB")
 
 
 WHERE = "; mend it on the command line or in luigi.cfg"

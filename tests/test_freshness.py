@@ -150,3 +150,23 @@ def test_an_image_in_an_older_tree_is_copied_and_not_asked_for(
     cached = {row["identifier"] for row in other.rows("fetched") if row["status"] == "cached"}
     assert not cached & {photos.url + path for path, _ in photos.requests[requests:]}
     assert other.shards() == made.shards()
+
+
+def test_an_image_that_was_lost_is_told_with_a_remedy_that_fetches_it_alone(
+    dataset: Dataset, photos: PhotoServer
+) -> None:
+    urls = [row["identifier"] for row in dataset.rows("fetched")]
+    lost = next(row for row in dataset.rows("splits/train.csv") if urls.count(row["identifier"]) == 1)
+    shards = dataset.shards()
+    (dataset.output / "images" / lost["image_path"]).unlink()
+    shutil.rmtree(dataset.output / "shards")
+    told = dataset.fail()
+    assert f"{lost['image_path']}: the image is missing though it was verified; remove" in told
+    requests = len(photos.requests)
+
+    shutil.rmtree(dataset.output / ".made")
+    dataset.make()
+
+    asked = [photos.url + path for path, status in photos.requests[requests:] if status != 500]
+    assert asked == [lost["identifier"]]
+    assert dataset.shards() == shards

@@ -85,7 +85,7 @@ def clean(verified: Path, deleted: Path, target: Path, dropped: Path, filters: F
     schema = pq.read_schema(verified).remove_metadata()
     rules = _rules(filters, set(schema.names))
     with tables.database(scratch, MEMORY_LIMIT) as connection:
-        order = image_order(connection, verified)
+        order = tables.order_of(connection, verified)
         connection.execute(
             f"CREATE VIEW verified AS SELECT file_row_number AS place, * FROM {tables.parquet([verified])}"
         )
@@ -115,23 +115,6 @@ def clean(verified: Path, deleted: Path, target: Path, dropped: Path, filters: F
                     f"{verified} has {funnel[0].before} rows, but {written} were written; run again"
                 )
     return funnel
-
-
-def image_order(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
-    """What an SQL query on this Parquet file ends in to give its rows by `image_path`: nothing where they lie so.
-
-    Sorting rows as wide as these takes more memory and disk than all the rest. MissingPieceError where an
-    `image_path` stands in it twice.
-    """
-    steps = "SELECT image_path, lag(image_path) OVER () AS previous FROM"
-    source = tables.parquet([path])
-    order = " ORDER BY image_path" if _count(connection, f"({steps} {source}) WHERE image_path < previous") else ""
-    ordered = f"(SELECT image_path FROM {source}{order})"
-    for (image,) in tables.rows(
-        connection, f"SELECT image_path FROM ({steps} {ordered}) WHERE image_path = previous LIMIT 1"
-    ):
-        raise MissingPieceError(f"{path}: image_path {image!r} stands in it twice; make it again from the stage before")
-    return order
 
 
 def _rules(filters: Filters, columns: set[str]) -> list[_Rule]:

@@ -1,38 +1,40 @@
-"""A Darwin Core Archive: its files, and the layout that its meta.xml gives them.
+"""A Darwin Core Archive: the layout that its meta.xml gives its data files.
 
 Source: the Darwin Core text guide, https://dwc.tdwg.org/text/.
 """
 
-import hashlib
-import io
-import json
+import codecs
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
-from xml.etree.ElementTree import ParseError
+from xml.etree import ElementTree
 
 from dwca.descriptors import ArchiveDescriptor, DataFileDescriptor
+from dwca.exceptions import InvalidArchive
 
+from tasks.core import containers
+from tasks.core.containers import Container, plain
 from tasks.core.errors import ArchiveError
 
-OCCURRENCE = "http://rs.tdwg.org/dwc/terms/Occurrence"
-MEDIA = (
-    "http://rs.gbif.org/terms/1.0/Multimedia",
-    "http://rs.tdwg.org/ac/terms/Multimedia",
-    "http://rs.gbif.org/terms/1.0/Image",
-)
+MULTIMEDIA = "http://rs.gbif.org/terms/1.0/multimedia"
+AUDUBON = "http://rs.tdwg.org/ac/terms/multimedia"
+IMAGE = "http://rs.gbif.org/terms/1.0/image"
+OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
+EVENT = "http://rs.tdwg.org/dwc/terms/event"
+TAXON = "http://rs.tdwg.org/dwc/terms/taxon"
 LARGEST_DESCRIPTOR = 16 << 20
-GET_THE_RIGHT_ONE = "on GBIF choose the download format 'Darwin Core Archive' of occurrences that have images"
+MAX_EXPANSION = 200.0
+GET_THE_RIGHT_ONE = (
+    "search occurrences with images on gbif.org and download them in the format 'Darwin Core Archive' (not 'Simple')"
+)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A term of a data file: the column it stands in (None: nowhere), and its default."""
+    """A term of a data file by its short name: the column it stands in (None: nowhere), and its default."""
 
     name: str
     index: int | None
@@ -53,119 +55,179 @@ class DataFile:
     columns: tuple[Column, ...]
 
     def column(self, name: str) -> Column | None:
-        """The column of a term by its short name; where two terms share it, the one that has an index."""
+        """The column of a term; where two terms share the short name, the first that stands in the file."""
         found = [column for column in self.columns if column.name == name]
         return min(found, key=lambda column: column.index is None, default=None)
 
 
 class Archive:
-    """An open archive; `occurrence` and `media` are the data files that this tool reads."""
+    """An open archive. `records` are the occurrences, or the taxa, that its `media` belong to."""
 
-    def __init__(self, path: Path, members: zipfile.ZipFile) -> None:
-        self.path = path
-        self._members = members
-        self._names = {_plain(name): name for name in members.namelist()}
-        descriptor = self._descriptor()
-        self._prefix = str(PurePosixPath(self._descriptor_name()).parent)
-        layouts = [_layout(path, part) for part in (descriptor.core, *descriptor.extensions)]
-        self.occurrence = layouts[0]
-        if self.occurrence.row_type != OCCURRENCE:
-            raise ArchiveError(f"{path}: its core is {self.occurrence.row_type}, not occurrences; {GET_THE_RIGHT_ONE}")
-        media = [layout for layout in layouts[1:] if layout.row_type.lower() in {kind.lower() for kind in MEDIA}]
-        if not media:
-            raise ArchiveError(f"{path}: holds no media (no Multimedia extension in its meta.xml); {GET_THE_RIGHT_ONE}")
-        self.media = media[0]
-        for location in (*self.occurrence.locations, *self.media.locations):
+    def __init__(self, path: Path, files: Container) -> None:
+        self.path, self._files = path, files
+        self._names = set(files.names())
+        descriptor_name = self._descriptor_name()
+        self._prefix = PurePosixPath(descriptor_name).parent
+        core, extensions, self.metadata = self._described(descriptor_name)
+        self.media = self._media(extensions)
+        self.records = core
+        self.of_events = core.row_type == EVENT
+        if self.of_events:
+            self.records, self.media = _by_occurrence(path, extensions, self.media)
+        for location in (*self.records.locations, *self.media.locations):
             if self._member(location) not in self._names:
                 raise ArchiveError(f"{path}: meta.xml names {location}, which is not in the archive; download it again")
 
+    @property
+    def size_in_all(self) -> int:
+        """Bytes of all data files that are read, inflated."""
+        return self.bytes_of(self.records) + self.bytes_of(self.media)
+
+    @property
+    def checklist(self) -> str | None:
+        """The key of the checklist that the download's query names, if its metadata document says so."""
+        name = self._member(self.metadata) if self.metadata else ""
+        if name not in self._names:
+            return None
+        with self._files.open(name) as file:
+            text = file.read(LARGEST_DESCRIPTOR).decode(errors="replace")
+        found = re.search(r"checklistKey\W{1,12}([0-9A-Za-z-]{3,40})", text)
+        return found[1] if found else None
+
+    def bytes_of(self, layout: DataFile) -> int:
+        """Bytes of a layout's files, inflated."""
+        return sum(self.size(location) for location in layout.locations)
+
     def open(self, location: str) -> IO[bytes]:
         """A data file's bytes, read straight out of the archive."""
-        return self._members.open(self._names[self._member(location)])
+        return self._files.open(self._member(location))
 
     def size(self, location: str) -> int:
         """Bytes of a data file once inflated, as the archive declares it."""
-        return self._members.getinfo(self._names[self._member(location)]).file_size
+        return self._files.size(self._member(location))
 
     def _member(self, location: str) -> str:
-        return _plain(f"{self._prefix}/{location}")
+        return plain(str(self._prefix / location.replace("\\", "/")))
 
     def _descriptor_name(self) -> str:
-        found = [name for name in self._names if PurePosixPath(name).name == "meta.xml" and "__MACOSX" not in name]
-        if not found:
-            raise ArchiveError(f"{self.path}: no meta.xml in it, so it is no Darwin Core Archive; {GET_THE_RIGHT_ONE}")
-        return min(found, key=lambda name: (name.count("/"), name))
+        names = [name for name in self._names if "__MACOSX" not in PurePosixPath(name).parts]
+        found = [name for name in names if PurePosixPath(name).name == "meta.xml"]
+        if found:
+            return min(found, key=lambda name: (name.count("/"), name))
+        if len(names) == 1 and names[0].lower().endswith((".csv", ".txt", ".tsv")):
+            raise ArchiveError(
+                f"{self.path}: this is GBIF's simple CSV, which holds no photo addresses; {GET_THE_RIGHT_ONE}"
+            )
+        raise ArchiveError(f"{self.path}: no meta.xml in it, so it is no Darwin Core Archive; {GET_THE_RIGHT_ONE}")
 
-    def _descriptor(self) -> ArchiveDescriptor:
-        with self._members.open(self._names[self._descriptor_name()]) as file:
+    def _described(self, name: str) -> tuple[DataFile, list[DataFile], str | None]:
+        """The layouts of the core and of the extensions, and the name of the metadata document."""
+        with self._files.open(name) as file:
             data = file.read(LARGEST_DESCRIPTOR + 1)
-        if len(data) > LARGEST_DESCRIPTOR or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-            raise ArchiveError(f"{self.path}: its meta.xml is oversized or declares entities; it is not trusted")
+        if len(data) > LARGEST_DESCRIPTOR:
+            raise ArchiveError(f"{self.path}: its meta.xml is larger than 16 MiB; it is not trusted")
         try:
-            return ArchiveDescriptor(_decoded(data))
-        except (ParseError, AttributeError, TypeError, ValueError, LookupError) as error:
+            text = _decoded(data)
+            if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+                raise ArchiveError(f"{self.path}: its meta.xml declares entities; it is not trusted")
+            found = ArchiveDescriptor(_plain_xml(text))
+            extensions = [_layout(self.path, part) for part in found.extensions]
+            return _layout(self.path, found.core), extensions, found.metadata_filename
+        except (ElementTree.ParseError, InvalidArchive, AttributeError, TypeError, ValueError, LookupError) as error:
             raise ArchiveError(f"{self.path}: its meta.xml can't be understood ({error}); download it again") from error
 
+    def _media(self, extensions: list[DataFile]) -> DataFile:
+        """The first extension of the kinds that hold media, the plainest kind first."""
+        for kind in (MULTIMEDIA, AUDUBON, IMAGE):
+            for layout in extensions:
+                if layout.row_type == kind:
+                    return layout
+        raise ArchiveError(f"{self.path}: its meta.xml names no media (Multimedia or Image); {GET_THE_RIGHT_ONE}")
+
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
-    """Open a Darwin Core Archive.
+def opened(path: Path, max_expansion: float = MAX_EXPANSION) -> Iterator[Archive]:
+    """Open a Darwin Core Archive: a zip, a tar or a folder.
 
-    Raises ArchiveError where it is missing, damaged, or holds no occurrences with media.
+    Raises ArchiveError where it is missing, damaged, expands more than `max_expansion` times, or holds no media.
     """
-    with _zip(path) as members:
-        try:
-            yield Archive(path, members)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ArchiveError(f"{path}: damaged ({error}); download it again") from error
-
-
-def identity(path: Path) -> str:
-    """A digest of what the archive holds: each member's name, size and CRC-32, without inflating any."""
-    with _zip(path) as members:
-        listing = sorted((info.filename, info.file_size, info.CRC) for info in members.infolist())
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-
-
-@contextmanager
-def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    if not path.exists():
-        raise ArchiveError(f"{path}: no such archive; give the path of a GBIF download with --dwca")
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise ArchiveError(f"{path}: not a zip file; give the Darwin Core Archive as GBIF sends it")
-    try:
-        with zipfile.ZipFile(path) as members:
-            yield members
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ArchiveError(f"{path}: damaged ({error}); download it again") from error
-
-
-def _plain(name: str) -> str:
-    return str(PurePosixPath(name.replace("\\", "/")))
+    with containers.opened(path, max_expansion) as files:
+        yield Archive(path, files)
 
 
 def _decoded(data: bytes) -> str:
     """The descriptor as text, without the XML declaration, whose encoding no longer holds."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    encoding = "utf-8-sig"
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        encoding = "utf-16"
+    elif declared := re.match(rb"""\s*<\?xml[^>]*encoding=["']([A-Za-z0-9._-]+)["']""", data):
+        told = declared[1].decode().lower()  # what could be read byte for byte is no UTF-16, whatever it says
+        encoding = encoding if told.startswith(("utf-8", "utf8", "utf-16")) else told
     text = data.decode(encoding)
     return text[text.index("?>") + 2 :] if text.lstrip().startswith("<?xml") else text
 
 
+def _plain_xml(text: str) -> str:
+    """The descriptor as dwca-reader wants it: no namespaces, and an encoding named for each file."""
+    archive = ElementTree.fromstring(text)  # noqa: S314 - one that declares entities has been refused
+    for element in archive.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        if element.tag in ("core", "extension") and not element.get("encoding"):
+            element.set("encoding", "UTF-8")
+    return ElementTree.tostring(archive, encoding="unicode")
+
+
+def _by_occurrence(path: Path, extensions: list[DataFile], media: DataFile) -> tuple[DataFile, DataFile]:
+    """The occurrences of an Event core and its media, matched by occurrenceID where both have it, else by event."""
+    occurrences = [layout for layout in extensions if layout.row_type == OCCURRENCE]
+    if not occurrences:
+        raise ArchiveError(f"{path}: its core is events, and it has no occurrences of them; {GET_THE_RIGHT_ONE}")
+    ours, theirs = occurrences[0].column("occurrenceID"), media.column("occurrenceID")
+    if ours and theirs and ours.index is not None and theirs.index is not None:
+        return replace(occurrences[0], key_index=ours.index), replace(media, key_index=theirs.index)
+    return occurrences[0], media
+
+
 def _layout(path: Path, part: DataFileDescriptor) -> DataFile:
-    locations = tuple(node.text.strip() for node in part.raw_element.iterfind("files/location") if node.text)
-    key = part.id_index if part.represents_corefile else part.coreid_index
-    separator = part.fields_terminated_by
-    if len(separator) != 1 or len(part.fields_enclosed_by) > 1:
+    locations = tuple(
+        re.sub(r"\s", " ", node.text.strip()) for node in part.raw_element.iterfind("files/location") if node.text
+    )
+    for location in locations:
+        if ".." in PurePosixPath(location.replace("\\", "/")).parts or re.match(r"[/\\]|[A-Za-z]+:", location):
+            raise ArchiveError(f"{path}: meta.xml names {location}, which leads out of the archive; it is not trusted")
+    separator, quote = _character(part, "fieldsTerminatedBy", "\t"), _character(part, "fieldsEnclosedBy", "")
+    if len(separator) != 1 or len(quote) > 1 or not separator.isascii() or {separator, quote} & set("\r\n\0"):
         raise ArchiveError(f"{path}: meta.xml separates fields by {separator!r}; this tool reads single characters")
     columns = tuple(
         Column(re.split("[/#]", field["term"].rstrip("/"))[-1], field["index"], field["default"] or None)
         for field in part.fields
+        if field["index"] is not None or field["default"]
     )
-    encoding = part.file_encoding or "utf-8"
+    key_index = part.id_index if part.represents_corefile else part.coreid_index
+    if not locations or separator == quote or min(key_index, part.lines_to_ignore, *_indexes(columns)) < 0:
+        raise ValueError(f"the files, separators and indexes of {part.type}")
+    encoding = part.file_encoding
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    except LookupError as error:
+        codecs.getincrementaldecoder(encoding)("replace").decode("a".encode(encoding))
+    except (LookupError, ValueError, TypeError) as error:
         raise ArchiveError(f"{path}: meta.xml names an encoding that doesn't exist, {encoding}") from error
     return DataFile(
-        part.type or "", locations, encoding, separator, part.fields_enclosed_by, part.lines_to_ignore, key, columns
+        row_type=(part.type or "").lower(),
+        locations=locations,
+        encoding=encoding,
+        separator=separator,
+        quote=quote,
+        header_lines=part.lines_to_ignore,
+        key_index=key_index,
+        columns=columns,
     )
+
+
+def _indexes(columns: Iterable[Column]) -> list[int]:
+    return [column.index for column in columns if column.index is not None]
+
+
+def _character(part: DataFileDescriptor, attribute: str, default: str) -> str:
+    """A separator or quote of the descriptor, which may stand in it as an escape such as `\\t`."""
+    escaped = part.raw_element.get(attribute) or default
+    return escaped.encode("latin-1", "backslashreplace").decode("unicode-escape")

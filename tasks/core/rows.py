@@ -1,4 +1,4 @@
-"""The rows of a data file of an archive, as Arrow batches: no line is lost without an entry in `unreadable`.
+"""The rows of a data file of an archive, as Arrow tables: no line is lost without an entry in `unreadable`.
 
 GBIF writes one record a line and encloses nothing, whatever quotes a field holds, so a block of lines can be
 parsed as it stands; only a block with something odd in it is looked at line by line.
@@ -6,7 +6,6 @@ parsed as it stands; only a block with something odd in it is looked at line by 
 
 import codecs
 import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,146 +17,135 @@ import pyarrow.csv
 
 from tasks.core.dwca import DataFile
 from tasks.core.errors import ArchiveError
+from tasks.core.lines import Block, records, whole_lines
 
-BLOCK = 8 << 20
-LONGEST_LINE = 16 << 20
+PARSED_AT_ONCE = 1 << 20
+MOST_COLUMNS = 10_000
 RECORDS = 20_000
+KEY, LINE = "#id", "#line"  # columns of ours beside the archive's, which may bear any name
+WRAPPED = re.compile(rb'"(?:[^"]|"")*"\r?')
 
 
 @dataclass(frozen=True)
 class Unreadable:
     """A line that yields no row. `line` counts from 1, the header included."""
 
-    file: str
     line: int
     reason: str
     raw: str
 
 
 class RowReader:
-    """Reads one file of a layout once, in batches of `line` (int64), `raw` (text) and the wanted columns (text).
+    """Reads one file of a layout once, in tables of `line` (int64) and the wanted columns (text).
 
-    After the last batch `lines` is how many data lines there were, `unreadable` which of them gave no row, and
-    `wrapped` whether the file is in GBIF's dialect that wraps each field with a quote in it, undeclared.
+    After the last table `lines` is how many data lines there were, `unreadable` which of them gave no row.
+    Where `quoted` and not `unbalanced`, the file is in GBIF's dialect that wraps each field with a quote in it.
     """
 
-    def __init__(self, name: str, layout: DataFile, wanted: Mapping[str, int], with_raw: bool) -> None:
-        self.name, self.layout, self.wanted, self.with_raw = name, layout, wanted, with_raw
+    def __init__(self, name: str, layout: DataFile, wanted: Mapping[str, int]) -> None:
+        self.name, self.layout, self.wanted = name, layout, wanted
         self.lines = 0
         self.unreadable: list[Unreadable] = []
+        self._separator = layout.separator.encode()
         self._fields = 0
-        self._quoted = self._unbalanced = False
-        separator = re.escape(layout.separator.encode())
-        self._quote_bearing = re.compile(rb'[^%b\n]*"[^%b\n]*' % (separator, separator))
-        self.schema = pa.schema(
-            [("line", pa.int64()), *([("raw", pa.string())] if with_raw else []), *((n, pa.string()) for n in wanted)]
-        )
+        self.quoted = self.unbalanced = False
+        self.schema = pa.schema([(LINE, pa.int64()), *((column, pa.string()) for column in wanted)])
 
-    @property
-    def wrapped(self) -> bool:
-        """Whether quotes occur, and only around whole fields with inner quotes doubled."""
-        return self._quoted and not self._unbalanced
+    def read(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[pa.Table]:
+        """Yield the rows of `file`. `progress` is told the bytes of each block read.
 
-    def read(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of `file`. `progress` is told the bytes of each block read."""
-        source = _utf8(file, self.layout.encoding)
+        Raises ArchiveError for a line beyond LONGEST_LINE or a file without a column that the layout promises.
+        """
         if self.layout.quote:
-            yield from self._enclosed(source, progress)
-            return
-        for block in self._blocks(source, progress):
-            yield from self._plain(block)
+            for rows in self._enclosed(file, progress):
+                yield pa.Table.from_arrays(
+                    [
+                        pa.array(values, field.type)
+                        for values, field in zip(zip(*rows, strict=True), self.schema, strict=True)
+                    ],
+                    schema=self.schema,
+                )
+        else:
+            for block in self._blocks(file, progress):
+                yield from self._plain(block)
 
-    def _blocks(self, source: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
-        """Whole lines, each ended by LF, the header lines left out."""
-        header, tail = self.layout.header_lines, b""
-        while data := source.read(BLOCK):
-            progress(len(data))
-            block, tail = _cut(tail + data)
-            if len(tail) > LONGEST_LINE:
-                raise ArchiveError(f"{self.name}: a line is longer than {LONGEST_LINE >> 20} MiB; it is not trusted")
-            while header and block:
-                first, block = block.split(b"\n", 1)
-                self._fields, header = first.count(self.layout.separator.encode()) + 1, header - 1
-            if block:
+    def _blocks(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[Block]:
+        """The lines of a file, without its header lines."""
+        header = self.layout.header_lines
+        for block in whole_lines(self.name, file, self.layout.encoding, progress):
+            while header and block.lines:
+                self._fields = self._width_of(block.data[: block.data.index(b"\n")])
+                block, header = block.without_first(), header - 1
+            if block.lines:
                 yield block
-        if tail:
-            if header:
-                self._fields = tail.count(self.layout.separator.encode()) + 1
-            else:
-                yield tail + b"\n"
 
-    def _plain(self, block: bytes) -> Iterator[pa.RecordBatch]:
-        first = self.layout.header_lines + self.lines + 1
-        count = block.count(b"\n")
-        self.lines += count
-        self._fields = self._fields or block.split(b"\n", 1)[0].count(self.layout.separator.encode()) + 1
-        if not self._unbalanced and b'"' in block:
-            self._quoted = True
-            fields = self._quote_bearing.findall(block)
-            self._unbalanced = not all(re.fullmatch(rb'"(?:[^"]|"")*"\r?', field) for field in fields)
-        if b"\r\n" in block:
-            block = block.replace(b"\r\n", b"\n")
-        if not self._odd(block):
-            table = self._parsed(block)
-            if table is not None and table.num_rows == count:
-                yield from self._batches(table, np.arange(first, first + count), block)
-                return
-        numbers, good = self._readable(block, first)
+    def _plain(self, block: Block) -> Iterator[pa.Table]:
+        first, data = self.layout.header_lines + self.lines + 1, block.data
+        self.lines += block.lines
+        if not self._fields:
+            self._fields = self._width_of(next((line for line in data.split(b"\n") if line.strip()), b""))
+        if self._fields:
+            self._check_width()
+        if block.quoted and not self.unbalanced:
+            self.quoted = True
+            self.unbalanced = not _all_wrapped(data, self._separator)
+        odd = block.odd
+        if odd and b"\r\n" in data:
+            data = data.replace(b"\r\n", b"\n")
+            odd = b"\r" in data or b"\0" in data
+        table = None if odd or not self._fields else self._parsed(data)
+        if table is not None and table.num_rows == block.lines and not table.column(KEY).null_count:
+            yield self._numbered(table, np.arange(first, first + block.lines))
+            return
+        numbers, good = self._readable(data, first)
         if good:
-            block = b"".join(line + b"\n" for line in good)
-            table = self._parsed(block.replace(b"\r", b" ").replace(b"\0", b" "))
+            data = b"".join(line + b"\n" for line in good)
+            table = self._parsed(data.replace(b"\r", b" ").replace(b"\0", b" "), len(data))
             if table is None or table.num_rows != len(good):
-                raise ArchiveError(f"{self.name}: lines {first} to {first + count} can't be parsed")
-            yield from self._batches(table, np.array(numbers), block)
-
-    def _odd(self, block: bytes) -> bool:
-        """Whether a block may hold a line that pyarrow would cut, drop or let pass though it is no text."""
-        if b"\r" in block or b"\0" in block or block.startswith(b"\n") or b"\n\n" in block:
-            return True
-        if self.with_raw:
-            try:
-                block.decode()
-            except UnicodeDecodeError:
-                return True
-        return False
+                last = first + block.lines - 1
+                raise ArchiveError(f"{self.name}: lines {first} to {last} can't be parsed; download it again")
+            yield self._numbered(table, np.array(numbers))
+        else:
+            yield self.schema.empty_table()
 
     def _readable(self, block: bytes, first: int) -> tuple[list[int], list[bytes]]:
         """The lines of a block that have the right number of fields, with their line numbers."""
-        separator = self.layout.separator.encode()
         numbers, good = [], []
         for number, line in enumerate(block.split(b"\n")[:-1], first):
-            reason = self._fault(line, separator)
+            reason = self._fault(line)
             if reason:
-                self.unreadable.append(Unreadable(self.name, number, reason, line.decode(errors="replace")))
+                self.unreadable.append(Unreadable(number, reason, line.decode(errors="replace")))
             else:
                 numbers.append(number)
                 good.append(line)
         return numbers, good
 
-    def _fault(self, line: bytes, separator: bytes) -> str:
-        if not line.strip():
+    def _fault(self, line: bytes) -> str:
+        """Why a line gives no row: what pyarrow would find fault with, whatever the rest of its block is like."""
+        if not line.strip(self._separator):
             return "blank-line"
-        if line.count(separator) + 1 != self._fields:
-            return "ragged-line"
+        if line.count(self._separator) + 1 != self._fields:
+            return "ragged-line" if line.strip() else "blank-line"
+        fields = line.split(self._separator)
         try:
-            line.decode()
+            for index in self.wanted.values():
+                fields[index].decode()
         except UnicodeDecodeError:
             return "invalid-text"
         return ""
 
-    def _parsed(self, block: bytes) -> pa.Table | None:
-        """The wanted columns of a block; None where pyarrow finds fault with a line of it."""
+    def _parsed(self, block: bytes, longest: int = 0) -> pa.Table | None:
+        """The wanted columns of a block of lines up to `longest`; None where pyarrow finds fault with one of them."""
+        if block.startswith(codecs.BOM_UTF8):
+            block = codecs.BOM_UTF8 + block  # pyarrow takes one away, and the file's own is gone already
         names = [f"f{index}" for index in range(self._fields)]
         included = [f"f{index}" for index in self.wanted.values()]
-        if missing := [name for name, index in self.wanted.items() if index >= self._fields]:
-            raise ArchiveError(
-                f"{self.name}: has {self._fields} columns, but meta.xml says that {missing[0]} is column "
-                f"{self.wanted[missing[0]] + 1}; download it again"
-            )
         try:
             table = pyarrow.csv.read_csv(
                 pa.py_buffer(block),
-                read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=max(len(block) + 1, 1 << 20)),
+                read_options=pyarrow.csv.ReadOptions(
+                    column_names=names, block_size=max(PARSED_AT_ONCE, block.find(b"\n") * 4, longest)
+                ),
                 parse_options=pyarrow.csv.ParseOptions(
                     delimiter=self.layout.separator,
                     quote_char=False,
@@ -175,71 +163,91 @@ class RowReader:
             return None
         return pa.table([table.column(name) for name in included], names=list(self.wanted))
 
-    def _batches(self, table: pa.Table, numbers: "np.ndarray", block: bytes) -> Iterator[pa.RecordBatch]:
-        columns = [pa.array(numbers, pa.int64())]
-        if self.with_raw:
-            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + 1
-            offsets = np.concatenate(([0], ends)).astype(np.int32)
-            columns.append(pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block)))
-        yield from pa.table([*columns, *table.columns], schema=self.schema).combine_chunks().to_batches()
+    def _width_of(self, line: bytes) -> int:
+        return line.count(self._separator) + 1 if line.strip() else 0
 
-    def _enclosed(self, source: IO[bytes], progress: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+    def _check_width(self) -> None:
+        if self._fields > MOST_COLUMNS:
+            raise ArchiveError(f"{self.name}: has {self._fields:,} columns, more than any; it is not trusted")
+        for name, index in self.wanted.items():
+            if index >= self._fields:
+                raise ArchiveError(
+                    f"{self.name}: has {self._fields} columns, but meta.xml says that {name} is column {index + 1}; "
+                    "download it again, or tell its publisher"
+                )
+
+    def _numbered(self, table: pa.Table, numbers: "np.ndarray[Any, Any]") -> pa.Table:
+        return table.add_column(0, LINE, pa.array(numbers, pa.int64()))
+
+    def _enclosed(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[list[list[object]]]:
         """Rows whose fields may be enclosed by quotes and hold line ends, through the standard csv module."""
-        held: list[str] = []
-        csv.field_size_limit(LONGEST_LINE)
-        records = csv.reader(
-            _remembered(io.TextIOWrapper(source, "utf-8", errors="replace", newline=""), held, progress),
-            delimiter=self.layout.separator,
-            quotechar=self.layout.quote,
-            doublequote=True,
-        )
         rows: list[list[object]] = []
-        number = 1
-        for fields in records:
-            raw = "".join(held).rstrip("\r\n")
-            held.clear()
-            begin, number = number, records.line_num + 1
-            if self.layout.header_lines >= begin:
-                self._fields = len(fields)
-                continue
+        header: list[str] = []
+        for number, raw, fields in records(self.name, file, self.layout, header, progress):
             self.lines += 1
-            self._fields = self._fields or len(fields)
-            reason = "blank-line" if not raw.strip() else "ragged-line" if len(fields) != self._fields else ""
-            if reason:
-                self.unreadable.append(Unreadable(self.name, begin, reason, raw))
+            if not self._fields and raw.strip():
+                self._fields = self._width_of_header(header) or len(fields)
+                self._check_width()
+            if reason := self._fault_of(raw, fields):
+                self.unreadable.append(Unreadable(number, reason, raw.encode(errors="replace").decode()))
                 continue
-            values = [fields[index] or None for index in self.wanted.values()]
-            rows.append([begin, *([raw] if self.with_raw else []), *values])
+            rows.append([number, *(fields[index] or None for index in self.wanted.values())])
             if len(rows) == RECORDS:
-                yield self._batch(rows)
+                yield rows
                 rows = []
         if rows:
-            yield self._batch(rows)
+            yield rows
 
-    def _batch(self, rows: list[list[object]]) -> pa.RecordBatch:
-        columns = zip(*rows, strict=True)
-        arrays = [pa.array(values, field.type) for values, field in zip(columns, self.schema, strict=True)]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+    def _fault_of(self, raw: str, fields: list[str]) -> str:
+        if not raw.strip():
+            return "blank-line"
+        if len(fields) != self._fields:
+            return "ragged-line"
+        try:
+            for index in self.wanted.values():
+                fields[index].encode()
+        except UnicodeEncodeError:
+            return "invalid-text"
+        return ""
+
+    def _width_of_header(self, header: list[str]) -> int:
+        """The columns that the last header line names, 0 where it is blank; its quotes need not be balanced."""
+        line = header[-1].strip("\r\n") if header else ""
+        if line.count(self.layout.quote) % 2:
+            return line.count(self.layout.separator) + 1
+        named = next(csv.reader([line], delimiter=self.layout.separator, quotechar=self.layout.quote), [])
+        return len(named) if line.strip() else 0
 
 
-def _utf8(file: IO[bytes], encoding: str) -> io.BufferedReader:
-    """The same text in UTF-8, without a byte order mark."""
-    raw: Any = file
-    if codecs.lookup(encoding).name not in ("utf-8", "ascii"):
-        raw = codecs.EncodedFile(file, "utf-8", encoding, errors="replace")
-    buffered = io.BufferedReader(raw)
-    if buffered.peek(3)[:3] == codecs.BOM_UTF8:
-        buffered.read(3)
-    return buffered
+def raw_lines(name: str, file: IO[bytes], layout: DataFile, numbers: Iterator[int]) -> Iterator[str]:
+    """The text of the records that begin at these lines, which ascend, from another reading of the file."""
+    wanted = next(numbers, None)
+    if layout.quote:
+        for number, raw, _ in records(name, file, layout, [], lambda count: None):
+            if number == wanted:
+                yield raw.encode(errors="replace").decode()
+                wanted = next(numbers, None)
+        return
+    first = 1
+    for block in whole_lines(name, file, layout.encoding, lambda count: None):
+        ends = np.flatnonzero(np.frombuffer(block.data, np.uint8) == 10)
+        while wanted is not None and wanted - first < len(ends):
+            at = wanted - first
+            begin = ends[at - 1] + 1 if at else 0
+            yield block.data[begin : ends[at]].removesuffix(b"\r").decode(errors="replace")
+            wanted = next(numbers, None)
+        first += len(ends)
 
 
-def _cut(data: bytes) -> tuple[bytes, bytes]:
-    end = data.rfind(b"\n") + 1
-    return data[:end], data[end:]
-
-
-def _remembered(lines: io.TextIOWrapper, held: list[str], progress: Callable[[int], None]) -> Iterator[str]:
-    for line in lines:
-        held.append(line)
-        progress(len(line))
-        yield line
+def _all_wrapped(block: bytes, separator: bytes) -> bool:
+    """Whether each field that holds a quote is enclosed by quotes and doubles those within."""
+    at = block.find(b'"')
+    while at >= 0:
+        begin = max(block.rfind(separator, 0, at), block.rfind(b"\n", 0, at)) + 1
+        line_end = block.find(b"\n", at)
+        end = block.find(separator, at, line_end)
+        end = line_end if end < 0 else end
+        if not WRAPPED.fullmatch(block, begin, end):
+            return False
+        at = block.find(b'"', end)
+    return True

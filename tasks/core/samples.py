@@ -46,11 +46,12 @@ def jpeg_of(sample: Sample, images: Path, look: Look) -> tuple[bytes, bool]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise MissingPieceError(f"{path}: the image is missing though it was verified; run FetchImages again") from None
+        raise MissingPieceError(
+            f"{path}: the image is missing though it was verified; {_fetch_again(images)}"
+        ) from None
     if len(data) != sample.file_size:
         raise MissingPieceError(
-            f"{path}: has {len(data)} bytes and had {sample.file_size} when it was verified; delete it and run "
-            "FetchImages again"
+            f"{path}: has {len(data)} bytes and had {sample.file_size} when it was verified; {_fetch_again(images)}"
         )
     with _decoding(path), Image.open(io.BytesIO(data)) as image:
         if image.width * image.height > sample.pixels:
@@ -73,6 +74,11 @@ def jpeg_of(sample: Sample, images: Path, look: Look) -> tuple[bytes, bool]:
         raise SelectionError(f"{path}: can't be a JPEG: {error}; set resize_min_size, or delete it") from error
 
 
+def _fetch_again(images: Path) -> str:
+    """What to do for an image that is not what its records say."""
+    return f"remove {images.parent / '.made'} and run the same command: what is there stays, what is missing is fetched"
+
+
 @contextlib.contextmanager
 def _decoding(path: Path) -> Iterator[None]:
     try:
@@ -81,8 +87,7 @@ def _decoding(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a decoder raises whatever its input makes it raise
         raise MissingPieceError(
-            f"{path}: can't be decoded though it was verified ({error}); delete it with DeleteImages, or remove it and "
-            "run FetchImages again"
+            f"{path}: can't be decoded though it was verified ({error}); leave it out with DeleteImages' image_list"
         ) from error
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core import tables
-from tasks.core.clean import MEMORY_LIMIT, image_order
+from tasks.core.clean import MEMORY_LIMIT
 from tasks.core.errors import MissingPieceError, ParameterError, SelectionError
 from tasks.core.files import whole_file
 
@@ -115,7 +115,7 @@ def deal(
     """
     _check_category(clean, category_key)
     with tables.database(scratch, MEMORY_LIMIT) as connection:
-        order = image_order(connection, clean)
+        order = tables.order_of(connection, clean)
         connection.execute(f"CREATE VIEW clean AS SELECT file_row_number AS place, * FROM {tables.parquet([clean])}")
         _group(connection, category_key, by_occurrence, seed)
         _deal_groups(connection, fractions)

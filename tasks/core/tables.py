@@ -1,6 +1,9 @@
 """Tables: DuckDB within a memory limit, and Parquet files whose bytes depend on their rows alone."""
 
 import contextlib
+import fcntl
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from csv import DictReader, reader
 from pathlib import Path
@@ -11,9 +14,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.core.errors import MissingPieceError, ParameterError
 from tasks.core.files import TEMPORARY, whole_file
 
 ROW_GROUP = 65_536
+HELD = "held"
+ORDER = "hash(coreid), image_path"  # of the images in every table: the chunks, one after another, are in it
 MEMORY_LIMIT = "1GB"
 
 
@@ -24,14 +30,55 @@ def database(scratch: Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb
     `memory_limit` is DuckDB's own notation (`800MB`, `4GB`).
     """
     scratch.mkdir(parents=True, exist_ok=True)
+    _sweep(scratch)
     with (
         TemporaryDirectory(prefix=f"{TEMPORARY}duckdb-", dir=scratch) as folder,
-        contextlib.closing(duckdb.connect(Path(folder) / "tables.duckdb")) as connection,
+        (Path(folder) / HELD).open("w") as held,
+        contextlib.closing(duckdb.connect()) as connection,
     ):
+        fcntl.flock(held, fcntl.LOCK_EX)
         connection.execute("SET memory_limit = $1", [memory_limit])
         connection.execute("SET temp_directory = $1", [folder])
         connection.execute("SET enable_progress_bar = false")
         yield connection
+
+
+def _sweep(scratch: Path) -> None:
+    """Take away the temporary folders of processes that were killed: those that nobody holds."""
+    for folder in scratch.glob(f"{TEMPORARY}duckdb-*"):
+        with contextlib.suppress(OSError), (folder / HELD).open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+
+
+def bytes_of(memory_limit: str) -> int:
+    """Bytes of a memory limit such as 800MB or 4GB. Raises ParameterError for what is none."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT])i?B\s*", memory_limit, re.IGNORECASE)
+    if not found or found[1].count(".") > 1 or not float(found[1]):
+        raise ParameterError(f"memory_limit is {memory_limit!r}: write it as 800MB or 4GB")
+    return int(float(found[1]) * 1000 ** (" KMGT".index(found[2].upper())))
+
+
+def order_of(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """What an SQL query on this Parquet file ends in to give its rows in `ORDER`: nothing where they lie so.
+
+    Sorting rows as wide as these takes more memory and disk than all the rest. MissingPieceError where an
+    `image_path` stands in it twice.
+    """
+    source = parquet([path])
+    here = "row(hash(coreid), image_path)"
+    steps = f"SELECT image_path, {here} AS here, lag({here}) OVER () AS previous"
+    unordered = rows(connection, f"SELECT 1 FROM ({steps} FROM {source}) WHERE here < previous LIMIT 1")
+    order = f" ORDER BY {ORDER}" if unordered else ""
+    ordered = f"{steps} FROM (SELECT coreid, image_path FROM {source}{order})"
+    for (image,) in rows(connection, f"SELECT image_path FROM ({ordered}) WHERE here = previous LIMIT 1"):
+        raise MissingPieceError(f"{path}: image_path {image!r} stands in it twice; make it again from the stage before")
+    return order
+
+
+def folder_of(connection: duckdb.DuckDBPyConnection) -> Path:
+    """The temporary folder of a database, which goes with it."""
+    return Path(rows(connection, "SELECT current_setting('temp_directory')")[0][0])
 
 
 def quoted(name: str) -> str:

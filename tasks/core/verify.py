@@ -99,14 +99,14 @@ def verify_chunk(
 
 
 def combine(chunks: list[Path], verified: Path, errors: Path, scratch: Path, memory_limit: str) -> dict[str, int]:
-    """Put the verified chunks together in `verified`, by image_path, and list in `errors` the images to delete.
+    """Put the verified chunks together in `verified`, one after another, and list in `errors` the images to delete.
 
     Returns how many images are `valid`, or have which error.
     """
     schema = pq.read_schema(chunks[0]).remove_metadata()
+    batches = (batch for chunk in chunks for batch in pq.ParquetFile(chunk).iter_batches(ROWS))
+    tables.write_parquet(batches, verified, schema)
     with tables.database(scratch, memory_limit) as connection:
-        everything = f"SELECT * FROM {tables.parquet(chunks)} ORDER BY image_path"
-        tables.write_parquet(tables.select(connection, everything), verified, schema)
         whole = tables.parquet([verified])
         with whole_file(errors) as temporary:
             connection.execute(

@@ -79,7 +79,7 @@ class Room:
         return path
 
     def kept(self) -> list[str]:
-        return [str(path) for path in pq.read_table(self.target).column("image_path").to_pylist()]
+        return sorted(str(path) for path in pq.read_table(self.target).column("image_path").to_pylist())
 
     def reasons(self) -> dict[str, tuple[str, str]]:
         return {row["image_path"]: (row["stage"], row["reason"]) for row in pq.read_table(self.dropped).to_pylist()}
@@ -90,12 +90,12 @@ def room(tmp_path: Path) -> Room:
     return Room(tmp_path)
 
 
-def test_kept_rows_are_unchanged_and_in_order_of_path(room: Room) -> None:
+def test_kept_rows_are_unchanged(room: Room) -> None:
     images = [image("b", speciesKey="6E4"), image("a", speciesKey="5WZLF", lifeStage=' "x", y'), image("c")]
     steps = room.run(images)
     table = pq.read_table(room.target)
     assert table.schema.equals(SCHEMA)
-    assert table.to_pylist() == [images[1], images[0], images[2]]
+    assert sorted(table.to_pylist(), key=lambda row: row["image_path"]) == [images[1], images[0], images[2]]
     assert pq.read_table(room.dropped).num_rows == 0
     assert steps == [Step("delete", "deleted", 3, 3)]
 
@@ -300,7 +300,10 @@ def test_tables_of_several_row_groups_keep_their_rows_together(room: Room) -> No
     valid = {number for number in range(count) if number % 3}
     assert kept == sorted(number for number in valid if number < 140_000 or number - 140_000 not in valid)
     table = pq.read_table(room.target)
-    assert table.column("coreid").to_pylist() == [f"{number:06}" for number in kept]
+    assert all(
+        path == f"d1/{key}.jpg"
+        for key, path in zip(table["coreid"].to_pylist(), table["image_path"].to_pylist(), strict=True)
+    )
     assert pq.read_table(room.dropped).num_rows == count - len(kept)
 
 
@@ -353,7 +356,7 @@ def test_every_row_is_kept_or_dropped_and_order_does_not_matter(
             room.run(images, filters, deleted)
         return
     steps = room.run(images, filters, deleted)
-    assert pq.read_table(room.target).to_pylist() == left
+    assert sorted(pq.read_table(room.target).to_pylist(), key=lambda row: row["image_path"]) == left
     assert set(room.reasons()) == {one["image_path"] for one in images} - {one["image_path"] for one in left}
     assert [step.before for step in steps] == [len(images), *(step.after for step in steps[:-1])]
     assert steps[-1].after == len(left)

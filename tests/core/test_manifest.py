@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.core import manifest
+from tasks.core.deal import Resources
 from tasks.core.errors import ArchiveError, ParameterError, SelectionError
-from tasks.core.manifest import Counts, Selection
+from tasks.core.judge import Selection
+from tasks.core.manifest import Counts
 from tests.core.archives import MEDIA, OCCURRENCE, gbif, lines, meta, write
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "archives"
@@ -25,7 +27,7 @@ class Read:
     def __init__(self, archive: Path, tmp_path: Path, selection: Selection = ALL, chunks: int = 3) -> None:
         folder = tmp_path / f"manifest-{random.random()}"
         self.counts: Counts = manifest.build(
-            archive, folder, chunks, selection, tmp_path / "scratch", "500MB", lambda done, total: None
+            archive, folder, chunks, selection, Resources(1 << 30, tmp_path / "scratch"), lambda done, total: None
         )
         self.chunks = [pq.read_table(folder / f"chunk-{chunk:05d}.parquet") for chunk in range(chunks)]
         self.rows: list[dict[str, Any]] = [row for table in self.chunks for row in table.to_pylist()]
@@ -195,7 +197,7 @@ def test_the_second_line_of_an_id_is_rejected_and_the_first_is_used(tmp_path: Pa
     read = Read(gbif(tmp_path / "a.zip", occurrences, [medium(1), medium(2)]), tmp_path)
     assert {row["coreid"]: row["lifeStage"] for row in read.rows} == {"1": "Adult", "2": None}
     assert {(row["line"], row["reason"]) for row in read.rejected} == {(3, "duplicate-id"), (5, "no-id")}
-    assert read.counts.rejected["occurrence"] == {"duplicate-id": 1, "no-id": 1}
+    assert read.counts.rejected["records"] == {"duplicate-id": 1, "no-id": 1}
 
 
 def test_quotes_are_unwrapped_only_where_all_of_the_file_are_well_formed(tmp_path: Path) -> None:
@@ -243,4 +245,4 @@ def test_a_real_download_keeps_every_medium(tmp_path: Path) -> None:
     assert not read.rejected
     assert Counter(row["identifier"] for row in read.rows) == Counter(fields[3] for fields in media)
     assert {row["coreid"] for row in read.rows} == {fields[0].strip() for fields in media}
-    assert json.dumps(read.counts.rejected) == '{"occurrence": {}, "media": {}}'
+    assert json.dumps(read.counts.rejected) == '{"media": {}, "records": {}}'

@@ -541,7 +541,7 @@ def test_a_missing_split_is_named(moths: Dataset) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_missing_image_is_named(moths: Dataset, workers: int) -> None:
     (moths.root / "images/ds0/10.jpg").unlink()
-    with pytest.raises(MissingPieceError, match=r"ds0/10\.jpg.*run FetchImages again"):
+    with pytest.raises(MissingPieceError, match=r"ds0/10\.jpg.*remove .*made and run the same"):
         moths.create(workers=workers)
     assert not moths.shards()
 
@@ -549,7 +549,7 @@ def test_a_missing_image_is_named(moths: Dataset, workers: int) -> None:
 def test_an_image_of_another_size_is_named(moths: Dataset) -> None:
     with (moths.root / "images/ds0/10.jpg").open("ab") as file:
         file.write(b"more")
-    with pytest.raises(MissingPieceError, match=r"ds0/10\.jpg.*bytes.*run FetchImages again"):
+    with pytest.raises(MissingPieceError, match=r"ds0/10\.jpg.*bytes.*remove .*made and run the same"):
         moths.create()
 
 

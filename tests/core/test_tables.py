@@ -1,4 +1,6 @@
 import csv
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +123,17 @@ def test_a_csv_is_read_a_line_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('\ufeffimage_path,reason\n"d/a, b.jpg",x\nd/c.jpg,\n', encoding="utf-8")
     with tables.plain_csv(tmp_path / "a.csv") as lines:
         assert list(lines) == [{"image_path": "d/a, b.jpg", "reason": "x"}, {"image_path": "d/c.jpg", "reason": ""}]
+
+
+def test_what_a_killed_process_spilled_is_swept_and_what_a_living_one_spills_stays(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from tasks.core import tables\n"
+        "with tables.database(Path(sys.argv[1])):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2], check=False)
+    [left] = tmp_path.iterdir()
+    with tables.database(tmp_path) as living:
+        assert not left.exists()
+        with tables.database(tmp_path):
+            assert tables.folder_of(living).exists()
+    assert not list(tmp_path.iterdir())

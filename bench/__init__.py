@@ -1,0 +1,1 @@
+"""Benchmarks: each stage against the way it was done before, in one run."""

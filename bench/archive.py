@@ -1,0 +1,81 @@
+"""Write a GBIF download of any size by repeating the rows of one; ids and URLs are each one's own.
+
+python -m bench.archive OUT.zip --occurrences 1000000 [--template sample/archive.zip] [--shuffle-media]
+"""
+
+import argparse
+import itertools
+import random
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+SAMPLE = Path(__file__).parent.parent / "sample" / "archive.zip"
+FIRST_ID = 4_000_000_000
+AT_ONCE = 20_000
+DATA = ("occurrence.txt", "verbatim.txt", "multimedia.txt")
+
+
+def write(out: Path, occurrences: int, template: Path = SAMPLE, shuffle_media: bool = False) -> int:
+    """Write the archive; returns its number of media. Ragged lines and orphans of the template are left out."""
+    with zipfile.ZipFile(template) as source:
+        tables = {name: _rows(source, name) for name in DATA}
+        rest = {name: source.read(name) for name in source.namelist() if name not in DATA and not name.endswith("/")}
+    headers = {name: rows[0] for name, rows in tables.items()}
+    whole = {name: [row for row in rows[1:] if len(row) == len(rows[0])] for name, rows in tables.items()}
+    media_of: dict[bytes, list[list[bytes]]] = {}
+    for medium in whole["multimedia.txt"]:
+        media_of.setdefault(medium[0].strip(), []).append(medium)
+    url = headers["multimedia.txt"].index(b"identifier")
+    order = list(range(occurrences))
+    if shuffle_media:
+        random.Random(0).shuffle(order)
+    count = itertools.count()
+
+    def media() -> Iterator[bytes]:
+        cores = whole["occurrence.txt"]
+        for i in order:
+            for medium in media_of.get(cores[i % len(cores)][0].strip(), ()):
+                own = [b"%d" % (FIRST_ID + i), *medium[1:]]
+                own[url] = b"https://photos.example/%d.jpg" % next(count)
+                yield b"\t".join(own)
+
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as target:
+        for name, content in rest.items():
+            target.writestr(name, content)
+        for name in ("occurrence.txt", "verbatim.txt"):
+            rows = whole[name]
+            numbered = (b"\t".join([b"%d" % (FIRST_ID + i), *rows[i % len(rows)][1:]]) for i in range(occurrences))
+            with target.open(name, "w", force_zip64=True) as file:
+                _write_lines(file, headers[name], numbered)
+        with target.open("multimedia.txt", "w", force_zip64=True) as file:
+            _write_lines(file, headers["multimedia.txt"], media())
+    return next(count)
+
+
+def _rows(archive: zipfile.ZipFile, name: str) -> list[list[bytes]]:
+    return [line.split(b"\t") for line in archive.read(name).split(b"\n") if line]
+
+
+def _write_lines(file: IO[bytes], header: list[bytes], lines: Iterable[bytes]) -> None:
+    file.write(b"\t".join(header) + b"\n")
+    lines = iter(lines)
+    while some := list(itertools.islice(lines, AT_ONCE)):
+        file.write(b"\n".join(some) + b"\n")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--occurrences", type=int, required=True)
+    parser.add_argument("--template", type=Path, default=SAMPLE)
+    parser.add_argument("--shuffle-media", action="store_true")
+    arguments = parser.parse_args()
+    media = write(arguments.out, arguments.occurrences, arguments.template, arguments.shuffle_media)
+    print(f"{arguments.out}: {arguments.occurrences:,} occurrences, {media:,} media")
+
+
+if __name__ == "__main__":
+    main()

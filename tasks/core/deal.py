@@ -1,0 +1,185 @@
+"""The two data files of an archive, each read once and dealt to buckets by a hash of the record's id."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from tasks.core import dwca, tables
+from tasks.core.buckets import Buckets
+from tasks.core.dwca import Archive, DataFile
+from tasks.core.judge import HASH, PART, Judge, Wanted
+from tasks.core.rows import KEY, LINE, RowReader, raw_lines
+
+BUCKET_BYTES = 128 << 20
+MOST_BUCKETS = 512
+MOST_SLOTS = 1 << 27
+FEW = 5_000
+REJECTED = pa.schema(
+    [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("coreid", pa.string()),
+     ("identifier", pa.string()), ("raw", pa.string())]
+)  # fmt: skip
+UNWRAPPED_KEY = """CREATE MACRO unwrapped_key(key) AS trim(CASE
+    WHEN starts_with(key, '"') AND ends_with(key, '"') AND length(key) > 1 THEN replace(key[2:-2], '""', '"')
+    ELSE key END)"""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What reading may use: bytes of memory, and a folder to spill to; how far an archive may expand."""
+
+    memory: int
+    scratch: Path
+    max_expansion: float = dwca.MAX_EXPANSION
+
+
+class Dealt:
+    """Records and media in `buckets` buckets: all of a record in one. Records without media are left out."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        connection: duckdb.DuckDBPyConnection,
+        judge: Judge,
+        resources: Resources,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._archive, self._connection, self._judge = archive, connection, judge
+        self._done, self._progress = 0, progress
+        self.buckets = min(MOST_BUCKETS, 2 + archive.size_in_all // BUCKET_BYTES)
+        folder, memory = tables.folder_of(connection), resources.memory // 6
+        self._media = Buckets(folder / "media", _schema(judge.media), self.buckets, memory // 2)
+        self._records = Buckets(folder / "records", _schema(judge.records), self.buckets, memory)
+        slots = 1 << 16
+        while slots < min(MOST_SLOTS, archive.bytes_of(archive.media) // 16):
+            slots *= 2
+        self._has_media = np.zeros(slots, dtype=bool)
+
+    def __enter__(self) -> Self:
+        self._connection.execute(UNWRAPPED_KEY)
+        self.media_lines, self._media_wrapped = self._read("media", self._archive.media, self._judge.media)
+        self.record_lines, self._records_wrapped = self._read("records", self._archive.records, self._judge.records)
+        if not (self._media.spilled or self._records.spilled):
+            self.buckets = 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._media.close()
+        self._records.close()
+
+    def pair(self, bucket: int) -> tuple[pa.Table, pa.Table]:
+        """The records of a bucket, and its media."""
+        if self.buckets == 1:
+            records, media = self._records.everything(), self._media.everything()
+        else:
+            records, media = self._records.take(bucket), self._media.take(bucket)
+        records = self._judge.records.resolve(records, self._records_wrapped)
+        return records, self._judge.media.resolve(media, self._media_wrapped)
+
+    def _read(self, kind: str, layout: DataFile, wanted: Wanted) -> tuple[int, bool]:
+        """Deal a data file; its lines, and whether it is in the dialect that wraps."""
+        lines, quoted, unbalanced = 0, False, False
+        for part, location in enumerate(layout.locations):
+            reader = RowReader(location, layout, wanted.indexes)
+            with self._archive.open(location) as file:
+                for rows in _gathered(self._told(reader, reader.read(file, self._advance), kind, part)):
+                    self._put(kind, part, rows)
+            lines += reader.lines
+            quoted, unbalanced = quoted or reader.quoted, unbalanced or reader.unbalanced
+        (self._media if kind == "media" else self._records).close()
+        return lines, quoted and not unbalanced
+
+    def _told(self, reader: RowReader, read: Iterator[pa.Table], kind: str, part: int) -> Iterator[pa.Table]:
+        """What is read, and to `rejected` what can't be."""
+        for rows in read:
+            if len(reader.unreadable) > FEW:
+                self._reject(reader, kind, part)
+            yield rows
+        self._reject(reader, kind, part)
+
+    def _reject(self, reader: RowReader, kind: str, part: int) -> None:
+        unreadable = [(kind, part, line.line, line.reason, None, None, line.raw) for line in reader.unreadable]
+        reader.unreadable.clear()
+        if unreadable:
+            columns = [pa.array(values) for values in zip(*unreadable, strict=True)]
+            self._connection.register("unreadable", pa.table(columns, names=list("abcdefg")))
+            self._connection.execute("INSERT INTO rejected SELECT * FROM unreadable")
+
+    def _put(self, kind: str, part: int, rows: pa.Table) -> None:
+        hashes = self._hashes(rows.column(KEY))
+        rows = rows.add_column(0, PART, pa.repeat(pa.scalar(part, pa.int32()), rows.num_rows))
+        rows = rows.add_column(0, HASH, pa.array(hashes))
+        slots = hashes & np.uint64(len(self._has_media) - 1)
+        if kind == "media":
+            self._has_media[slots] = True
+            self._media.add(rows, hashes)
+            return
+        if nameless := rows.column(KEY).null_count:
+            self._connection.register(
+                "nameless",
+                rows.filter(rows.column(KEY).is_null()).select([PART, LINE]).rename_columns(["part", "line"]),
+            )
+            self._connection.execute(
+                "INSERT INTO rejected SELECT 'records', part, line, 'no-id', NULL, NULL, NULL FROM nameless"
+            )
+        chosen = self._has_media[slots]
+        if nameless:
+            chosen &= rows.column(KEY).is_valid().to_numpy()
+        if not chosen.all():
+            rows, hashes = rows.filter(pa.array(chosen)), hashes[chosen]
+        self._records.add(rows, hashes)
+
+    def _hashes(self, keys: pa.ChunkedArray) -> "np.ndarray[Any, np.dtype[np.uint64]]":
+        self._connection.register("keys", pa.table({"key": keys}))
+        query = "SELECT hash(coalesce(unwrapped_key(key), '')) AS hash FROM keys"
+        return np.asarray(self._connection.execute(query).fetchnumpy()["hash"], np.uint64)
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        self._progress(self._done, self._archive.size_in_all)
+
+
+def write_rejected(path: Path, archive: Archive, connection: duckdb.DuckDBPyConnection) -> None:
+    """Write the rejected lines, by file and line, each with its text, from one more reading of files that have any."""
+    tables.write_parquet(_rejected(archive, connection), path, REJECTED)
+
+
+def _rejected(archive: Archive, connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+    for kind, layout in (("media", archive.media), ("records", archive.records)):
+        for part, location in enumerate(layout.locations):
+            lines = f"FROM rejected WHERE kind = '{kind}' AND part = {part}"
+            cursor, ahead = connection.cursor(), connection.cursor()
+            cursor.execute(f"SELECT line, reason, coreid, identifier, raw {lines} ORDER BY line")
+            ahead.execute(f"SELECT line {lines} AND raw IS NULL ORDER BY line")
+            numbers = (number for (number,) in iter(ahead.fetchone, None))
+            texts = _texts(archive, location, layout, numbers)
+            while rows := cursor.fetchmany(tables.ROW_GROUP):
+                told = [(location, *row[:4], next(texts) if row[4] is None else row[4]) for row in rows]
+                columns = [pa.array(v, f.type) for v, f in zip(zip(*told, strict=True), REJECTED, strict=True)]
+                yield pa.RecordBatch.from_arrays(columns, schema=REJECTED)
+
+
+def _texts(archive: Archive, location: str, layout: DataFile, numbers: Iterator[int]) -> Iterator[str]:
+    with archive.open(location) as file:
+        yield from raw_lines(location, file, layout, numbers)
+
+
+def _gathered(read: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in fewer tables: what is done to each table costs more than its rows."""
+    held: list[pa.Table] = []
+    for rows in read:
+        held.append(rows)
+        if sum(table.num_rows for table in held) >= tables.ROW_GROUP:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _schema(wanted: Wanted) -> pa.Schema:
+    columns = [(HASH, pa.uint64()), (PART, pa.int32()), (LINE, pa.int64())]
+    return pa.schema([*columns, *((name, pa.string()) for name in wanted.indexes)])
