@@ -138,7 +138,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 def write_archive(path: Path, chunk_0: str, chunk_1: str) -> None:
     """An archive whose photos are at one of two servers, by the chunk of two that they will be in."""
-    chunks = duckdb.sql(f"SELECT range::VARCHAR, md5_number_lower(range::VARCHAR) % 2 FROM range({IMAGES})").fetchall()
+    chunks = duckdb.sql(f"SELECT range::VARCHAR, hash(range::VARCHAR) >> 63 FROM range({IMAGES})").fetchall()
     with ZipFile(path, "w") as archive:
         archive.writestr("meta.xml", META)
         archive.writestr("occurrence.txt", "id\tdatasetKey\n" + "".join(f"{key}\tmoths\n" for key, _ in chunks))
