@@ -7,7 +7,6 @@ from tasks.core import tables
 from tasks.core.errors import MissingPieceError
 from tasks.core.files import whole_file
 
-READ, FETCH, VERIFY, SHARDS = "read", "fetch", "verify", "shards"
 MEANINGS = {
     "orphaned": "their occurrence is not in the archive",
     "no-url": "no URL",
@@ -15,6 +14,9 @@ MEANINGS = {
     "not-still-image": "sound, video or a page, not a still image",
     "duplicate-medium": "the occurrence names the URL twice",
     "not-in-subset": "not in subset_list",
+    "not-where": "its occurrence does not meet the condition where",
+    "unusable-licence": "its licence is not among licenses",
+    "several-occurrences": "its event has several occurrences, and it names none",
     "over-cap": "beyond num_images_per_category",
     "ragged-line": "the line has too few or too many fields",
     "blank-line": "a line with nothing on it",

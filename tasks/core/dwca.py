@@ -24,7 +24,6 @@ AUDUBON = "http://rs.tdwg.org/ac/terms/multimedia"
 IMAGE = "http://rs.gbif.org/terms/1.0/image"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
-TAXON = "http://rs.tdwg.org/dwc/terms/taxon"
 LARGEST_DESCRIPTOR = 16 << 20
 MAX_EXPANSION = 200.0
 GET_THE_RIGHT_ONE = (
