@@ -1,9 +1,10 @@
 """The two data files of an archive, each read once and dealt to buckets by a hash of the record's id."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import duckdb
 import numpy as np
@@ -13,12 +14,14 @@ from tasks.core import dwca, tables
 from tasks.core.buckets import Buckets
 from tasks.core.dwca import Archive, DataFile
 from tasks.core.judge import HASH, PART, Judge, Wanted
-from tasks.core.rows import KEY, LINE, RowReader, raw_lines
+from tasks.core.lines import ahead
+from tasks.core.rows import KEY, LINE, RowReader, Unreadable, raw_lines
 
 BUCKET_BYTES = 128 << 20
 MOST_BUCKETS = 512
 MOST_SLOTS = 1 << 27
-FEW = 5_000
+AHEAD = 4
+Parsed = tuple[pa.Table, list[Unreadable]]
 REJECTED = pa.schema(
     [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("coreid", pa.string()),
      ("identifier", pa.string()), ("raw", pa.string())]
@@ -51,7 +54,7 @@ class Dealt:
         self._archive, self._connection, self._judge = archive, connection, judge
         self._done, self._progress = 0, progress
         self.buckets = min(MOST_BUCKETS, 2 + archive.size_in_all // BUCKET_BYTES)
-        folder, memory = tables.folder_of(connection), resources.memory // 6
+        folder, memory = tables.folder_of(connection), resources.memory // 8
         self._media = Buckets(folder / "media", _schema(judge.media), self.buckets, memory // 2)
         self._records = Buckets(folder / "records", _schema(judge.records), self.buckets, memory)
         slots = 1 << 16
@@ -84,35 +87,35 @@ class Dealt:
         """Deal a data file; its lines, and whether it is in the dialect that wraps."""
         lines, quoted, unbalanced = 0, False, False
         for part, location in enumerate(layout.locations):
-            reader = RowReader(location, layout, wanted.indexes)
-            with self._archive.open(location) as file:
-                for rows in _gathered(self._told(reader, reader.read(file, self._advance), kind, part)):
+            reader = RowReader(location, layout, wanted.indexes, wanted.schema)
+            with (
+                self._archive.open(location) as file,
+                closing(ahead(_parsed(reader, file, self._advance), AHEAD)) as read,
+            ):
+                for rows in _gathered(self._told(read, kind, part)):
                     self._put(kind, part, rows)
             lines += reader.lines
             quoted, unbalanced = quoted or reader.quoted, unbalanced or reader.unbalanced
         (self._media if kind == "media" else self._records).close()
         return lines, quoted and not unbalanced
 
-    def _told(self, reader: RowReader, read: Iterator[pa.Table], kind: str, part: int) -> Iterator[pa.Table]:
+    def _told(self, read: Iterator[Parsed], kind: str, part: int) -> Iterator[pa.Table]:
         """What is read, and to `rejected` what can't be."""
-        for rows in read:
-            if len(reader.unreadable) > FEW:
-                self._reject(reader, kind, part)
+        for rows, unreadable in read:
+            if unreadable:
+                self._reject(unreadable, kind, part)
             yield rows
-        self._reject(reader, kind, part)
 
-    def _reject(self, reader: RowReader, kind: str, part: int) -> None:
-        unreadable = [(kind, part, line.line, line.reason, None, None, line.raw) for line in reader.unreadable]
-        reader.unreadable.clear()
-        if unreadable:
-            columns = [pa.array(values) for values in zip(*unreadable, strict=True)]
-            self._connection.register("unreadable", pa.table(columns, names=list("abcdefg")))
-            self._connection.execute("INSERT INTO rejected SELECT * FROM unreadable")
+    def _reject(self, unreadable: list[Unreadable], kind: str, part: int) -> None:
+        lines = [(kind, part, line.line, line.reason, None, None, line.raw) for line in unreadable]
+        columns = [pa.array(values) for values in zip(*lines, strict=True)]
+        self._connection.register("unreadable", pa.table(columns, names=list("abcdefg")))
+        self._connection.execute("INSERT INTO rejected SELECT * FROM unreadable")
 
     def _put(self, kind: str, part: int, rows: pa.Table) -> None:
         hashes = self._hashes(rows.column(KEY))
-        rows = rows.add_column(0, PART, pa.repeat(pa.scalar(part, pa.int32()), rows.num_rows))
-        rows = rows.add_column(0, HASH, pa.array(hashes))
+        rows = rows.add_column(0, PART, tables.array(np.full(rows.num_rows, part, np.int32)))
+        rows = rows.add_column(0, HASH, tables.array(hashes))
         slots = hashes & np.uint64(len(self._has_media) - 1)
         if kind == "media":
             self._has_media[slots] = True
@@ -130,7 +133,7 @@ class Dealt:
         if nameless:
             chosen &= rows.column(KEY).is_valid().to_numpy()
         if not chosen.all():
-            rows, hashes = rows.filter(pa.array(chosen)), hashes[chosen]
+            rows, hashes = rows.filter(tables.array(chosen)), hashes[chosen]
         self._records.add(rows, hashes)
 
     def _hashes(self, keys: pa.ChunkedArray) -> "np.ndarray[Any, np.dtype[np.uint64]]":
@@ -168,18 +171,25 @@ def _texts(archive: Archive, location: str, layout: DataFile, numbers: Iterator[
         yield from raw_lines(location, file, layout, numbers)
 
 
+def _parsed(reader: RowReader, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[Parsed]:
+    """The rows of a file, with the lines among and after them that can't be read."""
+    for rows in reader.read(file, progress):
+        found, reader.unreadable = reader.unreadable, []
+        yield rows, found
+    yield reader.schema.empty_table(), reader.unreadable
+
+
 def _gathered(read: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in fewer tables: what is done to each table costs more than its rows."""
     held: list[pa.Table] = []
     for rows in read:
         held.append(rows)
         if sum(table.num_rows for table in held) >= tables.ROW_GROUP:
-            yield pa.concat_tables(held)
+            yield pa.concat_tables(held).unify_dictionaries()
             held = []
     if held:
-        yield pa.concat_tables(held)
+        yield pa.concat_tables(held).unify_dictionaries()
 
 
 def _schema(wanted: Wanted) -> pa.Schema:
-    columns = [(HASH, pa.uint64()), (PART, pa.int32()), (LINE, pa.int64())]
-    return pa.schema([*columns, *((name, pa.string()) for name in wanted.indexes)])
+    return pa.schema([(HASH, pa.uint64()), (PART, pa.int32()), (LINE, pa.int64()), *wanted.schema])

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core import dwca, licences
+from tasks.core import dwca, licences, tables
 from tasks.core.conditions import Condition
 from tasks.core.dwca import Archive, DataFile
 from tasks.core.errors import ArchiveError, SelectionError
@@ -33,6 +33,13 @@ MEDIUM_COLUMNS = {
     "mediaLicense": ("license", "UsageTerms", "WebStatement", "rights"),
 }
 URLS = {dwca.AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"), dwca.IMAGE: ("identifier", "accessURI")}
+# Columns whose values are each row's own; those of the others recur, and are held once, with a number in each row.
+OWN = {
+    KEY, "gbifID", "occurrenceID", "catalogNumber", "eventID", "decimalLatitude", "decimalLongitude", "identifier",
+    "accessURI", "bestQualityAccessURI", "references", "furtherInformationURL",
+    "mediaReferences",
+}  # fmt: skip
+RECURRING = pa.dictionary(pa.int32(), pa.string())
 HASH, PART = "#hash", "#part"
 OURS = ("coreid", "identifier", "image_path", "licenseCode")
 
@@ -73,14 +80,24 @@ class Wanted:
         """The terms that have a value."""
         return {*self.indexes, *self.defaults}
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns that are read, with the type that each is held in."""
+        own = {index for name, index in self.indexes.items() if name in OWN}
+        return pa.schema([(n, pa.string() if index in own else RECURRING) for n, index in self.indexes.items()])
+
     def resolve(self, rows: pa.Table, wrapped: bool) -> pa.Table:
         """The rows with wrapped fields unwrapped, empty ones null, and defaults in place."""
-        columns = {name: _unwrapped(rows.column(name)) if wrapped else rows.column(name) for name in self.indexes}
+        columns = {name: rows.column(name) for name in self.indexes}
+        if wrapped:
+            columns = {name: _unwrapped(column) for name, column in columns.items()}
         for name, default in self.defaults.items():
             if name in columns:
-                columns[name] = pc.fill_null(columns[name], default)
+                columns[name] = pc.fill_null(tables.plain(columns[name]), tables.texts([default])[0])
             else:
-                columns[name] = pa.repeat(pa.scalar(default, pa.string()), rows.num_rows)
+                everywhere = tables.array(np.zeros(rows.num_rows, np.int32))
+                columns[name] = pa.DictionaryArray.from_arrays(everywhere, tables.texts([default]))
+        columns = {name: _held(column, pa.string() if name in OWN else RECURRING) for name, column in columns.items()}
         return pa.table({**{name: rows.column(name) for name in (HASH, PART, LINE)}, **columns})
 
 
@@ -130,13 +147,12 @@ class Judge:
         self._carried = list(dict.fromkeys(self._carried))
         self._stated = [n for n, found in MEDIUM_COLUMNS.items() if any(term in self.media.names for term in found)]
         names = ["coreid", "identifier", "image_path", *self._carried, *self._stated, "licenseCode"]
-        self.schema = pa.schema([(name, pa.string()) for name in names])
+        self.schema = pa.schema([(name, pa.string() if name in (*OURS, *OWN) else RECURRING) for name in names])
         self.checklist = archive.checklist
         connection.execute(SAFE)
         connection.execute(REJECTED_TABLE)
         connection.execute("CREATE TABLE last_taken (category VARCHAR, draw UBIGINT, coreid VARCHAR, url VARCHAR)")
-        keys = pa.array(selection.subset or (), pa.string())
-        connection.register("subset", pa.table({"key": keys}))
+        connection.register("subset", pa.table({"key": tables.texts(selection.subset or ())}))
 
     def decide(self, records: pa.Table, media: pa.Table) -> "Decided":
         """The images of a bucket, in order; the other lines go to `rejected`."""
@@ -148,7 +164,7 @@ class Judge:
             "SELECT coreid, url, image_path, licence, record, medium, hash FROM judged WHERE reason IS NULL "
             "ORDER BY hash, image_path"
         ).to_arrow_table()
-        stated = {name: _first_of(media, MEDIUM_COLUMNS[name]) for name in self._stated}
+        stated = {n: _held(_first_of(media, MEDIUM_COLUMNS[n]), self.schema.field(n).type) for n in self._stated}
         # Taking rows out of many small pieces is several times as slow as out of one.
         return Decided(
             self.schema, records.select(self._carried).combine_chunks(), pa.table(stated).combine_chunks(), found
@@ -183,22 +199,24 @@ class Judge:
             if self._selection.cap
             else "0::UBIGINT"
         )
-        self._connection.execute(JUDGED.format(draw=draw, many=many, unusable=unusable))
+        self._connection.execute(FOUND.format(many=many, unusable=unusable))
+        self._connection.execute(JUDGED.format(draw=draw))
 
     def _narrow_records(self, records: pa.Table) -> pa.Table:
         nothing = pa.nulls(records.num_rows, pa.string())
         category = records.column(self._selection.key) if self._selection.key in records.column_names else nothing
-        holds = pa.repeat(pa.scalar(True), records.num_rows)
+        holds = tables.array(np.ones(records.num_rows, bool))
         if self._condition is not None:
             holds = self._condition.holds(
                 records.select(self._condition.columns) if self._condition.columns else records
             )
         return pa.table(
             {
-                "record": np.arange(records.num_rows),
+                "record": tables.array(np.arange(records.num_rows)),
                 "part": records.column(PART),
                 "line": records.column(LINE),
                 "coreid": records.column(KEY),
+                "alone": _alone(records),
                 "dataset": records.column("datasetKey") if "datasetKey" in records.column_names else nothing,
                 "category": category,
                 "holds": holds,
@@ -208,8 +226,9 @@ class Judge:
     def _narrow_media(self, media: pa.Table) -> pa.Table:
         return pa.table(
             {
-                "medium": np.arange(media.num_rows),
+                "medium": tables.array(np.arange(media.num_rows)),
                 "hash": media.column(HASH),
+                "alone": _alone(media),
                 "part": media.column(PART),
                 "line": media.column(LINE),
                 "coreid": media.column(KEY),
@@ -230,34 +249,38 @@ REJECTED_TABLE = """CREATE TABLE rejected
 STATEMENTS = """CREATE OR REPLACE TEMP TABLE statements AS
     SELECT *, {licence} AS code, coalesce({not_still}, false) AS not_still
     FROM (SELECT DISTINCT type, format, licence FROM medium_rows)"""
-RECORDS = """CREATE OR REPLACE TEMP TABLE r AS WITH datasets AS (
-        SELECT dataset, safe(coalesce(dataset, 'no-dataset')) AS folder FROM (SELECT DISTINCT dataset FROM record_rows))
+RECORDS = """CREATE OR REPLACE TEMP TABLE r AS WITH
+    datasets AS (
+        SELECT dataset, safe(coalesce(dataset, 'no-dataset')) AS folder
+        FROM (SELECT DISTINCT dataset FROM record_rows)),
+    counted AS (
+        SELECT *, 1 AS number, 1 AS lines FROM record_rows WHERE alone UNION ALL
+        SELECT *, row_number() OVER (PARTITION BY trim(coreid) ORDER BY part, line),
+            count(*) OVER (PARTITION BY trim(coreid)) FROM record_rows WHERE NOT alone)
     SELECT record, part, line, trim(coreid) AS coreid, category, holds, folder, coalesce({in_subset}, false) AS wanted,
-        row_number() OVER (PARTITION BY trim(coreid) ORDER BY part, line) AS number,
-        count(*) OVER (PARTITION BY trim(coreid)) AS lines
-    FROM record_rows JOIN datasets d ON d.dataset IS NOT DISTINCT FROM record_rows.dataset"""
+        number, lines FROM counted c JOIN datasets d ON d.dataset IS NOT DISTINCT FROM c.dataset"""
+FOUND = """CREATE OR REPLACE TEMP TABLE found AS
+    SELECT m.medium, m.hash, m.alone, m.part, m.line, trim(m.coreid) AS coreid, trim(m.url) AS url,
+        s.code AS licence, {unusable} AS barred, r.record, r.folder, r.category, r.wanted, r.holds, CASE
+        WHEN r.coreid IS NULL THEN 'orphaned'
+        WHEN {many} THEN 'several-occurrences'
+        WHEN coalesce(trim(m.url), '') = '' THEN 'no-url'
+        WHEN NOT regexp_matches(m.url, '(?i)^\\s*https?://[^/?#\\s]') THEN 'not-http'
+        WHEN s.not_still THEN 'not-still-image' END AS fault
+    FROM medium_rows m
+    JOIN statements s ON s.type IS NOT DISTINCT FROM m.type AND s.format IS NOT DISTINCT FROM m.format
+        AND s.licence IS NOT DISTINCT FROM m.licence
+    LEFT JOIN (SELECT * FROM r WHERE number = 1) r ON r.coreid = trim(m.coreid)"""
 JUDGED = """CREATE OR REPLACE TEMP TABLE judged AS WITH
-    found AS (
-        SELECT m.medium, m.hash, m.part, m.line, trim(m.coreid) AS coreid, trim(m.url) AS url,
-            s.code AS licence, {unusable} AS barred, r.record, r.folder, r.category, r.wanted, r.holds, CASE
-            WHEN r.coreid IS NULL THEN 'orphaned'
-            WHEN {many} THEN 'several-occurrences'
-            WHEN coalesce(trim(m.url), '') = '' THEN 'no-url'
-            WHEN NOT regexp_matches(m.url, '(?i)^\\s*https?://[^/?#\\s]') THEN 'not-http'
-            WHEN s.not_still THEN 'not-still-image' END AS fault
-        FROM medium_rows m
-        JOIN statements s ON s.type IS NOT DISTINCT FROM m.type AND s.format IS NOT DISTINCT FROM m.format
-            AND s.licence IS NOT DISTINCT FROM m.licence
-        LEFT JOIN (SELECT * FROM r WHERE number = 1) r ON r.coreid = trim(m.coreid)),
     single AS (
         SELECT *, coalesce(fault, CASE WHEN
             row_number() OVER (PARTITION BY coreid, url, fault IS NULL ORDER BY part, line) > 1
-            THEN 'duplicate-medium' END) AS unusable FROM found),
-    counted AS (
-        SELECT *, row_number() OVER (PARTITION BY coreid, unusable IS NULL ORDER BY url) - 1 AS number,
-            {draw} AS draw FROM single)
-    SELECT c.medium, c.record, c.part, c.line, c.coreid, c.url, c.licence, c.category, c.draw,
-        c.hash,
+            THEN 'duplicate-medium' END) AS unusable FROM found WHERE NOT alone),
+    numbered AS (
+        SELECT *, fault AS unusable, 0 AS number FROM found WHERE alone UNION ALL
+        SELECT *, row_number() OVER (PARTITION BY coreid, unusable IS NULL ORDER BY url) - 1 FROM single),
+    counted AS (SELECT *, {draw} AS draw FROM numbered)
+    SELECT c.medium, c.record, c.part, c.line, c.coreid, c.url, c.licence, c.category, c.draw, c.hash,
         c.folder || '/' || safe(c.coreid)
             || CASE WHEN c.number = 0 THEN '' ELSE '_' || c.number END || '.jpg' AS image_path,
         CASE WHEN c.unusable IS NOT NULL THEN c.unusable
@@ -299,17 +322,42 @@ def _condition(layout: DataFile, selection: Selection) -> Condition | None:
     return Condition(selection.where, tuple(names.values()))
 
 
+def _alone(rows: pa.Table) -> pa.Array:
+    """For each row whether no other has the same id: most do, and need no counting within it."""
+    hashes = np.from_dlpack(rows.column(HASH).combine_chunks())
+    order = np.argsort(hashes)
+    same = np.diff(hashes[order]) == 0
+    alone = np.ones(len(hashes), bool)
+    alone[order[1:][same]] = alone[order[:-1][same]] = False
+    return tables.array(alone)
+
+
 def _first_of(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
     """The first of these columns that says something."""
     found = [rows.column(name) for name in names if name in rows.column_names]
-    return pc.coalesce(*found) if found else pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
+    if not found:
+        return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
+    return found[0] if len(found) == 1 else pc.coalesce(*map(tables.plain, found))
+
+
+def _held(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The same texts, held as texts or as a dictionary."""
+    if column.type == kind:
+        return column
+    return tables.plain(column) if kind == pa.string() else column.dictionary_encode()
 
 
 def _unwrapped(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Fields without the quotes around them, inner ones single; empty ones null."""
-    wrapped = pc.fill_null(pc.match_substring_regex(column, '^"(?s:.*)"$'), False)
-    if not pc.any(wrapped).as_py():
+    if pa.types.is_dictionary(column.type):
+        held = column.combine_chunks()
+        values = _unwrapped(held.dictionary)
+        if values.null_count:
+            return _unwrapped(tables.plain(column))
+        return pa.DictionaryArray.from_arrays(held.indices, values)
+    if not pc.any(pc.starts_with(column, '"')).as_py():
         return column
+    wrapped = pc.fill_null(pc.match_substring_regex(column, '^"(?s:.*)"$'), False)
     inner = pc.replace_substring(pc.utf8_slice_codeunits(column, 1, -1), '""', '"')
     plain = pc.if_else(wrapped, inner, column)
     return pc.if_else(pc.equal(plain, ""), pa.scalar(None, pa.string()), plain)

@@ -6,9 +6,11 @@ import io
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import IO, Self
+from typing import IO, Self, TypeVar
+
+import numpy as np
 
 from tasks.core.dwca import DataFile
 from tasks.core.errors import ArchiveError
@@ -16,6 +18,7 @@ from tasks.core.errors import ArchiveError
 BLOCK = 4 << 20
 LONGEST_LINE = 16 << 20
 SAID_AT_ONCE = 1 << 20
+Item = TypeVar("Item")
 
 
 def records(
@@ -72,7 +75,8 @@ class Block:
     @classmethod
     def of(cls, data: bytes) -> Self:
         """Look at what the lines hold."""
-        return cls(data, data.count(b"\n"), b'"' in data, b"\r" in data or b"\0" in data)
+        lines = np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+        return cls(data, int(lines), b'"' in data, b"\r" in data or b"\0" in data)
 
     def without_first(self) -> Self:
         """The lines after the first."""
@@ -81,7 +85,7 @@ class Block:
 
 def whole_lines(name: str, file: IO[bytes], encoding: str, progress: Callable[[int], None]) -> Iterator[Block]:
     """A file in blocks of whole lines in UTF-8, without a byte order mark, prepared while earlier ones are parsed."""
-    return _ahead(_cut(name, _in_utf8(_read(file, progress), encoding)))
+    return ahead(_cut(name, _in_utf8(_read(file, progress), encoding)))
 
 
 def _read(file: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -97,7 +101,7 @@ def _cut(name: str, pieces: Iterator[bytes]) -> Iterator[Block]:
             data, begun = data.removeprefix(codecs.BOM_UTF8), True
         end = data.rfind(b"\n") + 1
         if end:
-            yield Block.of(tail + data[:end])
+            yield Block.of(b"".join((tail, memoryview(data)[:end])))
             tail = data[end:]
         else:
             tail += data
@@ -107,15 +111,15 @@ def _cut(name: str, pieces: Iterator[bytes]) -> Iterator[Block]:
         yield Block.of(tail + b"\n")
 
 
-def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The same blocks, made by a thread while earlier ones are worked on."""
-    made: queue.Queue[Block | BaseException | None] = queue.Queue(2)
+def ahead(items: Iterator[Item], most: int = 2) -> Generator[Item, None, None]:
+    """The same items, made by a thread while earlier ones are worked on; `most` of them wait."""
+    made: queue.Queue[Item | BaseException | None] = queue.Queue(most)
     ended = threading.Event()
 
     def make() -> None:
         try:
-            for block in blocks:
-                made.put(block)
+            for item in items:
+                made.put(item)
                 if ended.is_set():
                     return
             made.put(None)
@@ -125,10 +129,10 @@ def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
     thread = threading.Thread(target=make, name="read-ahead", daemon=True)
     thread.start()
     try:
-        while (block := made.get()) is not None:
-            if isinstance(block, BaseException):
-                raise block
-            yield block
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
     finally:
         ended.set()
         while thread.is_alive():

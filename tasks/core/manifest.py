@@ -110,7 +110,8 @@ def bytes_of(archive: Path, max_expansion: float = dwca.MAX_EXPANSION) -> int:
 def _pieces(buckets: Iterator[Decided], chunks: int) -> Iterator[tuple[int, Decided]]:
     """The images of each bucket, cut where a chunk ends."""
     for decided in buckets:
-        places = share_of(decided.found.column("hash").to_numpy(), chunks)
+        hashes = np.from_dlpack(decided.found.column("hash").combine_chunks()).astype(np.uint64, copy=False)
+        places = share_of(hashes, chunks)
         bounds = np.searchsorted(places, np.arange(chunks + 1))
         for chunk in np.unique(places).tolist():
             yield chunk, decided.slice(int(bounds[chunk]), int(bounds[chunk + 1]))

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from tasks.core import tables
 from tasks.core.dwca import DataFile
 from tasks.core.errors import ArchiveError
 from tasks.core.lines import Block, records, whole_lines
@@ -36,20 +37,21 @@ class Unreadable:
 
 
 class RowReader:
-    """Reads one file of a layout once, in tables of `line` (int64) and the wanted columns (text).
+    """Reads one file of a layout once, in tables of `line` (int64) and the wanted columns, of the types in `schema`.
 
     After the last table `lines` is how many data lines there were, `unreadable` which of them gave no row.
     Where `quoted` and not `unbalanced`, the file is in GBIF's dialect that wraps each field with a quote in it.
     """
 
-    def __init__(self, name: str, layout: DataFile, wanted: Mapping[str, int]) -> None:
+    def __init__(self, name: str, layout: DataFile, wanted: Mapping[str, int], schema: pa.Schema) -> None:
         self.name, self.layout, self.wanted = name, layout, wanted
+        self.schema = pa.schema([(LINE, pa.int64()), *(schema.field(column) for column in wanted)])
+        self._types = {f"f{index}": schema.field(column).type for column, index in wanted.items()}
         self.lines = 0
         self.unreadable: list[Unreadable] = []
         self._separator = layout.separator.encode()
         self._fields = 0
         self.quoted = self.unbalanced = False
-        self.schema = pa.schema([(LINE, pa.int64()), *((column, pa.string()) for column in wanted)])
 
     def read(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[pa.Table]:
         """Yield the rows of `file`. `progress` is told the bytes of each block read.
@@ -153,8 +155,8 @@ class RowReader:
                     ignore_empty_lines=False,
                 ),
                 convert_options=pyarrow.csv.ConvertOptions(
-                    include_columns=list(dict.fromkeys(included)),
-                    column_types=dict.fromkeys(included, pa.string()),
+                    include_columns=list(self._types),
+                    column_types=self._types,
                     strings_can_be_null=True,
                     null_values=[""],
                 ),
@@ -177,7 +179,7 @@ class RowReader:
                 )
 
     def _numbered(self, table: pa.Table, numbers: "np.ndarray[Any, Any]") -> pa.Table:
-        return table.add_column(0, LINE, pa.array(numbers, pa.int64()))
+        return table.add_column(0, LINE, tables.array(numbers))
 
     def _enclosed(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[list[list[object]]]:
         """Rows whose fields may be enclosed by quotes and hold line ends, through the standard csv module."""

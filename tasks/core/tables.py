@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -137,6 +138,39 @@ def load(
         connection.unregister("rows")
 
 
+def array(values: "np.ndarray[Any, Any]") -> pa.Array:
+    """Numbers or truths as an Arrow array. pa.array imports pandas first, which takes half a second."""
+    if values.dtype == np.bool_:
+        return pa.Array.from_buffers(
+            pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
+        )
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def texts(values: Sequence[str]) -> pa.Array:
+    """Texts as an Arrow array, without pandas as well."""
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts that is not held as a dictionary."""
+    return column.cast(pa.string())
+
+
+def compact(table: pa.Table) -> pa.Table:
+    """The same rows, in one piece; dictionaries hold just what the rows do, in the order in which they do."""
+    return pa.table([_compacted(column.combine_chunks()) for column in table.columns], table.schema)
+
+
+def _compacted(column: pa.Array) -> pa.Array:
+    if not pa.types.is_dictionary(column.type):
+        return column
+    used = column.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(used.indices, column.dictionary.take(used.dictionary))
+
+
 def select(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
     """A query's rows as Arrow batches, never all in memory."""
     yield from connection.sql(query).to_arrow_reader(ROW_GROUP)
@@ -145,15 +179,29 @@ def select(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Rec
 def write_parquet(
     batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Schema, metadata: Mapping[str, str] | None = None
 ) -> int:
-    """Write rows to `path`, whole or not at all, in row groups of a fixed size; return how many."""
-    if metadata:
-        schema = schema.with_metadata(dict(metadata))
-    rows = 0
-    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    """Write rows to `path`, whole or not at all, in row groups of a fixed size; return how many.
+
+    Columns held as dictionaries are written, and read again, as texts.
+    """
+    recurring = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    count = 0
+    with (
+        whole_file(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            compression="zstd",
+            use_dictionary=recurring or True,
+            write_statistics=[field.name for field in schema if pa.types.is_integer(field.type)],
+            store_schema=False,
+        ) as writer,
+    ):
         for group in _in_groups(batches, schema):
             writer.write_table(group, row_group_size=ROW_GROUP)
-            rows += group.num_rows
-    return rows
+            count += group.num_rows
+        if metadata:
+            writer.add_key_value_metadata(dict(metadata))
+    return count
 
 
 def _in_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -171,7 +219,7 @@ def _in_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator
 
 
 def _table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_batches(batches).cast(schema)
+    return compact(pa.Table.from_batches(batches).cast(schema))
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,7 +34,8 @@ class File:
     wanted: dict[str, int]
 
     def read(self) -> tuple[list[tuple[Any, ...]], list[tuple[int, str, str]], RowReader]:
-        reader = RowReader("f.txt", self.layout, self.wanted)
+        schema = pa.schema([(name, pa.string()) for name in self.wanted])
+        reader = RowReader("f.txt", self.layout, self.wanted, schema)
         rows = [
             tuple(row.values())
             for table in reader.read(io.BytesIO(self.data), lambda n: None)
