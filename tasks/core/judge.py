@@ -164,6 +164,7 @@ class Judge:
             "SELECT coreid, url, image_path, licence, record, medium, hash FROM judged WHERE reason IS NULL "
             "ORDER BY hash, image_path"
         ).to_arrow_table()
+        self._connection.execute("DROP TABLE judged; DROP TABLE r")
         stated = {n: _held(_first_of(media, MEDIUM_COLUMNS[n]), self.schema.field(n).type) for n in self._stated}
         # Taking rows out of many small pieces is several times as slow as out of one.
         return Decided(
@@ -201,6 +202,7 @@ class Judge:
         )
         self._connection.execute(FOUND.format(many=many, unusable=unusable))
         self._connection.execute(JUDGED.format(draw=draw))
+        self._connection.execute("DROP TABLE found")
 
     def _narrow_records(self, records: pa.Table) -> pa.Table:
         nothing = pa.nulls(records.num_rows, pa.string())
