@@ -11,7 +11,10 @@ from tasks.parameters import Count, InputFile, Real, Text, listed
 
 
 class ReadArchive(DatasetTask):
-    """Read the archive: one row per photo, in chunks, and every other line with the reason why it is none."""
+    """Read the archive: one row per photo, in chunks, and every other line with the reason why it is none.
+
+    Of several media extensions the plainest that has lines is read; `passed_over` in the record's facts names the rest.
+    """
 
     subset_list: str = InputFile(
         default="", description="take only occurrences whose subset_key is in this file: a JSON list, or a key a line"

@@ -43,7 +43,10 @@ SETTINGS = {"not-in-subset", "not-where", "unusable-licence"}
 
 @dataclass
 class Counts:
-    """Lines of the archive's files and what became of them; `images` by chunk, `rejected` by file and reason."""
+    """Lines of the archive's files and what became of them; `images` by chunk, `rejected` by file and reason.
+
+    `passed_over` are files that hold media, too, and were not read, by their row type: one extension's media are read.
+    """
 
     media_files: tuple[str, ...]
     media_lines: int
@@ -51,6 +54,7 @@ class Counts:
     checklist: str | None
     images: list[int] = field(default_factory=list)
     rejected: dict[str, dict[str, int]] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
@@ -91,6 +95,7 @@ def build(
             judge.rank(dealt.pair(bucket) for bucket in range(dealt.buckets))
         pieces = _pieces((judge.decide(*dealt.pair(bucket)) for bucket in range(dealt.buckets)), chunks)
         counts = Counts(source.media.locations, dealt.media_lines, dealt.record_lines, judge.checklist)
+        counts.passed_over = source.passed_over
         counts.images = _write_chunks(folder, chunks, judge.schema, pieces)
         write_rejected(folder / "rejected.parquet", source, connection)
         counts.rejected = _rejected(connection)

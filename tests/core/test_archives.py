@@ -364,6 +364,62 @@ def test_media_of_taxa_and_gbifs_image_extension_take_the_cores_columns(tmp_path
         assert (row["coreid"], row["scientificName"], row["family"]) == ("t1", "Aus bus", "Aidae")
 
 
+def of_several_kinds(path: Path, files: Mapping[str, tuple[str, str]]) -> Path:
+    """Three occurrences, and media extensions by their file's name: a row type, and the lines after the header."""
+    columns = ("gbifID", "identifier")
+    extensions = [part("extension", kind, name, columns) for name, (kind, _) in files.items()]
+    members = {
+        "meta.xml": described(part("core", f"{DWC}Occurrence", "occurrence.txt", OCCURRENCE), *extensions),
+        "occurrence.txt": lines(OCCURRENCE, [{"gbifID": n} for n in "123"]),
+        **{name: "gbifID\tidentifier\n" + text for name, (_, text) in files.items()},
+    }
+    return write(path, members)
+
+
+MANY = f"{GBIF}Multimedia"
+PLAINEST = {"m.txt": (MANY, f"1\t{PHOTO}m\n"), "a.txt": (f"{AC}Multimedia", f"2\t{PHOTO}a\n")}
+IMAGES = {"i.txt": (f"{GBIF}Image", f"3\t{PHOTO}i\n")}
+
+
+@pytest.mark.parametrize("nothing", ["", "\n", "\r\n \r\n", "\t\n"])
+def test_of_several_kinds_of_media_the_plainest_that_has_lines_is_read(tmp_path: Path, nothing: str) -> None:
+    for files, taken, passed in (
+        ({**IMAGES, **PLAINEST}, "m", {"a.txt": f"{AC}multimedia".lower(), "i.txt": f"{GBIF}image".lower()}),
+        ({**IMAGES, **PLAINEST, "m.txt": (MANY, nothing)}, "a", {"i.txt": f"{GBIF}image".lower()}),
+        ({"m.txt": (MANY, nothing), "m2.txt": (MANY, f"1\t{PHOTO}2\n")}, "2", {}),
+    ):
+        read = Read(of_several_kinds(tmp_path / "a.zip", files), tmp_path)
+        assert set(read.urls) == {PHOTO + taken}
+        assert read.counts.passed_over == passed
+
+
+def test_an_archive_is_empty_where_each_of_its_kinds_of_media_is(tmp_path: Path) -> None:
+    files = {"m.txt": (MANY, ""), "i.txt": (f"{GBIF}Image", "")}
+    with pytest.raises(DatasetError, match=r"a\.zip: its media file is empty; "):
+        Read(of_several_kinds(tmp_path / "a.zip", files), tmp_path)
+
+
+def test_a_media_file_that_is_missing_is_told_though_another_kind_has_lines(tmp_path: Path) -> None:
+    with zipfile.ZipFile(of_several_kinds(tmp_path / "a.zip", PLAINEST)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    without = {gone: {name: text for name, text in members.items() if name != gone} for gone in PLAINEST}
+    with pytest.raises(ArchiveError, match=r"meta\.xml names m\.txt, which is not in the archive"):
+        Read(write(tmp_path / "b.zip", without["m.txt"]), tmp_path)
+    assert Read(write(tmp_path / "b.zip", without["a.txt"]), tmp_path).counts.passed_over == {}
+
+
+@pytest.mark.parametrize(("enclosed", "encoding"), [("", "UTF-16"), ("&quot;", "UTF-8"), ("", "UTF-8")])
+def test_a_header_alone_is_no_line_whatever_it_is_written_in(tmp_path: Path, enclosed: str, encoding: str) -> None:
+    for header, ignored in (("gbifID\tidentifier", 1), ("x" * 100_000 + "\r\na\tb\r\n", 2), ("\ufeff", 0), ("", 9**18)):
+        with zipfile.ZipFile(of_several_kinds(tmp_path / "a.zip", PLAINEST)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        descriptor = members["meta.xml"].decode().split("<extension ", 1)
+        one = descriptor[1].replace('fieldsEnclosedBy=""', f'fieldsEnclosedBy="{enclosed}"', 1)
+        one = one.replace('"UTF-8"', f'"{encoding}"', 1).replace('HeaderLines="1"', f'HeaderLines="{ignored}"', 1)
+        changed = {"meta.xml": f"{descriptor[0]}<extension {one}", "m.txt": header.encode(encoding)}
+        assert set(Read(write(tmp_path / "b.zip", {**members, **changed}), tmp_path).urls) == {f"{PHOTO}a"}
+
+
 @pytest.mark.parametrize(("separator", "ends"), [(",", "\n"), (";", "\r\n"), ("|", "\n"), ("\t", "\r\n")])
 @pytest.mark.parametrize(("encoding", "bom"), [("UTF-8", "\ufeff"), ("UTF-8", ""), ("ISO-8859-1", ""), ("UTF-16", "")])
 def test_enclosed_fields_may_hold_quotes_separators_and_line_ends(
