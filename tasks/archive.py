@@ -34,8 +34,8 @@ class ReadArchive(DatasetTask):
     )
     where: str = Text(
         default="",
-        description="take only occurrences for which this SQL condition on their columns, all text, holds, such as "
-        "\"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\"",
+        description="take only occurrences for which this SQL condition on their columns and coreid, all text, "
+        "holds, such as \"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\"",
     )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,

@@ -41,7 +41,8 @@ OURS = ("coreid", "identifier", "image_path", "licenseCode")
 class Selection:
     """Which images to take. `subset` holds keys of the column `key`; `cap` is images a value of it, 0 for all.
 
-    `licenses` are codes of licences.CODES, none for any; `where` is an SQL condition on the records' columns.
+    `licenses` are codes of licences.CODES, none for any; `where` is an SQL condition on the records' columns,
+    among which `coreid` is the record's id.
     """
 
     key: str
@@ -190,6 +191,8 @@ class Judge:
         category = records.column(self._selection.key) if self._selection.key in records.column_names else nothing
         holds = pa.repeat(pa.scalar(True), records.num_rows)
         if self._condition is not None:
+            if "coreid" not in records.column_names:
+                records = records.append_column("coreid", pc.utf8_trim(records.column(KEY), " "))
             holds = self._condition.holds(
                 records.select(self._condition.columns) if self._condition.columns else records
             )
@@ -296,6 +299,7 @@ def _condition(layout: DataFile, selection: Selection) -> Condition | None:
     names: dict[str, str] = {}
     for column in layout.columns:
         names.setdefault(column.name.lower(), column.name)
+    names.setdefault("coreid", "coreid")  # the record's id, which need not have a term
     return Condition(selection.where, tuple(names.values()))
 
 
