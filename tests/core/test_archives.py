@@ -478,6 +478,30 @@ def test_line_ends_marks_gaps_defaults_and_odd_lines_of_a_plain_file(tmp_path: P
         Read(tmp_path / "a.zip", tmp_path, "sex")
 
 
+@pytest.mark.parametrize("told", ["\\r", "\\n"])
+@pytest.mark.parametrize(("enclosed", "quote"), [("", ""), ("&quot;", '"')])
+def test_an_old_macs_file_is_read_whatever_its_descriptor_says(
+    tmp_path: Path, told: str, enclosed: str, quote: str
+) -> None:
+    descriptor = meta(OCCURRENCE, MEDIA).replace('linesTerminatedBy="\\n"', f'linesTerminatedBy="{told}"')
+    descriptor = descriptor.replace('fieldsEnclosedBy=""', f'fieldsEnclosedBy="{enclosed}"')
+    media = [(n, f"{PHOTO}{n}") for n in "1239"]
+    texts = {
+        "occurrence.txt": lines(OCCURRENCE, [{"gbifID": n, "lifeStage": f"{quote}é{quote}"} for n in "123"]),
+        "multimedia.txt": lines(MEDIA, [{"gbifID": n, "identifier": f"{quote}{url}{quote}"} for n, url in media]),
+    }
+    texts["multimedia.txt"] += "\n1\tshort\n"
+    members = {name: text.replace("\n", "\r") for name, text in texts.items()}
+    read = Read(write(tmp_path / "a.zip", {"meta.xml": descriptor, **members}), tmp_path)
+    assert {(row["coreid"], row["identifier"], row["lifeStage"]) for row in read.rows} == {
+        (n, url, "é") for n, url in media[:3]
+    }
+    orphan = texts["multimedia.txt"].split("\n")[4]
+    assert [(row["line"], row["reason"], row["raw"]) for row in read.rejected] == [
+        (5, "orphaned", orphan), (6, "blank-line", ""), (7, "ragged-line", "1\tshort"),
+    ]  # fmt: skip
+
+
 def test_a_descriptor_may_be_latin1_or_say_utf16_and_be_utf8(tmp_path: Path) -> None:
     extra = f'<field term="{DWC}country" default="Curaçao"/>'
     text = meta(OCCURRENCE, MEDIA, extra)
