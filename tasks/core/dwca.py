@@ -23,9 +23,10 @@ from tasks.core.errors import ArchiveError
 MULTIMEDIA = "http://rs.gbif.org/terms/1.0/multimedia"
 AUDUBON = "http://rs.tdwg.org/ac/terms/multimedia"
 IMAGE = "http://rs.gbif.org/terms/1.0/image"
+DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
-KINDS = (MULTIMEDIA, AUDUBON, IMAGE)  # of media, the plainest first
+KINDS = (MULTIMEDIA, AUDUBON, IMAGE, DOCUMENT)  # of media, the plainest first
 LARGEST_DESCRIPTOR = 16 << 20
 LOOKED_AT = 1 << 16
 MAX_EXPANSION = 200.0

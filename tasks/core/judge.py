@@ -32,7 +32,10 @@ MEDIUM_COLUMNS = {
     "mediaRightsHolder": ("rightsHolder", "Owner"),
     "mediaLicense": ("license", "UsageTerms", "WebStatement", "rights"),
 }
-URLS = {dwca.AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"), dwca.IMAGE: ("identifier", "accessURI")}
+URLS = {
+    dwca.AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"),
+    dwca.DOCUMENT: ("accessURI", "identifier"),
+}
 HASH, PART = "#hash", "#part"
 OURS = ("coreid", "identifier", "image_path", "licenseCode")
 

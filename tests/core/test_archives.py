@@ -85,6 +85,7 @@ class Right:
     enclosed: bool = False
     header: bool = True
     values: Mapping[str, str | None] = field(default_factory=dict)
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, archive: str) -> list[list[str]]:
         text = content(archive, self.media).decode("utf-8-sig")
@@ -105,7 +106,7 @@ ALL: dict[str, Right | str] = {
     ),
     "archive-dwc": EMPTY,
     "archive-tax.zip": NO_MEDIA,
-    "checklist_980.zip": NO_MEDIA,
+    "checklist_980.zip": EMPTY,
     "dwca-orphaned-rows.zip": NO_MEDIA,
     "dwca-partial-default.zip": NO_MEDIA,
     "fldnum-tsv-less.tar.gz": NO_MEDIA,
@@ -136,9 +137,11 @@ ALL: dict[str, Right | str] = {
     ),
     "livingnorway-event.zip": NO_MEDIA,
     "multifile-psv": r": none of its 6 media is left: 6 whose URL is not http or https; ",
-    "plazi-6632D815.zip": NO_MEDIA,
+    "plazi-6632D815.zip": r": none of its 9 media is left: 9 whose URL is not http or https; ",
     "plazi-dwca.zip": Right(
-        "multimedia.txt", 3, 14, 18, values={"mediaPublisher": "Zenodo", "order": "Diptera", "mediaFormat": "image/png"}
+        "multimedia.txt", 3, 14, 18,
+        values={"mediaPublisher": "Zenodo", "order": "Diptera", "mediaFormat": "image/png"},
+        passed_over={"media.txt": "http://eol.org/schema/media/document"},
     ),
     "rb-broken.tar.gz": r": damaged \(.*\); download it again",
     "rb-latin1.tar.gz": NO_MEDIA,
@@ -162,6 +165,7 @@ def test_a_real_archive_gives_the_right_rows_or_the_right_sentence(tmp_path: Pat
     rows = expected.rows(name)
     assert len(rows) == expected.lines == read.counts.media_lines
     assert read.counts.record_lines == expected.occurrences
+    assert read.counts.passed_over == expected.passed_over
     assert not read.rejected
     assert read.urls == Counter(fields[expected.url] for fields in rows)
     assert any(expected.values.items() <= row.items() for row in read.rows)
@@ -348,6 +352,30 @@ def test_audubon_core_gives_the_best_quality_it_has(tmp_path: Path, row_type: st
         (f"{PHOTO}best", "cc-by"), (f"{PHOTO}only", "unknown"),
     }  # fmt: skip
     assert read.reasons == {"no-url": 1}
+
+
+def test_eols_documents_that_are_images_are_taken_by_their_access_uri(tmp_path: Path) -> None:
+    with zipfile.ZipFile(real("checklist_980.zip")) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    names = members["media.csv"].decode("utf-8-sig").strip().split(";")
+    assert len(names) == 21
+    image = {"Type": "http://purl.org/dc/dcmitype/StillImage", "Format": "image/jpeg", "License": "CC BY 3.0"}
+    image |= {"Owner": "M. Kuntner", "FurtherInformationURL": f"{PHOTO}page"}
+    text = {"Type": "http://purl.org/dc/dcmitype/Text", "Format": "text/html"}
+    documents = [
+        {"MediaID": "980.1", "AccessURI": f"{PHOTO}1.jpg", **image}, {"MediaID": f"{PHOTO}2.jpg", **image},
+        {"MediaID": "980.3", "AccessURI": f"{PHOTO}3.html", **text}, {"MediaID": "980.4", **text},
+        {"MediaID": f"{PHOTO}id", "AccessURI": f"{PHOTO}5.jpg", **image},
+    ]  # fmt: skip
+    rows = [";".join({**row, "TaxonID": "980-sp2"}.get(name, "") for name in names) for row in documents]
+    members["media.csv"] += "".join(row + "\n" for row in rows).encode()
+    read = Read(write(tmp_path / "a.zip", members), tmp_path)
+    assert set(read.urls) == {f"{PHOTO}1.jpg", f"{PHOTO}2.jpg", f"{PHOTO}5.jpg"}
+    assert [(row["line"], row["reason"]) for row in read.rejected] == [(4, "not-still-image"), (5, "not-http")]
+    stated = ("genus", "mediaRightsHolder", "mediaReferences", "mediaLicense", "licenseCode")
+    assert {tuple(row[name] for name in stated) for row in read.rows} == {
+        ("Agelena", "M. Kuntner", f"{PHOTO}page", "CC BY 3.0", "cc-by")
+    }
 
 
 def test_media_of_taxa_and_gbifs_image_extension_take_the_cores_columns(tmp_path: Path) -> None:
