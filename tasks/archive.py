@@ -16,6 +16,8 @@ class ReadArchive(DatasetTask):
     Of several media extensions the plainest that has lines is read; `passed_over` in the record's facts names the rest.
     """
 
+    FORMAT = 2
+
     subset_list: str = InputFile(
         default="", description="take only occurrences whose subset_key is in this file: a JSON list, or a key a line"
     )

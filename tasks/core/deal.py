@@ -8,6 +8,7 @@ from typing import Any, Self
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.core import dwca, tables
 from tasks.core.buckets import Buckets
@@ -19,6 +20,7 @@ BUCKET_BYTES = 128 << 20
 MOST_BUCKETS = 512
 MOST_SLOTS = 1 << 27
 FEW = 5_000
+CHECKLIST, LONGEST_KEY = "checklistKey", 64
 REJECTED = pa.schema(
     [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("coreid", pa.string()),
      ("identifier", pa.string()), ("raw", pa.string())]
@@ -58,6 +60,7 @@ class Dealt:
         while slots < min(MOST_SLOTS, archive.bytes_of(archive.media) // 16):
             slots *= 2
         self._has_media = np.zeros(slots, dtype=bool)
+        self._checklists: set[str | None] = set()
 
     def __enter__(self) -> Self:
         self._connection.execute(UNWRAPPED_KEY)
@@ -70,6 +73,14 @@ class Dealt:
     def __exit__(self, *_: object) -> None:
         self._media.close()
         self._records.close()
+
+    @property
+    def checklist(self) -> str | None:
+        """The key of the checklist that the records name; None where they name none, or several."""
+        default = self._judge.records.defaults.get(CHECKLIST)
+        named = {key or default for key in self._checklists or {None}} - {None}
+        key = named.pop() if len(named) == 1 else None
+        return key if key and len(key) <= LONGEST_KEY else None
 
     def pair(self, bucket: int) -> tuple[pa.Table, pa.Table]:
         """The records of a bucket, and its media."""
@@ -118,6 +129,8 @@ class Dealt:
             self._has_media[slots] = True
             self._media.add(rows, hashes)
             return
+        if CHECKLIST in rows.column_names and len(self._checklists) <= 2:
+            self._checklists.update(pc.unique(rows.column(CHECKLIST)).to_pylist())
         if nameless := rows.column(KEY).null_count:
             self._connection.register(
                 "nameless",

@@ -4,6 +4,7 @@ Source: the Darwin Core text guide, https://dwc.tdwg.org/text/.
 """
 
 import codecs
+import html
 import io
 import re
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
 KINDS = (MULTIMEDIA, AUDUBON, IMAGE, DOCUMENT)  # of media, the plainest first
+CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 LARGEST_DESCRIPTOR = 16 << 20
 LOOKED_AT = 1 << 16
 MAX_EXPANSION = 200.0
@@ -97,7 +99,7 @@ class Archive:
             return None
         with self._files.open(name) as file:
             text = file.read(LARGEST_DESCRIPTOR).decode(errors="replace")
-        found = re.search(r"checklistKey\W{1,12}([0-9A-Za-z-]{3,40})", text)
+        found = CHECKLIST.search(html.unescape(text))
         return found[1] if found else None
 
     def bytes_of(self, layout: DataFile) -> int:

@@ -135,7 +135,6 @@ class Judge:
         self._stated = [n for n, found in MEDIUM_COLUMNS.items() if any(term in self.media.names for term in found)]
         names = ["coreid", "identifier", "image_path", *self._carried, *self._stated, "licenseCode"]
         self.schema = pa.schema([(name, pa.string()) for name in names])
-        self.checklist = archive.checklist
         connection.execute(SAFE)
         connection.execute(REJECTED_TABLE)
         connection.execute("CREATE TABLE last_taken (category VARCHAR, draw UBIGINT, coreid VARCHAR, url VARCHAR)")

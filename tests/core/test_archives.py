@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shutil
 import tarfile
 import zipfile
 from collections import Counter
@@ -545,15 +544,58 @@ def test_a_descriptor_may_be_latin1_or_say_utf16_and_be_utf8(tmp_path: Path) -> 
         assert row["country"] == "Curaçao"
 
 
-def test_the_checklist_is_told_where_the_archive_names_it(tmp_path: Path) -> None:
-    key = "7ddf754f-d193-4cc9-b351-99906754a03b"
+KEY = "7ddf754f-d193-4cc9-b351-99906754a03b"
+OTHER = "d7dddbf4-2cf0-4f39-9b2a-bb099caae36c"
+
+
+def with_checklists(path: Path, document: str = "", keys: Sequence[str] = (), default: str = "") -> Path:
+    """An archive of two occurrences, told of their checklist by a metadata document, a column, or a default."""
+    columns = (*OCCURRENCE[:-1], "checklistKey") if keys else OCCURRENCE
+    extra = f'<field term="{GBIF}checklistKey" default="{default}"/>' if default and not keys else ""
+    descriptor = meta(columns, MEDIA, extra).replace("<archive ", '<archive metadata="metadata.xml" ')
+    if default and keys:
+        descriptor = descriptor.replace('checklistKey"/>', f'checklistKey" default="{default}"/>')
+    occurrences = [{"gbifID": n, "checklistKey": key} for n, key in zip("12", keys or ("", ""), strict=True)]
+    members = {
+        "meta.xml": descriptor,
+        "metadata.xml": f"<eml><para>A dataset of all occurrences matching the query:\n{document}</para></eml>",
+        "occurrence.txt": lines(columns, occurrences),
+        "multimedia.txt": lines(MEDIA, [{"gbifID": "1", "identifier": f"{PHOTO}1"}]),
+    }
+    return write(path, members)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, None),
+        ({"document": f'{{"checklistKey" : "{KEY}"}}'}, KEY),
+        ({"document": f"{{\n  &quot;checklistKey&quot; : &quot;{KEY}&quot;\n}}"}, KEY),
+        ({"document": f"{{&quot;ChecklistKey&quot; : [ &quot;is {KEY}&quot; ]}}"}, KEY),
+        ({"document": f"<checklistKey>{KEY}</checklistKey>"}, KEY),
+        ({"document": '{"ChecklistKey" : ["is Catalogue of Life"]}'}, None),
+        ({"keys": (KEY, KEY)}, KEY),
+        ({"keys": (KEY, "")}, KEY),
+        ({"keys": (KEY, OTHER)}, None),
+        ({"keys": ("", ""), "default": KEY}, KEY),
+        ({"keys": ("", OTHER), "default": KEY}, None),
+        ({"keys": ("x" * 1000,) * 2}, None),
+        ({"default": KEY}, KEY),
+        ({"default": KEY, "document": f'"checklistKey": "{OTHER}"'}, KEY),
+    ],
+)
+def test_the_checklist_of_the_keys_is_recorded_with_the_manifest_where_the_archive_says_it(
+    tmp_path: Path, told: dict[str, Any], expected: str | None
+) -> None:
+    read = Read(with_checklists(tmp_path / "a.zip", **told), tmp_path)
+    assert read.counts.checklist == expected
+    for chunk in range(3):
+        recorded = pq.read_schema(tmp_path / "manifest" / f"chunk-{chunk:05d}.parquet").metadata
+        assert (recorded or {}).get(b"checklistKey") == (expected.encode() if expected else None)
+
+
+def test_the_bytes_of_an_archive_are_those_of_the_files_that_are_read(tmp_path: Path) -> None:
     gbif(tmp_path / "a.zip", [{"gbifID": "1"}], [{"gbifID": "1", "identifier": PHOTO + "1"}])
-    shutil.copy(tmp_path / "a.zip", tmp_path / "b.zip")
-    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
-        data = {name: archive.read(name).decode() for name in archive.namelist()}
-    data["meta.xml"] = data["meta.xml"].replace("<archive ", '<archive metadata="metadata.xml" ')
-    data["metadata.xml"] = f'<eml><para>{{"checklistKey" : "{key}"}}</para></eml>'
-    assert Read(tmp_path / "a.zip", tmp_path).counts.checklist is None
-    assert Read(write(tmp_path / "b.zip", data), tmp_path).counts.checklist == key
-    with dwca.opened(tmp_path / "b.zip") as archive_read:
-        assert archive_read.size_in_all == len(data["occurrence.txt"]) + len(data["multimedia.txt"])
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, dwca.opened(tmp_path / "a.zip") as archive_read:
+        sizes = [len(archive.read(name)) for name in ("occurrence.txt", "multimedia.txt")]
+        assert archive_read.size_in_all == sum(sizes)
