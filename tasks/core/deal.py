@@ -52,7 +52,8 @@ class Dealt:
     ) -> None:
         self._archive, self._connection, self._judge = archive, connection, judge
         self._done, self._progress = 0, progress
-        self.buckets = min(MOST_BUCKETS, 2 + archive.size_in_all // BUCKET_BYTES)
+        bucket_bytes = max(1, min(BUCKET_BYTES, resources.memory // 8))  # so that what is made of it fits, too
+        self.buckets = min(MOST_BUCKETS, 2 + archive.size_in_all // bucket_bytes)
         folder, memory = tables.folder_of(connection), resources.memory // 6
         self._media = Buckets(folder / "media", _schema(judge.media), self.buckets, memory // 2)
         self._records = Buckets(folder / "records", _schema(judge.records), self.buckets, memory)
