@@ -1,6 +1,6 @@
 """Write a GBIF download of any size by repeating the rows of one; ids and URLs are each one's own.
 
-python -m bench.archive OUT.zip --occurrences 1000000 [--template sample/archive.zip] [--shuffle-media]
+python -m bench.archive OUT.zip --occurrences 1000000 [--template sample/archive.zip] [--shuffle-media] [--raw-quotes]
 """
 
 import argparse
@@ -15,10 +15,17 @@ SAMPLE = Path(__file__).parent.parent / "sample" / "archive.zip"
 FIRST_ID = 4_000_000_000
 AT_ONCE = 20_000
 DATA = ("occurrence.txt", "verbatim.txt", "multimedia.txt")
+RAW = (b'"Found at 3" depth', b'12" trap, "Big Creek', b'"')  # as GBIF's large downloads leave them
+EACH_RAW = 50
 
 
-def write(out: Path, occurrences: int, template: Path = SAMPLE, shuffle_media: bool = False) -> int:
-    """Write the archive; returns its number of media. Ragged lines and orphans of the template are left out."""
+def write(
+    out: Path, occurrences: int, template: Path = SAMPLE, shuffle_media: bool = False, raw_quotes: bool = False
+) -> int:
+    """Write the archive; returns its number of media. Ragged lines and orphans of the template are left out.
+
+    With `raw_quotes` every 50th occurrence has an unbalanced quote in its occurrenceRemarks.
+    """
     with zipfile.ZipFile(template) as source:
         tables = {name: _rows(source, name) for name in DATA}
         rest = {name: source.read(name) for name in source.namelist() if name not in DATA and not name.endswith("/")}
@@ -41,14 +48,20 @@ def write(out: Path, occurrences: int, template: Path = SAMPLE, shuffle_media: b
                 own[url] = b"https://photos.example/%d.jpg" % next(count)
                 yield b"\t".join(own)
 
+    def numbered(name: str) -> Iterator[bytes]:
+        rows, remarks = whole[name], headers["occurrence.txt"].index(b"occurrenceRemarks")
+        for i in range(occurrences):
+            row = [b"%d" % (FIRST_ID + i), *rows[i % len(rows)][1:]]
+            if raw_quotes and name == "occurrence.txt" and i % EACH_RAW == 0:
+                row[remarks] = RAW[i // EACH_RAW % len(RAW)]
+            yield b"\t".join(row)
+
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as target:
         for name, content in rest.items():
             target.writestr(name, content)
         for name in ("occurrence.txt", "verbatim.txt"):
-            rows = whole[name]
-            numbered = (b"\t".join([b"%d" % (FIRST_ID + i), *rows[i % len(rows)][1:]]) for i in range(occurrences))
             with target.open(name, "w", force_zip64=True) as file:
-                _write_lines(file, headers[name], numbered)
+                _write_lines(file, headers[name], numbered(name))
         with target.open("multimedia.txt", "w", force_zip64=True) as file:
             _write_lines(file, headers["multimedia.txt"], media())
     return next(count)
@@ -71,9 +84,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--occurrences", type=int, required=True)
     parser.add_argument("--template", type=Path, default=SAMPLE)
-    parser.add_argument("--shuffle-media", action="store_true")
+    parser.add_argument("--shuffle-media", action="store_true", help="multimedia.txt in another order")
+    parser.add_argument("--raw-quotes", action="store_true", help="every 50th occurrence with an unbalanced quote")
     arguments = parser.parse_args()
-    media = write(arguments.out, arguments.occurrences, arguments.template, arguments.shuffle_media)
+    media = write(
+        arguments.out, arguments.occurrences, arguments.template, arguments.shuffle_media, arguments.raw_quotes
+    )
     print(f"{arguments.out}: {arguments.occurrences:,} occurrences, {media:,} media")
 
 

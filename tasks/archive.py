@@ -11,7 +11,12 @@ from tasks.parameters import Count, InputFile, Real, Text, listed
 
 
 class ReadArchive(DatasetTask):
-    """Read the archive: one row per photo, in chunks, and every other line with the reason why it is none."""
+    """Read the archive: one row per photo, in chunks, and every other line with the reason why it is none.
+
+    Of several media extensions the plainest that has lines is read; `passed_over` in the record's facts names the rest.
+    """
+
+    FORMAT = 2
 
     subset_list: str = InputFile(
         default="", description="take only occurrences whose subset_key is in this file: a JSON list, or a key a line"
@@ -31,8 +36,8 @@ class ReadArchive(DatasetTask):
     )
     where: str = Text(
         default="",
-        description="take only occurrences for which this SQL condition on their columns, all text, holds, such as "
-        "\"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\"",
+        description="take only occurrences for which this SQL condition on their columns and coreid, all text, "
+        "holds, such as \"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\"",
     )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,

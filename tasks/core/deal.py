@@ -9,6 +9,7 @@ from typing import IO, Any, Self
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.core import dwca, tables
 from tasks.core.buckets import Buckets
@@ -22,6 +23,7 @@ MOST_BUCKETS = 512
 MOST_SLOTS = 1 << 27
 AHEAD = 4
 Parsed = tuple[pa.Table, list[Unreadable]]
+CHECKLIST, LONGEST_KEY = "checklistKey", 64
 REJECTED = pa.schema(
     [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("coreid", pa.string()),
      ("identifier", pa.string()), ("raw", pa.string())]
@@ -53,7 +55,8 @@ class Dealt:
     ) -> None:
         self._archive, self._connection, self._judge = archive, connection, judge
         self._done, self._progress = 0, progress
-        self.buckets = min(MOST_BUCKETS, 2 + archive.size_in_all // BUCKET_BYTES)
+        bucket_bytes = max(1, min(BUCKET_BYTES, resources.memory // 8))  # so that what is made of it fits, too
+        self.buckets = min(MOST_BUCKETS, 2 + archive.size_in_all // bucket_bytes)
         folder, memory = tables.folder_of(connection), resources.memory // 8
         self._media = Buckets(folder / "media", _schema(judge.media), self.buckets, memory // 2)
         self._records = Buckets(folder / "records", _schema(judge.records), self.buckets, memory)
@@ -61,6 +64,7 @@ class Dealt:
         while slots < min(MOST_SLOTS, archive.bytes_of(archive.media) // 16):
             slots *= 2
         self._has_media = np.zeros(slots, dtype=bool)
+        self._checklists: set[str | None] = set()
 
     def __enter__(self) -> Self:
         self._connection.execute(UNWRAPPED_KEY)
@@ -73,6 +77,14 @@ class Dealt:
     def __exit__(self, *_: object) -> None:
         self._media.close()
         self._records.close()
+
+    @property
+    def checklist(self) -> str | None:
+        """The key of the checklist that the records name; None where they name none, or several."""
+        default = self._judge.records.defaults.get(CHECKLIST)
+        named = {key or default for key in self._checklists or {None}} - {None}
+        key = named.pop() if len(named) == 1 else None
+        return key if key and len(key) <= LONGEST_KEY else None
 
     def pair(self, bucket: int) -> tuple[pa.Table, pa.Table]:
         """The records of a bucket, and its media."""
@@ -121,6 +133,8 @@ class Dealt:
             self._has_media[slots] = True
             self._media.add(rows, hashes)
             return
+        if CHECKLIST in rows.column_names and len(self._checklists) <= 2:
+            self._checklists.update(pc.unique(rows.column(CHECKLIST)).to_pylist())
         if nameless := rows.column(KEY).null_count:
             self._connection.register(
                 "nameless",
@@ -176,7 +190,8 @@ def _parsed(reader: RowReader, file: IO[bytes], progress: Callable[[int], None])
     for rows in reader.read(file, progress):
         found, reader.unreadable = reader.unreadable, []
         yield rows, found
-    yield reader.schema.empty_table(), reader.unreadable
+    if reader.unreadable:
+        yield reader.schema.empty_table(), reader.unreadable
 
 
 def _gathered(read: Iterator[pa.Table]) -> Iterator[pa.Table]:

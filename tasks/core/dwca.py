@@ -4,6 +4,8 @@ Source: the Darwin Core text guide, https://dwc.tdwg.org/text/.
 """
 
 import codecs
+import html
+import io
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,9 +24,13 @@ from tasks.core.errors import ArchiveError
 MULTIMEDIA = "http://rs.gbif.org/terms/1.0/multimedia"
 AUDUBON = "http://rs.tdwg.org/ac/terms/multimedia"
 IMAGE = "http://rs.gbif.org/terms/1.0/image"
+DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
+KINDS = (MULTIMEDIA, AUDUBON, IMAGE, DOCUMENT)  # of media, the plainest first
+CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 LARGEST_DESCRIPTOR = 16 << 20
+LOOKED_AT = 1 << 16
 MAX_EXPANSION = 200.0
 GET_THE_RIGHT_ONE = (
     "search occurrences with images on gbif.org and download them in the format 'Darwin Core Archive' (not 'Simple')"
@@ -60,7 +66,10 @@ class DataFile:
 
 
 class Archive:
-    """An open archive. `records` are the occurrences, or the taxa, that its `media` belong to."""
+    """An open archive. `records` are the occurrences, or the taxa, that its `media` belong to.
+
+    `passed_over` are the files of other media extensions that hold lines, too, by the kind of their rows.
+    """
 
     def __init__(self, path: Path, files: Container) -> None:
         self.path, self._files = path, files
@@ -68,7 +77,7 @@ class Archive:
         descriptor_name = self._descriptor_name()
         self._prefix = PurePosixPath(descriptor_name).parent
         core, extensions, self.metadata = self._described(descriptor_name)
-        self.media = self._media(extensions)
+        self.media, self.passed_over = self._media(extensions)
         self.records = core
         self.of_events = core.row_type == EVENT
         if self.of_events:
@@ -90,7 +99,7 @@ class Archive:
             return None
         with self._files.open(name) as file:
             text = file.read(LARGEST_DESCRIPTOR).decode(errors="replace")
-        found = re.search(r"checklistKey\W{1,12}([0-9A-Za-z-]{3,40})", text)
+        found = CHECKLIST.search(html.unescape(text))
         return found[1] if found else None
 
     def bytes_of(self, layout: DataFile) -> int:
@@ -135,13 +144,27 @@ class Archive:
         except (ElementTree.ParseError, InvalidArchive, AttributeError, TypeError, ValueError, LookupError) as error:
             raise ArchiveError(f"{self.path}: its meta.xml can't be understood ({error}); download it again") from error
 
-    def _media(self, extensions: list[DataFile]) -> DataFile:
-        """The first extension of the kinds that hold media, the plainest kind first."""
-        for kind in (MULTIMEDIA, AUDUBON, IMAGE):
-            for layout in extensions:
-                if layout.row_type == kind:
-                    return layout
-        raise ArchiveError(f"{self.path}: its meta.xml names no media (Multimedia or Image); {GET_THE_RIGHT_ONE}")
+    def _media(self, extensions: list[DataFile]) -> tuple[DataFile, dict[str, str]]:
+        """The plainest kind of media that has data lines, or where none has the plainest; and the others that have."""
+        found = [layout for kind in KINDS for layout in extensions if layout.row_type == kind]
+        if not found:
+            raise ArchiveError(f"{self.path}: its meta.xml names no media (Multimedia or Image); {GET_THE_RIGHT_ONE}")
+        files = [(layout, location) for layout in found for location in layout.locations]
+        filled = [file for file in files if self._is_filled(*file)] if len(found) > 1 else []
+        media = filled[0][0] if filled else found[0]
+        others = {location: layout.row_type for layout, location in filled if layout is not media}
+        return media, {location: kind for location, kind in others.items() if self._member(location) in self._names}
+
+    def _is_filled(self, layout: DataFile, location: str) -> bool:
+        """Whether a line that isn't blank follows a file's header lines. A file that is missing counts, to be told."""
+        name = self._member(location)
+        if name not in self._names:
+            return True
+        blank, header = f" \n\ufeff{layout.separator}{layout.quote}", layout.header_lines
+        with io.TextIOWrapper(self._files.open(name), layout.encoding, errors="replace") as text:
+            while header and (piece := text.readline(LOOKED_AT)):
+                header -= piece.endswith("\n")
+            return any(piece.strip(blank) for piece in iter(lambda: text.readline(LOOKED_AT), ""))
 
 
 @contextmanager

@@ -32,7 +32,10 @@ MEDIUM_COLUMNS = {
     "mediaRightsHolder": ("rightsHolder", "Owner"),
     "mediaLicense": ("license", "UsageTerms", "WebStatement", "rights"),
 }
-URLS = {dwca.AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"), dwca.IMAGE: ("identifier", "accessURI")}
+URLS = {
+    dwca.AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"),
+    dwca.DOCUMENT: ("accessURI", "identifier"),
+}
 # Columns whose values are each row's own; those of the others recur, and are held once, with a number in each row.
 OWN = {
     KEY, "gbifID", "occurrenceID", "catalogNumber", "eventID", "decimalLatitude", "decimalLongitude", "identifier",
@@ -48,7 +51,8 @@ OURS = ("coreid", "identifier", "image_path", "licenseCode")
 class Selection:
     """Which images to take. `subset` holds keys of the column `key`; `cap` is images a value of it, 0 for all.
 
-    `licenses` are codes of licences.CODES, none for any; `where` is an SQL condition on the records' columns.
+    `licenses` are codes of licences.CODES, none for any; `where` is an SQL condition on the records' columns,
+    among which `coreid` is the record's id.
     """
 
     key: str
@@ -148,7 +152,6 @@ class Judge:
         self._stated = [n for n, found in MEDIUM_COLUMNS.items() if any(term in self.media.names for term in found)]
         names = ["coreid", "identifier", "image_path", *self._carried, *self._stated, "licenseCode"]
         self.schema = pa.schema([(name, pa.string() if name in (*OURS, *OWN) else RECURRING) for name in names])
-        self.checklist = archive.checklist
         connection.execute(SAFE)
         connection.execute(REJECTED_TABLE)
         connection.execute("CREATE TABLE last_taken (category VARCHAR, draw UBIGINT, coreid VARCHAR, url VARCHAR)")
@@ -209,6 +212,8 @@ class Judge:
         category = records.column(self._selection.key) if self._selection.key in records.column_names else nothing
         holds = tables.array(np.ones(records.num_rows, bool))
         if self._condition is not None:
+            if "coreid" not in records.column_names:
+                records = records.append_column("coreid", pc.utf8_trim(records.column(KEY), " "))
             holds = self._condition.holds(
                 records.select(self._condition.columns) if self._condition.columns else records
             )
@@ -321,6 +326,7 @@ def _condition(layout: DataFile, selection: Selection) -> Condition | None:
     names: dict[str, str] = {}
     for column in layout.columns:
         names.setdefault(column.name.lower(), column.name)
+    names.setdefault("coreid", "coreid")  # the record's id, which need not have a term
     return Condition(selection.where, tuple(names.values()))
 
 

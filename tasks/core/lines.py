@@ -85,13 +85,26 @@ class Block:
 
 def whole_lines(name: str, file: IO[bytes], encoding: str, progress: Callable[[int], None]) -> Iterator[Block]:
     """A file in blocks of whole lines in UTF-8, without a byte order mark, prepared while earlier ones are parsed."""
-    return ahead(_cut(name, _in_utf8(_read(file, progress), encoding)))
+    return ahead(_cut(name, _ended_by_lf(_in_utf8(_read(file, progress), encoding))))
 
 
 def _read(file: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
     while data := file.read(BLOCK):
         progress(len(data))
         yield data
+
+
+def _ended_by_lf(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, with an LF for each CR in an old Mac's file: one that has CRs and no LF as far as a line goes."""
+    first: list[bytes] = []
+    for data in pieces:
+        first.append(data)
+        if b"\n" in data or sum(map(len, first)) > LONGEST_LINE:
+            break
+    start = b"".join(first)
+    by_cr = b"\r" in start and b"\n" not in start
+    for data in itertools.chain([start], pieces):
+        yield data.replace(b"\r", b"\n") if by_cr else data
 
 
 def _cut(name: str, pieces: Iterator[bytes]) -> Iterator[Block]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from tasks.core import dwca, tables
 from tasks.core.buckets import share_of
-from tasks.core.deal import Dealt, Resources, write_rejected
+from tasks.core.deal import CHECKLIST, Dealt, Resources, write_rejected
 from tasks.core.errors import ArchiveError, ParameterError, SelectionError
 from tasks.core.judge import Decided, Judge, Selection
 from tasks.core.ledger import chunk_name
@@ -43,7 +43,11 @@ SETTINGS = {"not-in-subset", "not-where", "unusable-licence"}
 
 @dataclass
 class Counts:
-    """Lines of the archive's files and what became of them; `images` by chunk, `rejected` by file and reason."""
+    """Lines of the archive's files and what became of them; `images` by chunk, `rejected` by file and reason.
+
+    `checklist` is the key of the one that taxon keys belong to, where the archive says it.
+    `passed_over` are files that hold media, too, and were not read, by their row type: one extension's media are read.
+    """
 
     media_files: tuple[str, ...]
     media_lines: int
@@ -51,6 +55,7 @@ class Counts:
     checklist: str | None
     images: list[int] = field(default_factory=list)
     rejected: dict[str, dict[str, int]] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
@@ -90,8 +95,12 @@ def build(
         if selection.cap:
             judge.rank(dealt.pair(bucket) for bucket in range(dealt.buckets))
         pieces = _pieces((judge.decide(*dealt.pair(bucket)) for bucket in range(dealt.buckets)), chunks)
-        counts = Counts(source.media.locations, dealt.media_lines, dealt.record_lines, judge.checklist)
-        counts.images = _write_chunks(folder, chunks, judge.schema, pieces)
+        counts = Counts(
+            source.media.locations, dealt.media_lines, dealt.record_lines, dealt.checklist or source.checklist
+        )
+        counts.passed_over = source.passed_over
+        schema = judge.schema.with_metadata({CHECKLIST: counts.checklist}) if counts.checklist else judge.schema
+        counts.images = _write_chunks(folder, chunks, schema, pieces)
         write_rejected(folder / "rejected.parquet", source, connection)
         counts.rejected = _rejected(connection)
         if not sum(counts.images):

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from csv import DictReader, reader
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,12 +176,10 @@ def select(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Rec
     yield from connection.sql(query).to_arrow_reader(ROW_GROUP)
 
 
-def write_parquet(
-    batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Schema, metadata: Mapping[str, str] | None = None
-) -> int:
+def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Schema) -> int:
     """Write rows to `path`, whole or not at all, in row groups of a fixed size; return how many.
 
-    Columns held as dictionaries are written, and read again, as texts.
+    Columns held as dictionaries are written, and read again, as texts; the schema's metadata is the file's.
     """
     recurring = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     count = 0
@@ -199,8 +197,8 @@ def write_parquet(
         for group in _in_groups(batches, schema):
             writer.write_table(group, row_group_size=ROW_GROUP)
             count += group.num_rows
-        if metadata:
-            writer.add_key_value_metadata(dict(metadata))
+        if schema.metadata:
+            writer.add_key_value_metadata(schema.metadata)
     return count
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shutil
 import tarfile
 import zipfile
 from collections import Counter
@@ -85,6 +84,7 @@ class Right:
     enclosed: bool = False
     header: bool = True
     values: Mapping[str, str | None] = field(default_factory=dict)
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, archive: str) -> list[list[str]]:
         text = content(archive, self.media).decode("utf-8-sig")
@@ -105,7 +105,7 @@ ALL: dict[str, Right | str] = {
     ),
     "archive-dwc": EMPTY,
     "archive-tax.zip": NO_MEDIA,
-    "checklist_980.zip": NO_MEDIA,
+    "checklist_980.zip": EMPTY,
     "dwca-orphaned-rows.zip": NO_MEDIA,
     "dwca-partial-default.zip": NO_MEDIA,
     "fldnum-tsv-less.tar.gz": NO_MEDIA,
@@ -136,9 +136,11 @@ ALL: dict[str, Right | str] = {
     ),
     "livingnorway-event.zip": NO_MEDIA,
     "multifile-psv": r": none of its 6 media is left: 6 whose URL is not http or https; ",
-    "plazi-6632D815.zip": NO_MEDIA,
+    "plazi-6632D815.zip": r": none of its 9 media is left: 9 whose URL is not http or https; ",
     "plazi-dwca.zip": Right(
-        "multimedia.txt", 3, 14, 18, values={"mediaPublisher": "Zenodo", "order": "Diptera", "mediaFormat": "image/png"}
+        "multimedia.txt", 3, 14, 18,
+        values={"mediaPublisher": "Zenodo", "order": "Diptera", "mediaFormat": "image/png"},
+        passed_over={"media.txt": "http://eol.org/schema/media/document"},
     ),
     "rb-broken.tar.gz": r": damaged \(.*\); download it again",
     "rb-latin1.tar.gz": NO_MEDIA,
@@ -162,6 +164,7 @@ def test_a_real_archive_gives_the_right_rows_or_the_right_sentence(tmp_path: Pat
     rows = expected.rows(name)
     assert len(rows) == expected.lines == read.counts.media_lines
     assert read.counts.record_lines == expected.occurrences
+    assert read.counts.passed_over == expected.passed_over
     assert not read.rejected
     assert read.urls == Counter(fields[expected.url] for fields in rows)
     assert any(expected.values.items() <= row.items() for row in read.rows)
@@ -350,6 +353,30 @@ def test_audubon_core_gives_the_best_quality_it_has(tmp_path: Path, row_type: st
     assert read.reasons == {"no-url": 1}
 
 
+def test_eols_documents_that_are_images_are_taken_by_their_access_uri(tmp_path: Path) -> None:
+    with zipfile.ZipFile(real("checklist_980.zip")) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    names = members["media.csv"].decode("utf-8-sig").strip().split(";")
+    assert len(names) == 21
+    image = {"Type": "http://purl.org/dc/dcmitype/StillImage", "Format": "image/jpeg", "License": "CC BY 3.0"}
+    image |= {"Owner": "M. Kuntner", "FurtherInformationURL": f"{PHOTO}page"}
+    text = {"Type": "http://purl.org/dc/dcmitype/Text", "Format": "text/html"}
+    documents = [
+        {"MediaID": "980.1", "AccessURI": f"{PHOTO}1.jpg", **image}, {"MediaID": f"{PHOTO}2.jpg", **image},
+        {"MediaID": "980.3", "AccessURI": f"{PHOTO}3.html", **text}, {"MediaID": "980.4", **text},
+        {"MediaID": f"{PHOTO}id", "AccessURI": f"{PHOTO}5.jpg", **image},
+    ]  # fmt: skip
+    rows = [";".join({**row, "TaxonID": "980-sp2"}.get(name, "") for name in names) for row in documents]
+    members["media.csv"] += "".join(row + "\n" for row in rows).encode()
+    read = Read(write(tmp_path / "a.zip", members), tmp_path)
+    assert set(read.urls) == {f"{PHOTO}1.jpg", f"{PHOTO}2.jpg", f"{PHOTO}5.jpg"}
+    assert [(row["line"], row["reason"]) for row in read.rejected] == [(4, "not-still-image"), (5, "not-http")]
+    stated = ("genus", "mediaRightsHolder", "mediaReferences", "mediaLicense", "licenseCode")
+    assert {tuple(row[name] for name in stated) for row in read.rows} == {
+        ("Agelena", "M. Kuntner", f"{PHOTO}page", "CC BY 3.0", "cc-by")
+    }
+
+
 def test_media_of_taxa_and_gbifs_image_extension_take_the_cores_columns(tmp_path: Path) -> None:
     taxa, media = ("taxonID", "scientificName", "family"), ("taxonID", "identifier")
     for kind in ("Image", "Multimedia"):
@@ -362,6 +389,62 @@ def test_media_of_taxa_and_gbifs_image_extension_take_the_cores_columns(tmp_path
         }
         [row] = Read(write(tmp_path / "a.zip", members), tmp_path).rows
         assert (row["coreid"], row["scientificName"], row["family"]) == ("t1", "Aus bus", "Aidae")
+
+
+def of_several_kinds(path: Path, files: Mapping[str, tuple[str, str]]) -> Path:
+    """Three occurrences, and media extensions by their file's name: a row type, and the lines after the header."""
+    columns = ("gbifID", "identifier")
+    extensions = [part("extension", kind, name, columns) for name, (kind, _) in files.items()]
+    members = {
+        "meta.xml": described(part("core", f"{DWC}Occurrence", "occurrence.txt", OCCURRENCE), *extensions),
+        "occurrence.txt": lines(OCCURRENCE, [{"gbifID": n} for n in "123"]),
+        **{name: "gbifID\tidentifier\n" + text for name, (_, text) in files.items()},
+    }
+    return write(path, members)
+
+
+MANY = f"{GBIF}Multimedia"
+PLAINEST = {"m.txt": (MANY, f"1\t{PHOTO}m\n"), "a.txt": (f"{AC}Multimedia", f"2\t{PHOTO}a\n")}
+IMAGES = {"i.txt": (f"{GBIF}Image", f"3\t{PHOTO}i\n")}
+
+
+@pytest.mark.parametrize("nothing", ["", "\n", "\r\n \r\n", "\t\n"])
+def test_of_several_kinds_of_media_the_plainest_that_has_lines_is_read(tmp_path: Path, nothing: str) -> None:
+    for files, taken, passed in (
+        ({**IMAGES, **PLAINEST}, "m", {"a.txt": f"{AC}multimedia".lower(), "i.txt": f"{GBIF}image".lower()}),
+        ({**IMAGES, **PLAINEST, "m.txt": (MANY, nothing)}, "a", {"i.txt": f"{GBIF}image".lower()}),
+        ({"m.txt": (MANY, nothing), "m2.txt": (MANY, f"1\t{PHOTO}2\n")}, "2", {}),
+    ):
+        read = Read(of_several_kinds(tmp_path / "a.zip", files), tmp_path)
+        assert set(read.urls) == {PHOTO + taken}
+        assert read.counts.passed_over == passed
+
+
+def test_an_archive_is_empty_where_each_of_its_kinds_of_media_is(tmp_path: Path) -> None:
+    files = {"m.txt": (MANY, ""), "i.txt": (f"{GBIF}Image", "")}
+    with pytest.raises(DatasetError, match=r"a\.zip: its media file is empty; "):
+        Read(of_several_kinds(tmp_path / "a.zip", files), tmp_path)
+
+
+def test_a_media_file_that_is_missing_is_told_though_another_kind_has_lines(tmp_path: Path) -> None:
+    with zipfile.ZipFile(of_several_kinds(tmp_path / "a.zip", PLAINEST)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    without = {gone: {name: text for name, text in members.items() if name != gone} for gone in PLAINEST}
+    with pytest.raises(ArchiveError, match=r"meta\.xml names m\.txt, which is not in the archive"):
+        Read(write(tmp_path / "b.zip", without["m.txt"]), tmp_path)
+    assert Read(write(tmp_path / "b.zip", without["a.txt"]), tmp_path).counts.passed_over == {}
+
+
+@pytest.mark.parametrize(("enclosed", "encoding"), [("", "UTF-16"), ("&quot;", "UTF-8"), ("", "UTF-8")])
+def test_a_header_alone_is_no_line_whatever_it_is_written_in(tmp_path: Path, enclosed: str, encoding: str) -> None:
+    for header, ignored in (("gbifID\tidentifier", 1), ("x" * 100_000 + "\r\na\tb\r\n", 2), ("\ufeff", 0), ("", 9**18)):
+        with zipfile.ZipFile(of_several_kinds(tmp_path / "a.zip", PLAINEST)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        descriptor = members["meta.xml"].decode().split("<extension ", 1)
+        one = descriptor[1].replace('fieldsEnclosedBy=""', f'fieldsEnclosedBy="{enclosed}"', 1)
+        one = one.replace('"UTF-8"', f'"{encoding}"', 1).replace('HeaderLines="1"', f'HeaderLines="{ignored}"', 1)
+        changed = {"meta.xml": f"{descriptor[0]}<extension {one}", "m.txt": header.encode(encoding)}
+        assert set(Read(write(tmp_path / "b.zip", {**members, **changed}), tmp_path).urls) == {f"{PHOTO}a"}
 
 
 @pytest.mark.parametrize(("separator", "ends"), [(",", "\n"), (";", "\r\n"), ("|", "\n"), ("\t", "\r\n")])
@@ -422,6 +505,30 @@ def test_line_ends_marks_gaps_defaults_and_odd_lines_of_a_plain_file(tmp_path: P
         Read(tmp_path / "a.zip", tmp_path, "sex")
 
 
+@pytest.mark.parametrize("told", ["\\r", "\\n"])
+@pytest.mark.parametrize(("enclosed", "quote"), [("", ""), ("&quot;", '"')])
+def test_an_old_macs_file_is_read_whatever_its_descriptor_says(
+    tmp_path: Path, told: str, enclosed: str, quote: str
+) -> None:
+    descriptor = meta(OCCURRENCE, MEDIA).replace('linesTerminatedBy="\\n"', f'linesTerminatedBy="{told}"')
+    descriptor = descriptor.replace('fieldsEnclosedBy=""', f'fieldsEnclosedBy="{enclosed}"')
+    media = [(n, f"{PHOTO}{n}") for n in "1239"]
+    texts = {
+        "occurrence.txt": lines(OCCURRENCE, [{"gbifID": n, "lifeStage": f"{quote}é{quote}"} for n in "123"]),
+        "multimedia.txt": lines(MEDIA, [{"gbifID": n, "identifier": f"{quote}{url}{quote}"} for n, url in media]),
+    }
+    texts["multimedia.txt"] += "\n1\tshort\n"
+    members = {name: text.replace("\n", "\r") for name, text in texts.items()}
+    read = Read(write(tmp_path / "a.zip", {"meta.xml": descriptor, **members}), tmp_path)
+    assert {(row["coreid"], row["identifier"], row["lifeStage"]) for row in read.rows} == {
+        (n, url, "é") for n, url in media[:3]
+    }
+    orphan = texts["multimedia.txt"].split("\n")[4]
+    assert [(row["line"], row["reason"], row["raw"]) for row in read.rejected] == [
+        (5, "orphaned", orphan), (6, "blank-line", ""), (7, "ragged-line", "1\tshort"),
+    ]  # fmt: skip
+
+
 def test_a_descriptor_may_be_latin1_or_say_utf16_and_be_utf8(tmp_path: Path) -> None:
     extra = f'<field term="{DWC}country" default="Curaçao"/>'
     text = meta(OCCURRENCE, MEDIA, extra)
@@ -437,15 +544,58 @@ def test_a_descriptor_may_be_latin1_or_say_utf16_and_be_utf8(tmp_path: Path) -> 
         assert row["country"] == "Curaçao"
 
 
-def test_the_checklist_is_told_where_the_archive_names_it(tmp_path: Path) -> None:
-    key = "7ddf754f-d193-4cc9-b351-99906754a03b"
+KEY = "7ddf754f-d193-4cc9-b351-99906754a03b"
+OTHER = "d7dddbf4-2cf0-4f39-9b2a-bb099caae36c"
+
+
+def with_checklists(path: Path, document: str = "", keys: Sequence[str] = (), default: str = "") -> Path:
+    """An archive of two occurrences, told of their checklist by a metadata document, a column, or a default."""
+    columns = (*OCCURRENCE[:-1], "checklistKey") if keys else OCCURRENCE
+    extra = f'<field term="{GBIF}checklistKey" default="{default}"/>' if default and not keys else ""
+    descriptor = meta(columns, MEDIA, extra).replace("<archive ", '<archive metadata="metadata.xml" ')
+    if default and keys:
+        descriptor = descriptor.replace('checklistKey"/>', f'checklistKey" default="{default}"/>')
+    occurrences = [{"gbifID": n, "checklistKey": key} for n, key in zip("12", keys or ("", ""), strict=True)]
+    members = {
+        "meta.xml": descriptor,
+        "metadata.xml": f"<eml><para>A dataset of all occurrences matching the query:\n{document}</para></eml>",
+        "occurrence.txt": lines(columns, occurrences),
+        "multimedia.txt": lines(MEDIA, [{"gbifID": "1", "identifier": f"{PHOTO}1"}]),
+    }
+    return write(path, members)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, None),
+        ({"document": f'{{"checklistKey" : "{KEY}"}}'}, KEY),
+        ({"document": f"{{\n  &quot;checklistKey&quot; : &quot;{KEY}&quot;\n}}"}, KEY),
+        ({"document": f"{{&quot;ChecklistKey&quot; : [ &quot;is {KEY}&quot; ]}}"}, KEY),
+        ({"document": f"<checklistKey>{KEY}</checklistKey>"}, KEY),
+        ({"document": '{"ChecklistKey" : ["is Catalogue of Life"]}'}, None),
+        ({"keys": (KEY, KEY)}, KEY),
+        ({"keys": (KEY, "")}, KEY),
+        ({"keys": (KEY, OTHER)}, None),
+        ({"keys": ("", ""), "default": KEY}, KEY),
+        ({"keys": ("", OTHER), "default": KEY}, None),
+        ({"keys": ("x" * 1000,) * 2}, None),
+        ({"default": KEY}, KEY),
+        ({"default": KEY, "document": f'"checklistKey": "{OTHER}"'}, KEY),
+    ],
+)
+def test_the_checklist_of_the_keys_is_recorded_with_the_manifest_where_the_archive_says_it(
+    tmp_path: Path, told: dict[str, Any], expected: str | None
+) -> None:
+    read = Read(with_checklists(tmp_path / "a.zip", **told), tmp_path)
+    assert read.counts.checklist == expected
+    for chunk in range(3):
+        recorded = pq.read_schema(tmp_path / "manifest" / f"chunk-{chunk:05d}.parquet").metadata
+        assert (recorded or {}).get(b"checklistKey") == (expected.encode() if expected else None)
+
+
+def test_the_bytes_of_an_archive_are_those_of_the_files_that_are_read(tmp_path: Path) -> None:
     gbif(tmp_path / "a.zip", [{"gbifID": "1"}], [{"gbifID": "1", "identifier": PHOTO + "1"}])
-    shutil.copy(tmp_path / "a.zip", tmp_path / "b.zip")
-    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
-        data = {name: archive.read(name).decode() for name in archive.namelist()}
-    data["meta.xml"] = data["meta.xml"].replace("<archive ", '<archive metadata="metadata.xml" ')
-    data["metadata.xml"] = f'<eml><para>{{"checklistKey" : "{key}"}}</para></eml>'
-    assert Read(tmp_path / "a.zip", tmp_path).counts.checklist is None
-    assert Read(write(tmp_path / "b.zip", data), tmp_path).counts.checklist == key
-    with dwca.opened(tmp_path / "b.zip") as archive_read:
-        assert archive_read.size_in_all == len(data["occurrence.txt"]) + len(data["multimedia.txt"])
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, dwca.opened(tmp_path / "a.zip") as archive_read:
+        sizes = [len(archive.read(name)) for name in ("occurrence.txt", "multimedia.txt")]
+        assert archive_read.size_in_all == sum(sizes)

@@ -143,6 +143,17 @@ def test_a_where_may_name_any_column_of_the_occurrences(tmp_path: Path) -> None:
         assert counts.rejected["media"] == {"not-where": 3}
 
 
+def test_a_where_may_name_the_records_id_though_the_archive_gives_it_no_term(tmp_path: Path) -> None:
+    occurrences = [{"gbifID": key} for key in ("1", " 2 ", "3")]
+    media = [{"gbifID": key, "identifier": f"https://photos.example/{key}"} for key in "123"]
+    small = gbif(tmp_path / "a.zip", occurrences, media)
+    _, counts = made(small, tmp_path, Selection("acceptedTaxonKey", where="coreid IN ('2', '3') AND CoreID <> '3'"))
+    assert [row["coreid"] for row in rows(tmp_path)] == ["2"]
+    assert counts.rejected["media"] == {"not-where": 2}
+    with pytest.raises(DatasetError, match="the occurrences have no column gbifID"):
+        made(small, tmp_path, Selection("acceptedTaxonKey", where="gbifID = '2'"))
+
+
 @pytest.mark.parametrize("where", ["datasetKey::INT > 1", "datasetKey = ''"])
 def test_nothing_stays_in_the_scratch_folder_after_an_error(
     tmp_path: Path, archive: Path, where: str, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 import io
 import lzma
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -50,6 +51,24 @@ def test_files_of_every_container_have_the_same_names_sizes_and_bytes(tmp_path: 
                     assert file.read(10) + file.read() == data
                 with files.open(name) as file:
                     assert io.TextIOWrapper(file, newline="").read() == data.decode()
+
+
+def test_a_zip_whose_sizes_and_places_stand_in_zip64_fields_as_those_beyond_4_gib_do_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = containers.identity(zipped(tmp_path / "plain.zip"))
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZIP64_LIMIT", 10)
+        data = zipped(tmp_path / "a.zip").read_bytes()
+    sizes = [data[at.start() + 20 : at.start() + 28] for at in re.finditer(b"PK\x01\x02", data)]
+    assert sizes[:2] == [b"\xff" * 8] * 2  # which says that they stand elsewhere
+    assert b"PK\x06\x06" in data
+    with containers.opened(tmp_path / "a.zip", 100_000) as files:
+        assert {name: files.size(name) for name in files.names()} == {name: len(data) for name, data in FILES.items()}
+        for name, content in FILES.items():
+            with files.open(name) as file:
+                assert file.read() == content
+    assert containers.identity(tmp_path / "a.zip") == plain
 
 
 @pytest.mark.parametrize("packing", PACKINGS)

@@ -75,7 +75,8 @@ def plain_files(draw: st.DrawFn) -> tuple[File, list[str], int]:
     table = draw(st.lists(st.one_of(good, good, good, ragged, st.just([""]), st.just([" "])), max_size=25))
     names = [[f"c{n}" for n in range(width)]] * header
     texts = [separator.join(fields) for fields in [*names, *([] if header else [["k"] * width]), *table]]
-    ends = [draw(st.sampled_from(["\n", "\n", "\r\n"])) for _ in texts]
+    kinds = draw(st.sampled_from([["\n", "\n", "\r\n"], ["\r"]]))
+    ends = [draw(st.sampled_from(kinds)) for _ in texts]
     if ends and draw(st.booleans()):
         ends[-1] = ""
         texts = texts if texts[-1] else texts[:-1]  # nothing after the last line end is no line
@@ -121,12 +122,14 @@ def test_a_plain_file_is_read_as_the_text_guide_says(drawn: tuple[File, list[str
 def test_an_enclosed_file_is_read_as_it_was_written(data: st.DataObject) -> None:
     separator, quote = data.draw(st.sampled_from("\t,;|")), data.draw(st.sampled_from("\"'"))
     encoding, bom = data.draw(st.sampled_from([("UTF-8", b""), ("utf-8", b"\xef\xbb\xbf"), ("utf-16", b"")]))
-    header, ends = data.draw(st.integers(0, 2)), data.draw(st.sampled_from(["\n", "\r\n"]))
+    header, ends = data.draw(st.integers(0, 2)), data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
     width = data.draw(st.integers(2, 4))
     field = st.text(character(separator, True), max_size=40)
     row = st.lists(field, min_size=width, max_size=width).map(lambda fields: ["k" + fields[0], *fields[1:]])
     table = data.draw(st.lists(st.one_of(row, row, st.just([]), st.just(["short"])), max_size=20))
-    bare = any("\r" in field for fields in table for field in fields)  # which the csv module would not enclose
+    bare = any(
+        {"\r", "\n"} & set(field) for fields in table for field in fields
+    )  # which the csv module would not enclose
     minimal = csv.QUOTE_ALL if bare else data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
     text, starts, texts = io.StringIO(newline=""), [], []
     writer = csv.writer(text, delimiter=separator, quotechar=quote, quoting=minimal, lineterminator=ends)
@@ -198,6 +201,26 @@ def test_a_separator_within_a_headers_quotes_makes_no_column() -> None:
     rows, unreadable, _ = File(data, layout(",", '"', 1, "UTF-8"), {KEY: 0, "name": 1}).read()
     assert [row[1:] for row in rows] == [("1", "a"), ("2", "b")]
     assert not unreadable
+
+
+@pytest.mark.parametrize("block", [64, 1 << 20])
+def test_carriage_returns_end_lines_only_where_no_line_feed_is_within_the_longest_of_lines(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(lines, "BLOCK", block)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1000)
+    long = b"1\t" + b"a\r" * 400 + b"\n2\tb\n"
+    rows, _, reader = File(long, layout("\t", "", 0, "UTF-8"), {KEY: 0, "a": 1}).read()
+    assert rows == [(1, "1", "a " * 399 + "a"), (2, "2", "b")]
+    assert reader.lines == 2
+    mac = b"\xef\xbb\xbf" + b"1\ta\r" * 400 + b"\r2\tb"
+    rows, unreadable, reader = File(mac, layout("\t", "", 0, "UTF-8"), {KEY: 0, "a": 1}).read()
+    assert rows == [*((number, "1", "a") for number in range(1, 401)), (402, "2", "b")]
+    assert unreadable == [(401, "blank-line", "")]
+    assert reader.lines == 402
+    assert list(raw_lines("f.txt", io.BytesIO(mac), layout("\t", "", 0, "UTF-8"), iter([1, 401, 402]))) == [
+        "1\ta", "", "2\tb",
+    ]  # fmt: skip
 
 
 def test_a_lone_carriage_return_in_a_plain_field_is_a_space_and_cuts_no_line() -> None:

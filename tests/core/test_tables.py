@@ -64,7 +64,7 @@ def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
 
 
 def test_a_table_carries_its_metadata(tmp_path: Path) -> None:
-    tables.write_parquet(batches(3, 3), tmp_path / "a.parquet", SCHEMA, {"made by": "a test"})
+    tables.write_parquet(batches(3, 3), tmp_path / "a.parquet", SCHEMA.with_metadata({"made by": "a test"}))
     assert pq.read_schema(tmp_path / "a.parquet").metadata[b"made by"] == b"a test"
 
 
