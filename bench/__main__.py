@@ -1,6 +1,6 @@
 """Run the benchmarks: ours and the old way in turn, the median of each, their ratio, and the peak of memory.
 
-python -m bench [read] [--occurrences 200000] [--rounds 5] [--old COMMAND]
+python -m bench [read] [--occurrences 200000 | --archive ARCHIVE.zip] [--rounds 5] [--old SCRIPT]
 """
 
 import argparse
@@ -52,10 +52,15 @@ def inflate(path: Path) -> float:
     return time.perf_counter() - begun
 
 
-def read(occurrences: int, rounds: int, old: str, folder: Path) -> None:
+def lines(path: Path, name: str) -> int:
+    """Data lines of a file in a zip."""
+    with zipfile.ZipFile(path) as source, source.open(name) as file:
+        return sum(1 for _ in file) - 1
+
+
+def read(path: Path, rounds: int, old: str, folder: Path) -> None:
     """ReadArchive, Luigi's start included, against pandas."""
-    path = folder / f"{occurrences}.zip"
-    media = archive.write(path, occurrences)
+    occurrences, media = lines(path, "occurrence.txt"), lines(path, "multimedia.txt")
     output = folder / "output"
     ours = [
         sys.executable,
@@ -99,14 +104,18 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", choices=["read"], default="read")
-    parser.add_argument("--occurrences", type=int, default=200_000)
+    parser.add_argument("--occurrences", type=int, default=200_000, help="of an archive made from the sample")
+    parser.add_argument("--archive", type=Path, help="an archive to read instead")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--old", default="", help="a Python script to compare with, called with the stage and its input"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        read(arguments.occurrences, arguments.rounds, arguments.old, Path(folder))
+        path = arguments.archive or Path(folder) / "archive.zip"
+        if not arguments.archive:
+            archive.write(path, arguments.occurrences)
+        read(path, arguments.rounds, arguments.old, Path(folder))
 
 
 if __name__ == "__main__":

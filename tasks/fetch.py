@@ -1,5 +1,6 @@
 """FetchChunk and FetchImages: fetch_images."""
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import luigi
 
 from tasks.archive import ReadArchive
-from tasks.core import fetch
+from tasks.core import fetch, rates
 from tasks.core.addresses import AddressGuard
 from tasks.core.download import Limits
-from tasks.core.hosts import HostLimits
+from tasks.core.hosts import Patience
 from tasks.dataset import ChunkTask, DatasetTask
-from tasks.parameters import Count, Flag, Real, Text, listed
+from tasks.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
 
+BEGUN = time.time()  # of this run: its workers are forked from the process that imports this
 USER_AGENT = "gbif-webdataset/0.2 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
 
 
@@ -40,12 +42,37 @@ class FetchChunk(ChunkTask):
         default=4,
         least=1,
         significant=False,
-        description="requests under way at a time to one host, by each chunk that runs",
+        description="requests under way at a time to one host, by the whole job",
     )
     requests_per_second_per_host: float = Real(
         default=5.0,
         significant=False,
-        description="requests a second to one host, by each chunk that runs; 0 for no limit",
+        description="requests a second to one host, by the whole job; 0 for no limit",
+    )
+    host_limits: str = InputFile(
+        default="",
+        significant=False,
+        description="a CSV of host,connections,requests_per_second for hosts, or domains, that bear more or less",
+    )
+    concurrent_chunks: int = Count(
+        default=1,
+        least=1,
+        significant=False,
+        description="chunks that are fetched at the same time, among which a host's limits are divided",
+    )
+    host_failures: int = Count(
+        default=10, least=1, significant=False, description="failures in a row after which a host is left alone"
+    )
+    host_pause: float = Real(
+        default=30.0,
+        significant=False,
+        description="seconds that such a host is left alone, twice as long each time; after three times its images "
+        "are left to the next run",
+    )
+    longest_host_pause: float = Real(
+        default=600.0,
+        significant=False,
+        description="seconds of Retry-After to wait for; a host that asks for more is left to the next run",
     )
     user_agent: str = Text(
         default=USER_AGENT, significant=False, description="how requests name who asks; put your e-mail address there"
@@ -62,6 +89,12 @@ class FetchChunk(ChunkTask):
         significant=False,
         description="share of the images, from 0 to 1, above which failures that may pass fail the chunk",
     )
+    retry_failed: str = Choice(
+        default=fetch.PASSING,
+        choices=fetch.RETRIES,
+        significant=False,
+        description="failures of earlier runs to try again: those that may pass, all, or none",
+    )
     refetch_deleted: bool = Flag(default=False, description="fetch again what DeleteImages deleted")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -71,6 +104,10 @@ class FetchChunk(ChunkTask):
     def requires(self) -> ReadArchive:
         """The manifest."""
         return self.clone(ReadArchive)
+
+    def complete(self) -> bool:
+        """Whether the ledger is fresh, and no earlier run left failures in it that this one is to try again."""
+        return bool(super().complete()) and (self._is_of_this_run() or not self._failures())
 
     def inputs(self) -> dict[str, str]:
         """This chunk's part of the manifest, and no other's."""
@@ -82,7 +119,7 @@ class FetchChunk(ChunkTask):
         plan = fetch.Plan(
             self.num_workers,
             self.retries,
-            HostLimits(self.connections_per_host, self.requests_per_second_per_host),
+            self._hosts(),
             Limits(
                 self.request_timeout,
                 self.max_seconds_per_image,
@@ -94,6 +131,8 @@ class FetchChunk(ChunkTask):
             Path(self.cache_path) if self.cache_path else None,
             self.max_failed_share,
             self.refetch_deleted,
+            self.retry_failed,
+            Patience(self.host_failures, self.host_pause, longest=self.longest_host_pause),
         )
         images = self.requires().chunk_facts()
         with self.making() as making, self.chunk_progress("fetch", images) as progress:
@@ -105,6 +144,19 @@ class FetchChunk(ChunkTask):
             manifest = self.paths.chunk("manifest", self.chunk)
             making.facts = {"outcomes": dict(fetch.fetch_chunk(self.paths.output, manifest, self.chunk, plan, tell))}
             making.add(self.paths.chunk("fetched", self.chunk))
+
+    def _is_of_this_run(self) -> bool:
+        return self.paths.record(self.label).stat().st_mtime >= BEGUN
+
+    def _failures(self) -> int:
+        """Images that failed and are to be tried again."""
+        outcomes: dict[str, int] = self.output().record.facts["outcomes"]
+        return sum(count for code, count in outcomes.items() if fetch.is_tried_again(code, self.retry_failed))
+
+    def _hosts(self) -> rates.HostTable:
+        default = rates.HostLimits(self.connections_per_host, self.requests_per_second_per_host)
+        table = rates.table(default, Path(self.host_limits) if self.host_limits else None)
+        return table.divided(self.concurrent_chunks)
 
 
 class FetchImages(DatasetTask, luigi.WrapperTask):

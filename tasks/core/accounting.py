@@ -34,6 +34,7 @@ MEANINGS = {
     "bad-url": "the URL is not a valid one",
     "bad-redirect": "redirected to what is neither http nor https",
     "too-many-redirects": "redirected too often",
+    "host-unavailable": "the host was left alone after it failed too often, or asked for a long pause",
     "tls": "no encrypted connection came about",
     "bad-certificate": "the host's TLS certificate is not valid",
     "blocked-address": "the host's address is not public",

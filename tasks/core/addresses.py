@@ -6,6 +6,7 @@ An archive is anybody's text: its URLs may name the user's own network or the cl
 import ipaddress
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from http.client import HTTPResponse
 from typing import Any
@@ -19,6 +20,7 @@ from urllib3.util.connection import create_connection
 from tasks.core.errors import ParameterError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+REMEMBERED = 300.0  # seconds
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -61,6 +63,23 @@ def _embedded(address: Address) -> Address:
     return address
 
 
+class Resolver:
+    """Names and their addresses, looked up once in `seconds`, for all threads."""
+
+    def __init__(self, seconds: float = REMEMBERED) -> None:
+        self._seconds = seconds
+        self._found: dict[tuple[str, int], tuple[float, list[str]]] = {}
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """The numeric addresses of a name. Raises socket.gaierror where it has none, UnicodeError where it is none."""
+        now = time.monotonic()
+        until, addresses = self._found.get((host, port), (0.0, []))
+        if until <= now:
+            addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            self._found[host, port] = now + self._seconds, addresses
+        return addresses
+
+
 class GuardedAdapter(HTTPAdapter):
     """An adapter for requests whose connections go only where an AddressGuard lets them.
 
@@ -69,13 +88,13 @@ class GuardedAdapter(HTTPAdapter):
     """
 
     def __init__(self, guard: AddressGuard, read: Callable[..., HTTPResponse], **options: Any) -> None:
-        self._guard, self._read = guard, read
+        self._guard, self._read, self._resolver = guard, read, Resolver()
         super().__init__(**options)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         """Make the pools with connections that ask the guard."""
         super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = self._pools(_Guarded, guard=self._guard)
+        self.poolmanager.pool_classes_by_scheme = self._pools(_Guarded, guard=self._guard, resolver=self._resolver)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """The pools of a proxy, whose answers are read as all others."""
@@ -97,15 +116,15 @@ class GuardedAdapter(HTTPAdapter):
 
 class _Guarded(HTTPConnection):
     guard: AddressGuard
+    resolver: Resolver
 
     def _new_conn(self) -> socket.socket:
         """Resolve once, check every address, and connect to one that was checked."""
         try:
-            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+            addresses = self.resolver.addresses(self._dns_host, self.port)
         except (socket.gaierror, UnicodeError) as error:
             unresolved = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
             raise NameResolutionError(self.host, self, unresolved) from error
-        addresses = [str(entry[4][0]) for entry in found]
         for address in addresses:
             self.guard.check(address)
         for last, address in enumerate(addresses, 1):

@@ -61,7 +61,7 @@ class Dealt:
         self._media = Buckets(folder / "media", _schema(judge.media), self.buckets, memory // 2)
         self._records = Buckets(folder / "records", _schema(judge.records), self.buckets, memory)
         slots = 1 << 16
-        while slots < min(MOST_SLOTS, archive.bytes_of(archive.media) // 16):
+        while slots < min(MOST_SLOTS, archive.bytes_of(archive.media) // 64):
             slots *= 2
         self._has_media = np.zeros(slots, dtype=bool)
         self._checklists: set[str | None] = set()

@@ -1,28 +1,41 @@
 """One download: what a host sends, streamed to a file, within limits, and only if it is an image."""
 
 import hashlib
-import http.cookiejar
 import io
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead, ReadTimeoutError
+import urllib3
+from urllib3 import BaseHTTPResponse, Retry
+from urllib3.exceptions import (
+    DecodeError,
+    HTTPError,
+    IncompleteRead,
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
 
-from tasks.core.addresses import AddressGuard, BlockedAddressError, GuardedAdapter
+from tasks.core.addresses import AddressGuard, BlockedAddressError
 from tasks.core.images import kind_of
+from tasks.core.routes import Routes
 
 HEAD = 64
 PIECE = 1 << 16
 REDIRECTS = 5
+ONCE = Retry(total=False, redirect=False)
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
 BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 410: "gone", 429: "too-many-requests"}
 
@@ -58,34 +71,33 @@ class DownloadError(Exception):
 
 
 class Downloader:
-    """A session of one thread: connections are kept, cookies and passwords are not."""
+    """Downloads for many threads at once: connections are kept and shared, cookies and passwords are not.
 
-    def __init__(self, limits: Limits, guard: AddressGuard) -> None:
+    The pools of connections are made by requests, with its proxies and certificates; what is asked of them goes past
+    its sessions, which take as long for a request as all the rest.
+    """
+
+    def __init__(self, limits: Limits, guard: AddressGuard, connections: int = 4) -> None:
         self._limits = limits
-        self._session = requests.Session()
-        self._session.headers = {"User-Agent": limits.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
-        self._session.auth = _anonymous
-        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, GuardedAdapter(guard, self._read, pool_maxsize=4))
-        self._deadline = 0.0
+        self._routes = Routes(guard, self._read, connections)
+        self._headers = {"User-Agent": limits.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
+        self._of_thread = threading.local()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()
+        self._routes.close()
 
     def get(self, url: str, target: Path) -> Download:
         """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else."""
-        self._deadline = time.monotonic() + self._limits.max_seconds
+        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds
         reached = Download()
         try:
-            response = self._follow(url)
+            response, final_url = self._follow(url)
             with closing(response):
-                reached = Download(
-                    response.status_code, content_type=response.headers.get("Content-Type"), final_url=response.url
-                )
+                kind = response.headers.get("Content-Type")
+                reached = Download(response.status, content_type=kind, final_url=final_url)
                 self._admit(response, reached)
                 return self._save(response, target, reached)
         except BlockedAddressError as error:
@@ -94,8 +106,8 @@ class Downloader:
             raise DownloadError("too-slow" if self._left() <= 0 else _code(error), reached) from error
 
     def _left(self) -> float:
-        """Seconds until the image under way has taken too long."""
-        return self._deadline - time.monotonic()
+        """Seconds until the image that this thread is at has taken too long."""
+        return float(self._of_thread.deadline - time.monotonic())
 
     def _read(self, connected: socket.socket, **options: Any) -> HTTPResponse:
         """An answer that ends at the deadline, however slowly its status line, headers or chunk sizes drip."""
@@ -103,40 +115,53 @@ class Downloader:
         answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left))
         return answer
 
-    def _follow(self, url: str) -> requests.Response:
-        """The answer at the end of the redirects, its body unread."""
+    def _follow(self, url: str) -> tuple[BaseHTTPResponse, str]:
+        """The answer at the end of the redirects, its body unread, and its URL."""
         for _ in range(REDIRECTS + 1):
+            route, path, url = self._routes.to(url)
             timeout = min(self._limits.request_timeout, self._left())
             if timeout <= 0:
                 raise requests.Timeout
-            response = self._session.get(url, stream=True, allow_redirects=False, timeout=timeout)
-            location = self._session.get_redirect_target(response)
-            if location is None:
-                return response
+            response = route.pool.urlopen(
+                "GET",
+                path,
+                headers=self._headers | route.headers,
+                retries=ONCE,
+                redirect=False,
+                assert_same_host=False,
+                timeout=timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+            location = response.get_redirect_location()
+            if not location:
+                return response, url
             response.close()
-            url = urljoin(url, location)
+            url = urljoin(url, location.encode("latin-1").decode())
             if urlsplit(url).scheme not in ("http", "https"):
-                raise DownloadError("bad-redirect", Download(response.status_code, final_url=url))
-        raise DownloadError("too-many-redirects", Download(response.status_code, final_url=url))
+                raise DownloadError("bad-redirect", Download(response.status, final_url=url))
+        raise DownloadError("too-many-redirects", Download(response.status, final_url=url))
 
-    def _admit(self, response: requests.Response, reached: Download) -> None:
+    def _admit(self, response: BaseHTTPResponse, reached: Download) -> None:
         """Raise DownloadError for an answer whose body is not wanted."""
-        status = response.status_code
-        if status != requests.codes.ok:
+        status = response.status
+        if status != HTTPStatus.OK:
+            if (response.length_remaining or PIECE) < PIECE:
+                response.read(PIECE)  # so that the connection can be used again
             code = BY_STATUS.get(status) or ("server-error" if status >= 500 else f"http-{status}")
             raise DownloadError(code, reached, _retry_after(response.headers.get("Retry-After")))
         directives = response.headers.get("X-Robots-Tag", "").lower().replace(":", ",").split(",")
         if self._limits.respect_opt_out and OPT_OUT & {directive.strip() for directive in directives}:
             raise DownloadError("opted-out", reached)
-        declared = response.raw.length_remaining
+        declared = response.length_remaining
         if declared and declared > self._limits.max_bytes:
             raise DownloadError("too-large", replace(reached, bytes=declared))
 
-    def _save(self, response: requests.Response, target: Path, reached: Download) -> Download:
+    def _save(self, response: BaseHTTPResponse, target: Path, reached: Download) -> Download:
         digest = hashlib.sha256()
         size, head = 0, b""
         with target.open("wb") as file:
-            while piece := response.raw.read1(PIECE, decode_content=True):
+            while piece := response.read1(PIECE, decode_content=True):
                 if size < HEAD:
                     head += piece[: HEAD - size]
                     if len(head) == HEAD and not kind_of(head):
@@ -176,11 +201,6 @@ class _Timed(io.RawIOBase):
         self._received.close()
 
 
-def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send no password: requests would look for one in the user's .netrc."""
-    return request
-
-
 def _retry_after(value: str | None) -> float:
     """Seconds that a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3)."""
     if not value:
@@ -196,13 +216,15 @@ def _code(error: Exception) -> str:
     text = repr(error)
     if isinstance(error, IncompleteRead) or "IncompleteRead" in text:
         return "truncated"
-    if isinstance(error, requests.Timeout | ReadTimeoutError):
-        return "timeout"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "bad-certificate" if "CERTIFICATE_VERIFY_FAILED" in text else "tls"
-    if "NameResolutionError" in text:
+    if isinstance(error, NameResolutionError):
         return "name-not-resolved"
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | UnicodeError):
+    if isinstance(error, NewConnectionError):  # which urllib3 takes for a timeout
+        return "connection"
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return "timeout"
+    if isinstance(error, SSLError):
+        return "bad-certificate" if "CERTIFICATE_VERIFY_FAILED" in text else "tls"
+    if isinstance(error, requests.exceptions.InvalidURL | LocationValueError | UnicodeError):
         return "bad-url"
     if isinstance(error, DecodeError):
         return "not-an-image"

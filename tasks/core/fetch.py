@@ -19,13 +19,14 @@ from tasks.core.addresses import AddressGuard
 from tasks.core.download import Download, Downloader, DownloadError, Limits
 from tasks.core.errors import FetchError
 from tasks.core.files import TEMPORARY, sha256_of
-from tasks.core.hosts import HostLimits, HostQueues
+from tasks.core.hosts import PATIENCE, HostQueues, Patience
 from tasks.core.images import kind_of
 from tasks.core.ledger import (
     CACHED,
     COLUMNS,
     FAILED,
     FETCHED,
+    HOST_UNAVAILABLE,
     MAY_PASS,
     Journal,
     Known,
@@ -34,8 +35,16 @@ from tasks.core.ledger import (
     forget_journal,
     journal_path,
 )  # fmt: skip
+from tasks.core.rates import HostTable
 
 LONGEST_BACKOFF = 60.0
+RETRIES = PASSING, ALL, NONE = "may-pass", "all", "none"
+ASKED_TOO_MUCH = {429, 503}
+# What says of the host that it is down, or shuts us out; anything else says that it answers.
+OF_THE_HOST = {
+    "timeout", "too-slow", "connection", "name-not-resolved", "too-many-requests", "server-error", "forbidden",
+    "unauthorized", "tls", "bad-certificate",
+}  # fmt: skip
 HOST = re.compile(r"https?://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
 
 
@@ -45,12 +54,14 @@ class Plan:
 
     workers: int
     retries: int
-    host_limits: HostLimits
+    hosts: HostTable
     limits: Limits
     guard: AddressGuard
     cache: Path | None = None
     max_failed_share: float = 0.5
     refetch_deleted: bool = False
+    retry_failed: str = PASSING
+    patience: Patience = PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +104,10 @@ class _Run:
         self.outcomes: dict[str, Outcome] = {}
         self.counts: Counter[str] = Counter()
         self._jobs: list[_Job] = []
-        self._queues: HostQueues[_Job] = HostQueues(plan.host_limits)
+        self._queues: HostQueues[_Job] = HostQueues(plan.hosts.of, plan.patience)
         self._lock = threading.Lock()
+        self._folders: set[Path] = set()
+        self._failed_before: dict[str, Outcome] = {}
 
     def settle(self, rows: dict[str, str], known: Known, gone: set[str]) -> None:
         """Take over what is known of the rows (image_path -> identifier), and keep a job for every other URL."""
@@ -108,6 +121,8 @@ class _Run:
                 moved.append(copy)
             else:
                 open_paths.setdefault(identifier, []).append(path)
+                if outcome and not outcome.has_bytes:
+                    self._failed_before[path] = outcome
         for temporary, outcome in moved:
             temporary.replace(self.images / outcome.image_path)
             self._record(outcome)
@@ -115,11 +130,14 @@ class _Run:
 
     def fetch(self) -> None:
         """Take what the cache has, and ask hosts for the rest, with `plan.workers` threads."""
-        with ThreadPoolExecutor(self.plan.workers, "fetch") as pool:
+        with (
+            Downloader(self.plan.limits, self.plan.guard, self.plan.workers) as downloader,
+            ThreadPoolExecutor(self.plan.workers, "fetch") as pool,
+        ):
             try:
                 for _ in (pool.map if self.plan.cache else map)(self._begin, self._jobs):
                     pass
-                for done in [pool.submit(self._work) for _ in range(self.plan.workers)]:
+                for done in [pool.submit(self._work, downloader) for _ in range(self.plan.workers)]:
                     done.result()
             finally:
                 self._queues.close()
@@ -135,18 +153,24 @@ class _Run:
                 return
         self._queues.put(_host(job.identifier), job)
 
-    def _work(self) -> None:
+    def _work(self, downloader: Downloader) -> None:
         try:
-            with Downloader(self.plan.limits, self.plan.guard) as downloader:
-                while taken := self._queues.take():
-                    host, job = taken
-                    try:
-                        self._do(host, job, downloader)
-                    finally:
-                        self._queues.done(host)
+            while turn := self._queues.take():
+                try:
+                    if turn.given_up:
+                        self._give_up(turn.job)
+                    else:
+                        self._do(turn.host, turn.job, downloader)
+                finally:
+                    self._queues.done(turn.host)
         except BaseException:
             self._queues.close()
             raise
+
+    def _give_up(self, job: _Job) -> None:
+        """Leave a job of a host that doesn't answer to the next run."""
+        outcome = Outcome(job.paths[0], job.identifier, FAILED, HOST_UNAVAILABLE, None, job.attempts, fetched_at=_now())
+        self._finish(job, outcome, self._temporary(job.paths[0]))
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
         """Try a job once: record its end, or put it back for another try."""
@@ -155,10 +179,13 @@ class _Run:
         outcome = Outcome(job.paths[0], job.identifier, FAILED, attempts=attempts, fetched_at=_now())
         try:
             outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.identifier, temporary))
+            self._queues.succeeded(host)
         except DownloadError as error:
             outcome = _with(replace(outcome, error=error.code), error.download)
-            if error.retry_after:
-                self._queues.rest(host, min(error.retry_after, LONGEST_BACKOFF))
+            if error.code in OF_THE_HOST:
+                self._queues.failed(host, error.download.http_status in ASKED_TOO_MUCH, error.retry_after)
+            else:
+                self._queues.succeeded(host)
             if error.code in MAY_PASS and attempts <= self.plan.retries:
                 self._queues.put(host, replace(job, attempts=attempts), min(2.0**attempts / 2, LONGEST_BACKOFF))
                 return
@@ -179,6 +206,9 @@ class _Run:
         self._record(outcome)
 
     def _record(self, outcome: Outcome) -> None:
+        before = self._failed_before.get(outcome.image_path)
+        if before and (before.error, before.http_status) == (outcome.error, outcome.http_status):
+            outcome = before  # nothing new: what was made from the ledger stays fresh
         with self._lock:
             self._journal.append(outcome)
             self._settled(outcome)
@@ -205,9 +235,12 @@ class _Run:
 
     def _temporary(self, path: str) -> Path:
         """Where the bytes of an image are until they are complete; its folder is made."""
-        target = self.images / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target.with_name(f"{TEMPORARY}{target.name}")
+        folder, _, name = path.rpartition("/")
+        target = self.images / folder
+        if target not in self._folders:
+            target.mkdir(parents=True, exist_ok=True)
+            self._folders.add(target)
+        return target / f"{TEMPORARY}{name}"
 
 
 def _rows(manifest: Path) -> dict[str, str]:
@@ -221,8 +254,17 @@ def _host(identifier: str) -> str:
     return found[1].lower() if found else ""
 
 
+def is_tried_again(code: str, retry_failed: str) -> bool:
+    """Whether an image that ended as `code` is tried again: where it failed, and that may pass or `all` are."""
+    if code in (FETCHED, CACHED):
+        return False
+    return retry_failed == ALL or (retry_failed == PASSING and code in MAY_PASS)
+
+
 def _stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     """Whether an earlier outcome holds: its file is there in full, or it failed for good under this plan, too."""
+    if outcome.status == FAILED and plan.retry_failed == ALL:
+        return False
     if outcome.error == "too-large":
         return (outcome.bytes or 0) > plan.limits.max_bytes
     if outcome.error == "opted-out":
@@ -230,7 +272,7 @@ def _stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     if outcome.error == "blocked-address":
         return not plan.guard.opens_some
     if not outcome.has_bytes:
-        return outcome.error not in MAY_PASS
+        return not is_tried_again(outcome.error, plan.retry_failed)
     with contextlib.suppress(FileNotFoundError):
         return (images / outcome.image_path).stat().st_size == outcome.bytes
     return False

@@ -23,7 +23,10 @@ from tasks.core.errors import BusyError
 from tasks.core.files import whole_folder
 
 FETCHED, CACHED, FAILED = "fetched", "cached", "failed"
-MAY_PASS = frozenset({"timeout", "connection", "name-not-resolved", "too-many-requests", "server-error", "truncated"})
+HOST_UNAVAILABLE = "host-unavailable"
+MAY_PASS = frozenset(
+    {"timeout", "connection", "name-not-resolved", "too-many-requests", "server-error", "truncated", HOST_UNAVAILABLE}
+)
 COLUMNS = pa.schema(
     [("status", pa.string()), ("error", pa.string()), ("http_status", pa.int32()), ("attempts", pa.int32()),
      ("bytes", pa.int64()), ("sha256", pa.string()), ("content_type", pa.string()), ("final_url", pa.string()),

@@ -22,12 +22,16 @@ DIE = "--die-once-spilled"
 
 @dataclass(frozen=True)
 class Built:
-    """The images of each chunk, the rejected lines, the process's peak of memory in MiB, the most files spilled to."""
+    """The images of each chunk, the rejected lines, the process's peak of memory in MiB, the most files spilled to.
+
+    And whether pandas was imported.
+    """
 
     images: list[int]
     rejected: dict[str, dict[str, int]]
     peak: float
     spilled: int
+    with_pandas: bool
 
 
 def run(archive: Path, folder: Path, memory: int, *more: str) -> "subprocess.CompletedProcess[str]":
@@ -60,7 +64,8 @@ def main(archive: Path, folder: Path, memory: int, how: str = "") -> None:
     )
     # getrusage would tell the peak of the parent, whose memory a child that is spawned shares until it executes.
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    print(json.dumps(vars(Built(counts.images, counts.rejected, int(line.split()[1]) / 1024, spilled))))
+    peak = int(line.split()[1]) / 1024
+    print(json.dumps(vars(Built(counts.images, counts.rejected, peak, spilled, "pandas" in sys.modules))))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from tasks.core import ledger
 from tasks.core.addresses import AddressGuard
 from tasks.core.download import Limits
 from tasks.core.fetch import Plan, fetch_chunk
-from tasks.core.hosts import HostLimits
+from tasks.core.hosts import Patience
+from tasks.core.rates import HostLimits, HostTable
 from tests.core.misbehaving import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 
 MANIFEST = pa.schema([(name, pa.string()) for name in ("coreid", "identifier", "image_path", "datasetKey")])
@@ -21,9 +22,10 @@ LIMITS = Limits(REQUEST_TIMEOUT, MAX_SECONDS, MAX_BYTES, "gbif-webdataset-test/1
 PLAN = Plan(
     workers=8,
     retries=RETRIES,
-    host_limits=HostLimits(64, 0),
+    hosts=HostTable(HostLimits(64, 0), {}),
     limits=LIMITS,
     guard=AddressGuard(["127.0.0.1/32"]),
+    patience=Patience(failures=1_000_000),  # all that misbehaves here is one host
 )
 
 

@@ -18,8 +18,8 @@ import pytest
 from tasks.core.addresses import AddressGuard
 from tasks.core.errors import BusyError, FetchError
 from tasks.core.fetch import fetch_chunk
-from tasks.core.hosts import HostLimits
 from tasks.core.ledger import COLUMNS, MAY_PASS, Journal, Outcome, journal_path
+from tasks.core.rates import HostLimits, HostTable
 from tests.core.fetching import LIMITS, MANIFEST, PLAN, Fetching, limits
 from tests.core.misbehaving import CASES, JPEG, MAX_SECONDS, PNG, RETRIES, MisbehavingServer, Visit, photo
 
@@ -262,7 +262,7 @@ def test_a_retry_after_slows_the_whole_host_though_its_image_is_given_up(
 
 
 def test_requests_a_second_are_kept_in_the_servers_own_log(fetching: Fetching, server: MisbehavingServer) -> None:
-    fetching.fetch(photos(server, "abcdefghijk"), host_limits=HostLimits(4, 10))
+    fetching.fetch(photos(server, "abcdefghijk"), hosts=HostTable(HostLimits(4, 10), {}))
     times = [request.at for request in server.log]
     assert times[-1] - times[0] > 0.95
 
@@ -364,7 +364,7 @@ def test_an_older_tree_is_copied_from_without_a_request(
     (cache / "x.jpg").write_bytes(b"<html>an error page</html>")
     (cache / "y.jpg").write_bytes(b"")
     begun = time.monotonic()
-    counts = fetching.fetch(photos(server, "abcdefghxyz"), cache=cache.parent, host_limits=HostLimits(1, 2))
+    counts = fetching.fetch(photos(server, "abcdefghxyz"), cache=cache.parent, hosts=HostTable(HostLimits(1, 2), {}))
     assert counts == {"cached": 8, "fetched": 3}
     assert time.monotonic() - begun < 3, "copies must not wait for a host's turn"
     assert sorted(request.path for request in server.log) == ["/photo/x", "/photo/y", "/photo/z"]

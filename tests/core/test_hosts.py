@@ -3,9 +3,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from tasks.core.hosts import HostLimits, HostQueues
+from tasks.core.hosts import HostQueues, Patience
+from tasks.core.rates import HostLimits
 
 Queues = HostQueues[int]
+PATIENT = Patience()
 
 
 class Crew:
@@ -24,10 +26,10 @@ class Crew:
 
     def _work(self) -> None:
         while taken := self._queues.take():
-            host, job = taken
+            host, job = taken.host, taken.job
             with self._lock:
                 self.began[host].append(time.monotonic())
-                self.order.append(taken)
+                self.order.append((host, job))
                 self._now[host] += 1
                 self.most[host] = max(self.most[host], self._now[host])
             self._job(host, job)
@@ -44,7 +46,7 @@ class Crew:
 
 
 def filled(limits: HostLimits, **jobs: int) -> Queues:
-    queues: Queues = HostQueues(limits)
+    queues: Queues = HostQueues(lambda host: limits, PATIENT)
     for host, count in jobs.items():
         for job in range(count):
             queues.put(host, job)
@@ -100,7 +102,7 @@ def test_hosts_take_turns() -> None:
 
 
 def test_a_job_that_is_put_for_later_waits_while_others_go_on() -> None:
-    queues: Queues = HostQueues(HostLimits(4, 0))
+    queues: Queues = HostQueues(lambda host: HostLimits(4, 0), PATIENT)
     begun = time.monotonic()
     queues.put("a", 1, delay=0.4)
     queues.put("a", 2, delay=0.2)
@@ -129,8 +131,8 @@ def test_a_job_can_be_put_again_while_it_is_under_way() -> None:
 def test_a_host_at_rest_is_not_asked_and_others_are() -> None:
     queues = filled(HostLimits(4, 0), a=2, b=2)
     begun = time.monotonic()
-    queues.rest("a", 0.5)
-    queues.rest("a", 0.1)
+    queues.failed("a", retry_after=0.5)
+    queues.failed("a", retry_after=0.1)
     crew = Crew(queues, lambda host, job: None)
     assert crew.join()
     assert crew.began["a"][0] - begun >= 0.5
@@ -150,4 +152,4 @@ def test_closing_wakes_whoever_waits() -> None:
 
 
 def test_there_is_nothing_to_take_where_nothing_was_put() -> None:
-    assert HostQueues[int](HostLimits(1, 1)).take() is None
+    assert HostQueues[int](lambda host: HostLimits(1, 1), PATIENT).take() is None

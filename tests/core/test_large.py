@@ -114,3 +114,9 @@ def test_what_a_killed_process_spilled_is_gone_once_the_archive_is_read_again(tm
         {path.name: sha256_of(path) for path in (tmp_path / name / "manifest").iterdir()} for name in ("killed", "calm")
     )
     assert killed_ones == calm_ones
+
+
+def test_an_archive_is_read_without_the_half_second_that_pandas_takes_to_start(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    generator.write(path, 100)
+    assert not built(path, tmp_path, 1 << 30).with_pandas
