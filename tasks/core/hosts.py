@@ -17,7 +17,6 @@ from typing import Generic, TypeVar
 from tasks.core.rates import HostLimits
 
 Job = TypeVar("Job")
-SLOWEST = 64.0
 RECOVERY = 0.9  # of its slowness is what a success leaves to a host
 UNLIMITED = 0.05  # seconds between requests that slowness multiplies where a host has no limit
 
@@ -26,13 +25,15 @@ UNLIMITED = 0.05  # seconds between requests that slowness multiplies where a ho
 class Patience:
     """When a host is left alone: after `failures` in a row for `pause` seconds, twice as long each time.
 
-    It is given up after `pauses` of them, or where it asks for more than `longest` seconds.
+    It is given up after `pauses` of them, or where it asks for more than `longest` seconds. Where it says that it is
+    asked too much, it is asked at most so many times more slowly as `slowest` says.
     """
 
     failures: int = 10
     pause: float = 30.0
     pauses: int = 3
     longest: float = 600.0
+    slowest: float = 64.0
 
 
 PATIENCE = Patience()
@@ -145,7 +146,7 @@ class HostQueues(Generic[Job]):
         with self._lock:
             state, now = self._hosts[host], time.monotonic()
             if is_busy:
-                state.slowness = min(SLOWEST, state.slowness * 2)
+                state.slowness = min(self._patience.slowest, state.slowness * 2)
             if retry_after:
                 state.not_before = max(state.not_before, now + retry_after)
                 state.given_up = state.given_up or retry_after > self._patience.longest
