@@ -1,6 +1,7 @@
 """Run the benchmarks: ours and the old way in turn, the median of each, their ratio, and the peak of memory.
 
 python -m bench [read] [--occurrences 200000 | --archive ARCHIVE.zip] [--rounds 5] [--old SCRIPT]
+python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
 """
 
 import argparse
@@ -15,7 +16,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import archive
+from bench import archive, verify
 
 ROOT = Path(__file__).parent.parent
 
@@ -103,14 +104,18 @@ def show(runs: dict[str, list[Run]], items: int) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", choices=["read"], default="read")
+    parser.add_argument("stage", nargs="?", choices=["read", "verify"], default="read")
     parser.add_argument("--occurrences", type=int, default=200_000, help="of an archive made from the sample")
     parser.add_argument("--archive", type=Path, help="an archive to read instead")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--old", default="", help="a Python script to compare with, called with the stage and its input"
     )
+    parser.add_argument("--share", type=float, default=1.0, help="of the photos that verify is measured on")
     arguments = parser.parse_args()
+    if arguments.stage == "verify":
+        verify.bench(arguments.rounds, arguments.old, arguments.share)
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.archive or Path(folder) / "archive.zip"
         if not arguments.archive:

@@ -1,9 +1,13 @@
 """What the scripts did before, at its shortest, to compare with.
 
 python -m bench.old_way load ARCHIVE.zip
+python -m bench.old_way verify IMAGES -j N    decode every file with Pillow, a pool of processes
 """
 
 import sys
+from collections.abc import Callable
+from multiprocessing import Pool
+from pathlib import Path
 
 COLUMNS = ["id", "datasetKey", "speciesKey", "familyKey", "orderKey", "acceptedTaxonKey", "lifeStage"]
 COLUMNS += ["decimalLatitude", "decimalLongitude", "eventDate"]
@@ -24,5 +28,25 @@ def load(archive: str) -> int:
     return len(images)
 
 
+def verify(images: str, _: str = "-j", jobs: str = "2") -> int:
+    """Decode the images below a folder; how many they are."""
+    paths = sorted(str(path) for path in Path(images).rglob("*.jpg"))
+    with Pool(int(jobs)) as pool:
+        return len(pool.map(_check, paths))
+
+
+def _check(path: str) -> bool:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        Image.open(path).convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
+STAGES: dict[str, Callable[..., int]] = {"load": load, "verify": verify}
+
 if __name__ == "__main__":
-    print({"load": load}[sys.argv[1]](*sys.argv[2:]))
+    print(STAGES[sys.argv[1]](*sys.argv[2:]))
