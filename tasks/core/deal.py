@@ -97,7 +97,7 @@ class Dealt:
         lines, quoted, unbalanced = 0, False, False
         for part, location in enumerate(layout.locations):
             reader = RowReader(location, layout, wanted.indexes)
-            with self._archive.open(location) as file:
+            with self._archive.open(location) as file, dwca.decoding(location, layout):
                 for rows in _gathered(self._told(reader, reader.read(file, self._advance), kind, part)):
                     self._put(kind, part, rows)
             lines += reader.lines
