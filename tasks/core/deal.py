@@ -102,6 +102,7 @@ class Dealt:
             reader = RowReader(location, layout, wanted.indexes, wanted.schema)
             with (
                 self._archive.open(location) as file,
+                dwca.decoding(location, layout),
                 closing(ahead(_parsed(reader, file, self._advance), AHEAD)) as read,
             ):
                 for rows in _gathered(self._told(read, kind, part)):
