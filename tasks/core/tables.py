@@ -1,13 +1,10 @@
 """Tables: DuckDB within a memory limit, and Parquet files whose bytes depend on their rows alone."""
 
 import contextlib
-import fcntl
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from csv import DictReader, reader
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -16,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import MissingPieceError, ParameterError
-from tasks.core.files import TEMPORARY, whole_file
+from tasks.core.files import own_folder, whole_file
 
 ROW_GROUP = 65_536
-HELD = "held"
 ORDER = "hash(coreid), image_path"  # of the images in every table: the chunks, one after another, are in it
 MEMORY_LIMIT = "1GB"
 
@@ -31,25 +27,11 @@ def database(scratch: Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb
     `memory_limit` is DuckDB's own notation (`800MB`, `4GB`).
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    _sweep(scratch)
-    with (
-        TemporaryDirectory(prefix=f"{TEMPORARY}duckdb-", dir=scratch) as folder,
-        (Path(folder) / HELD).open("w") as held,
-        contextlib.closing(duckdb.connect()) as connection,
-    ):
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with own_folder(scratch, "duckdb") as folder, contextlib.closing(duckdb.connect()) as connection:
         connection.execute("SET memory_limit = $1", [memory_limit])
-        connection.execute("SET temp_directory = $1", [folder])
+        connection.execute("SET temp_directory = $1", [str(folder)])
         connection.execute("SET enable_progress_bar = false")
         yield connection
-
-
-def _sweep(scratch: Path) -> None:
-    """Take away the temporary folders of processes that were killed: those that nobody holds."""
-    for folder in scratch.glob(f"{TEMPORARY}duckdb-*"):
-        with contextlib.suppress(OSError), (folder / HELD).open() as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
 
 
 def bytes_of(memory_limit: str) -> int:
