@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 QUICKLY = (
     *("--FetchChunk-allow-addresses", "127.0.0.1/32", "--FetchChunk-requests-per-second-per-host", "0"),
     *("--FetchChunk-connections-per-host", "16", "--FetchChunk-retries", "1"),
+    *("--FetchChunk-retry-failed", "none"),
     *("--CreateWebDataset-num-workers", "1"),
 )
 EACH_FAULT = 1
