@@ -266,6 +266,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
         "--SplitDataset-val-frac?"),
     f"{REPORT} --colour": (
         USAGE, "there is no parameter --colour; see --help for this task's, --help-all for all"),
+    f"{REPORT} --FetchChunk-inaturalist-size huge": (
+        UNHANDLED, "--FetchChunk-inaturalist-size takes one of as-given, original, large, medium, small, not "
+        f"'huge'{WHERE}"),
     "FetchImages --dwca moths.zip --chunk 3": (USAGE, "there is no parameter --chunk; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (
         USAGE, "there is no task readarchive; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
@@ -467,7 +470,8 @@ def test_ctrl_c_ends_a_run_with_a_line(tmp_path: Path) -> None:
 PARAMETERS = {
     "ReadArchive": "subset_list subset_key num_images_per_category random_seed",
     "FetchChunk": "chunk cache_path num_workers request_timeout retries connections_per_host "
-    "requests_per_second_per_host max_image_bytes max_seconds_per_image user_agent respect_opt_out allow_addresses",
+    "requests_per_second_per_host max_image_bytes max_seconds_per_image user_agent respect_opt_out allow_addresses "
+    "inaturalist_size",
     "FetchImages": "",
     "VerifyChunk": "chunk num_workers",
     "VerifyImages": "",
