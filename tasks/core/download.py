@@ -111,7 +111,7 @@ class Downloader:
 
     def _read(self, connected: socket.socket, **options: Any) -> HTTPResponse:
         """An answer that ends at the deadline, however slowly its status line, headers or chunk sizes drip."""
-        answer = HTTPResponse(connected, **options)
+        answer = _Answer(connected, **options)
         answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left))
         return answer
 
@@ -176,6 +176,20 @@ class Downloader:
         if not kind_of(head):
             raise DownloadError("not-an-image", reached)
         return replace(reached, bytes=size, sha256=digest.hexdigest())
+
+
+class _Answer(HTTPResponse):
+    """The final answer. Python skips a 100 before it, and would take any other 1xx for it (RFC 9110, 15.2)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        is_interim = HTTPStatus.CONTINUE < status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS
+        return version, HTTPStatus.CONTINUE if is_interim else status, reason
+
+    def begin(self) -> None:
+        """Read up to the headers' end; what comes after another protocol was switched to is no answer of ours."""
+        super().begin()
+        self.will_close = self.will_close or self.status == HTTPStatus.SWITCHING_PROTOCOLS
 
 
 class _Timed(io.RawIOBase):
