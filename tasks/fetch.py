@@ -91,6 +91,11 @@ class FetchChunk(ChunkTask):
     allow_addresses: str = Text(
         default="", description="CIDR blocks, separated by commas, to fetch from although they are not public"
     )
+    min_free_bytes: int = Count(
+        default=1_000_000_000,
+        significant=False,
+        description="bytes to leave free on the disk: below, fetching stops and can go on later",
+    )
     max_failed_share: float = Real(
         default=0.5,
         most=1,
@@ -163,6 +168,7 @@ class FetchChunk(ChunkTask):
             retry_failed=self.retry_failed,
             patience=Patience(self.host_failures, self.host_pause, longest=self.longest_host_pause),
             inaturalist_size=self.inaturalist_size,
+            min_free_bytes=self.min_free_bytes,
         )
 
     def hosts(self) -> rates.HostTable:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tasks.core import tables
 from tasks.core.addresses import AddressGuard
+from tasks.core.disk import Room
 from tasks.core.download import Download, Downloader, DownloadError, Limits
 from tasks.core.errors import FetchError
 from tasks.core.files import TEMPORARY, sha256_of
@@ -65,6 +66,7 @@ class Plan:
     retry_failed: str = PASSING
     patience: Patience = PATIENCE
     inaturalist_size: str = AS_GIVEN
+    min_free_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def fetch_chunk(
 
     What an earlier run fetched stays; what failed for good is not tried again. Returns, and tells `progress` after
     each image, how many images ended as `fetched`, `cached` or one of the error codes.
-    Raises FetchError where more than `plan.max_failed_share` of the images failed for reasons that may pass.
+    Raises FetchError where more than `plan.max_failed_share` of the images failed for reasons that may pass, or, once
+    the images under way are there, where less than `plan.min_free_bytes` are free.
     """
     folder, images = output / "fetched", output / "images"
     rows = _rows(manifest)
@@ -106,6 +109,7 @@ class _Run:
         self.images, self.plan, self._journal, self._progress = images, plan, journal, progress
         self.outcomes: dict[str, Outcome] = {}
         self.counts: Counter[str] = Counter()
+        self._room = Room(images, plan.min_free_bytes)
         self._rows: dict[str, str] = {}
         self._jobs: list[_Job] = []
         self._queues: HostQueues[_Job] = HostQueues(plan.hosts.of, plan.patience)
@@ -152,6 +156,7 @@ class _Run:
         """Copy a job's image from the cache, which no host's limits hold up, or queue it at its host."""
         if self.plan.cache:
             as_given = [path for path in job.paths if self._rows[path] == job.url]
+            self._room.check()
             temporary = self._temporary(job.paths[0])
             if cached := _from_cache(self.plan.cache, as_given, temporary):
                 size, sha256 = cached
@@ -163,6 +168,7 @@ class _Run:
         try:
             while turn := self._queues.take():
                 try:
+                    self._room.check()
                     if turn.given_up:
                         self._give_up(turn.job)
                     else:
@@ -234,6 +240,7 @@ class _Run:
         A run that was killed while it moved images may have left the only copy under the temporary name.
         """
         for outcome in known.with_bytes(url):
+            self._room.check()
             temporary = self._temporary(path)
             for source in (temporary, self.images / outcome.image_path):
                 with contextlib.suppress(FileNotFoundError):
