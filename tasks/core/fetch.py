@@ -48,7 +48,8 @@ OF_THE_HOST = {
     "timeout", "too-slow", "connection", "name-not-resolved", "too-many-requests", "server-error", "forbidden",
     "unauthorized", "tls", "bad-certificate",
 }  # fmt: skip
-HOST = re.compile(r"https?://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
+HOST = re.compile(r"(https?)://(?:[^/?#]*@)?(\[[^/?#\]]*\]|[^/?#:]*)(:[^/?#]*)?", re.IGNORECASE)
+OWN_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
@@ -223,8 +224,8 @@ class _Run:
 
     def _record(self, outcome: Outcome) -> None:
         before = self._failed_before.get(outcome.image_path)
-        if before and (before.error, before.http_status) == (outcome.error, outcome.http_status):
-            outcome = before  # nothing new: what was made from the ledger stays fresh
+        if before and not _is_news(before, outcome):
+            outcome = before  # what was made from the ledger stays fresh
         with self._lock:
             self._journal.append(outcome)
             self._settled(outcome)
@@ -266,9 +267,12 @@ def _rows(manifest: Path) -> dict[str, str]:
 
 
 def host_of(url: str) -> str:
-    """The host and port in a URL, which need not be a valid one."""
+    """The host in a URL, which need not be a valid one, with its port where that is none of HTTP's own."""
     found = HOST.match(url)
-    return found[1].lower() if found else ""
+    if not found:
+        return ""
+    scheme, name, port = found[1].lower(), found[2].lower().removesuffix("."), found[3] or ""
+    return name if port in ("", ":", OWN_PORTS[scheme]) else name + port
 
 
 def is_tried_again(code: str, retry_failed: str) -> bool:
@@ -325,6 +329,17 @@ def _with(outcome: Outcome, download: Download) -> Outcome:
         content_type=download.content_type,
         final_url=download.final_url,
     )
+
+
+def _is_news(before: Outcome, outcome: Outcome) -> bool:
+    """Whether a failure is another than that of an earlier run.
+
+    It is chance which images of a host that is down are asked for, and which are left alone.
+    """
+    errors = {before.error, outcome.error}
+    if HOST_UNAVAILABLE in errors and errors <= OF_THE_HOST | {HOST_UNAVAILABLE}:
+        return False
+    return (before.error, before.http_status) != (outcome.error, outcome.http_status)
 
 
 def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> None:

@@ -343,20 +343,43 @@ OTHERS: dict[str, Behaviour] = {
 }
 
 
+class Level:
+    """How many there are of something now, and how many there were at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.now -= 1
+
+
 class MisbehavingServer:
     """Serves `CASES` at /<name>, `photo(name)` at /photo/<name>, and what a test puts into `behaviours`."""
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.behaviours: dict[str, Behaviour] = {name: case.behave for name, case in CASES.items()} | OTHERS
         self.log: list[Request] = []
+        self.under_way, self.open = Level(), Level()  # requests, and connections
         self.stopping = threading.Event()
         self._seen: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._server = _Server((address, 0), _Handler)
+        self._server = _Server((address, port), _Handler)
         self._server.owner = self
         self.port: int = self._server.server_address[1]
         self.url = f"http://{address}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    @staticmethod
+    def photos(visit: Visit) -> None:
+        """How the paths below /photo/ behave, unless a test has them behave otherwise."""
+        visit.answer(photo(visit.path.removeprefix("/photo/")))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -378,15 +401,16 @@ class MisbehavingServer:
             self.log.append(request)
             self._seen[path] += 1
             visit = Visit(request, self._seen[path], connected, self)
-        name = path.removeprefix("/")
-        behave = self.behaviours.get(name)
-        if behave:
-            behave(visit)
-        elif name.startswith("photo/"):
-            visit.answer(photo(name.removeprefix("photo/")))
-        else:
-            _status("404 Not Found")(visit)
+        with self.under_way:
+            self._behaviour(path.removeprefix("/"))(visit)
         return visit.keep_alive
+
+    def _behaviour(self, name: str) -> Behaviour:
+        if behave := self.behaviours.get(name):
+            return behave
+        if name.startswith("photo/"):
+            return self.photos
+        return _status("404 Not Found")
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -405,11 +429,13 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        while line := self.rfile.readline():
-            path = line.split()[1].decode("latin-1")
-            headers = {}
-            while (header := self.rfile.readline().strip()) != b"":
-                name, _, value = header.decode("latin-1").partition(":")
-                headers[name.lower()] = value.strip()
-            if not self.server.owner.visit(self.connection, path, headers):
-                return
+        owner = self.server.owner
+        with owner.open:
+            while line := self.rfile.readline():
+                path = line.split()[1].decode("latin-1")
+                headers = {}
+                while (header := self.rfile.readline().strip()) != b"":
+                    name, _, value = header.decode("latin-1").partition(":")
+                    headers[name.lower()] = value.strip()
+                if not owner.visit(self.connection, path, headers):
+                    return
