@@ -5,6 +5,7 @@ import datetime
 import re
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from tasks.core import tables
 from tasks.core.addresses import AddressGuard
 from tasks.core.disk import Room
-from tasks.core.download import Download, Downloader, DownloadError, Limits
+from tasks.core.download import Download, Downloader, DownloadError, Limits, MovedError
 from tasks.core.errors import FetchError
 from tasks.core.files import TEMPORARY, sha256_of
 from tasks.core.hosts import PATIENCE, HostQueues, Patience
@@ -72,11 +73,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One URL to ask for, and every row of the chunk that shows it."""
+    """One URL to ask for, and every row of the chunk that shows it; and how far `hops` redirects have led to."""
 
     url: str
     paths: tuple[str, ...]
     attempts: int = 0
+    hops: int = 0
+    at: str = ""
+    spent: float = 0.0  # seconds since the first of them
+
+    def moved(self, url: str, spent: float) -> "_Job":
+        """The same, at another URL after a request of so many seconds."""
+        return replace(self, hops=self.hops + 1, at=url, spent=self.spent + spent)
 
 
 def fetch_chunk(
@@ -186,13 +194,18 @@ class _Run:
         self._finish(job, outcome, self._temporary(job.paths[0]))
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
-        """Try a job once: record its end, or put it back for another try."""
+        """Try a job once: record its end, or put it back for another try, or where a redirect leads to."""
         temporary = self._temporary(job.paths[0])
         attempts = job.attempts + 1
-        outcome = self._outcome(job, FAILED, attempts=attempts)
+        outcome, begun = self._outcome(job, FAILED, attempts=attempts), time.monotonic()
         try:
-            outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.url, temporary))
+            download = downloader.get(job.at or job.url, temporary, job.hops, job.spent)
+            outcome = _with(replace(outcome, status=FETCHED), download)
             self._queues.succeeded(host)
+        except MovedError as there:
+            self._queues.succeeded(host)
+            self._queues.put(host_of(there.url), job.moved(there.url, time.monotonic() - begun))
+            return
         except DownloadError as error:
             outcome = _with(replace(outcome, error=error.code), error.download)
             if error.code in OF_THE_HOST:
@@ -200,7 +213,8 @@ class _Run:
             else:
                 self._queues.succeeded(host)
             if error.code in MAY_PASS and attempts <= self.plan.retries:
-                self._queues.put(host, replace(job, attempts=attempts), min(2.0**attempts / 2, LONGEST_BACKOFF))
+                again = _Job(job.url, job.paths, attempts)
+                self._queues.put(host_of(job.url), again, min(2.0**attempts / 2, LONGEST_BACKOFF))
                 return
         finally:
             if outcome.status == FAILED:
