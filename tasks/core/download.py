@@ -70,6 +70,14 @@ class DownloadError(Exception):
         self.code, self.download, self.retry_after = code, download, retry_after
 
 
+class MovedError(Exception):
+    """A host that sends us on to `url`, which may be another's."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
 class Downloader:
     """Downloads for many threads at once: connections are kept and shared, cookies and passwords are not.
 
@@ -89,12 +97,16 @@ class Downloader:
     def __exit__(self, *_: object) -> None:
         self._routes.close()
 
-    def get(self, url: str, target: Path) -> Download:
-        """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else."""
-        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds
+    def get(self, url: str, target: Path, followed: int | None = None, spent: float = 0.0) -> Download:
+        """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else.
+
+        Redirects are followed or, where `followed` says how many were already, in `spent` seconds, raised as
+        MovedError: where they lead to is to be asked when it is that host's turn.
+        """
+        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
         reached = Download()
         try:
-            response, final_url = self._follow(url)
+            response, final_url = self._follow(url, followed)
             with closing(response):
                 kind = response.headers.get("Content-Type")
                 reached = Download(response.status, content_type=kind, final_url=final_url)
@@ -111,13 +123,13 @@ class Downloader:
 
     def _read(self, connected: socket.socket, **options: Any) -> HTTPResponse:
         """An answer that ends at the deadline, however slowly its status line, headers or chunk sizes drip."""
-        answer = HTTPResponse(connected, **options)
+        answer = _Answer(connected, **options)
         answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left))
         return answer
 
-    def _follow(self, url: str) -> tuple[BaseHTTPResponse, str]:
+    def _follow(self, url: str, followed: int | None) -> tuple[BaseHTTPResponse, str]:
         """The answer at the end of the redirects, its body unread, and its URL."""
-        for _ in range(REDIRECTS + 1):
+        for hop in range(followed or 0, REDIRECTS + 1):
             route, path, url = self._routes.to(url)
             timeout = min(self._limits.request_timeout, self._left())
             if timeout <= 0:
@@ -140,6 +152,8 @@ class Downloader:
             url = urljoin(url, location.encode("latin-1").decode())
             if urlsplit(url).scheme not in ("http", "https"):
                 raise DownloadError("bad-redirect", Download(response.status, final_url=url))
+            if followed is not None and hop < REDIRECTS:
+                raise MovedError(url)
         raise DownloadError("too-many-redirects", Download(response.status, final_url=url))
 
     def _admit(self, response: BaseHTTPResponse, reached: Download) -> None:
@@ -176,6 +190,20 @@ class Downloader:
         if not kind_of(head):
             raise DownloadError("not-an-image", reached)
         return replace(reached, bytes=size, sha256=digest.hexdigest())
+
+
+class _Answer(HTTPResponse):
+    """The final answer. Python skips a 100 before it, and would take any other 1xx for it (RFC 9110, 15.2)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        is_interim = HTTPStatus.CONTINUE < status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS
+        return version, HTTPStatus.CONTINUE if is_interim else status, reason
+
+    def begin(self) -> None:
+        """Read up to the headers' end; what comes after another protocol was switched to is no answer of ours."""
+        super().begin()
+        self.will_close = self.will_close or self.status == HTTPStatus.SWITCHING_PROTOCOLS
 
 
 class _Timed(io.RawIOBase):

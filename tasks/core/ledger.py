@@ -3,6 +3,8 @@
 While a chunk is fetched each outcome is a line of its journal, `fetched/chunk-NNNNN.journal`, appended when the
 image's file has its name. At the end the journal becomes `fetched/chunk-NNNNN.parquet`. When the manifest is made
 again all that is known moves to `fetched/earlier`, dealt out as the new manifest's chunks want it.
+
+An outcome is of the URL that was asked for, `requested_url`; `identifier` is the archive's, from which it was made.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Self
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,14 +33,17 @@ MAY_PASS = frozenset(
 COLUMNS = pa.schema(
     [("status", pa.string()), ("error", pa.string()), ("http_status", pa.int32()), ("attempts", pa.int32()),
      ("bytes", pa.int64()), ("sha256", pa.string()), ("content_type", pa.string()), ("final_url", pa.string()),
-     ("fetched_at", pa.string())]
+     ("fetched_at", pa.string()), ("requested_url", pa.string())]
 )  # fmt: skip
 OUTCOME = pa.schema([("image_path", pa.string()), ("identifier", pa.string()), *COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one image. `error` is empty where all went well; `fetched_at` is UTC, ISO 8601."""
+    """What became of one image. `error` is empty where all went well; `fetched_at` is UTC, ISO 8601.
+
+    Where no `requested_url` is given, as in ledgers before 0.3, `identifier` was asked for.
+    """
 
     image_path: str
     identifier: str
@@ -50,6 +56,11 @@ class Outcome:
     content_type: str | None = None
     final_url: str | None = None
     fetched_at: str | None = None
+    requested_url: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.requested_url or self.requested_url == self.identifier:
+            object.__setattr__(self, "requested_url", self.identifier)  # one text in memory for both
 
     @property
     def has_bytes(self) -> bool:
@@ -108,10 +119,11 @@ def table(outcomes: Iterable[Outcome]) -> pa.Table:
 
 
 class Known:
-    """What is known of a chunk's images from earlier runs, by URL and by path."""
+    """What is known of a chunk's images from earlier runs, by the URL that was asked for and by path."""
 
     def __init__(self) -> None:
         self._of: dict[str, dict[str, Outcome]] = {}
+        self._came_last: dict[str, str] = {}  # the URL whose bytes a path's file holds
 
     @classmethod
     def load(cls, folder: Path, chunk: int) -> Self:
@@ -128,15 +140,18 @@ class Known:
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome, in place of an older one of the same URL and path."""
-        self._of.setdefault(outcome.identifier, {})[outcome.image_path] = outcome
+        self._of.setdefault(outcome.requested_url, {})[outcome.image_path] = outcome
+        if outcome.has_bytes:
+            self._came_last[outcome.image_path] = outcome.requested_url
 
-    def at(self, identifier: str, image_path: str) -> Outcome | None:
-        """The latest outcome of this URL at this path."""
-        return self._of.get(identifier, {}).get(image_path)
+    def at(self, url: str, image_path: str) -> Outcome | None:
+        """The latest outcome of this URL at this path, unless another URL's bytes came there since."""
+        outcome = self._of.get(url, {}).get(image_path)
+        return None if outcome and outcome.has_bytes and self._came_last[image_path] != url else outcome
 
-    def with_bytes(self, identifier: str) -> list[Outcome]:
+    def with_bytes(self, url: str) -> list[Outcome]:
         """The outcomes with bytes of this URL, at whichever paths."""
-        return [outcome for outcome in self._of.get(identifier, {}).values() if outcome.has_bytes]
+        return [outcome for outcome in self._of.get(url, {}).values() if outcome.has_bytes]
 
 
 def chunk_name(chunk: int) -> str:
@@ -163,23 +178,17 @@ def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit
     if not sources and not journals:
         return
     with tables.database(scratch, memory_limit) as connection:
-        connection.register("none", OUTCOME.empty_table())
-        connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, * FROM none")
+        _gather(connection, sorted(sources, key=lambda path: (path.parent == folder, path.parent == earlier)), journals)
         columns = ", ".join(OUTCOME.names)
-        sources.sort(key=lambda path: (path.parent == folder, path.parent == earlier))
-        for age, path in enumerate(sources):
-            connection.execute(f"INSERT INTO outcome SELECT {age}, {columns} FROM {tables.parquet([path])}")
-        for age, path in enumerate(journals, len(sources)):
-            connection.register("lines", table(read_journal(path)))
-            connection.execute(f"INSERT INTO outcome SELECT {age}, * FROM lines")
         new = ", ".join(tables.text(str(manifest / chunk_name(chunk))) for chunk in range(chunks))
         connection.execute(f"""CREATE TABLE wanted AS SELECT identifier, image_path,
             regexp_extract(filename, 'chunk-(\\d+)\\.parquet$', 1)::INT AS chunk
             FROM read_parquet([{new}], filename = true, hive_partitioning = false)""")
         connection.execute(f"""CREATE TABLE latest AS SELECT {columns} FROM (SELECT * FROM outcome
-            QUALIFY row_number() OVER (PARTITION BY identifier, image_path ORDER BY age DESC) = 1)
+            QUALIFY row_number() OVER
+                (PARTITION BY requested_url, identifier, image_path ORDER BY age DESC, line DESC) = 1)
             QUALIFY status = '{FAILED}'
-            OR row_number() OVER (PARTITION BY image_path, status = '{FAILED}' ORDER BY age DESC) = 1""")
+            OR row_number() OVER (PARTITION BY image_path, status = '{FAILED}' ORDER BY age DESC, line DESC) = 1""")
         connection.execute(f"""CREATE TABLE dealt AS
             SELECT DISTINCT w.chunk, {columns.replace("image_path, identifier", "l.image_path, l.identifier")}
             FROM latest l LEFT JOIN wanted w ON w.identifier = l.identifier
@@ -195,6 +204,20 @@ def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit
         path.unlink()
     for leftover in folder.glob(".tmp-earlier-*"):
         shutil.rmtree(leftover)
+
+
+def _gather(connection: duckdb.DuckDBPyConnection, sources: list[Path], journals: list[Path]) -> None:
+    """Make the table `outcome` of the ledgers, then the journals: later `age`, or `line` of a journal, stand over."""
+    connection.register("none", OUTCOME.empty_table())
+    connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, 0 AS line, * FROM none")
+    for age, path in enumerate(sources):
+        has_both_urls = "requested_url" in pq.read_schema(path).names
+        columns = ", ".join(OUTCOME.names if has_both_urls else [*OUTCOME.names[:-1], "identifier"])
+        connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet([path])}")
+    for age, path in enumerate(journals, len(sources)):
+        lines = table(read_journal(path))
+        connection.register("lines", lines.append_column("line", pa.array(range(len(lines)), pa.int32())))
+        connection.execute(f"INSERT INTO outcome SELECT {age}, line, {', '.join(OUTCOME.names)} FROM lines")
 
 
 def forget_journal(folder: Path, chunk: int) -> None:
