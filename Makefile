@@ -17,7 +17,7 @@ SAMPLE_ARGS := --FetchChunk-allow-addresses 127.0.0.1/32 --FetchChunk-requests-p
 	--FetchChunk-connections-per-host 16
 
 LUIGI = $(VENV)/bin/luigi --module tasks
-DATASET = --FetchChunk-concurrent-chunks '$(WORKERS)' $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS)') --workers '$(WORKERS)' \
+DATASET = $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS)') --workers '$(WORKERS)' \
 	$(if $(SCHEDULER),--local-scheduler false --scheduler-host '$(firstword $(subst :, ,$(SCHEDULER)))' \
 	--scheduler-port '$(lastword $(subst :, ,$(SCHEDULER)))') $(ARGS)
 RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
