@@ -272,7 +272,7 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "FetchImages --dwca moths.zip --chunk 3": (USAGE, "there is no parameter --chunk; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (
         USAGE, "there is no task readarchive; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
-        "VerifyImages, DeleteImages, CleanDataset, SplitDataset, CreateWebDataset, ReportDataset"),
+        "VerifyImages, DeleteImages, CleanDataset, PlanFetch, SplitDataset, CreateWebDataset, ReportDataset"),
 }  # fmt: skip
 
 
@@ -492,6 +492,7 @@ PARAMETERS = {
     "requests_per_second_per_host max_image_bytes max_seconds_per_image user_agent respect_opt_out allow_addresses "
     "inaturalist_size min_free_bytes",
     "FetchImages": "",
+    "PlanFetch": "sample",
     "VerifyChunk": "chunk num_workers",
     "VerifyImages": "",
     "DeleteImages": "image_list dry_run",

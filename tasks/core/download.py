@@ -78,6 +78,9 @@ class MovedError(Exception):
         self.url = url
 
 
+Take = Callable[[BaseHTTPResponse, Download], Download]
+
+
 class Downloader:
     """Downloads for many threads at once: connections are kept and shared, cookies and passwords are not.
 
@@ -104,14 +107,27 @@ class Downloader:
         MovedError: where they lead to is to be asked when it is that host's turn.
         """
         self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
+        return self._ask("GET", url, {}, lambda response, reached: self._save(response, target, reached), followed)
+
+    def measure(self, url: str, ranged: bool = False) -> Download:
+        """What `get` would bring, without its bytes: `bytes` is None where the host doesn't tell how many.
+
+        It is asked by HEAD or, where `ranged`, for the first byte alone. Raises DownloadError as `get` does.
+        """
+        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds
+        if ranged:
+            return self._ask("GET", url, {"Range": "bytes=0-0"}, self._length)
+        return self._ask("HEAD", url, {}, self._length)
+
+    def _ask(self, method: str, url: str, headers: dict[str, str], take: Take, followed: int | None = None) -> Download:
         reached = Download()
         try:
-            response, final_url = self._follow(url, followed)
+            response, final_url = self._follow(method, url, self._headers | headers, followed)
             with closing(response):
                 kind = response.headers.get("Content-Type")
                 reached = Download(response.status, content_type=kind, final_url=final_url)
-                self._admit(response, reached)
-                return self._save(response, target, reached)
+                self._admit(response, reached, HTTPStatus.PARTIAL_CONTENT if "Range" in headers else HTTPStatus.OK)
+                return take(response, reached)
         except BlockedAddressError as error:
             raise DownloadError("blocked-address", reached) from error
         except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
@@ -127,7 +143,9 @@ class Downloader:
         answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left))
         return answer
 
-    def _follow(self, url: str, followed: int | None) -> tuple[BaseHTTPResponse, str]:
+    def _follow(
+        self, method: str, url: str, headers: dict[str, str], followed: int | None
+    ) -> tuple[BaseHTTPResponse, str]:
         """The answer at the end of the redirects, its body unread, and its URL."""
         for hop in range(followed or 0, REDIRECTS + 1):
             route, path, url = self._routes.to(url)
@@ -135,9 +153,9 @@ class Downloader:
             if timeout <= 0:
                 raise requests.Timeout
             response = route.pool.urlopen(
-                "GET",
+                method,
                 path,
-                headers=self._headers | route.headers,
+                headers=headers | route.headers,
                 retries=ONCE,
                 redirect=False,
                 assert_same_host=False,
@@ -156,10 +174,10 @@ class Downloader:
                 raise MovedError(url)
         raise DownloadError("too-many-redirects", Download(response.status, final_url=url))
 
-    def _admit(self, response: BaseHTTPResponse, reached: Download) -> None:
+    def _admit(self, response: BaseHTTPResponse, reached: Download, asked_for: HTTPStatus) -> None:
         """Raise DownloadError for an answer whose body is not wanted."""
         status = response.status
-        if status != HTTPStatus.OK:
+        if status not in (HTTPStatus.OK, asked_for):
             if (response.length_remaining or PIECE) < PIECE:
                 response.read(PIECE)  # so that the connection can be used again
             code = BY_STATUS.get(status) or ("server-error" if status >= 500 else f"http-{status}")
@@ -190,6 +208,16 @@ class Downloader:
         if not kind_of(head):
             raise DownloadError("not-an-image", reached)
         return replace(reached, bytes=size, sha256=digest.hexdigest())
+
+    def _length(self, response: BaseHTTPResponse, reached: Download) -> Download:
+        is_part = response.status == HTTPStatus.PARTIAL_CONTENT
+        told = response.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
+        size = int(told) if told.isascii() and told.isdecimal() else None
+        if response.length_remaining is not None and response.length_remaining < PIECE:
+            response.read(PIECE)  # so that the connection can be used again
+        if size and size > self._limits.max_bytes:
+            raise DownloadError("too-large", replace(reached, bytes=size))
+        return replace(reached, bytes=size or None)  # some hosts answer HEAD with a length of 0
 
 
 class _Answer(HTTPResponse):

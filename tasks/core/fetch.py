@@ -98,10 +98,10 @@ def fetch_chunk(
     the images under way are there, where less than `plan.min_free_bytes` are free.
     """
     folder, images = output / "fetched", output / "images"
-    rows = _rows(manifest)
+    rows = rows_of(manifest)
     with Journal(journal_path(folder, chunk)) as journal:
         known = Known.load(folder, chunk)
-        gone = set() if plan.refetch_deleted else _deleted(output / "deleted.csv", rows)
+        gone = set() if plan.refetch_deleted else deleted(output / "deleted.csv", rows)
         run = _Run(images, plan, journal, progress)
         run.settle(rows, known, gone)
         run.fetch()
@@ -134,7 +134,7 @@ class _Run:
         for path, identifier in rows.items():
             url = in_size(identifier, self.plan.inaturalist_size)
             outcome = known.at(url, path)
-            if outcome and (_stays(outcome, self.images, self.plan) or (outcome.has_bytes and path in gone)):
+            if outcome and holds(outcome, self.images, self.plan, gone):
                 self._settled(outcome)
             elif copy := self._copied(path, url, known):
                 moved.append(copy)
@@ -275,7 +275,8 @@ class _Run:
         return target / f"{TEMPORARY}{name}"
 
 
-def _rows(manifest: Path) -> dict[str, str]:
+def rows_of(manifest: Path) -> dict[str, str]:
+    """The URL of each image path in a chunk of the manifest."""
     table = pq.read_table(manifest, columns=["image_path", "identifier"])
     return dict(zip(table["image_path"].to_pylist(), table["identifier"].to_pylist(), strict=True))
 
@@ -296,7 +297,12 @@ def is_tried_again(code: str, retry_failed: str) -> bool:
     return retry_failed == ALL or (retry_failed == PASSING and code in MAY_PASS)
 
 
-def _stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
+def holds(outcome: Outcome, images: Path, plan: Plan, gone: set[str]) -> bool:
+    """Whether nothing is to be done about an image: its earlier outcome stays, or its bytes were deleted on purpose."""
+    return stays(outcome, images, plan) or (outcome.has_bytes and outcome.image_path in gone)
+
+
+def stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     """Whether an earlier outcome holds: its file is there in full, or it failed for good under this plan, too."""
     if outcome.status == FAILED and plan.retry_failed == ALL:
         return False
@@ -313,7 +319,7 @@ def _stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     return False
 
 
-def _deleted(listing: Path, rows: dict[str, str]) -> set[str]:
+def deleted(listing: Path, rows: dict[str, str]) -> set[str]:
     """The paths of `rows` that DeleteImages took away, of the same URL."""
     if not listing.exists():
         return set()

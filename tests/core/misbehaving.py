@@ -40,11 +40,12 @@ def photo(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Request:
-    """What came in: when (monotonic seconds), for which path, with which headers (names in lower case)."""
+    """What came in: when (monotonic seconds), for which path, with which headers (names in lower case), and how."""
 
     at: float
     path: str
     headers: dict[str, str]
+    method: str = "GET"
 
 
 class Visit:
@@ -52,6 +53,7 @@ class Visit:
 
     def __init__(self, request: Request, number: int, connected: socket.socket, server: "MisbehavingServer") -> None:
         self.path, self.number, self._connected, self.server = request.path, number, connected, server
+        self.method, self.headers = request.method, request.headers
         self.peer: tuple[str, int] = connected.getpeername()
         self.keep_alive = False
 
@@ -64,9 +66,9 @@ class Visit:
         self.send("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
 
     def answer(self, body: bytes = b"", status: str = "200 OK", kind: str = "image/jpeg", **headers: str) -> None:
-        """A whole and proper answer."""
+        """A whole and proper answer, to HEAD without the body."""
         self.head(status, Content_Type=kind, Content_Length=str(len(body)), **headers)
-        self.send(body)
+        self.send(body if self.method != "HEAD" else b"")
         self.keep_alive = True
 
     def drip(self, data: bytes, pause: float = 0.1) -> None:
@@ -394,9 +396,9 @@ class MisbehavingServer:
         """How many requests came, for /<name> or at all."""
         return len([request for request in self.log if name is None or request.path == f"/{name}"])
 
-    def visit(self, connected: socket.socket, path: str, headers: dict[str, str]) -> bool:
+    def visit(self, connected: socket.socket, method: str, path: str, headers: dict[str, str]) -> bool:
         """Answer a request; tell whether the connection can be used again."""
-        request = Request(time.monotonic(), path, headers)
+        request = Request(time.monotonic(), path, headers, method)
         with self._lock:
             self.log.append(request)
             self._seen[path] += 1
@@ -432,10 +434,10 @@ class _Handler(socketserver.StreamRequestHandler):
         owner = self.server.owner
         with owner.open:
             while line := self.rfile.readline():
-                path = line.split()[1].decode("latin-1")
+                method, path = line.decode("latin-1").split()[:2]
                 headers = {}
                 while (header := self.rfile.readline().strip()) != b"":
                     name, _, value = header.decode("latin-1").partition(":")
                     headers[name.lower()] = value.strip()
-                if not owner.visit(self.connection, path, headers):
+                if not owner.visit(self.connection, method, path, headers):
                     return
