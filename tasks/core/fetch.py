@@ -32,6 +32,8 @@ from tasks.core.ledger import (
     FETCHED,
     HOST_UNAVAILABLE,
     MAY_PASS,
+    READ_AT_ONCE,
+    RECUR,
     Journal,
     Known,
     Outcome,
@@ -49,6 +51,8 @@ OF_THE_HOST = {
     "timeout", "too-slow", "connection", "name-not-resolved", "too-many-requests", "server-error", "forbidden",
     "unauthorized", "tls", "bad-certificate",
 }  # fmt: skip
+WRITTEN_AT_ONCE = 8_192  # rows, with all columns of the manifest, beside what became of each image
+RECURRING = pa.dictionary(pa.int32(), pa.string())
 HOST = re.compile(r"(https?)://(?:[^/?#]*@)?(\[[^/?#\]]*\]|[^/?#:]*)(:[^/?#]*)?", re.IGNORECASE)
 OWN_PORTS = {"http": ":80", "https": ":443"}
 
@@ -98,12 +102,9 @@ def fetch_chunk(
     the images under way are there, where less than `plan.min_free_bytes` are free.
     """
     folder, images = output / "fetched", output / "images"
-    rows = rows_of(manifest)
     with Journal(journal_path(folder, chunk)) as journal:
-        known = Known.load(folder, chunk)
-        gone = set() if plan.refetch_deleted else deleted(output / "deleted.csv", rows)
         run = _Run(images, plan, journal, progress)
-        run.settle(rows, known, gone)
+        run.settle(rows_of(manifest), Known.load(folder, chunk), output / "deleted.csv")
         run.fetch()
         _judge(chunk, run.outcomes.values(), plan.max_failed_share)
         _write(manifest, folder / chunk_name(chunk), run.outcomes)
@@ -126,8 +127,9 @@ class _Run:
         self._folders: set[Path] = set()
         self._failed_before: dict[str, Outcome] = {}
 
-    def settle(self, rows: dict[str, str], known: Known, gone: set[str]) -> None:
+    def settle(self, rows: dict[str, str], known: Known, listing: Path) -> None:
         """Take over what is known of the rows (image_path -> identifier), and keep a job for every other URL."""
+        gone = set() if self.plan.refetch_deleted else deleted(listing, rows)
         open_paths: dict[str, list[str]] = {}
         moved: list[tuple[Path, Outcome]] = []
         self._rows = rows
@@ -146,6 +148,7 @@ class _Run:
             temporary.replace(self.images / outcome.image_path)
             self._record(outcome)
         self._jobs = [_Job(url, tuple(paths)) for url, paths in open_paths.items()]
+        self._rows = {path: rows[path] for job in self._jobs for path in job.paths}
 
     def fetch(self) -> None:
         """Take what the cache has, and ask hosts for the rest, with `plan.workers` threads."""
@@ -156,6 +159,7 @@ class _Run:
             try:
                 for _ in (pool.map if self.plan.cache else map)(self._begin, self._jobs):
                     pass
+                self._jobs.clear()  # the queues have them, each until it is done
                 for done in [pool.submit(self._work, downloader) for _ in range(self.plan.workers)]:
                     done.result()
             finally:
@@ -277,8 +281,11 @@ class _Run:
 
 def rows_of(manifest: Path) -> dict[str, str]:
     """The URL of each image path in a chunk of the manifest."""
-    table = pq.read_table(manifest, columns=["image_path", "identifier"])
-    return dict(zip(table["image_path"].to_pylist(), table["identifier"].to_pylist(), strict=True))
+    rows: dict[str, str] = {}
+    columns = ["image_path", "identifier"]
+    for batch in pq.ParquetFile(manifest).iter_batches(READ_AT_ONCE, columns=columns, use_threads=False):
+        rows.update(zip(*(batch.column(name).to_pylist() for name in columns), strict=True))
+    return rows
 
 
 def host_of(url: str) -> str:
@@ -376,16 +383,17 @@ def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> 
 
 def _write(manifest: Path, target: Path, outcomes: dict[str, Outcome]) -> None:
     """The manifest's rows, each with its outcome, in the manifest's order."""
-    source = pq.ParquetFile(manifest)
-    schema = pa.schema([*source.schema_arrow.remove_metadata(), *COLUMNS])
+    source = tables.parquet_file(manifest)
+    columns = [field.with_type(RECURRING) if field.name in RECUR else field for field in COLUMNS]
+    schema = pa.schema([*source.schema_arrow.remove_metadata(), *columns])
 
     def joined() -> Iterator[pa.RecordBatch]:
-        for batch in source.iter_batches():
+        for batch in source.iter_batches(READ_AT_ONCE, use_threads=False):
             ended = [outcomes[path] for path in batch.column("image_path").to_pylist()]
-            columns = [pa.array([getattr(outcome, f.name) for outcome in ended], f.type) for f in COLUMNS]
-            yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+            new = [pa.array([getattr(outcome, field.name) for outcome in ended], field.type) for field in columns]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *new], schema=schema)
 
-    tables.write_parquet(joined(), target, schema)
+    tables.write_parquet(joined(), target, schema, WRITTEN_AT_ONCE)
 
 
 def _now() -> str:

@@ -22,7 +22,7 @@ from tasks.core.addresses import AddressGuard
 from tasks.core.errors import BusyError, FetchError
 from tasks.core.fetch import fetch_chunk
 from tasks.core.hosts import Patience
-from tasks.core.ledger import COLUMNS, MAY_PASS, Journal, Outcome, journal_path
+from tasks.core.ledger import COLUMNS, MAY_PASS, OUTCOME, Journal, Outcome, journal_path
 from tasks.core.rates import HostLimits, HostTable
 from tests.core.fetching import LIMITS, MANIFEST, PLAN, Fetching, limits
 from tests.core.misbehaving import CASES, JPEG, MAX_SECONDS, PNG, RETRIES, Behaviour, MisbehavingServer, Visit, photo
@@ -254,6 +254,29 @@ def test_what_was_recorded_before_a_kill_is_not_fetched_again(fetching: Fetching
         assert hashlib.sha256(fetching.bytes_of(row["image_path"])).hexdigest() == row["sha256"]
         assert fetching.bytes_of(row["image_path"]) == photo(f"/{name}")
     assert not [name for name in fetching.files() if ".tmp-" in name]
+
+
+@pytest.mark.parametrize("last", ["whole", "cut"])
+@pytest.mark.parametrize("ledger", ["not yet written", "written, and its journal not yet taken away"])
+def test_a_full_journal_becomes_the_ledger_without_a_request(
+    fetching: Fetching, server: MisbehavingServer, ledger: str, last: str
+) -> None:
+    fetching.fetch(photos(server, "abcdef") | {"d/404.jpg": f"{server.url}/404"})
+    path = fetching.folder / "chunk-00000.parquet"
+    undisturbed = path.read_bytes()
+    with Journal(journal_path(fetching.folder, 0)) as journal:
+        for row in pq.read_table(path, columns=OUTCOME.names).to_pylist():
+            journal.append(Outcome(**row))
+    if last == "cut":
+        with journal_path(fetching.folder, 0).open("ab") as file:
+            file.write(b'["d/a.jpg", "http://127')
+    if ledger == "not yet written":
+        path.unlink()
+    server.log.clear()
+    assert fetching.fetch() == {"fetched": 6, "not-found": 1}
+    assert not server.log
+    assert path.read_bytes() == undisturbed
+    assert not journal_path(fetching.folder, 0).exists()
 
 
 # Hosts.
