@@ -27,8 +27,8 @@ Omission = Callable[[], contextlib.AbstractContextManager[None]]
 
 def bench_latency(images: int, threads: int, rounds: int, latency: float) -> None:
     """Fetch from a server whose answers take `latency` seconds, and compare with what the wait allows."""
-    with server.serving_slowly(latency) as url:
-        found = runs.in_turn({"ours": lambda: _fetched(url, images, threads)}, rounds)["ours"]
+    with tempfile.TemporaryDirectory() as folder, server.serving_slowly(latency) as url:
+        found = runs.in_turn({"ours": lambda: _fetched(url, images, threads, Path(folder))}, rounds)["ours"]
     most, speed = threads / latency, images / runs.seconds_of(found)
     busy = statistics.median(run.busy for run in found)
     print(f"fetch: {images:,} images, each {1000 * latency:g} ms after it is asked for, {runs.load()}")
@@ -45,7 +45,7 @@ def bench_costs(images: int, threads: int, rounds: int) -> None:
 
             def without(omission: Omission) -> Run:
                 with omission():
-                    return _fetched(url, images, threads)
+                    return _fetched(url, images, threads, folder)
 
             ways = {"all": contextlib.nullcontext, **OMISSIONS}
             found = runs.in_turn({name: partial(without, omission) for name, omission in ways.items()}, rounds)
@@ -56,27 +56,24 @@ def bench_costs(images: int, threads: int, rounds: int) -> None:
         print(f"  {name:28} {1 - runs.seconds_of(found[name]) / whole:6.1%}")
 
 
-def _fetched(url: str, images: int, threads: int) -> Run:
-    with tempfile.TemporaryDirectory() as name:
-        output = Path(name)
-        manifest = output / ledger.chunk_name(0)
-        pq.write_table(
-            pa.table(
-                {
-                    "image_path": [f"bench/{number}.jpg" for number in range(images)],
-                    "identifier": [f"{url}/{number}.jpg" for number in range(images)],
-                }
-            ),
-            manifest,
-        )
-        hosts = HostTable(HostLimits(threads, 0), {})
-        plan = fetch.Plan(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
-        begun, worked = time.perf_counter(), time.process_time()
-        counts = fetch.fetch_chunk(output, manifest, 0, plan, lambda _: None)
-        seconds = time.perf_counter() - begun
-        if counts != {"fetched": images}:
-            raise runs.BenchError(f"not all images came: {dict(counts)}")
-        return Run(seconds, 0, (time.process_time() - worked) / seconds)
+def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
+    output = Path(tempfile.mkdtemp(dir=folder))
+    manifest = output / ledger.chunk_name(0)
+    rows = {
+        "image_path": [f"bench/{number}.jpg" for number in range(images)],
+        "identifier": [f"{url}/{number}.jpg" for number in range(images)],
+    }
+    pq.write_table(pa.table(rows), manifest)
+    hosts = HostTable(HostLimits(threads, 0), {})
+    plan = fetch.Plan(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
+    begun, worked = time.perf_counter(), time.process_time()
+    counts = fetch.fetch_chunk(output, manifest, 0, plan, lambda _: None)
+    seconds = time.perf_counter() - begun
+    busy = (time.process_time() - worked) / seconds
+    runs.empty(output)
+    if counts != {"fetched": images}:
+        raise runs.BenchError(f"not all images came: {dict(counts)}")
+    return Run(seconds, 0, busy)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """FetchImages, Luigi's start included, against a pool of processes and img2dataset, from a server on this machine."""
 
+import itertools
 import os
 import shutil
 import sys
@@ -45,27 +46,31 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.archive, self.listing = self.folder / "archive.zip", self.folder / "urls.txt"
-        self.read, self.output = self.folder / "read", self.folder / "output"
+        self.read = self.folder / "read"
+        self._outputs = (self.folder / f"output-{number}" for number in itertools.count())
         self.listing.write_text("\n".join(self.urls))
         archive.write_plain(self.archive, self.urls)
         runs.timed(runs.luigi("ReadArchive", self.archive, self.read, "--chunks", str(PROCESSES)))
 
     def ours(self) -> Run:
         """FetchImages, whose manifest is there before the clock starts."""
-        shutil.copytree(self.read, self.output)
+        output = next(self._outputs)
+        shutil.copytree(self.read, output)
         options = ("--chunks", str(PROCESSES), "--workers", str(PROCESSES), *UNLIMITED)
         threads = ("--FetchChunk-num-workers", str(self.threads))
-        return self._timed(runs.luigi("FetchImages", self.archive, self.output, *options, *threads))
+        return self._timed(runs.luigi("FetchImages", self.archive, output, *options, *threads), output)
 
     def old_way(self, script: str) -> Run:
         """A pool of processes, a GET a URL."""
-        return self._timed(runs.old_way(script, "fetch", str(self.listing), str(self.output), "-j", str(PROCESSES)))
+        output = next(self._outputs)
+        return self._timed(runs.old_way(script, "fetch", str(self.listing), str(output), "-j", str(PROCESSES)), output)
 
     def img2dataset(self) -> Run:
         """Its threads, told to store and hash the bytes as they are."""
+        output = next(self._outputs)
         options = {
             "url_list": self.listing,
-            "output_folder": self.output,
+            "output_folder": output,
             "output_format": "files",
             "compute_hash": "sha256",
             "resize_mode": "no",
@@ -75,15 +80,13 @@ class _Job:
             "number_sample_per_shard": -(-len(self.urls) // PROCESSES),
         }
         program = ENVIRONMENT / "bin" / "img2dataset"
-        return self._timed([str(program), *(f"--{name}={value}" for name, value in options.items())])
+        return self._timed([str(program), *(f"--{name}={value}" for name, value in options.items())], output)
 
-    def _timed(self, command: list[str]) -> Run:
+    def _timed(self, command: list[str], output: Path) -> Run:
         """Run the command, which has to leave every photo in full."""
-        try:
-            run = runs.timed(command)
-            came = [path.stat().st_size for path in self.output.rglob("*.jpg")]
-        finally:
-            shutil.rmtree(self.output, ignore_errors=True)
+        run = runs.timed(command)
+        came = [path.stat().st_size for path in output.rglob("*.jpg")]
+        runs.empty(output)
         if came != [photos.SIZE] * len(self.urls):
             raise runs.BenchError(f"{command[0]} left {len(came):,} images, {sum(came):,} bytes")
         return run
