@@ -1,10 +1,10 @@
 """Fetching the images of a chunk: kind to hosts, wary of what they send, and never twice."""
 
 import contextlib
-import datetime
 import re
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +106,7 @@ class _Run:
         self._jobs: list[_Job] = []
         self._queues: HostQueues[_Job] = HostQueues(plan.hosts.of, plan.patience)
         self._lock = threading.Lock()
-        self._folders: set[Path] = set()
+        self._folders: dict[str, Path] = {}
         self._failed_before: dict[str, Outcome] = {}
 
     def settle(self, rows: dict[str, str], known: Known, gone: set[str]) -> None:
@@ -174,25 +174,31 @@ class _Run:
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
         """Try a job once: record its end, or put it back for another try."""
-        temporary = self._temporary(job.paths[0])
-        attempts = job.attempts + 1
-        outcome = Outcome(job.paths[0], job.identifier, FAILED, attempts=attempts, fetched_at=_now())
+        temporary, begun = self._temporary(job.paths[0]), _now()
+        tried = _Job(job.identifier, job.paths, job.attempts + 1)
         try:
-            outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.identifier, temporary))
+            download, error = downloader.get(job.identifier, temporary), ""
             self._queues.succeeded(host)
-        except DownloadError as error:
-            outcome = _with(replace(outcome, error=error.code), error.download)
-            if error.code in OF_THE_HOST:
-                self._queues.failed(host, error.download.http_status in ASKED_TOO_MUCH, error.retry_after)
-            else:
-                self._queues.succeeded(host)
-            if error.code in MAY_PASS and attempts <= self.plan.retries:
-                self._queues.put(host, replace(job, attempts=attempts), min(2.0**attempts / 2, LONGEST_BACKOFF))
+        except DownloadError as failure:
+            temporary.unlink(missing_ok=True)
+            if self._is_put_back(host, tried, failure):
                 return
-        finally:
-            if outcome.status == FAILED:
-                temporary.unlink(missing_ok=True)
-        self._finish(job, outcome, temporary)
+            download, error = failure.download, failure.code
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self._finish(job, _outcome(tried, error, download, begun), temporary)
+
+    def _is_put_back(self, host: str, tried: _Job, failure: DownloadError) -> bool:
+        """Note what a failure says of the host, and put the job back if another try may help."""
+        if failure.code in OF_THE_HOST:
+            self._queues.failed(host, failure.download.http_status in ASKED_TOO_MUCH, failure.retry_after)
+        else:
+            self._queues.succeeded(host)
+        if failure.code not in MAY_PASS or tried.attempts > self.plan.retries:
+            return False
+        self._queues.put(host, tried, min(2.0**tried.attempts / 2, LONGEST_BACKOFF))
+        return True
 
     def _finish(self, job: _Job, outcome: Outcome, temporary: Path) -> None:
         for path in job.paths[1:]:
@@ -209,8 +215,8 @@ class _Run:
         before = self._failed_before.get(outcome.image_path)
         if before and (before.error, before.http_status) == (outcome.error, outcome.http_status):
             outcome = before  # nothing new: what was made from the ledger stays fresh
+        self._journal.append(outcome)
         with self._lock:
-            self._journal.append(outcome)
             self._settled(outcome)
 
     def _settled(self, outcome: Outcome) -> None:
@@ -236,10 +242,11 @@ class _Run:
     def _temporary(self, path: str) -> Path:
         """Where the bytes of an image are until they are complete; its folder is made."""
         folder, _, name = path.rpartition("/")
-        target = self.images / folder
-        if target not in self._folders:
+        target = self._folders.get(folder)
+        if target is None:
+            target = self.images / folder
             target.mkdir(parents=True, exist_ok=True)
-            self._folders.add(target)
+            self._folders[folder] = target
         return target / f"{TEMPORARY}{name}"
 
 
@@ -299,14 +306,20 @@ def _from_cache(cache: Path, job: _Job, temporary: Path) -> tuple[int, str] | No
     return None
 
 
-def _with(outcome: Outcome, download: Download) -> Outcome:
-    return replace(
-        outcome,
-        http_status=download.http_status,
-        bytes=download.bytes,
-        sha256=download.sha256,
-        content_type=download.content_type,
-        final_url=download.final_url,
+def _outcome(job: _Job, error: str, download: Download, begun: str) -> Outcome:
+    """What became of a job that was tried at the time `begun`; `error` is empty where its image came."""
+    return Outcome(
+        job.paths[0],
+        job.identifier,
+        FAILED if error else FETCHED,
+        error,
+        download.http_status,
+        job.attempts,
+        download.bytes,
+        download.sha256,
+        download.content_type,
+        download.final_url,
+        begun,
     )
 
 
@@ -337,4 +350,4 @@ def _write(manifest: Path, target: Path, outcomes: dict[str, Outcome]) -> None:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
