@@ -1,9 +1,12 @@
 """What the scripts did before, at its shortest, to compare with.
 
-python -m bench.old_way load ARCHIVE.zip
+python -m bench.old_way load ARCHIVE.zip             load and join with pandas
+python -m bench.old_way fetch URLS.txt OUT [-j N]    one GET a URL, a pool of processes
 """
 
-import sys
+import argparse
+from multiprocessing import Pool
+from pathlib import Path
 
 COLUMNS = ["id", "datasetKey", "speciesKey", "familyKey", "orderKey", "acceptedTaxonKey", "lifeStage"]
 COLUMNS += ["decimalLatitude", "decimalLongitude", "eventDate"]
@@ -24,5 +27,38 @@ def load(archive: str) -> int:
     return len(images)
 
 
+def fetch(listing: str, out: str, jobs: int) -> int:
+    """Fetch the URLs of a listing, one a line, to 0.jpg and so on; how many they are."""
+    folder, urls = Path(out), Path(listing).read_text().split()
+    folder.mkdir(parents=True, exist_ok=True)
+    with Pool(jobs) as pool:
+        pool.map(_get, [(url, folder / f"{number}.jpg") for number, url in enumerate(urls)])
+    return len(urls)
+
+
+def _get(asked: tuple[str, Path]) -> None:
+    import requests
+
+    url, path = asked
+    try:
+        path.write_bytes(requests.get(url, timeout=(30, 300)).content)
+    except (requests.RequestException, OSError) as error:
+        print(url, error)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["load", "fetch"])
+    parser.add_argument("source")
+    parser.add_argument("out", nargs="?", default="")
+    parser.add_argument("-j", "--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    if arguments.stage == "load":
+        print(load(arguments.source))
+    else:
+        print(fetch(arguments.source, arguments.out, arguments.jobs))
+
+
 if __name__ == "__main__":
-    print({"load": load}[sys.argv[1]](*sys.argv[2:]))
+    main()

@@ -1,6 +1,6 @@
 """From a GBIF Darwin Core Archive to a WebDataset: the public tasks."""
 
-from tasks import messages
+from tasks import messages, workers
 from tasks.archive import ReadArchive
 from tasks.clean import CleanDataset
 from tasks.delete import DeleteImages
@@ -26,3 +26,4 @@ __all__ = [
 ]
 
 messages.install()
+workers.install()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.interface import core
 
 from tasks.archive import ReadArchive
 from tasks.core import fetch, inaturalist, rates
@@ -63,10 +64,10 @@ class FetchChunk(ChunkTask):
         description="a CSV of host,connections,requests_per_second for hosts, or domains, that bear more or less",
     )
     concurrent_chunks: int = Count(
-        default=1,
-        least=1,
+        default=0,
         significant=False,
-        description="chunks that are fetched at the same time, among which a host's limits are divided",
+        description="chunks that are fetched at the same time, among which a host's limits are divided; 0 for as many "
+        "as Luigi has workers",
     )
     host_failures: int = Count(
         default=10, least=1, significant=False, description="failures in a row after which a host is left alone"
@@ -149,11 +150,12 @@ class FetchChunk(ChunkTask):
         return sum(count for code, count in outcomes.items() if fetch.is_tried_again(code, self.retry_failed))
 
     def plan(self) -> fetch.Plan:
-        """How it is fetched, by one of `concurrent_chunks` processes."""
+        """How it is fetched, by one of the processes that share what a host bears."""
+        sharing = self.concurrent_chunks or min(core().workers, self.chunks)
         return fetch.Plan(
             workers=self.num_workers,
             retries=self.retries,
-            hosts=self.hosts().divided(self.concurrent_chunks),
+            hosts=self.hosts().divided(sharing),
             limits=Limits(
                 self.request_timeout,
                 self.max_seconds_per_image,

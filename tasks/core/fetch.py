@@ -1,10 +1,10 @@
 """Fetching the images of a chunk: kind to hosts, wary of what they send, and never twice."""
 
 import contextlib
-import datetime
 import re
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tasks.core import tables
 from tasks.core.addresses import AddressGuard
 from tasks.core.disk import Room
-from tasks.core.download import Download, Downloader, DownloadError, Limits
+from tasks.core.download import Downloader, DownloadError, Limits, MovedError
 from tasks.core.errors import FetchError
 from tasks.core.files import TEMPORARY, sha256_of
 from tasks.core.hosts import PATIENCE, HostQueues, Patience
@@ -31,6 +31,8 @@ from tasks.core.ledger import (
     FETCHED,
     HOST_UNAVAILABLE,
     MAY_PASS,
+    READ_AT_ONCE,
+    RECUR,
     Journal,
     Known,
     Outcome,
@@ -48,7 +50,10 @@ OF_THE_HOST = {
     "timeout", "too-slow", "connection", "name-not-resolved", "too-many-requests", "server-error", "forbidden",
     "unauthorized", "tls", "bad-certificate",
 }  # fmt: skip
-HOST = re.compile(r"https?://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
+WRITTEN_AT_ONCE = 8_192  # rows, with all columns of the manifest, beside what became of each image
+RECURRING = pa.dictionary(pa.int32(), pa.string())
+HOST = re.compile(r"(https?)://(?:[^/?#]*@)?(\[[^/?#\]]*\]|[^/?#:]*)(:[^/?#]*)?", re.IGNORECASE)
+OWN_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One URL to ask for, and every row of the chunk that shows it."""
+    """One URL to ask for, and every row of the chunk that shows it; and how far `hops` redirects have led to."""
 
     url: str
     paths: tuple[str, ...]
     attempts: int = 0
+    hops: int = 0
+    at: str = ""
+    spent: float = 0.0  # seconds since the first of them
+
+    def moved(self, url: str, spent: float) -> "_Job":
+        """The same, at another URL after a request of so many seconds."""
+        return replace(self, hops=self.hops + 1, at=url, spent=self.spent + spent)
 
 
 def fetch_chunk(
@@ -89,12 +101,9 @@ def fetch_chunk(
     the images under way are there, where less than `plan.min_free_bytes` are free.
     """
     folder, images = output / "fetched", output / "images"
-    rows = rows_of(manifest)
     with Journal(journal_path(folder, chunk)) as journal:
-        known = Known.load(folder, chunk)
-        gone = set() if plan.refetch_deleted else deleted(output / "deleted.csv", rows)
         run = _Run(images, plan, journal, progress)
-        run.settle(rows, known, gone)
+        run.settle(rows_of(manifest), Known.load(folder, chunk), output / "deleted.csv")
         run.fetch()
         _judge(chunk, run.outcomes.values(), plan.max_failed_share)
         _write(manifest, folder / chunk_name(chunk), run.outcomes)
@@ -114,11 +123,12 @@ class _Run:
         self._jobs: list[_Job] = []
         self._queues: HostQueues[_Job] = HostQueues(plan.hosts.of, plan.patience)
         self._lock = threading.Lock()
-        self._folders: set[Path] = set()
+        self._folders: dict[str, Path] = {}
         self._failed_before: dict[str, Outcome] = {}
 
-    def settle(self, rows: dict[str, str], known: Known, gone: set[str]) -> None:
+    def settle(self, rows: dict[str, str], known: Known, listing: Path) -> None:
         """Take over what is known of the rows (image_path -> identifier), and keep a job for every other URL."""
+        gone = set() if self.plan.refetch_deleted else deleted(listing, rows)
         open_paths: dict[str, list[str]] = {}
         moved: list[tuple[Path, Outcome]] = []
         self._rows = rows
@@ -137,6 +147,7 @@ class _Run:
             temporary.replace(self.images / outcome.image_path)
             self._record(outcome)
         self._jobs = [_Job(url, tuple(paths)) for url, paths in open_paths.items()]
+        self._rows = {path: rows[path] for job in self._jobs for path in job.paths}
 
     def fetch(self) -> None:
         """Take what the cache has, and ask hosts for the rest, with `plan.workers` threads."""
@@ -147,6 +158,7 @@ class _Run:
             try:
                 for _ in (pool.map if self.plan.cache else map)(self._begin, self._jobs):
                     pass
+                self._jobs.clear()  # the queues have them, each until it is done
                 for done in [pool.submit(self._work, downloader) for _ in range(self.plan.workers)]:
                     done.result()
             finally:
@@ -185,26 +197,38 @@ class _Run:
         self._finish(job, outcome, self._temporary(job.paths[0]))
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
-        """Try a job once: record its end, or put it back for another try."""
-        temporary = self._temporary(job.paths[0])
-        attempts = job.attempts + 1
-        outcome = self._outcome(job, FAILED, attempts=attempts)
+        """Try a job once: record its end, or put it back for another try, or where a redirect leads to."""
+        temporary, begun = self._temporary(job.paths[0]), time.monotonic()
+        tried = _Job(job.url, job.paths, job.attempts + 1)
         try:
-            outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.url, temporary))
+            download, error = downloader.get(job.at or job.url, temporary, job.hops, job.spent), ""
             self._queues.succeeded(host)
-        except DownloadError as error:
-            outcome = _with(replace(outcome, error=error.code), error.download)
-            if error.code in OF_THE_HOST:
-                self._queues.failed(host, error.download.http_status in ASKED_TOO_MUCH, error.retry_after)
-            else:
-                self._queues.succeeded(host)
-            if error.code in MAY_PASS and attempts <= self.plan.retries:
-                self._queues.put(host, replace(job, attempts=attempts), min(2.0**attempts / 2, LONGEST_BACKOFF))
+        except MovedError as there:
+            self._queues.succeeded(host)
+            self._queues.put(host_of(there.url), job.moved(there.url, time.monotonic() - begun))
+            return
+        except DownloadError as failure:
+            temporary.unlink(missing_ok=True)
+            if self._is_put_back(host, tried, failure):
                 return
-        finally:
-            if outcome.status == FAILED:
-                temporary.unlink(missing_ok=True)
+            download, error = failure.download, failure.code
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        status = FAILED if error else FETCHED
+        outcome = self._outcome(tried, status, error=error, attempts=tried.attempts, **vars(download))
         self._finish(job, outcome, temporary)
+
+    def _is_put_back(self, host: str, tried: _Job, failure: DownloadError) -> bool:
+        """Note what a failure says of the host, and put the job back if another try may help."""
+        if failure.code in OF_THE_HOST:
+            self._queues.failed(host, failure.download.http_status in ASKED_TOO_MUCH, failure.retry_after)
+        else:
+            self._queues.succeeded(host)
+        if failure.code not in MAY_PASS or tried.attempts > self.plan.retries:
+            return False
+        self._queues.put(host_of(tried.url), tried, min(2.0**tried.attempts / 2, LONGEST_BACKOFF))
+        return True
 
     def _outcome(self, job: _Job, status: str, **reached: Any) -> Outcome:
         path = job.paths[0]
@@ -223,10 +247,10 @@ class _Run:
 
     def _record(self, outcome: Outcome) -> None:
         before = self._failed_before.get(outcome.image_path)
-        if before and (before.error, before.http_status) == (outcome.error, outcome.http_status):
-            outcome = before  # nothing new: what was made from the ledger stays fresh
+        if before and not _is_news(before, outcome):
+            outcome = before  # what was made from the ledger stays fresh
+        self._journal.append(outcome)
         with self._lock:
-            self._journal.append(outcome)
             self._settled(outcome)
 
     def _settled(self, outcome: Outcome) -> None:
@@ -253,23 +277,30 @@ class _Run:
     def _temporary(self, path: str) -> Path:
         """Where the bytes of an image are until they are complete; its folder is made."""
         folder, _, name = path.rpartition("/")
-        target = self.images / folder
-        if target not in self._folders:
+        target = self._folders.get(folder)
+        if target is None:
+            target = self.images / folder
             target.mkdir(parents=True, exist_ok=True)
-            self._folders.add(target)
+            self._folders[folder] = target
         return target / f"{TEMPORARY}{name}"
 
 
 def rows_of(manifest: Path) -> dict[str, str]:
     """The URL of each image path in a chunk of the manifest."""
-    table = pq.read_table(manifest, columns=["image_path", "identifier"])
-    return dict(zip(table["image_path"].to_pylist(), table["identifier"].to_pylist(), strict=True))
+    rows: dict[str, str] = {}
+    columns = ["image_path", "identifier"]
+    for batch in pq.ParquetFile(manifest).iter_batches(READ_AT_ONCE, columns=columns, use_threads=False):
+        rows.update(zip(*(batch.column(name).to_pylist() for name in columns), strict=True))
+    return rows
 
 
 def host_of(url: str) -> str:
-    """The host and port in a URL, which need not be a valid one."""
+    """The host in a URL, which need not be a valid one, with its port where that is none of HTTP's own."""
     found = HOST.match(url)
-    return found[1].lower() if found else ""
+    if not found:
+        return ""
+    scheme, name, port = found[1].lower(), found[2].lower().removesuffix("."), found[3] or ""
+    return name if port in ("", ":", OWN_PORTS[scheme]) else name + port
 
 
 def is_tried_again(code: str, retry_failed: str) -> bool:
@@ -322,15 +353,15 @@ def _from_cache(cache: Path, paths: Iterable[str], temporary: Path) -> tuple[int
     return None
 
 
-def _with(outcome: Outcome, download: Download) -> Outcome:
-    return replace(
-        outcome,
-        http_status=download.http_status,
-        bytes=download.bytes,
-        sha256=download.sha256,
-        content_type=download.content_type,
-        final_url=download.final_url,
-    )
+def _is_news(before: Outcome, outcome: Outcome) -> bool:
+    """Whether a failure is another than that of an earlier run.
+
+    It is chance which images of a host that is down are asked for, and which are left alone.
+    """
+    errors = {before.error, outcome.error}
+    if HOST_UNAVAILABLE in errors and errors <= OF_THE_HOST | {HOST_UNAVAILABLE}:
+        return False
+    return (before.error, before.http_status) != (outcome.error, outcome.http_status)
 
 
 def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> None:
@@ -347,17 +378,18 @@ def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> 
 
 def _write(manifest: Path, target: Path, outcomes: dict[str, Outcome]) -> None:
     """The manifest's rows, each with its outcome, in the manifest's order."""
-    source = pq.ParquetFile(manifest)
-    schema = pa.schema([*source.schema_arrow.remove_metadata(), *COLUMNS])
+    source = tables.parquet_file(manifest)
+    columns = [field.with_type(RECURRING) if field.name in RECUR else field for field in COLUMNS]
+    schema = pa.schema([*source.schema_arrow.remove_metadata(), *columns])
 
     def joined() -> Iterator[pa.RecordBatch]:
-        for batch in source.iter_batches():
+        for batch in source.iter_batches(READ_AT_ONCE, use_threads=False):
             ended = [outcomes[path] for path in batch.column("image_path").to_pylist()]
-            columns = [pa.array([getattr(outcome, f.name) for outcome in ended], f.type) for f in COLUMNS]
-            yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+            new = [pa.array([getattr(outcome, field.name) for outcome in ended], field.type) for field in columns]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *new], schema=schema)
 
-    tables.write_parquet(joined(), target, schema)
+    tables.write_parquet(joined(), target, schema, WRITTEN_AT_ONCE)
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

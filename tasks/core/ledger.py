@@ -12,8 +12,11 @@ import fcntl
 import json
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +38,8 @@ COLUMNS = pa.schema(
      ("bytes", pa.int64()), ("sha256", pa.string()), ("content_type", pa.string()), ("final_url", pa.string()),
      ("fetched_at", pa.string()), ("requested_url", pa.string())]
 )  # fmt: skip
+RECUR = ("status", "error", "content_type", "fetched_at")  # what many outcomes have in common
+READ_AT_ONCE = 2_048  # rows, which take ten times as much memory as Python objects
 OUTCOME = pa.schema([("image_path", pa.string()), ("identifier", pa.string()), *COLUMNS])
 
 
@@ -59,8 +64,14 @@ class Outcome:
     requested_url: str = ""
 
     def __post_init__(self) -> None:
+        share = object.__setattr__  # one text in memory for all that are the same: a chunk may have 100,000 outcomes
         if not self.requested_url or self.requested_url == self.identifier:
-            object.__setattr__(self, "requested_url", self.identifier)  # one text in memory for both
+            share(self, "requested_url", self.identifier)
+        if self.final_url == self.requested_url:
+            share(self, "final_url", self.requested_url)
+        for name in RECUR:
+            if text := getattr(self, name):
+                share(self, name, sys.intern(text))
 
     @property
     def has_bytes(self) -> bool:
@@ -68,13 +79,19 @@ class Outcome:
         return self.status != FAILED
 
 
+VALUES = attrgetter(
+    *(field.name for field in fields(Outcome))
+)  # dataclasses.astuple copies each, which takes ten times as long
+
+
 class Journal:
-    """The outcomes of a chunk under way, one JSON line each, held by one process at a time."""
+    """The outcomes of a chunk under way, one JSON line each, held by one process at a time, for many threads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         self._path = path
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         try:
@@ -99,8 +116,10 @@ class Journal:
 
     def append(self, outcome: Outcome) -> None:
         """Write one outcome; it outlives this process as soon as this returns."""
-        self._file.write(json.dumps(astuple(outcome)).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(VALUES(outcome)).encode() + b"\n"
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
 
 
 def read_journal(path: Path) -> Iterator[Outcome]:
@@ -115,14 +134,15 @@ def read_journal(path: Path) -> Iterator[Outcome]:
 
 def table(outcomes: Iterable[Outcome]) -> pa.Table:
     """Outcomes as an Arrow table of the schema OUTCOME."""
-    return pa.Table.from_pylist([asdict(outcome) for outcome in outcomes], schema=OUTCOME)
+    listed = list(outcomes)
+    return pa.table([pa.array([getattr(one, field.name) for one in listed], field.type) for field in OUTCOME], OUTCOME)
 
 
 class Known:
     """What is known of a chunk's images from earlier runs, by the URL that was asked for and by path."""
 
     def __init__(self) -> None:
-        self._of: dict[str, dict[str, Outcome]] = {}
+        self._of: dict[str, Outcome | dict[str, Outcome]] = {}  # most URLs have one path, which needs no dict
         self._came_last: dict[str, str] = {}  # the URL whose bytes a path's file holds
 
     @classmethod
@@ -131,7 +151,7 @@ class Known:
         known = cls()
         for path in (folder / "earlier" / chunk_name(chunk), folder / chunk_name(chunk)):
             if path.exists():
-                for batch in pq.ParquetFile(path).iter_batches(columns=OUTCOME.names):
+                for batch in pq.ParquetFile(path).iter_batches(READ_AT_ONCE, columns=OUTCOME.names, use_threads=False):
                     for row in batch.to_pylist():
                         known.add(Outcome(**row))
         for outcome in read_journal(journal_path(folder, chunk)):
@@ -140,18 +160,30 @@ class Known:
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome, in place of an older one of the same URL and path."""
-        self._of.setdefault(outcome.requested_url, {})[outcome.image_path] = outcome
+        held = self._of.get(outcome.requested_url)
+        if isinstance(held, dict):
+            held[outcome.image_path] = outcome
+        elif held is None or held.image_path == outcome.image_path:
+            self._of[outcome.requested_url] = outcome
+        else:
+            self._of[outcome.requested_url] = {held.image_path: held, outcome.image_path: outcome}
         if outcome.has_bytes:
             self._came_last[outcome.image_path] = outcome.requested_url
 
     def at(self, url: str, image_path: str) -> Outcome | None:
         """The latest outcome of this URL at this path, unless another URL's bytes came there since."""
-        outcome = self._of.get(url, {}).get(image_path)
+        outcome = self._all(url).get(image_path)
         return None if outcome and outcome.has_bytes and self._came_last[image_path] != url else outcome
 
     def with_bytes(self, url: str) -> list[Outcome]:
         """The outcomes with bytes of this URL, at whichever paths."""
-        return [outcome for outcome in self._of.get(url, {}).values() if outcome.has_bytes]
+        return [outcome for outcome in self._all(url).values() if outcome.has_bytes]
+
+    def _all(self, url: str) -> dict[str, Outcome]:
+        held = self._of.get(url)
+        if isinstance(held, Outcome):
+            return {held.image_path: held}
+        return held or {}
 
 
 def chunk_name(chunk: int) -> str:
