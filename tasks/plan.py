@@ -43,11 +43,7 @@ class PlanFetch(DatasetTask):
         manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
 
         def announce(images: int, hosts: int) -> None:
-            print(
-                f"asking {preflight.hosts_of(hosts)} for the bytes of {images:,} images ...",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"asking {preflight.hosts_of(hosts)} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True)
 
         outlook = preflight.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
         print(preflight.text(outlook), flush=True)
