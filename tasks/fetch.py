@@ -151,11 +151,10 @@ class FetchChunk(ChunkTask):
 
     def plan(self) -> fetch.Plan:
         """How it is fetched, by one of the processes that share what a host bears."""
-        sharing = self.concurrent_chunks or min(core().workers, self.chunks)
         return fetch.Plan(
             workers=self.num_workers,
             retries=self.retries,
-            hosts=self.hosts().divided(sharing),
+            hosts=self.hosts().divided(self.sharing),
             limits=Limits(
                 self.request_timeout,
                 self.max_seconds_per_image,
@@ -172,6 +171,11 @@ class FetchChunk(ChunkTask):
             inaturalist_size=self.inaturalist_size,
             min_free_bytes=self.min_free_bytes,
         )
+
+    @property
+    def sharing(self) -> int:
+        """The processes that share what a host bears."""
+        return int(self.concurrent_chunks or min(core().workers, self.chunks))
 
     def hosts(self) -> rates.HostTable:
         """What the whole job asks each host to bear."""
