@@ -174,8 +174,8 @@ class FetchChunk(ChunkTask):
 
     @property
     def sharing(self) -> int:
-        """The processes that share what a host bears."""
-        return int(self.concurrent_chunks or min(core().workers, self.chunks))
+        """Chunks that are fetched at the same time."""
+        return self.concurrent_chunks or min(core().workers, self.chunks)
 
     def hosts(self) -> rates.HostTable:
         """What the whole job asks each host to bear."""

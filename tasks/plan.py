@@ -39,7 +39,7 @@ class PlanFetch(DatasetTask):
         """Ask a few images for their bytes, add up, and print."""
         fetcher = self.clone(FetchChunk, chunk=0)
         workers = fetcher.num_workers * fetcher.sharing
-        plan = replace(fetcher.plan(), hosts=fetcher.hosts(), workers=workers)  # the whole job's, not a chunk's
+        plan = replace(fetcher.plan(), hosts=fetcher.hosts(), workers=workers)
         manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
 
         def announce(images: int, hosts: int) -> None:
