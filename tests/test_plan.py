@@ -71,6 +71,7 @@ def test_what_is_fetched_is_left_out(dataset: Dataset) -> None:
     told = dataset.make("--FetchChunk-retry-failed", "may-pass", task="PlanFetch")
     assert f"{there} are fetched already, " in told
     assert f"{failing} are left, at 1 host" in told
+    assert "nothing is left to fetch" in dataset.make("--FetchChunk-retry-failed", "none", task="PlanFetch")
 
 
 def test_it_reads_the_archive_where_that_is_to_be_done(small_archive: Path, tmp_path: Path) -> None:
