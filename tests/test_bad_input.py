@@ -493,11 +493,11 @@ PARAMETERS = {
     "inaturalist_size min_free_bytes",
     "FetchImages": "",
     "PlanFetch": "sample",
-    "VerifyChunk": "chunk num_workers",
+    "VerifyChunk": "chunk num_workers max_pixels strict",
     "VerifyImages": "",
     "DeleteImages": "image_list dry_run",
-    "CleanDataset": "remove_duplicate_url ignore_dataset_by_key remove_thumbnails thumb_size remove_non_adults "
-    "life_stage_predictions",
+    "CleanDataset": "remove_duplicate_url ignore_dataset_by_key remove_thumbnails thumb_size remove_flat "
+    "remove_non_adults life_stage_predictions",
     "SplitDataset": "category_key test_frac val_frac max_instances min_instances split_by_occurrence random_seed",
     "CreateWebDataset": "label_column max_shard_size shuffle_images resize_min_size category_map_json columns_to_json "
     "megadetector_results_json random_seed num_workers",

@@ -10,6 +10,7 @@ import pytest
 from tasks.core import accounting
 from tasks.core.accounting import MEANINGS, Line, Tables, account
 from tasks.core.errors import MissingPieceError
+from tasks.core.findings import ERRORS, WARNINGS
 from tests.core.misbehaving import CASES
 
 CORE = Path(accounting.__file__).parent
@@ -89,6 +90,10 @@ def test_the_lines_of_the_file_add_up_to_its_first(counted: Tables, tmp_path: Pa
 def test_every_end_of_a_fetch_has_a_meaning() -> None:
     codes = {case.code for case in CASES.values()} - {"", "http-302", "http-418"}
     assert codes - MEANINGS.keys() == set()
+
+
+def test_every_finding_has_a_meaning() -> None:
+    assert {*ERRORS, *WARNINGS, "flat"} - MEANINGS.keys() == set()
 
 
 def test_every_code_that_download_raises_has_a_meaning() -> None:
