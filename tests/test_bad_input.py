@@ -391,6 +391,7 @@ def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: st
         media = [f"{key}\t{photos if key in served else url}/{key}.jpg\n" for key in range(1, OCCURRENCES + 1)]
         archive = write_archive(tmp_path / "moths.zip", media="id\turl\n" + "".join(media))
         where = ("--dwca", archive, "--output", tmp_path / "out", *LOOPBACK, *HASTE, "--chunks", 1, "--workers", 2)
+        where += ("--FetchChunk-host-failures", OCCURRENCES)  # no pauses of a host that is down
         ended = failure(run("FetchImages", *where))
     assert ended.status == FAILED
     assert ended.sentence == (
