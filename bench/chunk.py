@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pyarrow as pa
@@ -111,8 +112,8 @@ def _no_renaming() -> Iterator[None]:
 def _no_files() -> Iterator[None]:
     get = download.Downloader.get
 
-    def thrown_away(self: download.Downloader, url: str, _: Path) -> download.Download:
-        return get(self, url, Path(os.devnull))
+    def thrown_away(self: download.Downloader, url: str, _: Path, *redirected: Any) -> download.Download:
+        return get(self, url, Path(os.devnull), *redirected)
 
     with mock.patch.object(download.Downloader, "get", thrown_away), _no_renaming():
         yield
