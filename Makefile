@@ -5,6 +5,7 @@ OUTPUT ?=
 CHUNKS ?=
 WORKERS ?= 1
 SCHEDULER ?=
+PLAN ?=
 ARGS ?=
 PYTHON ?= python3
 
@@ -17,7 +18,7 @@ SAMPLE_ARGS := --FetchChunk-allow-addresses 127.0.0.1/32 --FetchChunk-requests-p
 	--FetchChunk-connections-per-host 16
 
 LUIGI = $(VENV)/bin/luigi --module tasks
-DATASET = --FetchChunk-concurrent-chunks '$(WORKERS)' $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS)') --workers '$(WORKERS)' \
+DATASET = $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS)') --workers '$(WORKERS)' \
 	$(if $(SCHEDULER),--local-scheduler false --scheduler-host '$(firstword $(subst :, ,$(SCHEDULER)))' \
 	--scheduler-port '$(lastword $(subst :, ,$(SCHEDULER)))') $(ARGS)
 RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
@@ -26,7 +27,7 @@ RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
 .PHONY: help dataset manifest fetch verify delete clean split shards report test lint bench scheduler
 
 help: ## list the targets and variables
-	@echo 'make TARGET [DWCA=archive.zip] [OUTPUT=folder] [CHUNKS=16] [WORKERS=1] [SCHEDULER=host:port] [ARGS=...]'
+	@echo 'make TARGET [DWCA=archive.zip] [OUTPUT=folder] [CHUNKS=16] [WORKERS=1] [SCHEDULER=host:port] [PLAN=1] [ARGS=...]'
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
@@ -35,6 +36,7 @@ help: ## list the targets and variables
 	@echo '  CHUNKS     parts that the images are fetched and verified in (default: 16)'
 	@echo '  WORKERS    Luigi processes (default: 1)'
 	@echo '  SCHEDULER  host:port of a central scheduler (default: none; see make scheduler)'
+	@echo '  PLAN       1: make fetch fetches nothing, and tells what that would take (default: none)'
 	@echo '  ARGS       passed to luigi as they stand: ARGS="--SplitDataset-test-frac 0.1"'
 
 dataset: report ## the whole job: archive to shards and report
@@ -42,8 +44,8 @@ dataset: report ## the whole job: archive to shards and report
 manifest: $(READY) ## read the archive
 	@$(call RUN,ReadArchive)
 
-fetch: $(READY) ## ... and download the images
-	@$(call RUN,FetchImages)
+fetch: $(READY) ## ... and download the images; with PLAN=1, tell what that would take
+	@$(call RUN,$(if $(filter-out 0,$(PLAN)),PlanFetch,FetchImages))
 
 verify: $(READY) ## ... and decode and measure them
 	@$(call RUN,VerifyImages)

@@ -1,11 +1,11 @@
 """What the scripts did before, at its shortest, to compare with.
 
-python -m bench.old_way load ARCHIVE.zip
-python -m bench.old_way verify IMAGES -j N    decode every file with Pillow, a pool of processes
+python -m bench.old_way load ARCHIVE.zip             load and join with pandas
+python -m bench.old_way fetch URLS.txt OUT [-j N]    one GET a URL, a pool of processes
+python -m bench.old_way verify IMAGES [-j N]         decode every file with Pillow, a pool of processes
 """
 
-import sys
-from collections.abc import Callable
+import argparse
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -28,14 +28,33 @@ def load(archive: str) -> int:
     return len(images)
 
 
-def verify(images: str, _: str = "-j", jobs: str = "2") -> int:
-    """Decode the images below a folder; how many they are."""
-    paths = sorted(str(path) for path in Path(images).rglob("*.jpg"))
-    with Pool(int(jobs)) as pool:
-        return len(pool.map(_check, paths))
+def fetch(listing: str, out: str, jobs: int) -> int:
+    """Fetch the URLs of a listing, one a line, to 0.jpg and so on; how many they are."""
+    folder, urls = Path(out), Path(listing).read_text().split()
+    folder.mkdir(parents=True, exist_ok=True)
+    with Pool(jobs) as pool:
+        pool.map(_get, [(url, folder / f"{number}.jpg") for number, url in enumerate(urls)])
+    return len(urls)
 
 
-def _check(path: str) -> bool:
+def _get(asked: tuple[str, Path]) -> None:
+    import requests
+
+    url, path = asked
+    try:
+        path.write_bytes(requests.get(url, timeout=(30, 300)).content)
+    except (requests.RequestException, OSError) as error:
+        print(url, error)
+
+
+def verify(images: str, jobs: int) -> int:
+    """Decode the JPEGs below a folder; how many can be."""
+    paths = sorted(Path(images).rglob("*.jpg"))
+    with Pool(jobs) as pool:
+        return sum(pool.map(_check, paths))
+
+
+def _check(path: Path) -> bool:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
@@ -46,7 +65,21 @@ def _check(path: str) -> bool:
     return True
 
 
-STAGES: dict[str, Callable[..., int]] = {"load": load, "verify": verify}
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["load", "fetch", "verify"])
+    parser.add_argument("source")
+    parser.add_argument("out", nargs="?", default="")
+    parser.add_argument("-j", "--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    if arguments.stage == "load":
+        print(load(arguments.source))
+    elif arguments.stage == "verify":
+        print(verify(arguments.source, arguments.jobs))
+    else:
+        print(fetch(arguments.source, arguments.out, arguments.jobs))
+
 
 if __name__ == "__main__":
-    print(STAGES[sys.argv[1]](*sys.argv[2:]))
+    main()

@@ -1,10 +1,11 @@
 """From a GBIF Darwin Core Archive to a WebDataset: the public tasks."""
 
-from tasks import messages
+from tasks import messages, workers
 from tasks.archive import ReadArchive
 from tasks.clean import CleanDataset
 from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
+from tasks.plan import PlanFetch
 from tasks.report import ReportDataset
 from tasks.shards import CreateWebDataset
 from tasks.split import SplitDataset
@@ -16,6 +17,7 @@ __all__ = [
     "DeleteImages",
     "FetchChunk",
     "FetchImages",
+    "PlanFetch",
     "ReadArchive",
     "ReportDataset",
     "SplitDataset",
@@ -24,3 +26,4 @@ __all__ = [
 ]
 
 messages.install()
+workers.install()

@@ -1,10 +1,11 @@
 """Which dataset: the base of all tasks, every path under `output`, and when a target is fresh."""
 
 import contextlib
+import functools
 import json
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -151,6 +152,15 @@ class DatasetTask(luigi.Task):
         default=16, least=1, most=MOST_CHUNKS, description="parts that the images are fetched and verified in"
     )
 
+    def __init_subclass__(cls) -> None:
+        """Let `run` do nothing where the target turns out to be fresh when its turn has come.
+
+        Luigi plans all that depends on a task that has to run; what that makes may be the same as before.
+        """
+        super().__init_subclass__()
+        if run := cls.__dict__.get("run"):
+            cls.run = _unless_complete(run)  # type: ignore[method-assign]
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
@@ -222,6 +232,17 @@ class DatasetTask(luigi.Task):
         """What Luigi's page shows of a failure: the sentence, or a defect's traceback."""
         told = messages.explanation(exception)
         return textwrap.fill(told, PAGE_WIDTH) if told else super().on_failure(exception)
+
+
+def _unless_complete(run: Callable[[Any], None]) -> Callable[[Any], None]:
+    @functools.wraps(run)
+    def run_unless_complete(task: DatasetTask) -> None:
+        if task.complete():
+            task.trigger_event(luigi.Event.DEPENDENCY_PRESENT, task)
+        else:
+            run(task)
+
+    return run_unless_complete
 
 
 class ChunkTask(DatasetTask):

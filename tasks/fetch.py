@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.interface import core
 
 from tasks.archive import ReadArchive
-from tasks.core import fetch, rates
+from tasks.core import fetch, inaturalist, rates
 from tasks.core.addresses import AddressGuard
 from tasks.core.download import Limits
 from tasks.core.hosts import Patience
@@ -16,14 +17,22 @@ from tasks.dataset import ChunkTask, DatasetTask
 from tasks.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
 
 BEGUN = time.time()  # of this run: its workers are forked from the process that imports this
-USER_AGENT = "gbif-webdataset/0.2 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
+USER_AGENT = "gbif-webdataset/0.3 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
 
 
 class FetchChunk(ChunkTask):
     """Download one part of the images, and keep a ledger of what became of each."""
 
     cache_path: str = Text(
-        default="", description="an older tree of images, <datasetKey>/<coreid>[_<n>].jpg, to copy from first"
+        default="",
+        description="an older tree of images, <datasetKey>/<coreid>[_<n>].jpg, to copy from first what is asked for "
+        "in the size that the archive names",
+    )
+    inaturalist_size: str = Choice(
+        default=inaturalist.AS_GIVEN,
+        choices=inaturalist.SIZES,
+        description="size to ask iNaturalist for its photos in: original (at most 2048 pixels a side), large (1024), "
+        "medium (500), small (240), or as-given by the archive, which is original",
     )
     num_workers: int = Count(default=16, least=1, significant=False, description="requests under way at a time")
     retries: int = Count(
@@ -55,10 +64,10 @@ class FetchChunk(ChunkTask):
         description="a CSV of host,connections,requests_per_second for hosts, or domains, that bear more or less",
     )
     concurrent_chunks: int = Count(
-        default=1,
-        least=1,
+        default=0,
         significant=False,
-        description="chunks that are fetched at the same time, among which a host's limits are divided",
+        description="chunks that are fetched at the same time, among which a host's limits are divided; 0 for as many "
+        "as Luigi has workers",
     )
     host_failures: int = Count(
         default=10, least=1, significant=False, description="failures in a row after which a host is left alone"
@@ -83,6 +92,11 @@ class FetchChunk(ChunkTask):
     allow_addresses: str = Text(
         default="", description="CIDR blocks, separated by commas, to fetch from although they are not public"
     )
+    min_free_bytes: int = Count(
+        default=1_000_000_000,
+        significant=False,
+        description="bytes to leave free on the disk: below, fetching stops and can go on later",
+    )
     max_failed_share: float = Real(
         default=0.5,
         most=1,
@@ -95,7 +109,7 @@ class FetchChunk(ChunkTask):
         significant=False,
         description="failures of earlier runs to try again: those that may pass, all, or none",
     )
-    refetch_deleted: bool = Flag(default=False, description="fetch again what DeleteImages deleted")
+    refetch_deleted: bool = Flag(default=False, description="fetch again, in the same size, what DeleteImages deleted")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -116,25 +130,7 @@ class FetchChunk(ChunkTask):
 
     def run(self) -> None:
         """Fetch what is missing and write the ledger."""
-        plan = fetch.Plan(
-            self.num_workers,
-            self.retries,
-            self._hosts(),
-            Limits(
-                self.request_timeout,
-                self.max_seconds_per_image,
-                self.max_image_bytes,
-                self.user_agent,
-                self.respect_opt_out,
-            ),
-            self.guard,
-            Path(self.cache_path) if self.cache_path else None,
-            self.max_failed_share,
-            self.refetch_deleted,
-            self.retry_failed,
-            Patience(self.host_failures, self.host_pause, longest=self.longest_host_pause),
-        )
-        images = self.requires().chunk_facts()
+        plan, images = self.plan(), self.requires().chunk_facts()
         with self.making() as making, self.chunk_progress("fetch", images) as progress:
 
             def tell(counts: Counter[str]) -> None:
@@ -153,10 +149,38 @@ class FetchChunk(ChunkTask):
         outcomes: dict[str, int] = self.output().record.facts["outcomes"]
         return sum(count for code, count in outcomes.items() if fetch.is_tried_again(code, self.retry_failed))
 
-    def _hosts(self) -> rates.HostTable:
+    def plan(self) -> fetch.Plan:
+        """How it is fetched, by one of the processes that share what a host bears."""
+        return fetch.Plan(
+            workers=self.num_workers,
+            retries=self.retries,
+            hosts=self.hosts().divided(self.sharing),
+            limits=Limits(
+                self.request_timeout,
+                self.max_seconds_per_image,
+                self.max_image_bytes,
+                self.user_agent,
+                self.respect_opt_out,
+            ),
+            guard=self.guard,
+            cache=Path(self.cache_path) if self.cache_path else None,
+            max_failed_share=self.max_failed_share,
+            refetch_deleted=self.refetch_deleted,
+            retry_failed=self.retry_failed,
+            patience=Patience(self.host_failures, self.host_pause, longest=self.longest_host_pause),
+            inaturalist_size=self.inaturalist_size,
+            min_free_bytes=self.min_free_bytes,
+        )
+
+    @property
+    def sharing(self) -> int:
+        """Chunks that are fetched at the same time."""
+        return self.concurrent_chunks or min(core().workers, self.chunks)
+
+    def hosts(self) -> rates.HostTable:
+        """What the whole job asks each host to bear."""
         default = rates.HostLimits(self.connections_per_host, self.requests_per_second_per_host)
-        table = rates.table(default, Path(self.host_limits) if self.host_limits else None)
-        return table.divided(self.concurrent_chunks)
+        return rates.table(default, Path(self.host_limits) if self.host_limits else None)
 
 
 class FetchImages(DatasetTask, luigi.WrapperTask):

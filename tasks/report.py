@@ -63,5 +63,5 @@ class ReportDataset(DatasetTask):
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def say_again(task: ReportDataset) -> None:
-    """The report is fresh: nothing is to be done, and this is where everything is."""
-    print(f"Nothing to do, everything is up to date.\n{task.output().record.facts['summary']}", flush=True)
+    """The report is fresh: nothing was to be done, and this is where everything is."""
+    print(f"Nothing new: everything is up to date.\n{task.output().record.facts['summary']}", flush=True)

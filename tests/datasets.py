@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -13,13 +13,16 @@ from zipfile import ZipFile
 import pyarrow.parquet as pq
 
 from sample.plan import Medium, make_plan
+from tests.core.archives import gbif
 
 ROOT = Path(__file__).parents[1]
 QUICKLY = (
     *("--FetchChunk-allow-addresses", "127.0.0.1/32", "--FetchChunk-requests-per-second-per-host", "0"),
     *("--FetchChunk-connections-per-host", "16", "--FetchChunk-retries", "1"),
+    *("--FetchChunk-retry-failed", "none"),
     *("--CreateWebDataset-num-workers", "1"),
 )
+DATASET = "3f7b2d54-9a61-4c0e-8d27-5b1c6e90a4f2"
 EACH_FAULT = 1
 PLAIN_SPECIES = 2
 PLAIN_OF_EACH = 9
@@ -72,6 +75,16 @@ class Dataset:
         """The same dataset in another folder, times of modification included."""
         shutil.copytree(self.output, output)
         return Dataset(self.archive, output, self.chunks)
+
+
+def archive_of(path: Path, urls: Sequence[str]) -> Path:
+    """Write an archive of an occurrence and an image for each URL."""
+    ids = [str(4_000_000_000 + number) for number in range(len(urls))]
+    occurrences = [{"gbifID": gbif_id, "datasetKey": DATASET, "acceptedTaxonKey": "5WZLF"} for gbif_id in ids]
+    media = [
+        {"gbifID": gbif_id, "type": "StillImage", "identifier": url} for gbif_id, url in zip(ids, urls, strict=True)
+    ]
+    return gbif(path, occurrences, media)
 
 
 def digest(path: Path) -> str:

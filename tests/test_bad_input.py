@@ -266,10 +266,13 @@ COMMANDS: dict[str, tuple[int, str]] = {
         "--SplitDataset-val-frac?"),
     f"{REPORT} --colour": (
         USAGE, "there is no parameter --colour; see --help for this task's, --help-all for all"),
+    f"{REPORT} --FetchChunk-inaturalist-size huge": (
+        UNHANDLED, "--FetchChunk-inaturalist-size takes one of as-given, original, large, medium, small, not "
+        f"'huge'{WHERE}"),
     "FetchImages --dwca moths.zip --chunk 3": (USAGE, "there is no parameter --chunk; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (
         USAGE, "there is no task readarchive; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
-        "VerifyImages, DeleteImages, CleanDataset, SplitDataset, CreateWebDataset, ReportDataset"),
+        "VerifyImages, DeleteImages, CleanDataset, PlanFetch, SplitDataset, CreateWebDataset, ReportDataset"),
 }  # fmt: skip
 
 
@@ -316,7 +319,7 @@ def photos() -> Iterator[str]:
 
 
 LOOPBACK = ["--chunks", "2", "--FetchChunk-allow-addresses", "127.0.0.1/32", "--FetchChunk-retries", "0"]
-HASTE = ["--FetchChunk-requests-per-second-per-host", "0"]
+HASTE = ["--FetchChunk-requests-per-second-per-host", "0", "--FetchChunk-min-free-bytes", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -388,6 +391,7 @@ def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: st
         media = [f"{key}\t{photos if key in served else url}/{key}.jpg\n" for key in range(1, OCCURRENCES + 1)]
         archive = write_archive(tmp_path / "moths.zip", media="id\turl\n" + "".join(media))
         where = ("--dwca", archive, "--output", tmp_path / "out", *LOOPBACK, *HASTE, "--chunks", 1, "--workers", 2)
+        where += ("--FetchChunk-host-failures", OCCURRENCES)  # no pauses of a host that is down
         ended = failure(run("FetchImages", *where))
     assert ended.status == FAILED
     assert ended.sentence == (
@@ -419,26 +423,45 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize(("task", "left"), [("ReadArchive", 0), ("VerifyImages", 16 << 10), ("CleanDataset", 32 << 10)])
+def fill(disk: Path, left: int) -> Path:
+    """Leave so many bytes on the disk; the file that takes the others."""
+    free = os.statvfs(disk)
+    (disk / "filler").write_bytes(b"\0" * max(0, free.f_bavail * free.f_frsize - left))
+    return disk / "filler"
+
+
+@pytest.mark.parametrize(
+    ("task", "left"),
+    [("ReadArchive", 0), ("FetchImages", 32 << 10), ("VerifyImages", 16 << 10), ("CleanDataset", 32 << 10)],
+)
 def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_space(
     forks: Forks, task: str, left: int, photos: str, small_disk: Path, tmp_path: Path
 ) -> None:
     where = ["--dwca", write_archive(tmp_path / "moths.zip", photos), "--output", small_disk / "out", *LOOPBACK, *HASTE]
     where += ["--chunks", 1]
-    filler = small_disk / "filler"
-
-    def fill() -> None:
-        free = os.statvfs(small_disk)
-        filler.write_bytes(b"\0" * max(0, free.f_bavail * free.f_frsize - left))
-
-    if task != "ReadArchive":
-        assert forks.run("FetchImages", *where).returncode == 0
-    fill()
+    before = {"ReadArchive": None, "FetchImages": "ReadArchive"}.get(task, "FetchImages")
+    if before:
+        assert forks.run(before, *where).returncode == 0
+    filler = fill(small_disk, left)
     ended = failure(forks.run(task, *where))
     assert ended.status == FAILED
     assert "No space left on device; free some space where --output is and run the same command" in ended.sentence
     filler.unlink()
     assert forks.run(task, *where).returncode == 0
+
+
+def test_a_disk_with_little_room_is_left_alone_in_a_sentence(
+    forks: Forks, photos: str, small_disk: Path, tmp_path: Path
+) -> None:
+    where = ["--dwca", write_archive(tmp_path / "moths.zip", photos), "--output", small_disk / "out", *LOOPBACK, *HASTE]
+    ended = failure(forks.run("FetchChunk", *where, "--chunk", 0, "--FetchChunk-min-free-bytes", "1000000000"))
+    assert ended.status == FAILED
+    assert re.fullmatch(
+        rf"FetchChunk-00000: {small_disk}/out/images: [23]\.\d MB are free there, less than min_free_bytes 1,000,000,000, so "
+        "nothing more is fetched; free some space or lower min_free_bytes, and run the same command again: .*",
+        ended.sentence,
+    )
+    assert forks.run("FetchChunk", *where, "--chunk", 0).returncode == 0
 
 
 def heed() -> None:
@@ -467,8 +490,10 @@ def test_ctrl_c_ends_a_run_with_a_line(tmp_path: Path) -> None:
 PARAMETERS = {
     "ReadArchive": "subset_list subset_key num_images_per_category random_seed",
     "FetchChunk": "chunk cache_path num_workers request_timeout retries connections_per_host "
-    "requests_per_second_per_host max_image_bytes max_seconds_per_image user_agent respect_opt_out allow_addresses",
+    "requests_per_second_per_host max_image_bytes max_seconds_per_image user_agent respect_opt_out allow_addresses "
+    "inaturalist_size min_free_bytes",
     "FetchImages": "",
+    "PlanFetch": "sample",
     "VerifyChunk": "chunk num_workers max_pixels strict",
     "VerifyImages": "",
     "DeleteImages": "image_list dry_run",
@@ -480,7 +505,7 @@ PARAMETERS = {
     "ReportDataset": "",
 }
 UNITS = {
-    r"\bbytes\b": ("max_shard_size", "max_image_bytes"),
+    r"\bbytes\b": ("max_shard_size", "max_image_bytes", "min_free_bytes"),
     r"\bseconds\b": ("request_timeout", "max_seconds_per_image"),
     r"\bpixels\b": ("thumb_size", "resize_min_size", "max_pixels"),
     r"from 0 to": ("test_frac", "val_frac", "max_failed_share"),

@@ -144,7 +144,7 @@ def test_the_summary_says_what_there_is_and_where(made: Dataset) -> None:
 def test_the_same_command_again_has_nothing_to_do(made: Dataset, photos: PhotoServer) -> None:
     before = len(photos.requests)
     times = {path: path.stat().st_mtime_ns for path in made.output.rglob("*") if path.is_file()}
-    assert "Nothing to do" in made.make()
+    assert "Nothing new" in made.make()
     assert len(photos.requests) == before
     assert {path: path.stat().st_mtime_ns for path in made.output.rglob("*") if path.is_file()} == times
 

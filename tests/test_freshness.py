@@ -132,7 +132,7 @@ def test_a_file_that_was_cut_or_removed_by_hand_is_remade(dataset: Dataset, phot
 def test_the_number_of_workers_of_a_task_remakes_nothing(dataset: Dataset) -> None:
     stamps = _stamps(dataset, "")
     printed = dataset.make("--FetchChunk-num-workers", "3", "--CreateWebDataset-num-workers", "3")
-    assert "Nothing to do" in printed
+    assert "Nothing new" in printed
     assert _stamps(dataset, "") == stamps
 
 
@@ -170,3 +170,24 @@ def test_an_image_that_was_lost_is_told_with_a_remedy_that_fetches_it_alone(
     asked = [photos.url + path for path, status in photos.requests[requests:] if status != 500]
     assert asked == [lost["identifier"]]
     assert dataset.shards() == shards
+
+
+def test_failures_that_are_tried_again_and_repeat_remake_nothing(dataset: Dataset, photos: PhotoServer) -> None:
+    made = {path: path.stat().st_mtime_ns for path in (dataset.output / ".made").iterdir()}
+    requests = len(photos.requests)
+    failed = [row for row in dataset.rows("fetched") if row["error"] == "server-error"]
+    assert failed
+
+    assert "Nothing new" in dataset.make("--FetchChunk-retry-failed", "may-pass")
+
+    assert {status for _, status in photos.requests[requests:]} == {500}
+    again = {path.stem for path, at in made.items() if path.stat().st_mtime_ns != at}
+    assert again
+    assert {name.split("-")[0] for name in again} == {"FetchChunk"}
+    assert [row for row in dataset.rows("fetched") if row["error"] == "server-error"] == failed
+
+
+def test_failures_can_be_left_as_they_are(dataset: Dataset, photos: PhotoServer) -> None:
+    requests = len(photos.requests)
+    assert "Nothing new" in dataset.make()
+    assert len(photos.requests) == requests

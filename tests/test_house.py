@@ -10,7 +10,7 @@ import pytest
 import tasks
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("archive", "fetch", "verify", "delete", "clean", "split", "shards", "report")
+STAGES = ("archive", "plan", "fetch", "verify", "delete", "clean", "split", "shards", "report")
 CODE = sorted([*(ROOT / "tasks").rglob("*.py"), *(ROOT / "sample").rglob("*.py")])
 CORE = sorted((ROOT / "tasks" / "core").rglob("*.py"))
 PUBLIC = [getattr(tasks, name) for name in tasks.__all__]

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +16,13 @@ import pytest
 from sample.server import PhotoServer
 from tasks.core.files import TEMPORARY
 from tasks.core.ledger import MAY_PASS, read_journal
-from tests.datasets import ROOT, Dataset, digest
+from tests.core.misbehaving import MisbehavingServer, Visit
+from tests.datasets import ROOT, Dataset, archive_of, digest
 
 SEED = 20_240_711
 LATEST = 60.0
+SOON = 5.0
+IMAGES, CONNECTIONS = 300, 16
 
 
 @pytest.fixture
@@ -107,3 +111,76 @@ def _every_file_is_whole(dataset: Dataset, undisturbed: Dataset) -> None:
     for path in dataset.output.rglob("*.parquet"):
         if not any(part.startswith(TEMPORARY) for part in path.parts):
             pq.read_table(path)
+
+
+# Fetching alone: what the host is asked, and who is left after the kill.
+
+
+@pytest.mark.parametrize(
+    ("workers", "ends"),
+    [(1, (signal.SIGKILL, signal.SIGTERM)), (2, (signal.SIGKILL, signal.SIGTERM, signal.SIGTERM))],
+)
+def test_a_fetch_that_is_ended_at_random_moments_leaves_no_process_and_asks_for_nothing_twice(
+    tmp_path: Path, workers: int, ends: tuple[signal.Signals, ...]
+) -> None:
+    rng = random.Random(SEED + workers)
+    with MisbehavingServer() as server:
+        server.photos = after_a_moment  # type: ignore[method-assign]
+        urls = [f"{server.url}/photo/{number:03}" for number in range(IMAGES)]
+        dataset = Dataset(archive_of(tmp_path / "a.zip", urls), tmp_path / "dataset", chunks=3)
+        may_be_asked = Counter(urls)
+        for end in ends:
+            before = server.asked()
+            _fetch_and_end(dataset, server, workers, rng.randint(20, 60), end)
+            in_vain = {server.url + request.path for request in server.log[before:]} - _settled(dataset)
+            assert len(in_vain) <= CONNECTIONS, "more than what was under way"
+            may_be_asked += Counter(in_vain)
+        dataset.make("--workers", str(workers), task="FetchImages")
+        assert Counter(server.url + request.path for request in server.log) <= may_be_asked
+    rows = dataset.rows("fetched")
+    assert {row["status"] for row in rows} == {"fetched"}
+    assert {row["image_path"]: row["sha256"] for row in rows} == {
+        path.relative_to(dataset.output / "images").as_posix(): digest(path)
+        for path in dataset.output.glob("images/*/*.jpg")
+    }
+    assert len(rows) == IMAGES
+
+
+def after_a_moment(visit: Visit) -> None:
+    time.sleep(0.1)
+    MisbehavingServer.photos(visit)
+
+
+def _fetch_and_end(
+    dataset: Dataset, server: MisbehavingServer, workers: int, further: int, end: signal.Signals
+) -> None:
+    """Fetch until the server was asked so often; then signal the run, which has to be gone, its children too, soon."""
+    enough = server.asked() + further
+    command = dataset.command("--workers", str(workers), task="FetchImages")
+    run = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until(lambda: server.asked() >= enough or run.poll() is not None, LATEST)
+        assert run.poll() is None, "the run ended before it could be killed"
+        run.send_signal(end)
+        run.wait(SOON)
+        _wait_until(lambda: not _is_alive(run.pid), SOON)
+    finally:
+        if _is_alive(run.pid):
+            os.killpg(run.pid, signal.SIGKILL)
+    _wait_until(lambda: not server.open.now, SOON)
+
+
+def _is_alive(group: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.005)

@@ -22,6 +22,8 @@ from tasks.core.errors import ParameterError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 REMEMBERED = 300.0  # seconds
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is public
+CLOUDS = [ipaddress.ip_network(block) for block in ("192.0.0.0/24", "168.63.129.16/32")]  # Oracle's and Azure's own
 
 
 class BlockedAddressError(Exception):
@@ -48,8 +50,9 @@ class AddressGuard:
         numeric = _embedded(stated)
         if any(one in block for one in (stated, numeric) for block in self._allowed if block.version == one.version):
             return
-        local = isinstance(numeric, ipaddress.IPv6Address) and numeric.is_site_local
-        if not numeric.is_global or numeric.is_multicast or numeric.is_reserved or local:
+        is_public = numeric.is_global and not numeric.is_multicast and not numeric.is_reserved
+        inside = numeric not in GLOBAL_UNICAST if numeric.version == 6 else any(numeric in block for block in CLOUDS)
+        if inside or not is_public:
             raise BlockedAddressError(f"{address} is not a public address")
 
 

@@ -17,6 +17,7 @@ from tasks.core.dwca import Archive, DataFile
 from tasks.core.judge import HASH, PART, Judge, Wanted
 from tasks.core.lines import ahead
 from tasks.core.rows import KEY, LINE, RowReader, Unreadable, raw_lines
+from tasks.core.tables import text
 
 BUCKET_BYTES = 128 << 20
 MOST_BUCKETS = 512
@@ -102,6 +103,7 @@ class Dealt:
             reader = RowReader(location, layout, wanted.indexes, wanted.schema)
             with (
                 self._archive.open(location) as file,
+                dwca.decoding(location, layout),
                 closing(ahead(_parsed(reader, file, self._advance), AHEAD)) as read,
             ):
                 for rows in _gathered(self._told(read, kind, part)):
@@ -169,15 +171,13 @@ def _rejected(archive: Archive, connection: duckdb.DuckDBPyConnection) -> Iterat
     for kind, layout in (("media", archive.media), ("records", archive.records)):
         for part, location in enumerate(layout.locations):
             lines = f"FROM rejected WHERE kind = '{kind}' AND part = {part}"
-            cursor, ahead = connection.cursor(), connection.cursor()
-            cursor.execute(f"SELECT line, reason, coreid, identifier, raw {lines} ORDER BY line")
-            ahead.execute(f"SELECT line {lines} AND raw IS NULL ORDER BY line")
-            numbers = (number for (number,) in iter(ahead.fetchone, None))
-            texts = _texts(archive, location, layout, numbers)
-            while rows := cursor.fetchmany(tables.ROW_GROUP):
-                told = [(location, *row[:4], next(texts) if row[4] is None else row[4]) for row in rows]
-                columns = [pa.array(v, f.type) for v, f in zip(zip(*told, strict=True), REJECTED, strict=True)]
-                yield pa.RecordBatch.from_arrays(columns, schema=REJECTED)
+            ahead_of_them = connection.cursor().execute(f"SELECT line {lines} AND raw IS NULL ORDER BY line")
+            numbers = (number for (number,) in iter(ahead_of_them.fetchone, None))
+            raw = _texts(archive, location, layout, numbers)
+            query = f"SELECT {text(location)} AS file, line, reason, coreid, identifier, raw {lines} ORDER BY line"
+            for batch in tables.select(connection.cursor(), query):
+                told = [next(raw) if known is None else known for known in batch.column("raw").to_pylist()]
+                yield pa.RecordBatch.from_arrays([*batch.columns[:-1], tables.texts(told)], schema=REJECTED)
 
 
 def _texts(archive: Archive, location: str, layout: DataFile, numbers: Iterator[int]) -> Iterator[str]:

@@ -33,7 +33,8 @@ from tasks.core.images import kind_of
 from tasks.core.routes import Routes
 
 HEAD = 64
-PIECE = 1 << 16
+PIECE = 1 << 18  # bytes to take at a time, if they have come; pieces of a quarter take a third more of the processor
+SMALL = 1 << 16  # bytes of an unwanted answer that are read for the sake of its connection
 REDIRECTS = 5
 ONCE = Retry(total=False, redirect=False)
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
@@ -70,6 +71,17 @@ class DownloadError(Exception):
         self.code, self.download, self.retry_after = code, download, retry_after
 
 
+class MovedError(Exception):
+    """A host that sends us on to `url`, which may be another's."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
+Take = Callable[[BaseHTTPResponse, Download], Download]
+
+
 class Downloader:
     """Downloads for many threads at once: connections are kept and shared, cookies and passwords are not.
 
@@ -89,17 +101,34 @@ class Downloader:
     def __exit__(self, *_: object) -> None:
         self._routes.close()
 
-    def get(self, url: str, target: Path) -> Download:
-        """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else."""
-        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds
+    def get(self, url: str, target: Path, followed: int | None = None, spent: float = 0.0) -> Download:
+        """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else.
+
+        Redirects are followed or, where `followed` says how many were already, in `spent` seconds, raised as
+        MovedError: where they lead to is to be asked when it is that host's turn.
+        """
+        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
+        return self._ask("GET", url, {}, lambda response, reached: self._save(response, target, reached), followed)
+
+    def measure(self, url: str, ranged: bool, followed: int, spent: float) -> Download:
+        """What `get` would bring, without its bytes: `bytes` is None where the host doesn't tell how many.
+
+        It is asked by HEAD or, where `ranged`, for the first byte alone. Raises DownloadError and MovedError as `get`.
+        """
+        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
+        if ranged:
+            return self._ask("GET", url, {"Range": "bytes=0-0"}, self._length, followed)
+        return self._ask("HEAD", url, {}, self._length, followed)
+
+    def _ask(self, method: str, url: str, headers: dict[str, str], take: Take, followed: int | None = None) -> Download:
         reached = Download()
         try:
-            response, final_url = self._follow(url)
+            response, final_url = self._follow(method, url, self._headers | headers, followed)
             with closing(response):
                 kind = response.headers.get("Content-Type")
                 reached = Download(response.status, content_type=kind, final_url=final_url)
-                self._admit(response, reached)
-                return self._save(response, target, reached)
+                self._admit(response, reached, HTTPStatus.PARTIAL_CONTENT if "Range" in headers else HTTPStatus.OK)
+                return take(response, reached)
         except BlockedAddressError as error:
             raise DownloadError("blocked-address", reached) from error
         except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
@@ -111,21 +140,23 @@ class Downloader:
 
     def _read(self, connected: socket.socket, **options: Any) -> HTTPResponse:
         """An answer that ends at the deadline, however slowly its status line, headers or chunk sizes drip."""
-        answer = HTTPResponse(connected, **options)
-        answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left))
+        answer = _Answer(connected, **options)
+        answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left), PIECE)
         return answer
 
-    def _follow(self, url: str) -> tuple[BaseHTTPResponse, str]:
+    def _follow(
+        self, method: str, url: str, headers: dict[str, str], followed: int | None
+    ) -> tuple[BaseHTTPResponse, str]:
         """The answer at the end of the redirects, its body unread, and its URL."""
-        for _ in range(REDIRECTS + 1):
+        for hop in range(followed or 0, REDIRECTS + 1):
             route, path, url = self._routes.to(url)
             timeout = min(self._limits.request_timeout, self._left())
             if timeout <= 0:
                 raise requests.Timeout
             response = route.pool.urlopen(
-                "GET",
+                method,
                 path,
-                headers=self._headers | route.headers,
+                headers=headers | route.headers,
                 retries=ONCE,
                 redirect=False,
                 assert_same_host=False,
@@ -140,14 +171,16 @@ class Downloader:
             url = urljoin(url, location.encode("latin-1").decode())
             if urlsplit(url).scheme not in ("http", "https"):
                 raise DownloadError("bad-redirect", Download(response.status, final_url=url))
+            if followed is not None and hop < REDIRECTS:
+                raise MovedError(url)
         raise DownloadError("too-many-redirects", Download(response.status, final_url=url))
 
-    def _admit(self, response: BaseHTTPResponse, reached: Download) -> None:
+    def _admit(self, response: BaseHTTPResponse, reached: Download, asked_for: HTTPStatus) -> None:
         """Raise DownloadError for an answer whose body is not wanted."""
         status = response.status
-        if status != HTTPStatus.OK:
-            if (response.length_remaining or PIECE) < PIECE:
-                response.read(PIECE)  # so that the connection can be used again
+        if status not in (HTTPStatus.OK, asked_for):
+            if (response.length_remaining or SMALL) < SMALL:
+                response.read(SMALL)  # so that the connection can be used again
             code = BY_STATUS.get(status) or ("server-error" if status >= 500 else f"http-{status}")
             raise DownloadError(code, reached, _retry_after(response.headers.get("Retry-After")))
         directives = response.headers.get("X-Robots-Tag", "").lower().replace(":", ",").split(",")
@@ -176,6 +209,30 @@ class Downloader:
         if not kind_of(head):
             raise DownloadError("not-an-image", reached)
         return replace(reached, bytes=size, sha256=digest.hexdigest())
+
+    def _length(self, response: BaseHTTPResponse, reached: Download) -> Download:
+        is_part = response.status == HTTPStatus.PARTIAL_CONTENT
+        told = response.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
+        size = int(told) if told.isascii() and told.isdecimal() else None
+        if response.length_remaining is not None and response.length_remaining < SMALL:
+            response.read(SMALL)  # so that the connection can be used again
+        if size and size > self._limits.max_bytes:
+            raise DownloadError("too-large", replace(reached, bytes=size))
+        return replace(reached, bytes=size or None)  # some hosts answer HEAD with a length of 0
+
+
+class _Answer(HTTPResponse):
+    """The final answer. Python skips a 100 before it, and would take any other 1xx for it (RFC 9110, 15.2)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        is_interim = HTTPStatus.CONTINUE < status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS
+        return version, HTTPStatus.CONTINUE if is_interim else status, reason
+
+    def begin(self) -> None:
+        """Read up to the headers' end; what comes after another protocol was switched to is no answer of ours."""
+        super().begin()
+        self.will_close = self.will_close or self.status == HTTPStatus.SWITCHING_PROTOCOLS
 
 
 class _Timed(io.RawIOBase):

@@ -161,7 +161,7 @@ class Archive:
         if name not in self._names:
             return True
         blank, header = f" \n\ufeff{layout.separator}{layout.quote}", layout.header_lines
-        with io.TextIOWrapper(self._files.open(name), layout.encoding, errors="replace") as text:
+        with decoding(location, layout), io.TextIOWrapper(self._files.open(name), layout.encoding, "replace") as text:
             while header and (piece := text.readline(LOOKED_AT)):
                 header -= piece.endswith("\n")
             return any(piece.strip(blank) for piece in iter(lambda: text.readline(LOOKED_AT), ""))
@@ -175,6 +175,18 @@ def opened(path: Path, max_expansion: float = MAX_EXPANSION) -> Iterator[Archive
     """
     with containers.opened(path, max_expansion) as files:
         yield Archive(path, files)
+
+
+@contextmanager
+def decoding(location: str, layout: DataFile) -> Iterator[None]:
+    """Tell of a data file that its encoding's decoder gives up on, as UTF-16's does where no byte order is marked."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise ArchiveError(
+            f"{location}: is not in {layout.encoding}, which meta.xml names ({error}); "
+            "download it again, or tell its publisher"
+        ) from error
 
 
 def _decoded(data: bytes) -> str:

@@ -1,26 +1,29 @@
 """Fetching the images of a chunk: kind to hosts, wary of what they send, and never twice."""
 
 import contextlib
-import datetime
 import re
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core import tables
 from tasks.core.addresses import AddressGuard
-from tasks.core.download import Download, Downloader, DownloadError, Limits
+from tasks.core.disk import Room
+from tasks.core.download import Downloader, DownloadError, Limits, MovedError
 from tasks.core.errors import FetchError
 from tasks.core.files import TEMPORARY, sha256_of
 from tasks.core.hosts import PATIENCE, HostQueues, Patience
 from tasks.core.images import kind_of
+from tasks.core.inaturalist import AS_GIVEN, in_size
 from tasks.core.ledger import (
     CACHED,
     COLUMNS,
@@ -28,6 +31,8 @@ from tasks.core.ledger import (
     FETCHED,
     HOST_UNAVAILABLE,
     MAY_PASS,
+    READ_AT_ONCE,
+    RECUR,
     Journal,
     Known,
     Outcome,
@@ -45,7 +50,10 @@ OF_THE_HOST = {
     "timeout", "too-slow", "connection", "name-not-resolved", "too-many-requests", "server-error", "forbidden",
     "unauthorized", "tls", "bad-certificate",
 }  # fmt: skip
-HOST = re.compile(r"https?://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
+WRITTEN_AT_ONCE = 8_192  # rows, with all columns of the manifest, beside what became of each image
+RECURRING = pa.dictionary(pa.int32(), pa.string())
+HOST = re.compile(r"(https?)://(?:[^/?#]*@)?(\[[^/?#\]]*\]|[^/?#:]*)(:[^/?#]*)?", re.IGNORECASE)
+OWN_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
@@ -62,15 +70,24 @@ class Plan:
     refetch_deleted: bool = False
     retry_failed: str = PASSING
     patience: Patience = PATIENCE
+    inaturalist_size: str = AS_GIVEN
+    min_free_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One URL, and every row of the chunk that shows it."""
+    """One URL to ask for, and every row of the chunk that shows it; and how far `hops` redirects have led to."""
 
-    identifier: str
+    url: str
     paths: tuple[str, ...]
     attempts: int = 0
+    hops: int = 0
+    at: str = ""
+    spent: float = 0.0  # seconds since the first of them
+
+    def moved(self, url: str, spent: float) -> "_Job":
+        """The same, at another URL after a request of so many seconds."""
+        return replace(self, hops=self.hops + 1, at=url, spent=self.spent + spent)
 
 
 def fetch_chunk(
@@ -80,15 +97,13 @@ def fetch_chunk(
 
     What an earlier run fetched stays; what failed for good is not tried again. Returns, and tells `progress` after
     each image, how many images ended as `fetched`, `cached` or one of the error codes.
-    Raises FetchError where more than `plan.max_failed_share` of the images failed for reasons that may pass.
+    Raises FetchError where more than `plan.max_failed_share` of the images failed for reasons that may pass, or, once
+    the images under way are there, where less than `plan.min_free_bytes` are free.
     """
     folder, images = output / "fetched", output / "images"
-    rows = _rows(manifest)
     with Journal(journal_path(folder, chunk)) as journal:
-        known = Known.load(folder, chunk)
-        gone = set() if plan.refetch_deleted else _deleted(output / "deleted.csv", rows)
         run = _Run(images, plan, journal, progress)
-        run.settle(rows, known, gone)
+        run.settle(rows_of(manifest), Known.load(folder, chunk), output / "deleted.csv")
         run.fetch()
         _judge(chunk, run.outcomes.values(), plan.max_failed_share)
         _write(manifest, folder / chunk_name(chunk), run.outcomes)
@@ -103,30 +118,36 @@ class _Run:
         self.images, self.plan, self._journal, self._progress = images, plan, journal, progress
         self.outcomes: dict[str, Outcome] = {}
         self.counts: Counter[str] = Counter()
+        self._room = Room(images, plan.min_free_bytes)
+        self._rows: dict[str, str] = {}
         self._jobs: list[_Job] = []
         self._queues: HostQueues[_Job] = HostQueues(plan.hosts.of, plan.patience)
         self._lock = threading.Lock()
-        self._folders: set[Path] = set()
+        self._folders: dict[str, Path] = {}
         self._failed_before: dict[str, Outcome] = {}
 
-    def settle(self, rows: dict[str, str], known: Known, gone: set[str]) -> None:
+    def settle(self, rows: dict[str, str], known: Known, listing: Path) -> None:
         """Take over what is known of the rows (image_path -> identifier), and keep a job for every other URL."""
+        gone = set() if self.plan.refetch_deleted else deleted(listing, rows)
         open_paths: dict[str, list[str]] = {}
         moved: list[tuple[Path, Outcome]] = []
+        self._rows = rows
         for path, identifier in rows.items():
-            outcome = known.at(identifier, path)
-            if outcome and (_stays(outcome, self.images, self.plan) or (outcome.has_bytes and path in gone)):
+            url = in_size(identifier, self.plan.inaturalist_size)
+            outcome = known.at(url, path)
+            if outcome and holds(outcome, self.images, self.plan, gone):
                 self._settled(outcome)
-            elif copy := self._copied(path, identifier, known):
+            elif copy := self._copied(path, url, known):
                 moved.append(copy)
             else:
-                open_paths.setdefault(identifier, []).append(path)
+                open_paths.setdefault(url, []).append(path)
                 if outcome and not outcome.has_bytes:
                     self._failed_before[path] = outcome
         for temporary, outcome in moved:
             temporary.replace(self.images / outcome.image_path)
             self._record(outcome)
-        self._jobs = [_Job(identifier, tuple(paths)) for identifier, paths in open_paths.items()]
+        self._jobs = [_Job(url, tuple(paths)) for url, paths in open_paths.items()]
+        self._rows = {path: rows[path] for job in self._jobs for path in job.paths}
 
     def fetch(self) -> None:
         """Take what the cache has, and ask hosts for the rest, with `plan.workers` threads."""
@@ -137,6 +158,7 @@ class _Run:
             try:
                 for _ in (pool.map if self.plan.cache else map)(self._begin, self._jobs):
                     pass
+                self._jobs.clear()  # the queues have them, each until it is done
                 for done in [pool.submit(self._work, downloader) for _ in range(self.plan.workers)]:
                     done.result()
             finally:
@@ -145,18 +167,20 @@ class _Run:
     def _begin(self, job: _Job) -> None:
         """Copy a job's image from the cache, which no host's limits hold up, or queue it at its host."""
         if self.plan.cache:
+            as_given = [path for path in job.paths if self._rows[path] == job.url]
+            self._room.check()
             temporary = self._temporary(job.paths[0])
-            if cached := _from_cache(self.plan.cache, job, temporary):
+            if cached := _from_cache(self.plan.cache, as_given, temporary):
                 size, sha256 = cached
-                outcome = Outcome(job.paths[0], job.identifier, CACHED, bytes=size, sha256=sha256, fetched_at=_now())
-                self._finish(job, outcome, temporary)
+                self._finish(job, self._outcome(job, CACHED, bytes=size, sha256=sha256), temporary)
                 return
-        self._queues.put(_host(job.identifier), job)
+        self._queues.put(host_of(job.url), job)
 
     def _work(self, downloader: Downloader) -> None:
         try:
             while turn := self._queues.take():
                 try:
+                    self._room.check()
                     if turn.given_up:
                         self._give_up(turn.job)
                     else:
@@ -169,30 +193,46 @@ class _Run:
 
     def _give_up(self, job: _Job) -> None:
         """Leave a job of a host that doesn't answer to the next run."""
-        outcome = Outcome(job.paths[0], job.identifier, FAILED, HOST_UNAVAILABLE, None, job.attempts, fetched_at=_now())
+        outcome = self._outcome(job, FAILED, error=HOST_UNAVAILABLE, attempts=job.attempts)
         self._finish(job, outcome, self._temporary(job.paths[0]))
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
-        """Try a job once: record its end, or put it back for another try."""
-        temporary = self._temporary(job.paths[0])
-        attempts = job.attempts + 1
-        outcome = Outcome(job.paths[0], job.identifier, FAILED, attempts=attempts, fetched_at=_now())
+        """Try a job once: record its end, or put it back for another try, or where a redirect leads to."""
+        temporary, begun = self._temporary(job.paths[0]), time.monotonic()
+        tried = _Job(job.url, job.paths, job.attempts + 1)
         try:
-            outcome = _with(replace(outcome, status=FETCHED), downloader.get(job.identifier, temporary))
+            download, error = downloader.get(job.at or job.url, temporary, job.hops, job.spent), ""
             self._queues.succeeded(host)
-        except DownloadError as error:
-            outcome = _with(replace(outcome, error=error.code), error.download)
-            if error.code in OF_THE_HOST:
-                self._queues.failed(host, error.download.http_status in ASKED_TOO_MUCH, error.retry_after)
-            else:
-                self._queues.succeeded(host)
-            if error.code in MAY_PASS and attempts <= self.plan.retries:
-                self._queues.put(host, replace(job, attempts=attempts), min(2.0**attempts / 2, LONGEST_BACKOFF))
+        except MovedError as there:
+            self._queues.succeeded(host)
+            self._queues.put(host_of(there.url), job.moved(there.url, time.monotonic() - begun))
+            return
+        except DownloadError as failure:
+            temporary.unlink(missing_ok=True)
+            if self._is_put_back(host, tried, failure):
                 return
-        finally:
-            if outcome.status == FAILED:
-                temporary.unlink(missing_ok=True)
+            download, error = failure.download, failure.code
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        status = FAILED if error else FETCHED
+        outcome = self._outcome(tried, status, error=error, attempts=tried.attempts, **vars(download))
         self._finish(job, outcome, temporary)
+
+    def _is_put_back(self, host: str, tried: _Job, failure: DownloadError) -> bool:
+        """Note what a failure says of the host, and put the job back if another try may help."""
+        if failure.code in OF_THE_HOST:
+            self._queues.failed(host, failure.download.http_status in ASKED_TOO_MUCH, failure.retry_after)
+        else:
+            self._queues.succeeded(host)
+        if failure.code not in MAY_PASS or tried.attempts > self.plan.retries:
+            return False
+        self._queues.put(host_of(tried.url), tried, min(2.0**tried.attempts / 2, LONGEST_BACKOFF))
+        return True
+
+    def _outcome(self, job: _Job, status: str, **reached: Any) -> Outcome:
+        path = job.paths[0]
+        return Outcome(path, self._rows[path], status, fetched_at=_now(), requested_url=job.url, **reached)
 
     def _finish(self, job: _Job, outcome: Outcome, temporary: Path) -> None:
         for path in job.paths[1:]:
@@ -200,17 +240,17 @@ class _Run:
                 beside = self._temporary(path)
                 shutil.copyfile(temporary, beside)
                 beside.replace(self.images / path)
-            self._record(replace(outcome, image_path=path))
+            self._record(replace(outcome, image_path=path, identifier=self._rows[path]))
         if outcome.has_bytes:
             temporary.replace(self.images / outcome.image_path)
         self._record(outcome)
 
     def _record(self, outcome: Outcome) -> None:
         before = self._failed_before.get(outcome.image_path)
-        if before and (before.error, before.http_status) == (outcome.error, outcome.http_status):
-            outcome = before  # nothing new: what was made from the ledger stays fresh
+        if before and not _is_news(before, outcome):
+            outcome = before  # what was made from the ledger stays fresh
+        self._journal.append(outcome)
         with self._lock:
-            self._journal.append(outcome)
             self._settled(outcome)
 
     def _settled(self, outcome: Outcome) -> None:
@@ -218,40 +258,49 @@ class _Run:
         self.counts[outcome.error or outcome.status] += 1
         self._progress(self.counts)
 
-    def _copied(self, path: str, identifier: str, known: Known) -> tuple[Path, Outcome] | None:
+    def _copied(self, path: str, url: str, known: Known) -> tuple[Path, Outcome] | None:
         """A temporary copy of the URL's bytes where an earlier run left them under another path.
 
         A run that was killed while it moved images may have left the only copy under the temporary name.
         """
-        for outcome in known.with_bytes(identifier):
+        for outcome in known.with_bytes(url):
+            self._room.check()
             temporary = self._temporary(path)
             for source in (temporary, self.images / outcome.image_path):
                 with contextlib.suppress(FileNotFoundError):
                     if source != temporary:
                         shutil.copyfile(source, temporary)
                     if sha256_of(temporary) == outcome.sha256:
-                        return temporary, replace(outcome, image_path=path)
+                        return temporary, replace(outcome, image_path=path, identifier=self._rows[path])
         return None
 
     def _temporary(self, path: str) -> Path:
         """Where the bytes of an image are until they are complete; its folder is made."""
         folder, _, name = path.rpartition("/")
-        target = self.images / folder
-        if target not in self._folders:
+        target = self._folders.get(folder)
+        if target is None:
+            target = self.images / folder
             target.mkdir(parents=True, exist_ok=True)
-            self._folders.add(target)
+            self._folders[folder] = target
         return target / f"{TEMPORARY}{name}"
 
 
-def _rows(manifest: Path) -> dict[str, str]:
-    table = pq.read_table(manifest, columns=["image_path", "identifier"])
-    return dict(zip(table["image_path"].to_pylist(), table["identifier"].to_pylist(), strict=True))
+def rows_of(manifest: Path) -> dict[str, str]:
+    """The URL of each image path in a chunk of the manifest."""
+    rows: dict[str, str] = {}
+    columns = ["image_path", "identifier"]
+    for batch in pq.ParquetFile(manifest).iter_batches(READ_AT_ONCE, columns=columns, use_threads=False):
+        rows.update(zip(*(batch.column(name).to_pylist() for name in columns), strict=True))
+    return rows
 
 
-def _host(identifier: str) -> str:
-    """The host and port in a URL, which need not be a valid one."""
-    found = HOST.match(identifier)
-    return found[1].lower() if found else ""
+def host_of(url: str) -> str:
+    """The host in a URL, which need not be a valid one, with its port where that is none of HTTP's own."""
+    found = HOST.match(url)
+    if not found:
+        return ""
+    scheme, name, port = found[1].lower(), found[2].lower().removesuffix("."), found[3] or ""
+    return name if port in ("", ":", OWN_PORTS[scheme]) else name + port
 
 
 def is_tried_again(code: str, retry_failed: str) -> bool:
@@ -261,7 +310,12 @@ def is_tried_again(code: str, retry_failed: str) -> bool:
     return retry_failed == ALL or (retry_failed == PASSING and code in MAY_PASS)
 
 
-def _stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
+def holds(outcome: Outcome, images: Path, plan: Plan, gone: set[str]) -> bool:
+    """Whether nothing is to be done about an image: its earlier outcome stays, or its bytes were deleted on purpose."""
+    return stays(outcome, images, plan) or (outcome.has_bytes and outcome.image_path in gone)
+
+
+def stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     """Whether an earlier outcome holds: its file is there in full, or it failed for good under this plan, too."""
     if outcome.status == FAILED and plan.retry_failed == ALL:
         return False
@@ -278,7 +332,7 @@ def _stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     return False
 
 
-def _deleted(listing: Path, rows: dict[str, str]) -> set[str]:
+def deleted(listing: Path, rows: dict[str, str]) -> set[str]:
     """The paths of `rows` that DeleteImages took away, of the same URL."""
     if not listing.exists():
         return set()
@@ -286,9 +340,9 @@ def _deleted(listing: Path, rows: dict[str, str]) -> set[str]:
         return {line["image_path"] for line in lines if rows.get(line["image_path"]) == line["identifier"]}
 
 
-def _from_cache(cache: Path, job: _Job, temporary: Path) -> tuple[int, str] | None:
-    """Copy the image from an older tree of images, if it is there and is one: (bytes, sha256)."""
-    for path in job.paths:
+def _from_cache(cache: Path, paths: Iterable[str], temporary: Path) -> tuple[int, str] | None:
+    """Copy the image from one of its paths in an older tree of images, if it is there and is one: (bytes, sha256)."""
+    for path in paths:
         try:
             shutil.copyfile(cache / path, temporary)
         except FileNotFoundError:
@@ -299,15 +353,15 @@ def _from_cache(cache: Path, job: _Job, temporary: Path) -> tuple[int, str] | No
     return None
 
 
-def _with(outcome: Outcome, download: Download) -> Outcome:
-    return replace(
-        outcome,
-        http_status=download.http_status,
-        bytes=download.bytes,
-        sha256=download.sha256,
-        content_type=download.content_type,
-        final_url=download.final_url,
-    )
+def _is_news(before: Outcome, outcome: Outcome) -> bool:
+    """Whether a failure is another than that of an earlier run.
+
+    It is chance which images of a host that is down are asked for, and which are left alone.
+    """
+    errors = {before.error, outcome.error}
+    if HOST_UNAVAILABLE in errors and errors <= OF_THE_HOST | {HOST_UNAVAILABLE}:
+        return False
+    return (before.error, before.http_status) != (outcome.error, outcome.http_status)
 
 
 def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> None:
@@ -324,17 +378,18 @@ def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> 
 
 def _write(manifest: Path, target: Path, outcomes: dict[str, Outcome]) -> None:
     """The manifest's rows, each with its outcome, in the manifest's order."""
-    source = pq.ParquetFile(manifest)
-    schema = pa.schema([*source.schema_arrow.remove_metadata(), *COLUMNS])
+    source = tables.parquet_file(manifest)
+    columns = [field.with_type(RECURRING) if field.name in RECUR else field for field in COLUMNS]
+    schema = pa.schema([*source.schema_arrow.remove_metadata(), *columns])
 
     def joined() -> Iterator[pa.RecordBatch]:
-        for batch in source.iter_batches():
+        for batch in source.iter_batches(READ_AT_ONCE, use_threads=False):
             ended = [outcomes[path] for path in batch.column("image_path").to_pylist()]
-            columns = [pa.array([getattr(outcome, f.name) for outcome in ended], f.type) for f in COLUMNS]
-            yield pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+            new = [pa.array([getattr(outcome, field.name) for outcome in ended], field.type) for field in columns]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *new], schema=schema)
 
-    tables.write_parquet(joined(), target, schema)
+    tables.write_parquet(joined(), target, schema, WRITTEN_AT_ONCE)
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name, synced, renamed."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -38,8 +39,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     A process killed between the two renames leaves no `path`; never a half one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
-    try:
+    with own_folder(path.parent, path.name) as temporary:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
@@ -50,8 +50,40 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def own_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a temporary folder in `parent` that goes with the block; those of killed processes go before.
+
+    A process holds its folder locked, so that others can tell it from one that was left.
+    """
+    prefix = f"{TEMPORARY}{name}-"
+    for left in parent.glob(f"{prefix}*"):
+        if handle := _lock(left, fcntl.LOCK_NB):
+            shutil.rmtree(left)
+            os.close(handle)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        if handle := _lock(folder):
+            break  # no other process took it for one that was left
+    try:
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _lock(folder: Path, mode: int = 0) -> int | None:
+    """A handle that holds the folder locked; None where it is gone, or held by another."""
+    with contextlib.suppress(FileNotFoundError):
+        handle = os.open(folder, os.O_RDONLY)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | mode)
+            if folder.exists():
+                return handle
+        os.close(handle)
+    return None
 
 
 def sync(path: Path) -> None:

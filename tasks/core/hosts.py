@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from tasks.core.rates import HostLimits
 
 Job = TypeVar("Job")
-RECOVERY = 0.9  # of its slowness is what a success leaves to a host
+RECOVERY = 0.85  # of its slowness is what a success leaves to a host
 UNLIMITED = 0.05  # seconds between requests that slowness multiplies where a host has no limit
 
 
@@ -33,7 +33,7 @@ class Patience:
     pause: float = 30.0
     pauses: int = 3
     longest: float = 600.0
-    slowest: float = 64.0
+    slowest: float = 16.0
 
 
 PATIENCE = Patience()

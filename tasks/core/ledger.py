@@ -3,6 +3,8 @@
 While a chunk is fetched each outcome is a line of its journal, `fetched/chunk-NNNNN.journal`, appended when the
 image's file has its name. At the end the journal becomes `fetched/chunk-NNNNN.parquet`. When the manifest is made
 again all that is known moves to `fetched/earlier`, dealt out as the new manifest's chunks want it.
+
+An outcome is of the URL that was asked for, `requested_url`; `identifier` is the archive's, from which it was made.
 """
 
 import contextlib
@@ -10,11 +12,15 @@ import fcntl
 import json
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,14 +36,19 @@ MAY_PASS = frozenset(
 COLUMNS = pa.schema(
     [("status", pa.string()), ("error", pa.string()), ("http_status", pa.int32()), ("attempts", pa.int32()),
      ("bytes", pa.int64()), ("sha256", pa.string()), ("content_type", pa.string()), ("final_url", pa.string()),
-     ("fetched_at", pa.string())]
+     ("fetched_at", pa.string()), ("requested_url", pa.string())]
 )  # fmt: skip
+RECUR = ("status", "error", "content_type", "fetched_at")  # what many outcomes have in common
+READ_AT_ONCE = 2_048  # rows, which take ten times as much memory as Python objects
 OUTCOME = pa.schema([("image_path", pa.string()), ("identifier", pa.string()), *COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one image. `error` is empty where all went well; `fetched_at` is UTC, ISO 8601."""
+    """What became of one image. `error` is empty where all went well; `fetched_at` is UTC, ISO 8601.
+
+    Where no `requested_url` is given, as in ledgers before 0.3, `identifier` was asked for.
+    """
 
     image_path: str
     identifier: str
@@ -50,6 +61,17 @@ class Outcome:
     content_type: str | None = None
     final_url: str | None = None
     fetched_at: str | None = None
+    requested_url: str = ""
+
+    def __post_init__(self) -> None:
+        share = object.__setattr__  # one text in memory for all that are the same: a chunk may have 100,000 outcomes
+        if not self.requested_url or self.requested_url == self.identifier:
+            share(self, "requested_url", self.identifier)
+        if self.final_url == self.requested_url:
+            share(self, "final_url", self.requested_url)
+        for name in RECUR:
+            if text := getattr(self, name):
+                share(self, name, sys.intern(text))
 
     @property
     def has_bytes(self) -> bool:
@@ -57,13 +79,19 @@ class Outcome:
         return self.status != FAILED
 
 
+VALUES = attrgetter(
+    *(field.name for field in fields(Outcome))
+)  # dataclasses.astuple copies each, which takes ten times as long
+
+
 class Journal:
-    """The outcomes of a chunk under way, one JSON line each, held by one process at a time."""
+    """The outcomes of a chunk under way, one JSON line each, held by one process at a time, for many threads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         self._path = path
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         try:
@@ -88,8 +116,10 @@ class Journal:
 
     def append(self, outcome: Outcome) -> None:
         """Write one outcome; it outlives this process as soon as this returns."""
-        self._file.write(json.dumps(astuple(outcome)).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(VALUES(outcome)).encode() + b"\n"
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
 
 
 def read_journal(path: Path) -> Iterator[Outcome]:
@@ -104,14 +134,16 @@ def read_journal(path: Path) -> Iterator[Outcome]:
 
 def table(outcomes: Iterable[Outcome]) -> pa.Table:
     """Outcomes as an Arrow table of the schema OUTCOME."""
-    return pa.Table.from_pylist([asdict(outcome) for outcome in outcomes], schema=OUTCOME)
+    listed = list(outcomes)
+    return pa.table([pa.array([getattr(one, field.name) for one in listed], field.type) for field in OUTCOME], OUTCOME)
 
 
 class Known:
-    """What is known of a chunk's images from earlier runs, by URL and by path."""
+    """What is known of a chunk's images from earlier runs, by the URL that was asked for and by path."""
 
     def __init__(self) -> None:
-        self._of: dict[str, dict[str, Outcome]] = {}
+        self._of: dict[str, Outcome | dict[str, Outcome]] = {}  # most URLs have one path, which needs no dict
+        self._came_last: dict[str, str] = {}  # the URL whose bytes a path's file holds
 
     @classmethod
     def load(cls, folder: Path, chunk: int) -> Self:
@@ -119,7 +151,7 @@ class Known:
         known = cls()
         for path in (folder / "earlier" / chunk_name(chunk), folder / chunk_name(chunk)):
             if path.exists():
-                for batch in pq.ParquetFile(path).iter_batches(columns=OUTCOME.names):
+                for batch in pq.ParquetFile(path).iter_batches(READ_AT_ONCE, columns=OUTCOME.names, use_threads=False):
                     for row in batch.to_pylist():
                         known.add(Outcome(**row))
         for outcome in read_journal(journal_path(folder, chunk)):
@@ -128,15 +160,30 @@ class Known:
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome, in place of an older one of the same URL and path."""
-        self._of.setdefault(outcome.identifier, {})[outcome.image_path] = outcome
+        held = self._of.get(outcome.requested_url)
+        if isinstance(held, dict):
+            held[outcome.image_path] = outcome
+        elif held is None or held.image_path == outcome.image_path:
+            self._of[outcome.requested_url] = outcome
+        else:
+            self._of[outcome.requested_url] = {held.image_path: held, outcome.image_path: outcome}
+        if outcome.has_bytes:
+            self._came_last[outcome.image_path] = outcome.requested_url
 
-    def at(self, identifier: str, image_path: str) -> Outcome | None:
-        """The latest outcome of this URL at this path."""
-        return self._of.get(identifier, {}).get(image_path)
+    def at(self, url: str, image_path: str) -> Outcome | None:
+        """The latest outcome of this URL at this path, unless another URL's bytes came there since."""
+        outcome = self._all(url).get(image_path)
+        return None if outcome and outcome.has_bytes and self._came_last[image_path] != url else outcome
 
-    def with_bytes(self, identifier: str) -> list[Outcome]:
+    def with_bytes(self, url: str) -> list[Outcome]:
         """The outcomes with bytes of this URL, at whichever paths."""
-        return [outcome for outcome in self._of.get(identifier, {}).values() if outcome.has_bytes]
+        return [outcome for outcome in self._all(url).values() if outcome.has_bytes]
+
+    def _all(self, url: str) -> dict[str, Outcome]:
+        held = self._of.get(url)
+        if isinstance(held, Outcome):
+            return {held.image_path: held}
+        return held or {}
 
 
 def chunk_name(chunk: int) -> str:
@@ -163,23 +210,17 @@ def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit
     if not sources and not journals:
         return
     with tables.database(scratch, memory_limit) as connection:
-        connection.register("none", OUTCOME.empty_table())
-        connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, * FROM none")
+        _gather(connection, sorted(sources, key=lambda path: (path.parent == folder, path.parent == earlier)), journals)
         columns = ", ".join(OUTCOME.names)
-        sources.sort(key=lambda path: (path.parent == folder, path.parent == earlier))
-        for age, path in enumerate(sources):
-            connection.execute(f"INSERT INTO outcome SELECT {age}, {columns} FROM {tables.parquet([path])}")
-        for age, path in enumerate(journals, len(sources)):
-            connection.register("lines", table(read_journal(path)))
-            connection.execute(f"INSERT INTO outcome SELECT {age}, * FROM lines")
         new = ", ".join(tables.text(str(manifest / chunk_name(chunk))) for chunk in range(chunks))
         connection.execute(f"""CREATE TABLE wanted AS SELECT identifier, image_path,
             regexp_extract(filename, 'chunk-(\\d+)\\.parquet$', 1)::INT AS chunk
             FROM read_parquet([{new}], filename = true, hive_partitioning = false)""")
         connection.execute(f"""CREATE TABLE latest AS SELECT {columns} FROM (SELECT * FROM outcome
-            QUALIFY row_number() OVER (PARTITION BY identifier, image_path ORDER BY age DESC) = 1)
+            QUALIFY row_number() OVER
+                (PARTITION BY requested_url, identifier, image_path ORDER BY age DESC, line DESC) = 1)
             QUALIFY status = '{FAILED}'
-            OR row_number() OVER (PARTITION BY image_path, status = '{FAILED}' ORDER BY age DESC) = 1""")
+            OR row_number() OVER (PARTITION BY image_path, status = '{FAILED}' ORDER BY age DESC, line DESC) = 1""")
         connection.execute(f"""CREATE TABLE dealt AS
             SELECT DISTINCT w.chunk, {columns.replace("image_path, identifier", "l.image_path, l.identifier")}
             FROM latest l LEFT JOIN wanted w ON w.identifier = l.identifier
@@ -195,6 +236,20 @@ def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit
         path.unlink()
     for leftover in folder.glob(".tmp-earlier-*"):
         shutil.rmtree(leftover)
+
+
+def _gather(connection: duckdb.DuckDBPyConnection, sources: list[Path], journals: list[Path]) -> None:
+    """Make the table `outcome` of the ledgers, then the journals: later `age`, or `line` of a journal, stand over."""
+    connection.register("none", OUTCOME.empty_table())
+    connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, 0 AS line, * FROM none")
+    for age, path in enumerate(sources):
+        has_both_urls = "requested_url" in pq.read_schema(path).names
+        columns = ", ".join(OUTCOME.names if has_both_urls else [*OUTCOME.names[:-1], "identifier"])
+        connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet([path])}")
+    for age, path in enumerate(journals, len(sources)):
+        lines = table(read_journal(path))
+        connection.register("lines", lines.append_column("line", pa.array(range(len(lines)), pa.int32())))
+        connection.execute(f"INSERT INTO outcome SELECT {age}, line, {', '.join(OUTCOME.names)} FROM lines")
 
 
 def forget_journal(folder: Path, chunk: int) -> None:

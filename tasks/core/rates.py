@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -10,6 +11,7 @@ from pathlib import Path
 from tasks.core.errors import ParameterError
 
 SHIPPED = "hosts.csv"
+HOST = re.compile(r"[^\s/@?#]+")
 COLUMNS = ("host", "connections", "requests_per_second")
 
 
@@ -59,16 +61,21 @@ def table(default: HostLimits, own: Path | None = None) -> HostTable:
 
 
 def _read(text: str, name: str) -> dict[str, HostLimits]:
-    lines = csv.DictReader(line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    told = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
+    lines = csv.DictReader(line for _, line in told)
     if not set(COLUMNS) <= set(lines.fieldnames or ()):
         raise ParameterError(f"{name}: its first line must be {','.join(COLUMNS)}")
     found = {}
-    for number, line in enumerate(lines, 2):
+    for (number, _), line in zip(told[1:], lines, strict=False):
+        where = f"{name}, line {number}"
         try:
             limits = HostLimits(int(line["connections"]), float(line["requests_per_second"]))
         except (TypeError, ValueError) as error:
-            raise ParameterError(f"{name}, line {number}: {error}; write a host, two numbers, with commas") from error
+            raise ParameterError(f"{where}: {error}; write a host, two numbers, with commas") from error
         if limits.connections < 1 or not 0 <= limits.requests_per_second < math.inf:
-            raise ParameterError(f"{name}, line {number}: connections from 1, requests_per_second from 0")
-        found[(line["host"] or "").strip().lower()] = limits
+            raise ParameterError(f"{where}: connections from 1, requests_per_second from 0")
+        host = (line["host"] or "").strip().lower()
+        if not HOST.fullmatch(host):
+            raise ParameterError(f"{where}: {host!r} is no host; write photos.example.org, or the domain example.org")
+        found[host] = limits
     return found

@@ -1,13 +1,10 @@
 """Tables: DuckDB within a memory limit, and Parquet files whose bytes depend on their rows alone."""
 
 import contextlib
-import fcntl
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from csv import DictReader, reader
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -16,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import MissingPieceError, ParameterError
-from tasks.core.files import TEMPORARY, whole_file
+from tasks.core.files import own_folder, whole_file
 
 ROW_GROUP = 65_536
-HELD = "held"
 ORDER = "hash(coreid), image_path"  # of the images in every table: the chunks, one after another, are in it
 MEMORY_LIMIT = "1GB"
 
@@ -31,25 +27,11 @@ def database(scratch: Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb
     `memory_limit` is DuckDB's own notation (`800MB`, `4GB`).
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    _sweep(scratch)
-    with (
-        TemporaryDirectory(prefix=f"{TEMPORARY}duckdb-", dir=scratch) as folder,
-        (Path(folder) / HELD).open("w") as held,
-        contextlib.closing(duckdb.connect()) as connection,
-    ):
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with own_folder(scratch, "duckdb") as folder, contextlib.closing(duckdb.connect()) as connection:
         connection.execute("SET memory_limit = $1", [memory_limit])
-        connection.execute("SET temp_directory = $1", [folder])
+        connection.execute("SET temp_directory = $1", [str(folder)])
         connection.execute("SET enable_progress_bar = false")
         yield connection
-
-
-def _sweep(scratch: Path) -> None:
-    """Take away the temporary folders of processes that were killed: those that nobody holds."""
-    for folder in scratch.glob(f"{TEMPORARY}duckdb-*"):
-        with contextlib.suppress(OSError), (folder / HELD).open() as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
 
 
 def bytes_of(memory_limit: str) -> int:
@@ -176,8 +158,8 @@ def select(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Rec
     yield from connection.sql(query).to_arrow_reader(ROW_GROUP)
 
 
-def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Schema) -> int:
-    """Write rows to `path`, whole or not at all, in row groups of a fixed size; return how many.
+def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Schema, row_group: int = ROW_GROUP) -> int:
+    """Write rows to `path`, whole or not at all, in groups of `row_group`, which are held in memory; return how many.
 
     Columns held as dictionaries are written, and read again, as texts; the schema's metadata is the file's.
     """
@@ -194,20 +176,20 @@ def write_parquet(batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Sche
             store_schema=False,
         ) as writer,
     ):
-        for group in _in_groups(batches, schema):
-            writer.write_table(group, row_group_size=ROW_GROUP)
+        for group in _in_groups(batches, schema, row_group):
+            writer.write_table(group, row_group_size=row_group)
             count += group.num_rows
         if schema.metadata:
             writer.add_key_value_metadata(schema.metadata)
     return count
 
 
-def _in_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+def _in_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema, row_group: int) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
-        while count + batch.num_rows >= ROW_GROUP:
-            cut = ROW_GROUP - count
+        while count + batch.num_rows >= row_group:
+            cut = row_group - count
             yield _table([*held, batch.slice(0, cut)], schema)
             held, count, batch = [], 0, batch.slice(cut)
         held.append(batch)
@@ -218,6 +200,18 @@ def _in_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator
 
 def _table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     return compact(pa.Table.from_batches(batches).cast(schema))
+
+
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """A Parquet file of ours, to be read with the columns that were held as dictionaries held so again."""
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    recurring = [
+        name
+        for index, name in enumerate(metadata.schema.names)
+        if groups and all("RLE_DICTIONARY" in group.column(index).encodings for group in groups)
+    ]
+    return pq.ParquetFile(path, read_dictionary=recurring)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:

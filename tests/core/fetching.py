@@ -1,7 +1,7 @@
 """A folder with a manifest, fetched from a server, and what the ledger says of it afterwards."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,12 @@ class Fetching:
         self,
         urls: Mapping[str, str] | None = None,
         chunk: int = 0,
-        progress: list[Counter[str]] | None = None,
+        progress: Callable[[Counter[str]], None] = lambda counts: None,
         **changes: Any,
     ) -> Counter[str]:
         """Fetch a chunk, of a manifest made of `urls` if they are given; `changes` are of the plan."""
-        told = progress if progress is not None else []
         path = self.ask_for(urls, chunk) if urls is not None else self.manifest / ledger.chunk_name(chunk)
-        return fetch_chunk(
-            self.output, path, chunk, replace(PLAN, **changes), lambda counts: told.append(counts.copy())
-        )
+        return fetch_chunk(self.output, path, chunk, replace(PLAN, **changes), progress)
 
     def carry(self, *chunks: Mapping[str, str]) -> None:
         """Take a new manifest of so many chunks, as ReadArchive does."""

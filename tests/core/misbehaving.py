@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any, Self
 
 from PIL import Image
@@ -39,11 +40,12 @@ def photo(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Request:
-    """What came in: when (monotonic seconds), for which path, with which headers (names in lower case)."""
+    """What came in: when (monotonic seconds), for which path, with which headers (names in lower case), and how."""
 
     at: float
     path: str
     headers: dict[str, str]
+    method: str = "GET"
 
 
 class Visit:
@@ -51,6 +53,7 @@ class Visit:
 
     def __init__(self, request: Request, number: int, connected: socket.socket, server: "MisbehavingServer") -> None:
         self.path, self.number, self._connected, self.server = request.path, number, connected, server
+        self.method, self.headers = request.method, request.headers
         self.peer: tuple[str, int] = connected.getpeername()
         self.keep_alive = False
 
@@ -63,9 +66,9 @@ class Visit:
         self.send("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
 
     def answer(self, body: bytes = b"", status: str = "200 OK", kind: str = "image/jpeg", **headers: str) -> None:
-        """A whole and proper answer."""
+        """A whole and proper answer, to HEAD without the body."""
         self.head(status, Content_Type=kind, Content_Length=str(len(body)), **headers)
-        self.send(body)
+        self.send(body if self.method != "HEAD" else b"")
         self.keep_alive = True
 
     def drip(self, data: bytes, pause: float = 0.1) -> None:
@@ -107,6 +110,18 @@ def _body(body: bytes, kind: str = "image/jpeg", **headers: str) -> Behaviour:
     return lambda visit: visit.answer(body, kind=kind, **headers)
 
 
+def _busy_until(status: str, seconds: float) -> Behaviour:
+    """Busy at first, and again good from a date on."""
+
+    def behave(visit: Visit) -> None:
+        if visit.number == 1:
+            visit.answer(b"", status, Retry_After=formatdate(time.time() + seconds, usegmt=True))
+        else:
+            visit.answer(JPEG)
+
+    return behave
+
+
 def _then_good(first: Behaviour) -> Behaviour:
     return lambda visit: first(visit) if visit.number == 1 else visit.answer(JPEG)
 
@@ -119,6 +134,10 @@ def _reset_in_body(visit: Visit) -> None:
     visit.head(Content_Length=str(len(JPEG)))
     visit.send(JPEG[:100])
     time.sleep(0.1)
+    visit.reset()
+
+
+def _reset_at_once(visit: Visit) -> None:
     visit.reset()
 
 
@@ -178,9 +197,27 @@ def _continue_forever(visit: Visit) -> None:
         time.sleep(0.01)
 
 
-def _continue_then_good(visit: Visit) -> None:
-    visit.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+def _after(*interim: str) -> Behaviour:
+    """Answers of the kind 1xx, each with a header, which come before the answer (RFC 9110, 15.2)."""
+
+    def behave(visit: Visit) -> None:
+        for status in interim:
+            visit.head(status, Link="</style.css>; rel=preload")
+            time.sleep(0.05)
+        visit.answer(JPEG)
+
+    return behave
+
+
+def _other_protocol(visit: Visit) -> None:
+    visit.head("101 Switching Protocols", Upgrade="photos/2.0")
+    visit.keep_alive = True
+
+
+def _two_answers(visit: Visit) -> None:
+    """The answer to the next request with it, as from a server that has lost count."""
     visit.answer(JPEG)
+    visit.answer(PNG)
 
 
 def _silent_in_body(visit: Visit) -> None:
@@ -206,6 +243,21 @@ def _cookie(visit: Visit) -> None:
     visit.answer(JPEG, Set_Cookie="session=secret; Path=/")
 
 
+# Ways to write addresses inside the user's network, and the metadata services of clouds.
+INSIDE = {
+    "decimal": "2131232776",
+    "octal": "0177.010.010.010",
+    "hex": "0x7f080808",
+    "mixed": "0x7f.8.2056",
+    "short": "127.8",
+    "unspecified": "0.0.0.0",
+    "mapped": "[::ffff:127.8.8.8]",
+    "loopback-6": "[::1]",
+    "aws-6": "[fd00:ec2::254]",
+    "alibaba": "100.100.100.200",
+    "oracle": "192.0.0.192",
+    "azure": "168.63.129.16",
+}
 HTML = b"<!doctype html><title>Sign in</title>" + b"<p>Please sign in.</p>" * 20
 TWICE = RETRIES + 1
 
@@ -215,14 +267,20 @@ CASES: dict[str, Case] = {
     "410": Case(_status("410 Gone"), "gone"),
     "403": Case(_status("403 Forbidden"), "forbidden"),
     "401": Case(_status("401 Unauthorized", WWW_Authenticate='Basic realm="photos"'), "unauthorized"),
+    "204": Case(_status("204 No Content"), "http-204"),
+    "206": Case(_status("206 Partial Content"), "http-206"),
     "418": Case(_status("418 I'm a teapot"), "http-418"),
     "500": Case(_status("500 Internal Server Error"), "server-error", TWICE),
     "429-always": Case(_status("429 Too Many Requests"), "too-many-requests", TWICE),
     "429-then-good": Case(_then_good(_status("429 Too Many Requests", Retry_After="1")), "", 2),
+    "429-until-a-date": Case(_busy_until("429 Too Many Requests", 2), "", 2),
     "503-then-good": Case(_then_good(_status("503 Service Unavailable")), "", 2),
+    "503-for-a-second": Case(_then_good(_status("503 Service Unavailable", Retry_After="1")), "", 2),
+    "503-until-a-date": Case(_busy_until("503 Service Unavailable", 2), "", 2),
     "retry-after-nonsense": Case(_then_good(_status("503 Busy", Retry_After="\xb2")), "", 2),
     "retry-after-year-1": Case(_then_good(_status("503 Busy", Retry_After="Mon, 01 Jan 0001 00:00:00 -0000")), "", 2),
-    "reset-then-good": Case(_then_good(_reset_in_body), "", 2),
+    "reset-then-good": Case(_then_good(_reset_at_once), "", 2),
+    "reset-in-body-then-good": Case(_then_good(_reset_in_body), "", 2),
     "closed": Case(lambda visit: None, "connection", TWICE),
     "closed-then-good": Case(_then_good(lambda visit: None), "", 2),
     "garbage": Case(lambda visit: visit.send(JPEG), "connection", TWICE),
@@ -241,7 +299,11 @@ CASES: dict[str, Case] = {
     "drip-status-line": Case(_drip_status_line, "too-slow"),
     "drip-chunk-size": Case(_drip_chunk_size, "too-slow"),
     "continue-forever": Case(_continue_forever, "too-slow"),
-    "continue-then-good": Case(_continue_then_good, ""),
+    "continue-then-good": Case(_after("100 Continue", "100 Continue"), ""),
+    "processing-then-good": Case(_after("102 Processing", "102 Processing"), ""),
+    "early-hints-then-good": Case(_after("100 Continue", "103 Early Hints"), ""),
+    "other-protocol": Case(_other_protocol, "http-101"),
+    "two-answers": Case(_two_answers, ""),
     "silent": Case(Visit.wait, "timeout", TWICE),
     "silent-in-body": Case(_silent_in_body, "timeout", TWICE),
     "empty": Case(_body(b""), "empty"),
@@ -262,6 +324,7 @@ CASES: dict[str, Case] = {
     "redirect-loop": Case(_redirect("/redirect-loop"), "too-many-redirects", 6),
     "redirect-metadata": Case(_redirect("http://169.254.169.254/latest/meta-data/"), "blocked-address"),
     "redirect-loopback": Case(_redirect("http://127.8.8.8:1/"), "blocked-address"),
+    **{f"redirect-{name}": Case(_redirect(f"http://{host}/a.jpg"), "blocked-address") for name, host in INSIDE.items()},
     "redirect-file": Case(_redirect("file:///etc/passwd"), "bad-redirect"),
     "redirect-data": Case(_redirect("data:image/gif;base64,R0lGODlhAQABAAAAACw="), "bad-redirect"),
     "redirect-unparsable": Case(_redirect("http://[half"), "bad-url"),
@@ -282,20 +345,43 @@ OTHERS: dict[str, Behaviour] = {
 }
 
 
+class Level:
+    """How many there are of something now, and how many there were at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.now -= 1
+
+
 class MisbehavingServer:
     """Serves `CASES` at /<name>, `photo(name)` at /photo/<name>, and what a test puts into `behaviours`."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.behaviours: dict[str, Behaviour] = {name: case.behave for name, case in CASES.items()} | OTHERS
         self.log: list[Request] = []
+        self.under_way, self.open = Level(), Level()  # requests, and connections
         self.stopping = threading.Event()
         self._seen: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server((address, port), _Handler)
         self._server.owner = self
         self.port: int = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    @staticmethod
+    def photos(visit: Visit) -> None:
+        """How the paths below /photo/ behave, unless a test has them behave otherwise."""
+        visit.answer(photo(visit.path.removeprefix("/photo/")))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -310,22 +396,23 @@ class MisbehavingServer:
         """How many requests came, for /<name> or at all."""
         return len([request for request in self.log if name is None or request.path == f"/{name}"])
 
-    def visit(self, connected: socket.socket, path: str, headers: dict[str, str]) -> bool:
+    def visit(self, connected: socket.socket, method: str, path: str, headers: dict[str, str]) -> bool:
         """Answer a request; tell whether the connection can be used again."""
-        request = Request(time.monotonic(), path, headers)
+        request = Request(time.monotonic(), path, headers, method)
         with self._lock:
             self.log.append(request)
             self._seen[path] += 1
             visit = Visit(request, self._seen[path], connected, self)
-        name = path.removeprefix("/")
-        behave = self.behaviours.get(name)
-        if behave:
-            behave(visit)
-        elif name.startswith("photo/"):
-            visit.answer(photo(name.removeprefix("photo/")))
-        else:
-            _status("404 Not Found")(visit)
+        with self.under_way:
+            self._behaviour(path.removeprefix("/"))(visit)
         return visit.keep_alive
+
+    def _behaviour(self, name: str) -> Behaviour:
+        if behave := self.behaviours.get(name):
+            return behave
+        if name.startswith("photo/"):
+            return self.photos
+        return _status("404 Not Found")
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -344,11 +431,13 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        while line := self.rfile.readline():
-            path = line.split()[1].decode("latin-1")
-            headers = {}
-            while (header := self.rfile.readline().strip()) != b"":
-                name, _, value = header.decode("latin-1").partition(":")
-                headers[name.lower()] = value.strip()
-            if not self.server.owner.visit(self.connection, path, headers):
-                return
+        owner = self.server.owner
+        with owner.open:
+            while line := self.rfile.readline():
+                method, path = line.decode("latin-1").split()[:2]
+                headers = {}
+                while (header := self.rfile.readline().strip()) != b"":
+                    name, _, value = header.decode("latin-1").partition(":")
+                    headers[name.lower()] = value.strip()
+                if not owner.visit(self.connection, method, path, headers):
+                    return

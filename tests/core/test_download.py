@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import shutil
 import socket
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,7 +132,11 @@ def test_retry_after_is_read_as_seconds_and_as_a_date(
         "http://0x7f.1/a.jpg",
         "http://0177.0.0.1/a.jpg",
         "http://127.1/a.jpg",
+        "http://017700000001/a.jpg",
+        "http://0x7f000001/a.jpg",
         "http://0/a.jpg",
+        "http://0.0.0.0/a.jpg",
+        "http://[::]/a.jpg",
         "http://localhost/a.jpg",
         "http://[::1]/a.jpg",
         "http://[::ffff:127.0.0.1]/a.jpg",
@@ -153,6 +159,86 @@ def test_a_name_that_resolves_to_loopback_is_not_asked(server: MisbehavingServer
     with Downloader(limits(), AddressGuard()) as downloader:
         assert code_of(downloader, f"http://{name}:{server.port}/good", tmp_path / "a") == "blocked-address"
     assert server.asked() == 0
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, name: str, *answers: list[str]) -> None:
+    """Have `name` resolve to the addresses in the first of `answers`, then in the second ..., and to the last ever on."""
+    left, real = list(answers), socket.getaddrinfo
+
+    def resolved(host: str, port: int, *arguments: Any, **options: Any) -> list[Any]:
+        if host != name:
+            return real(host, port, *arguments, **options)
+        addresses = left.pop(0) if len(left) > 1 else left[0]
+        return [found for address in addresses for found in real(address, port, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+# 127.0.0.2 stands for a public address: it is opened, and 127.0.0.1 is not.
+OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.1"
+
+
+def test_a_name_that_resolves_inside_the_second_time_is_asked_where_it_was_checked(
+    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving(monkeypatch, "rebound.example", [OUTSIDE], [INSIDE])
+    guard = AddressGuard([f"{OUTSIDE}/32"])
+    with MisbehavingServer(OUTSIDE) as outside:
+        server.behaviours["a"] = outside.behaviours["a"] = CASES["until-closed"].behave  # so that each connects anew
+        url = f"http://rebound.example:{outside.port}/a"
+        with Downloader(limits(), guard) as downloader:
+            for _ in range(3):
+                assert downloader.get(url, tmp_path / "a").bytes == len(JPEG)
+        with Downloader(limits(), guard) as downloader:
+            assert code_of(downloader, url, tmp_path / "a") == "blocked-address"
+            assert code_of(downloader, f"http://rebound.example:{server.port}/a", tmp_path / "a") == "blocked-address"
+        assert outside.asked() == 3
+    assert server.asked() == 0
+
+
+@pytest.mark.parametrize("addresses", [[INSIDE, OUTSIDE], [OUTSIDE, INSIDE]])
+def test_a_name_of_which_one_address_is_inside_is_not_asked(
+    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+) -> None:
+    resolving(monkeypatch, "twofold.example", addresses)
+    with Downloader(limits(), AddressGuard([f"{OUTSIDE}/32"])) as downloader:
+        assert code_of(downloader, f"http://twofold.example:{server.port}/good", tmp_path / "a") == "blocked-address"
+    assert server.asked() == 0
+
+
+def test_a_redirect_to_a_name_inside_is_not_followed(
+    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving(monkeypatch, "intranet.example", [INSIDE])
+    with MisbehavingServer(OUTSIDE) as outside, Downloader(limits(), AddressGuard([f"{OUTSIDE}/32"])) as downloader:
+        target = f"http://intranet.example:{server.port}/good"
+        outside.behaviours["a"] = lambda visit: visit.answer(b"", "302 Found", Location=target)
+        assert code_of(downloader, f"{outside.url}/a", tmp_path / "a") == "blocked-address"
+        assert outside.asked() == 1
+    assert server.asked() == 0
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "two-answers",
+        "other-protocol",
+        "early-hints-then-good",
+        "processing-then-good",
+        "204",
+        "404",
+        "redirect",
+        "chunked",
+    ],
+)
+def test_an_image_is_the_answer_to_its_own_request_whatever_was_asked_before(
+    server: MisbehavingServer, downloader: Downloader, tmp_path: Path, first: str
+) -> None:
+    for number in range(5):
+        with contextlib.suppress(DownloadError):
+            downloader.get(f"{server.url}/{first}", tmp_path / "first")
+        downloader.get(f"{server.url}/photo/{number}", tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == photo(str(number))
 
 
 def test_a_name_is_asked_where_its_address_is_allowed(server: MisbehavingServer, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from email.utils import formatdate
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,11 +21,13 @@ import pytest
 from tasks.core.addresses import AddressGuard
 from tasks.core.errors import BusyError, FetchError
 from tasks.core.fetch import fetch_chunk
-from tasks.core.ledger import COLUMNS, MAY_PASS, Journal, Outcome, journal_path
+from tasks.core.hosts import RECOVERY, Patience
+from tasks.core.ledger import COLUMNS, MAY_PASS, OUTCOME, Journal, Outcome, journal_path
 from tasks.core.rates import HostLimits, HostTable
 from tests.core.fetching import LIMITS, MANIFEST, PLAN, Fetching, limits
-from tests.core.misbehaving import CASES, JPEG, MAX_SECONDS, PNG, RETRIES, MisbehavingServer, Visit, photo
+from tests.core.misbehaving import CASES, JPEG, MAX_SECONDS, PNG, RETRIES, Behaviour, MisbehavingServer, Visit, photo
 
+SLACK = 0.1  # seconds that a request may take to the server's log
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -47,7 +52,9 @@ class Everything:
         self.urls = {f"d/{name}.jpg": f"{server.url}/{name}" for name in CASES}
         self.seen: list[Counter[str]] = []
         begun = time.monotonic()
-        self.counts = self.fetching.fetch(self.urls, max_failed_share=1, workers=64, progress=self.seen)
+        self.counts = self.fetching.fetch(
+            self.urls, progress=lambda counts: self.seen.append(counts.copy()), max_failed_share=1, workers=64
+        )
         self.seconds = time.monotonic() - begun
         self.rows = self.fetching.ledger()
         self.requests = Counter(request.path.removeprefix("/") for request in server.log)
@@ -249,6 +256,29 @@ def test_what_was_recorded_before_a_kill_is_not_fetched_again(fetching: Fetching
     assert not [name for name in fetching.files() if ".tmp-" in name]
 
 
+@pytest.mark.parametrize("last", ["whole", "cut"])
+@pytest.mark.parametrize("ledger", ["not yet written", "written, and its journal not yet taken away"])
+def test_a_full_journal_becomes_the_ledger_without_a_request(
+    fetching: Fetching, server: MisbehavingServer, ledger: str, last: str
+) -> None:
+    fetching.fetch(photos(server, "abcdef") | {"d/404.jpg": f"{server.url}/404"})
+    path = fetching.folder / "chunk-00000.parquet"
+    undisturbed = path.read_bytes()
+    with Journal(journal_path(fetching.folder, 0)) as journal:
+        for row in pq.read_table(path, columns=OUTCOME.names).to_pylist():
+            journal.append(Outcome(**row))
+    if last == "cut":
+        with journal_path(fetching.folder, 0).open("ab") as file:
+            file.write(b'["d/a.jpg", "http://127')
+    if ledger == "not yet written":
+        path.unlink()
+    server.log.clear()
+    assert fetching.fetch() == {"fetched": 6, "not-found": 1}
+    assert not server.log
+    assert path.read_bytes() == undisturbed
+    assert not journal_path(fetching.folder, 0).exists()
+
+
 # Hosts.
 
 
@@ -265,6 +295,115 @@ def test_requests_a_second_are_kept_in_the_servers_own_log(fetching: Fetching, s
     fetching.fetch(photos(server, "abcdefghijk"), hosts=HostTable(HostLimits(4, 10), {}))
     times = [request.at for request in server.log]
     assert times[-1] - times[0] > 0.95
+
+
+def test_a_host_that_says_so_is_asked_more_slowly_and_faster_again(
+    fetching: Fetching, server: MisbehavingServer
+) -> None:
+    def busy_at_first(visit: Visit) -> None:
+        if visit.server.asked() <= 3:
+            visit.answer(b"", "429 Too Many Requests")
+        else:
+            visit.answer(JPEG)
+
+    names = [f"busy/{number}" for number in range(60)]
+    server.behaviours |= dict.fromkeys(names, busy_at_first)
+    urls = {f"d/{name[5:]}.jpg": f"{server.url}/{name}" for name in names}
+    one_by_one = HostTable(HostLimits(1, 40), {})
+    assert fetching.fetch(urls, hosts=one_by_one, patience=Patience(failures=100)) == {"fetched": 60}
+    waits = [later.at - earlier.at for earlier, later in pairwise(server.log)]
+    assert waits[3] > 8 / 40 - SLACK
+    assert sum(waits[3:13]) > sum(8 * RECOVERY**number / 40 for number in range(1, 11)) - SLACK
+    assert min(waits[-20:]) < 2 / 40
+    assert sum(waits[-20:]) > 19 / 40 - SLACK
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize("stated", ["seconds", "a date"])
+def test_a_retry_after_rests_the_whole_host_while_other_hosts_go_on(
+    fetching: Fetching, server: MisbehavingServer, status: str, stated: str
+) -> None:
+    until = []
+
+    def busy(visit: Visit) -> None:
+        if visit.number > 1:
+            visit.answer(JPEG)
+            return
+        until.append(int(time.time()) + 3)  # a date has whole seconds
+        visit.answer(b"", status, Retry_After="2" if stated == "seconds" else formatdate(until[0], usegmt=True))
+
+    server.behaviours["busy"] = busy
+    with MisbehavingServer() as other:
+        urls = {"d/0.jpg": f"{server.url}/busy"} | photos(server, "abcdef")
+        urls |= {f"e/{number}.jpg": f"{other.url}/photo/{number}" for number in range(40)}
+        table = HostTable(HostLimits(4, 40), {f"127.0.0.1:{server.port}": HostLimits(1, 0)})
+        assert fetching.fetch(urls, hosts=table) == {"fetched": 47}
+        first, *others = (request.at for request in server.log)
+        rest = 2 if stated == "seconds" else 2 - SLACK
+        assert len(others) == 7
+        assert min(others) - first > rest - SLACK
+        assert max(request.at for request in other.log) < min(others)
+
+
+def test_a_longer_retry_after_than_there_is_time_for_leaves_the_host_to_the_next_run_at_once(
+    fetching: Fetching, server: MisbehavingServer
+) -> None:
+    server.photos = lambda visit: visit.answer(b"", "503 Busy", Retry_After="3600")  # type: ignore[method-assign]
+    with MisbehavingServer() as other:
+        urls = {f"d/{number}.jpg": f"{server.url}/photo/{number}" for number in range(300)}
+        urls |= {f"e/{number}.jpg": f"{other.url}/photo/{number}" for number in range(40)}
+        begun = time.monotonic()
+        counts = fetching.fetch(urls, hosts=HostTable(HostLimits(4, 0), {}), patience=Patience(), max_failed_share=1)
+        assert time.monotonic() - begun < 20
+    assert counts == {"fetched": 40, "host-unavailable": 300}
+    assert server.asked() <= 4
+
+
+@pytest.mark.parametrize("how", ["refuses", "resets", "says nothing", "is busy"])
+def test_a_host_that_is_down_costs_few_requests_and_little_time_and_no_image_of_another_host(
+    fetching: Fetching, server: MisbehavingServer, how: str
+) -> None:
+    server.photos = {  # type: ignore[method-assign]
+        "refuses": lambda visit: None,
+        "resets": Visit.reset,
+        "says nothing": Visit.wait,
+        "is busy": CASES["500"].behave,
+    }[how]
+    with MisbehavingServer() as other, socket.create_server(("127.0.0.1", 0)) as listening:
+        refusing = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.close()
+        down = refusing if how == "refuses" else server.url
+        urls = {f"d/{number}.jpg": f"{down}/photo/{number}" for number in range(300)}
+        urls |= {f"e/{number}.jpg": f"{other.url}/photo/{number}" for number in range(300)}
+        patience = Patience(failures=5, pause=0.2, pauses=2)
+        begun = time.monotonic()
+        counts = fetching.fetch(urls, retries=2, hosts=HostTable(HostLimits(4, 0), {}), patience=patience, workers=16)
+        assert time.monotonic() - begun < 20
+    assert (counts["fetched"], counts["host-unavailable"]) == (300, 300)
+    rows = [row for path, row in fetching.ledger().items() if path.startswith("d/")]
+    most = 5 + 4 + 2  # in a row, with those under way, and one after each pause
+    assert 5 <= sum(row["attempts"] for row in rows) <= most
+    assert server.asked() <= most
+
+
+def test_redirects_are_requests_to_the_host_that_they_lead_to(fetching: Fetching, server: MisbehavingServer) -> None:
+    def moved(to: str) -> Behaviour:
+        return lambda visit: visit.answer(b"", "301 Moved Permanently", Location=to)
+
+    with MisbehavingServer() as other:
+        for number in range(8):
+            other.behaviours[f"moved/{number}"] = moved(f"{server.url}/moved/{number}")
+            server.behaviours[f"moved/{number}"] = moved(f"/photo/{number}")
+        urls = {f"d/{number}.jpg": f"{other.url}/moved/{number}" for number in range(8)}
+        table = HostTable(HostLimits(8, 0), {f"127.0.0.1:{server.port}": HostLimits(1, 10)})
+        assert fetching.fetch(urls, hosts=table) == {"fetched": 8}
+        assert other.asked() == 8
+    times = [request.at for request in server.log]
+    assert len(times) == 16
+    assert times[-1] - times[0] > 15 / 10 - SLACK
+    assert server.under_way.most == 1
+    row = fetching.ledger()["d/3.jpg"]
+    assert (row["attempts"], row["final_url"]) == (1, f"{server.url}/photo/3")
 
 
 def test_retries_wait_longer_each_time(fetching: Fetching, server: MisbehavingServer) -> None:

@@ -82,6 +82,22 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert all(each.name.startswith(TEMPORARY) for each in tmp_path.iterdir() if each != path)
 
 
+def test_the_folder_of_a_killed_writer_goes_with_the_next_one_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from tasks.core.files import whole_folder\n"
+        "with whole_folder(Path(sys.argv[1])) as temporary:\n"
+        "    (temporary / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "manifest"
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=REPOSITORY)
+    [left] = tmp_path.iterdir()
+    with whole_folder(path) as first:
+        assert not left.exists()
+        with whole_folder(path) as second:
+            assert first.exists()
+            assert second != first
+
+
 def test_a_hash_is_of_all_bytes(tmp_path: Path) -> None:
     data = os.urandom(1_000_001)
     (tmp_path / "a").write_bytes(data)

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import random
 import re
 import tarfile
@@ -18,11 +17,11 @@ from tasks.core import lines, manifest
 from tasks.core.deal import Resources
 from tasks.core.errors import ArchiveError, DatasetError
 from tasks.core.judge import Selection
-from tests.core.archives import DC, MEDIA, OCCURRENCE, gbif, meta, write
+from tests.core.archives import DC, GBIF, MEDIA, OCCURRENCE, gbif, meta, part, write
 from tests.core.archives import lines as rows_of
 
 ALL = Selection("acceptedTaxonKey")
-MUTANTS = 100
+MUTANTS = 600
 MEMORY = 64 << 20
 OCCURRENCES = [
     {"gbifID": str(n), "datasetKey": f"d{n % 3}", "acceptedTaxonKey": "5WZLF", "countryCode": "NA"} for n in range(30)
@@ -273,6 +272,19 @@ def test_an_encoding_that_is_none_is_one_sentence(tmp_path: Path, encoding: str)
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16", "UTF-32"])
+@pytest.mark.parametrize("enclosed", ["", "&quot;"])
+def test_a_file_without_the_byte_order_that_its_encoding_wants_is_one_sentence(
+    tmp_path: Path, encoding: str, enclosed: str
+) -> None:
+    descriptor = meta(OCCURRENCE, MEDIA).replace('encoding="UTF-8"', f'encoding="{encoding}"')
+    descriptor = descriptor.replace('fieldsEnclosedBy=""', f'fieldsEnclosedBy="{enclosed}"')
+    more = part("extension", f"{GBIF}Image", "multimedia.txt", MEDIA)
+    for text in (descriptor, descriptor.replace("</archive>", more + "</archive>")):
+        with pytest.raises(ArchiveError, match=rf"^multimedia\.txt: is not in {encoding}, which meta\.xml names"):
+            build(write(tmp_path / "a.zip", members(meta_xml=text)), tmp_path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape", "raw_unicode_escape"])
 def test_an_encoding_that_makes_halves_of_characters_loses_no_line(tmp_path: Path, encoding: str) -> None:
     halves = {"utf-7": "+2AA-"}.get(encoding, "\\ud800")
@@ -391,6 +403,14 @@ def mutant(path: Path, seed: int) -> Path:
     contents = members()
     if rng.random() < 0.3:
         contents["meta.xml"] = contents["meta.xml"].replace(b'fieldsEnclosedBy=""', b'fieldsEnclosedBy="&quot;"')
+    if rng.random() < 0.2:
+        row_type = rng.choice((f"{GBIF}Multimedia", f"{GBIF}Image", "http://eol.org/schema/media/Document"))
+        extension = part("extension", row_type, "more.txt", MEDIA).encode()
+        contents["meta.xml"] = contents["meta.xml"].replace(b"</archive>", extension + b"</archive>")
+        contents["more.txt"] = contents["multimedia.txt"][: rng.choice((0, 40, 500))]
+    if rng.random() < 0.1:
+        old = rng.choice(("occurrence.txt", "multimedia.txt"))
+        contents[old] = contents[old].replace(b"\n", b"\r")
     where = rng.choice(("container", "container", "meta.xml", "meta.xml", "occurrence.txt", "multimedia.txt"))
     if where != "container":
         change = swapped if where == "meta.xml" and rng.random() < 0.5 else rng.choice(MUTATIONS)
@@ -414,8 +434,7 @@ def test_a_mutated_archive_ends_in_a_manifest_that_adds_up_or_in_one_sentence(
 ) -> None:
     monkeypatch.setattr(lines, "BLOCK", 256)
     ends: Counter[str] = Counter()
-    first = int(os.environ.get("FIRST_MUTANT", "0"))
-    for seed in range(first, first + int(os.environ.get("MUTANTS", MUTANTS))):
+    for seed in range(MUTANTS):
         archive = mutant(tmp_path / "a", seed)
         try:
             build(archive, tmp_path)

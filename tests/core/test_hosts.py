@@ -1,9 +1,12 @@
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 
-from tasks.core.hosts import HostQueues, Patience
+import pytest
+
+from tasks.core.hosts import RECOVERY, HostQueues, Patience
 from tasks.core.rates import HostLimits
 
 Queues = HostQueues[int]
@@ -153,3 +156,134 @@ def test_closing_wakes_whoever_waits() -> None:
 
 def test_there_is_nothing_to_take_where_nothing_was_put() -> None:
     assert HostQueues[int](lambda host: HostLimits(1, 1), PATIENT).take() is None
+
+
+def intervals(began: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(began)]
+
+
+@pytest.mark.parametrize("per_second", [20, 0])
+def test_a_host_that_is_asked_too_much_is_asked_more_slowly_and_faster_again_with_each_success(
+    per_second: float,
+) -> None:
+    queues = filled(HostLimits(1, per_second), a=60)
+
+    def work(host: str, job: int) -> None:
+        queues.failed(host, is_busy=True) if job < 2 else queues.succeeded(host)
+
+    crew = Crew(queues, work, threads=1)
+    assert crew.join(30)
+    waits = intervals(crew.began["a"])
+    assert waits[1] >= 0.099, "once as slow after one answer that it is asked too much"
+    assert waits[2] >= 0.199, "and twice as slow after another"
+    assert waits[4] >= 0.199 * RECOVERY**2
+    assert min(waits[-20:]) < 0.1
+    assert all(wait >= 0.049 for wait in waits if per_second)
+
+
+def test_no_host_is_asked_more_slowly_than_slowest_says() -> None:
+    queues: Queues = HostQueues(lambda host: HostLimits(1, 100), Patience(failures=1000, slowest=4))
+    for job in range(12):
+        queues.put("a", job)
+    crew = Crew(queues, lambda host, job: queues.failed(host, is_busy=True))
+    assert crew.join(10)
+    assert 0.039 <= intervals(crew.began["a"])[-1] < 1
+
+
+def test_other_hosts_are_asked_as_before_while_one_is_asked_more_slowly() -> None:
+    queues = filled(HostLimits(1, 50), a=20, b=20)
+    for _ in range(4):
+        queues.failed("a", is_busy=True)
+    crew = Crew(queues, lambda host, job: None)
+    while len(crew.began["b"]) < 20 and not crew.join(0.05):
+        pass
+    assert len(crew.began["a"]) < 5
+    queues.close()
+    assert crew.join()
+
+
+QUICK = Patience(failures=3, pause=0.2, pauses=2, longest=5)
+
+
+def impatient(**jobs: int) -> Queues:
+    queues: Queues = HostQueues(lambda host: HostLimits(4, 0), QUICK)
+    for host, count in jobs.items():
+        for job in range(count):
+            queues.put(host, job)
+    return queues
+
+
+def test_a_host_that_does_not_answer_is_asked_once_after_each_pause_and_then_given_up() -> None:
+    queues, asked, given_up = impatient(dead=300, good=300), Counter[str](), Counter[str]()
+    times: list[float] = []
+    while turn := queues.take():
+        (given_up if turn.given_up else asked)[turn.host] += 1
+        if turn.host == "good":
+            queues.succeeded("good")
+        elif not turn.given_up:
+            times.append(time.monotonic())
+            queues.failed("dead")
+        queues.done(turn.host)
+    assert asked == {"dead": 3 + 1 + 1, "good": 300}
+    assert given_up == {"dead": 295}
+    assert intervals(times)[2] >= 0.2
+    assert intervals(times)[3] >= 0.4
+
+
+def test_an_answer_after_a_pause_ends_it_for_all_connections() -> None:
+    queues = impatient(a=30)
+    begun = time.monotonic()
+    for _ in range(3):
+        queues.failed("a")
+
+    def work(host: str, job: int) -> None:
+        time.sleep(0.02 if job else 0.1)
+        queues.succeeded(host)
+
+    crew = Crew(queues, work)
+    assert crew.join()
+    first, *others = crew.began["a"]
+    assert first - begun >= 0.2
+    assert others[0] - first >= 0.099, "one request alone goes out until it is answered"
+    assert crew.most["a"] == 4
+    assert len(crew.order) == 30
+
+
+def test_failures_of_requests_that_were_under_way_already_are_no_further_failures() -> None:
+    queues = impatient(a=8)
+    turns = [queues.take() for _ in range(4)]
+    for _ in turns:
+        queues.failed("a")
+        queues.done("a")
+    turn = queues.take()
+    assert turn is not None
+    assert not turn.given_up
+    queues.succeeded("a")
+    queues.done("a")
+    assert Crew(queues, lambda host, job: queues.succeeded(host)).join()
+
+
+def test_failures_now_and_then_are_no_reason_to_leave_a_host_alone() -> None:
+    queues = impatient(a=60)
+
+    def work(host: str, job: int) -> None:
+        queues.succeeded(host) if job % 3 == 2 else queues.failed(host)
+
+    crew = Crew(queues, work, threads=1)
+    assert crew.join()
+    assert max(intervals(crew.began["a"])) < 0.2
+
+
+def test_a_host_that_asks_for_a_longer_pause_than_there_is_time_for_is_given_up_at_once() -> None:
+    queues = impatient(a=300, b=1)
+    turn = queues.take()
+    assert turn is not None
+    begun = time.monotonic()
+    queues.failed(turn.host, is_busy=True, retry_after=3600)
+    queues.done(turn.host)
+    left: list[tuple[str, bool]] = []
+    while turn := queues.take():
+        left.append((turn.host, turn.given_up))
+        queues.done(turn.host)
+    assert time.monotonic() - begun < 5
+    assert Counter(left) == {("a", True): 299, ("b", False): 1}

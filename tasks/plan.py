@@ -1,0 +1,50 @@
+"""PlanFetch: what fetching would take."""
+
+import os
+import sys
+from dataclasses import replace
+from typing import Any
+
+from tasks.archive import ReadArchive
+from tasks.core import preflight
+from tasks.dataset import DatasetTask
+from tasks.fetch import FetchChunk
+from tasks.parameters import Count
+
+
+class PlanFetch(DatasetTask):
+    """Tell how many images FetchImages would fetch of whom, their bytes, the time and the disk; fetch nothing."""
+
+    sample: int = Count(
+        default=5,
+        significant=False,
+        description="images of each host, of the 40 with most, whose bytes are asked for",
+    )
+
+    _has_told = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.task_id += f"_{os.getpid()}"  # for 10 seconds a central scheduler does not run again what it saw done
+
+    def requires(self) -> ReadArchive:
+        """The manifest."""
+        return self.clone(ReadArchive)
+
+    def complete(self) -> bool:
+        """Whether it has told: only in this process, so that each command tells anew."""
+        return self._has_told
+
+    def run(self) -> None:
+        """Ask a few images for their bytes, add up, and print."""
+        fetcher = self.clone(FetchChunk, chunk=0)
+        workers = fetcher.num_workers * fetcher.sharing
+        plan = replace(fetcher.plan(), hosts=fetcher.hosts(), workers=workers)
+        manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
+
+        def announce(images: int, hosts: int) -> None:
+            print(f"asking {preflight.hosts_of(hosts)} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True)
+
+        outlook = preflight.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
+        print(preflight.text(outlook), flush=True)
+        self._has_told = True
