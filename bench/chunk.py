@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pyarrow as pa
@@ -30,7 +31,7 @@ def bench_latency(images: int, threads: int, rounds: int, latency: float) -> Non
     with tempfile.TemporaryDirectory() as folder, server.serving_slowly(latency) as url:
         found = runs.in_turn({"ours": lambda: _fetched(url, images, threads, Path(folder))}, rounds)["ours"]
     most, speed = threads / latency, images / runs.seconds_of(found)
-    busy = statistics.median(run.busy for run in found)
+    busy = statistics.median(run.processor / run.seconds for run in found)
     print(f"fetch: {images:,} images, each {1000 * latency:g} ms after it is asked for, {runs.load()}")
     print(f"  one process, {threads} threads, medians of {rounds}: {speed:,.0f} images/s,")
     print(f"  {speed / most:.2f} of {most:,.0f}/s; {busy:.0%} of a processor")
@@ -49,11 +50,18 @@ def bench_costs(images: int, threads: int, rounds: int) -> None:
 
             ways = {"all": contextlib.nullcontext, **OMISSIONS}
             found = runs.in_turn({name: partial(without, omission) for name, omission in ways.items()}, rounds)
-    whole = runs.seconds_of(found["all"])
+    whole = found.pop("all")
     print(f"fetch: {images:,} images from {kind}, one process, {threads} threads, medians of {rounds}, {runs.load()}")
-    print(f"  {images / whole:,.0f} images/s; of the time take")
-    for name in OMISSIONS:
-        print(f"  {name:28} {1 - runs.seconds_of(found[name]) / whole:6.1%}")
+    print(f"  {images / runs.seconds_of(whole):,.0f} images/s, of which take      time  processor")
+    for name, rest in found.items():
+        time_share = _share([run.seconds for run in whole], [run.seconds for run in rest])
+        processor_share = _share([run.processor for run in whole], [run.processor for run in rest])
+        print(f"  {name:28} {time_share:10.1%} {processor_share:10.1%}")
+
+
+def _share(whole: list[float], rest: list[float]) -> float:
+    """The share of the whole that is no part of the rest: the median of the rounds, each of which is its own ratio."""
+    return statistics.median(1 - less / more for more, less in zip(whole, rest, strict=True))
 
 
 def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
@@ -69,11 +77,11 @@ def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
     begun, worked = time.perf_counter(), time.process_time()
     counts = fetch.fetch_chunk(output, manifest, 0, plan, lambda _: None)
     seconds = time.perf_counter() - begun
-    busy = (time.process_time() - worked) / seconds
+    processor = time.process_time() - worked
     runs.empty(output)
     if counts != {"fetched": images}:
         raise runs.BenchError(f"not all images came: {dict(counts)}")
-    return Run(seconds, 0, busy)
+    return Run(seconds, 0, processor)
 
 
 @contextlib.contextmanager
@@ -104,8 +112,8 @@ def _no_renaming() -> Iterator[None]:
 def _no_files() -> Iterator[None]:
     get = download.Downloader.get
 
-    def thrown_away(self: download.Downloader, url: str, _: Path) -> download.Download:
-        return get(self, url, Path(os.devnull))
+    def thrown_away(self: download.Downloader, url: str, _: Path, *redirected: Any) -> download.Download:
+        return get(self, url, Path(os.devnull), *redirected)
 
     with mock.patch.object(download.Downloader, "get", thrown_away), _no_renaming():
         yield

@@ -27,9 +27,9 @@ def bench(images: int, threads: int, rounds: int, old: str) -> None:
         folder = Path(name)
         photos.write(folder / "photos", images)
         with server.serving(folder / "photos", folder) as (kind, url):
-            job = _Job(folder, [f"{url}/{number}.jpg" for number in range(images)], threads)
+            job = Job(folder, [f"{url}/{number}.jpg" for number in range(images)], threads)
             ways: dict[str, Callable[[], Run]] = {"ours": job.ours, "old way": lambda: job.old_way(old)}
-            if _has_img2dataset(folder, job.urls[:PROCESSES]):
+            if has_img2dataset(folder, job.urls[:PROCESSES]):
                 ways["img2dataset"] = job.img2dataset
             found = runs.in_turn(ways, rounds)
     print(f"fetch: {images:,} images of {photos.SIZE:,} bytes from {kind}, medians of {rounds}, {runs.load()}")
@@ -37,7 +37,7 @@ def bench(images: int, threads: int, rounds: int, old: str) -> None:
 
 
 @dataclass
-class _Job:
+class Job:
     """The photos as everybody wants them: in an archive that has been read, and in a listing."""
 
     folder: Path
@@ -58,12 +58,12 @@ class _Job:
         shutil.copytree(self.read, output)
         options = ("--chunks", str(PROCESSES), "--workers", str(PROCESSES), *UNLIMITED)
         threads = ("--FetchChunk-num-workers", str(self.threads))
-        return self._timed(runs.luigi("FetchImages", self.archive, output, *options, *threads), output)
+        return self.timed(runs.luigi("FetchImages", self.archive, output, *options, *threads), output)
 
     def old_way(self, script: str) -> Run:
         """A pool of processes, a GET a URL."""
         output = next(self._outputs)
-        return self._timed(runs.old_way(script, "fetch", str(self.listing), str(output), "-j", str(PROCESSES)), output)
+        return self.timed(runs.old_way(script, "fetch", str(self.listing), str(output), "-j", str(PROCESSES)), output)
 
     def img2dataset(self) -> Run:
         """Its threads, told to store and hash the bytes as they are."""
@@ -80,9 +80,9 @@ class _Job:
             "number_sample_per_shard": -(-len(self.urls) // PROCESSES),
         }
         program = ENVIRONMENT / "bin" / "img2dataset"
-        return self._timed([str(program), *(f"--{name}={value}" for name, value in options.items())], output)
+        return self.timed([str(program), *(f"--{name}={value}" for name, value in options.items())], output)
 
-    def _timed(self, command: list[str], output: Path) -> Run:
+    def timed(self, command: list[str], output: Path) -> Run:
         """Run the command, which has to leave every photo in full."""
         run = runs.timed(command)
         came = [path.stat().st_size for path in output.rglob("*.jpg")]
@@ -92,7 +92,7 @@ class _Job:
         return run
 
 
-def _has_img2dataset(folder: Path, urls: list[str]) -> bool:
+def has_img2dataset(folder: Path, urls: list[str]) -> bool:
     """Set img2dataset up, once, and try it; says so where it can't be had."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # a part of it would ask the network for news of itself
     (folder / "trial").mkdir()
@@ -100,8 +100,8 @@ def _has_img2dataset(folder: Path, urls: list[str]) -> bool:
         if not (ENVIRONMENT / "bin" / "img2dataset").exists():
             runs.timed([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)])
             runs.timed([str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", IMG2DATASET])
-        _Job(folder / "trial", urls, 1).img2dataset()
-    except runs.BenchError as error:
+        Job(folder / "trial", urls, 1).img2dataset()
+    except (runs.BenchError, OSError) as error:
         print(f"fetch: without img2dataset: {str(error).splitlines()[-1]}")
         return False
     return True

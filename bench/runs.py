@@ -18,11 +18,11 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """Wall-clock seconds, the memory of the largest process in MiB, and how many processors were busy."""
+    """Wall-clock seconds, the memory of the largest process in MiB, and seconds of all processors."""
 
     seconds: float
     peak: float
-    busy: float
+    processor: float
 
 
 def luigi(task: str, archive: Path, output: Path, *options: str) -> list[str]:
@@ -47,7 +47,7 @@ def timed(command: Sequence[str]) -> Run:
     if process.returncode:
         raise BenchError(f"{' '.join(command)} failed:\n{errors}")
     seconds = time.perf_counter() - begun
-    return Run(seconds, usage.ru_maxrss / 1024, (usage.ru_utime + usage.ru_stime) / seconds)
+    return Run(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def in_turn(ways: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:

@@ -20,7 +20,9 @@ from bench.photos import REST, SIZE, photo_head
 HOST = "127.0.0.1"
 REQUEST = re.compile(rb"GET /(\d+)\.jpg HTTP/1\.1\r\n(?s:.*?)\r\n\r\n")
 PATIENCE = 10.0  # seconds for a server to begin
+# One process, for a worker that root starts is nobody, who may read nothing in a temporary folder.
 NGINX = """daemon off;
+master_process off;
 pid nginx.pid;
 events {{ worker_connections 1024; }}
 http {{
@@ -50,8 +52,6 @@ def serving(photos: Path, scratch: Path) -> Iterator[tuple[str, str]]:
         port = free.getsockname()[1]
     config = scratch / "nginx.conf"
     config.write_text(NGINX.format(host=HOST, port=port, photos=photos))
-    for folder in (scratch, photos):
-        folder.chmod(0o755)  # its workers are nobody where it is started by root
     with _running([program, "-p", str(scratch), "-c", str(config), "-e", str(scratch / "errors")]) as server:
         deadline = time.monotonic() + PATIENCE
         while not _answers(port):

@@ -38,7 +38,7 @@ class PlanFetch(DatasetTask):
     def run(self) -> None:
         """Ask a few images for their bytes, add up, and print."""
         fetcher = self.clone(FetchChunk, chunk=0)
-        workers = fetcher.num_workers * fetcher.concurrent_chunks
+        workers = fetcher.num_workers * fetcher.sharing
         plan = replace(fetcher.plan(), hosts=fetcher.hosts(), workers=workers)
         manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
 

@@ -110,15 +110,15 @@ class Downloader:
         self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
         return self._ask("GET", url, {}, lambda response, reached: self._save(response, target, reached), followed)
 
-    def measure(self, url: str, ranged: bool = False) -> Download:
+    def measure(self, url: str, ranged: bool, followed: int, spent: float) -> Download:
         """What `get` would bring, without its bytes: `bytes` is None where the host doesn't tell how many.
 
-        It is asked by HEAD or, where `ranged`, for the first byte alone. Raises DownloadError as `get` does.
+        It is asked by HEAD or, where `ranged`, for the first byte alone. Raises DownloadError and MovedError as `get`.
         """
-        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds
+        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
         if ranged:
-            return self._ask("GET", url, {"Range": "bytes=0-0"}, self._length)
-        return self._ask("HEAD", url, {}, self._length)
+            return self._ask("GET", url, {"Range": "bytes=0-0"}, self._length, followed)
+        return self._ask("HEAD", url, {}, self._length, followed)
 
     def _ask(self, method: str, url: str, headers: dict[str, str], take: Take, followed: int | None = None) -> Download:
         reached = Download()

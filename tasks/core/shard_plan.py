@@ -24,7 +24,8 @@ from tasks.core.tables import csv, database, header, quoted, rows, select, text,
 FORMAT = 1  # goes up with any change of this code that changes a byte of the shards
 SPLITS = ("train", "val", "test")
 PARTS = ".parts"
-NUMBERS = ("width", "height", "file_size", "bytes", "attempts", "http_status")
+NUMBERS = ("width", "height", "stored_width", "stored_height", "file_size", "bytes", "attempts", "http_status")
+TRUTHS = ("valid", "flat")
 FILL = 0.95
 GROUPS_AT_LEAST = 64  # before groups grow beyond one shard, so that many workers find work
 SHARDS_AT_MOST = 8  # in a group: only its last is not full
@@ -223,7 +224,7 @@ def _json(recipe: Recipe) -> str:
         return "NULL"
     pairs = []
     for name in dict.fromkeys(recipe.columns_to_json):
-        kind = "BIGINT" if name in NUMBERS else "BOOLEAN" if name == "valid" else "VARCHAR"
+        kind = "BIGINT" if name in NUMBERS else "BOOLEAN" if name in TRUTHS else "VARCHAR"
         pairs.append(f"{text(name)}, CAST({quoted(name)} AS {kind})")
     return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)"
 
