@@ -10,10 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.core.fetching import Fetching
+from tests.core.fetching import Fetching, limits
 
 ROOT = Path(__file__).parents[2]
 LOOK_EACH = 500
+PATIENT = limits(request_timeout=60, max_seconds=60)  # each image is asked for once, however busy the machine
 
 
 @dataclass
@@ -44,7 +45,7 @@ def main(output: Path, chunks: list[int]) -> None:
             took.most_descriptors = max(took.most_descriptors, _descriptors())
 
     for chunk in chunks:
-        took.counts.append(Fetching(output).fetch(chunk=chunk, progress=look))
+        took.counts.append(Fetching(output).fetch(chunk=chunk, progress=look, limits=PATIENT))
         took.memory.append(_mebibytes("VmRSS"))
         took.descriptors.append(_descriptors())
     # getrusage would tell the peak of the parent, whose memory a child that is spawned shares until it executes.
