@@ -13,7 +13,7 @@ import pytest
 from tests.core.misbehaving import MisbehavingServer, Request, Visit, photo
 from tests.datasets import ROOT, Dataset, archive_of, digest
 
-JITTER = 4  # requests: the log has the time of their arrival, which is not that of their sending
+JITTER = 10  # requests: the log has the time of their arrival, which is not that of their sending
 HOSTS = "host,connections,requests_per_second\n"
 
 

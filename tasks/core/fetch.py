@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core import tables
@@ -26,19 +25,20 @@ from tasks.core.images import kind_of
 from tasks.core.inaturalist import AS_GIVEN, in_size
 from tasks.core.ledger import (
     CACHED,
-    COLUMNS,
     FAILED,
     FETCHED,
     HOST_UNAVAILABLE,
     MAY_PASS,
     READ_AT_ONCE,
-    RECUR,
     Journal,
     Known,
     Outcome,
+    Packed,
     chunk_name,
     forget_journal,
     journal_path,
+    packed,
+    write,
 )  # fmt: skip
 from tasks.core.rates import HostTable
 
@@ -50,8 +50,6 @@ OF_THE_HOST = {
     "timeout", "too-slow", "connection", "name-not-resolved", "too-many-requests", "server-error", "forbidden",
     "unauthorized", "tls", "bad-certificate",
 }  # fmt: skip
-WRITTEN_AT_ONCE = 8_192  # rows, with all columns of the manifest, beside what became of each image
-RECURRING = pa.dictionary(pa.int32(), pa.string())
 HOST = re.compile(r"(https?)://(?:[^/?#]*@)?(\[[^/?#\]]*\]|[^/?#:]*)(:[^/?#]*)?", re.IGNORECASE)
 OWN_PORTS = {"http": ":80", "https": ":443"}
 
@@ -105,8 +103,8 @@ def fetch_chunk(
         run = _Run(images, plan, journal, progress)
         run.settle(rows_of(manifest), Known.load(folder, chunk), output / "deleted.csv")
         run.fetch()
-        _judge(chunk, run.outcomes.values(), plan.max_failed_share)
-        _write(manifest, folder / chunk_name(chunk), run.outcomes)
+        _judge(chunk, run.counts, plan.max_failed_share)
+        write(manifest, folder / chunk_name(chunk), run.ended)
         forget_journal(folder, chunk)
     return run.counts
 
@@ -116,7 +114,7 @@ class _Run:
 
     def __init__(self, images: Path, plan: Plan, journal: Journal, progress: Callable[[Counter[str]], None]) -> None:
         self.images, self.plan, self._journal, self._progress = images, plan, journal, progress
-        self.outcomes: dict[str, Outcome] = {}
+        self.ended: dict[str, Packed] = {}
         self.counts: Counter[str] = Counter()
         self._room = Room(images, plan.min_free_bytes)
         self._rows: dict[str, str] = {}
@@ -126,20 +124,20 @@ class _Run:
         self._folders: dict[str, Path] = {}
         self._failed_before: dict[str, Outcome] = {}
 
-    def settle(self, rows: dict[str, str], known: Known, listing: Path) -> None:
-        """Take over what is known of the rows (image_path -> identifier), and keep a job for every other URL."""
-        gone = set() if self.plan.refetch_deleted else deleted(listing, rows)
+    def settle(self, rows: Iterable[tuple[str, str]], known: Known, listing: Path) -> None:
+        """Take over what is known of the rows (image_path, identifier), and keep a job for every other URL."""
+        gone = deleted(listing, known, self.plan)
         open_paths: dict[str, list[str]] = {}
         moved: list[tuple[Path, Outcome]] = []
-        self._rows = rows
-        for path, identifier in rows.items():
+        for path, identifier in rows:
             url = in_size(identifier, self.plan.inaturalist_size)
             outcome = known.at(url, path)
             if outcome and holds(outcome, self.images, self.plan, gone):
                 self._settled(outcome)
             elif copy := self._copied(path, url, known):
-                moved.append(copy)
+                moved.append((copy[0], replace(copy[1], image_path=path, identifier=identifier)))
             else:
+                self._rows[path] = identifier
                 open_paths.setdefault(url, []).append(path)
                 if outcome and not outcome.has_bytes:
                     self._failed_before[path] = outcome
@@ -147,7 +145,6 @@ class _Run:
             temporary.replace(self.images / outcome.image_path)
             self._record(outcome)
         self._jobs = [_Job(url, tuple(paths)) for url, paths in open_paths.items()]
-        self._rows = {path: rows[path] for job in self._jobs for path in job.paths}
 
     def fetch(self) -> None:
         """Take what the cache has, and ask hosts for the rest, with `plan.workers` threads."""
@@ -254,12 +251,12 @@ class _Run:
             self._settled(outcome)
 
     def _settled(self, outcome: Outcome) -> None:
-        self.outcomes[outcome.image_path] = outcome
+        self.ended[outcome.image_path] = packed(outcome)
         self.counts[outcome.error or outcome.status] += 1
         self._progress(self.counts)
 
     def _copied(self, path: str, url: str, known: Known) -> tuple[Path, Outcome] | None:
-        """A temporary copy of the URL's bytes where an earlier run left them under another path.
+        """A temporary copy of the URL's bytes where an earlier run left them under another path, and their outcome.
 
         A run that was killed while it moved images may have left the only copy under the temporary name.
         """
@@ -271,7 +268,7 @@ class _Run:
                     if source != temporary:
                         shutil.copyfile(source, temporary)
                     if sha256_of(temporary) == outcome.sha256:
-                        return temporary, replace(outcome, image_path=path, identifier=self._rows[path])
+                        return temporary, outcome
         return None
 
     def _temporary(self, path: str) -> Path:
@@ -285,13 +282,11 @@ class _Run:
         return target / f"{TEMPORARY}{name}"
 
 
-def rows_of(manifest: Path) -> dict[str, str]:
-    """The URL of each image path in a chunk of the manifest."""
-    rows: dict[str, str] = {}
+def rows_of(manifest: Path) -> Iterator[tuple[str, str]]:
+    """Each image path in a chunk of the manifest, and its URL."""
     columns = ["image_path", "identifier"]
     for batch in pq.ParquetFile(manifest).iter_batches(READ_AT_ONCE, columns=columns, use_threads=False):
-        rows.update(zip(*(batch.column(name).to_pylist() for name in columns), strict=True))
-    return rows
+        yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
 
 
 def host_of(url: str) -> str:
@@ -332,12 +327,17 @@ def stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     return False
 
 
-def deleted(listing: Path, rows: dict[str, str]) -> set[str]:
-    """The paths of `rows` that DeleteImages took away, of the same URL."""
-    if not listing.exists():
+def deleted(listing: Path, known: Known, plan: Plan) -> set[str]:
+    """The paths of images whose bytes came, and which DeleteImages took away; none where they are to come again."""
+    if plan.refetch_deleted or not listing.exists():
         return set()
+    gone = set()
     with tables.plain_csv(listing) as lines:
-        return {line["image_path"] for line in lines if rows.get(line["image_path"]) == line["identifier"]}
+        for line in lines:
+            outcome = known.at(in_size(line["identifier"], plan.inaturalist_size), line["image_path"])
+            if outcome and outcome.has_bytes:
+                gone.add(outcome.image_path)
+    return gone
 
 
 def _from_cache(cache: Path, paths: Iterable[str], temporary: Path) -> tuple[int, str] | None:
@@ -364,31 +364,15 @@ def _is_news(before: Outcome, outcome: Outcome) -> bool:
     return (before.error, before.http_status) != (outcome.error, outcome.http_status)
 
 
-def _judge(chunk: int, outcomes: Iterable[Outcome], max_failed_share: float) -> None:
-    listed = list(outcomes)
-    failed = Counter(outcome.error for outcome in listed if outcome.error in MAY_PASS)
-    count = failed.total()
-    if listed and count > max_failed_share * len(listed):
+def _judge(chunk: int, counts: Counter[str], max_failed_share: float) -> None:
+    failed = Counter({code: number for code, number in counts.items() if code in MAY_PASS})
+    count, total = failed.total(), counts.total()
+    if count > max_failed_share * total:
         reasons = ", ".join(f"{error} {number:,}" for error, number in failed.most_common())
         raise FetchError(
-            f"chunk {chunk}: {count:,} of {len(listed):,} images failed for reasons that may pass ({reasons}), more "
+            f"chunk {chunk}: {count:,} of {total:,} images failed for reasons that may pass ({reasons}), more "
             f"than max_failed_share {max_failed_share:g}; what was fetched is kept: check the network and run it again"
         )
-
-
-def _write(manifest: Path, target: Path, outcomes: dict[str, Outcome]) -> None:
-    """The manifest's rows, each with its outcome, in the manifest's order."""
-    source = tables.parquet_file(manifest)
-    columns = [field.with_type(RECURRING) if field.name in RECUR else field for field in COLUMNS]
-    schema = pa.schema([*source.schema_arrow.remove_metadata(), *columns])
-
-    def joined() -> Iterator[pa.RecordBatch]:
-        for batch in source.iter_batches(READ_AT_ONCE, use_threads=False):
-            ended = [outcomes[path] for path in batch.column("image_path").to_pylist()]
-            new = [pa.array([getattr(outcome, field.name) for outcome in ended], field.type) for field in columns]
-            yield pa.RecordBatch.from_arrays([*batch.columns, *new], schema=schema)
-
-    tables.write_parquet(joined(), target, schema, WRITTEN_AT_ONCE)
 
 
 def _now() -> str:

@@ -14,11 +14,11 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
@@ -40,6 +40,8 @@ COLUMNS = pa.schema(
 )  # fmt: skip
 RECUR = ("status", "error", "content_type", "fetched_at")  # what many outcomes have in common
 READ_AT_ONCE = 2_048  # rows, which take ten times as much memory as Python objects
+WRITTEN_AT_ONCE = 4_096  # rows, with all columns of the manifest, beside what became of each image
+RECURRING = pa.dictionary(pa.int32(), pa.string())
 OUTCOME = pa.schema([("image_path", pa.string()), ("identifier", pa.string()), *COLUMNS])
 
 
@@ -82,6 +84,35 @@ class Outcome:
 VALUES = attrgetter(
     *(field.name for field in fields(Outcome))
 )  # dataclasses.astuple copies each, which takes ten times as long
+
+
+Packed = tuple[Any, ...]
+SAME = object()
+
+
+def packed(outcome: Outcome) -> Packed:
+    """An outcome's values of COLUMNS, `SAME` for a URL that the manifest has already: 100,000 are kept to the end."""
+    return tuple(SAME if value is outcome.identifier else value for value in VALUES(outcome)[-len(COLUMNS) :])
+
+
+def write(manifest: Path, target: Path, ended: Mapping[str, Packed]) -> None:
+    """Write the manifest's rows to `target`, each with what became of its image path, in the manifest's order."""
+    pa.default_memory_pool().release_unused()  # of the manifest's first reading
+    source = tables.parquet_file(manifest)
+    columns = [field.with_type(RECURRING) if field.name in RECUR else field for field in COLUMNS]
+    schema = pa.schema([*source.schema_arrow.remove_metadata(), *columns])
+
+    def joined() -> Iterator[pa.RecordBatch]:
+        for batch in source.iter_batches(READ_AT_ONCE, use_threads=False):
+            urls = batch.column("identifier").to_pylist()
+            rows = [ended[path] for path in batch.column("image_path").to_pylist()]
+            for at, field in enumerate(columns):
+                values = [url if row[at] is SAME else row[at] for row, url in zip(rows, urls, strict=True)]
+                batch = batch.append_column(field, tables.column(values, field.type))
+            yield batch.cast(schema)
+            pa.default_memory_pool().release_unused()
+
+    tables.write_parquet(joined(), target, schema, WRITTEN_AT_ONCE)
 
 
 class Journal:
@@ -135,7 +166,8 @@ def read_journal(path: Path) -> Iterator[Outcome]:
 def table(outcomes: Iterable[Outcome]) -> pa.Table:
     """Outcomes as an Arrow table of the schema OUTCOME."""
     listed = list(outcomes)
-    return pa.table([pa.array([getattr(one, field.name) for one in listed], field.type) for field in OUTCOME], OUTCOME)
+    columns = [tables.column([getattr(one, field.name) for one in listed], field.type) for field in OUTCOME]
+    return pa.table(columns, OUTCOME)
 
 
 class Known:
@@ -154,6 +186,7 @@ class Known:
                 for batch in pq.ParquetFile(path).iter_batches(READ_AT_ONCE, columns=OUTCOME.names, use_threads=False):
                     for row in batch.to_pylist():
                         known.add(Outcome(**row))
+                    pa.default_memory_pool().release_unused()
         for outcome in read_journal(journal_path(folder, chunk)):
             known.add(outcome)
         return known

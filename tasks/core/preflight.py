@@ -128,12 +128,11 @@ def _count(output: Path, manifests: Iterable[Path], plan: Plan, sample: int) -> 
 
 def _foresee(output: Path, manifest: Path, chunk: int, plan: Plan) -> tuple[Counter[str], Counter[str]]:
     """Of a chunk: the images that fetch_chunk would leave or copy, by outcome, and those that show each URL to ask."""
-    images, rows = output / "images", rows_of(manifest)
-    known = Known.load(output / "fetched", chunk)
-    gone = set() if plan.refetch_deleted else deleted(output / "deleted.csv", rows)
+    images, known = output / "images", Known.load(output / "fetched", chunk)
+    gone = deleted(output / "deleted.csv", known, plan)
     done: Counter[str] = Counter()
     urls: Counter[str] = Counter()
-    for path, identifier in rows.items():
+    for path, identifier in rows_of(manifest):
         url = in_size(identifier, plan.inaturalist_size)
         outcome = known.at(url, path)
         if outcome and holds(outcome, images, plan, gone):

@@ -43,7 +43,9 @@ class Routes:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. The adapter leaves them to the garbage collector, which may be slow to come."""
+        for route in self._found.values():
+            route.pool.close()
         self._adapter.close()
         self._session.close()
 

@@ -309,13 +309,12 @@ def test_a_host_that_says_so_is_asked_more_slowly_and_faster_again(
     names = [f"busy/{number}" for number in range(60)]
     server.behaviours |= dict.fromkeys(names, busy_at_first)
     urls = {f"d/{name[5:]}.jpg": f"{server.url}/{name}" for name in names}
-    one_by_one = HostTable(HostLimits(1, 40), {})
+    one_by_one, begun = HostTable(HostLimits(1, 40), {}), time.monotonic()
     assert fetching.fetch(urls, hosts=one_by_one, patience=Patience(failures=100)) == {"fetched": 60}
-    waits = [later.at - earlier.at for earlier, later in pairwise(server.log)]
-    assert waits[3] > 8 / 40 - SLACK
-    assert sum(waits[3:13]) > sum(8 * RECOVERY**number / 40 for number in range(1, 11)) - SLACK
-    assert min(waits[-20:]) < 2 / 40
-    assert sum(waits[-20:]) > 19 / 40 - SLACK
+    waits = [1 / 40, 2 / 40, 4 / 40, *(max(1.0, 8 * RECOVERY**number) / 40 for number in range(60))]
+    for number, request in enumerate(server.log):
+        assert request.at - begun > sum(waits[:number]) - 0.001
+    assert min(later.at - earlier.at for earlier, later in pairwise(server.log[-20:])) < 2 / 40
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
@@ -339,9 +338,8 @@ def test_a_retry_after_rests_the_whole_host_while_other_hosts_go_on(
         table = HostTable(HostLimits(4, 40), {f"127.0.0.1:{server.port}": HostLimits(1, 0)})
         assert fetching.fetch(urls, hosts=table) == {"fetched": 47}
         first, *others = (request.at for request in server.log)
-        rest = 2 if stated == "seconds" else 2 - SLACK
         assert len(others) == 7
-        assert min(others) - first > rest - SLACK
+        assert min(others) - first > 2 - SLACK
         assert max(request.at for request in other.log) < min(others)
 
 
@@ -396,11 +394,11 @@ def test_redirects_are_requests_to_the_host_that_they_lead_to(fetching: Fetching
             server.behaviours[f"moved/{number}"] = moved(f"/photo/{number}")
         urls = {f"d/{number}.jpg": f"{other.url}/moved/{number}" for number in range(8)}
         table = HostTable(HostLimits(8, 0), {f"127.0.0.1:{server.port}": HostLimits(1, 10)})
+        begun = time.monotonic()
         assert fetching.fetch(urls, hosts=table) == {"fetched": 8}
         assert other.asked() == 8
-    times = [request.at for request in server.log]
-    assert len(times) == 16
-    assert times[-1] - times[0] > 15 / 10 - SLACK
+    assert server.asked() == 16
+    assert server.log[-1].at - begun >= 15 / 10
     assert server.under_way.most == 1
     row = fetching.ledger()["d/3.jpg"]
     assert (row["attempts"], row["final_url"]) == (1, f"{server.url}/photo/3")

@@ -137,3 +137,40 @@ def test_what_a_killed_process_spilled_is_swept_and_what_a_living_one_spills_sta
         with tables.database(tmp_path):
             assert tables.folder_of(living).exists()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["a", "", "\u00fc\u4e00", None, "b"], pa.string()),
+        ([None, None], pa.string()),
+        (["a", None, "a", ""], pa.dictionary(pa.int32(), pa.string())),
+        ([1, None, -3, 2**40, 0], pa.int64()),
+        ([200, 404], pa.int32()),
+        ([], pa.string()),
+        ([], pa.int32()),
+        ([], pa.dictionary(pa.int32(), pa.string())),
+        ([None if number % 3 else number for number in range(1000)], pa.int32()),
+    ],
+)
+def test_a_column_holds_the_values_and_the_nulls_that_it_is_made_of(values: list[object], kind: pa.DataType) -> None:
+    column = tables.column(values, kind)
+    column.validate(full=True)
+    assert column.type == kind
+    assert column.to_pylist() == values
+
+
+def test_a_file_is_read_with_the_columns_as_dictionaries_that_were_written_so(tmp_path: Path) -> None:
+    kinds = {"own": pa.string(), "shared": pa.dictionary(pa.int32(), pa.string()), "number": pa.int32()}
+    schema = pa.schema(list(kinds.items()))
+    table = pa.table(
+        [
+            tables.column(["a", "b"], kind) if name != "number" else pa.array([1, 2], kind)
+            for name, kind in kinds.items()
+        ],
+        schema,
+    )
+    tables.write_parquet(table.to_batches(), tmp_path / "a.parquet", schema)
+    assert tables.parquet_file(tmp_path / "a.parquet").read().equals(table)
+    tables.write_parquet([], tmp_path / "b.parquet", schema)
+    assert tables.parquet_file(tmp_path / "b.parquet").read().num_rows == 0
