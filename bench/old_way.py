@@ -2,6 +2,7 @@
 
 python -m bench.old_way load ARCHIVE.zip             load and join with pandas
 python -m bench.old_way fetch URLS.txt OUT [-j N]    one GET a URL, a pool of processes
+python -m bench.old_way verify IMAGES [-j N]         decode every file with Pillow, a pool of processes
 """
 
 import argparse
@@ -46,16 +47,36 @@ def _get(asked: tuple[str, Path]) -> None:
         print(url, error)
 
 
+def verify(images: str, jobs: int) -> int:
+    """Decode the JPEGs below a folder; how many can be."""
+    paths = sorted(Path(images).rglob("*.jpg"))
+    with Pool(jobs) as pool:
+        return sum(pool.map(_check, paths))
+
+
+def _check(path: Path) -> bool:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        Image.open(path).convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["load", "fetch"])
+    parser.add_argument("stage", choices=["load", "fetch", "verify"])
     parser.add_argument("source")
     parser.add_argument("out", nargs="?", default="")
     parser.add_argument("-j", "--jobs", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.stage == "load":
         print(load(arguments.source))
+    elif arguments.stage == "verify":
+        print(verify(arguments.source, arguments.jobs))
     else:
         print(fetch(arguments.source, arguments.out, arguments.jobs))
 

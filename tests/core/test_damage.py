@@ -174,6 +174,29 @@ def test_an_image_of_too_many_pixels_is_turned_away_by_its_header(found: Looker,
     assert time.process_time() - begun < 1
 
 
+def test_what_is_measured_without_pillow_is_what_pillow_would_say(
+    found: Looker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = damage.photos()[0]
+    files = [data for _, data, _ in jpegs()]
+    files += [file for file, _ in damage.blemished(files[0]).values()]
+    files += [*damage.cuts(files[0]).values(), *damage.harmed(files[0], files[1], 0).values()]
+    files += [damage.turned(photo, 6), damage.animated([photo, photo], "MPO"), *damage.others(0).values()]
+    files += [damage.saved(photo, "JPEG", **more) for more in ({"comment": b"moth"}, {"icc_profile": b"profile" * 9})]
+    files += [*NO_IMAGES.values(), *damage.bombs(12_000).values()]
+    files += [files[0][:2] + damage.segment(b"\xe1", b"Exif\0\0nonsense") + files[0][2:]]
+    plainly = [found(data) for data in files]
+    assert any(map(jpeg.plain, files))
+    monkeypatch.setattr(jpeg, "plain", lambda data: None)
+    assert [found(data) for data in files] == plainly
+
+
+def test_a_size_that_two_readers_read_differently_is_damage() -> None:
+    data = damage.jpegs(0)["4:2:0"]
+    assert jpeg.look(data, *damage.photos()[0].size).error == ""
+    assert jpeg.look(data, 10, 10).error == "corrupt-data"
+
+
 def test_without_simplejpeg_pillow_finds_what_breaks_off_and_measures_the_same(
     found: Looker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
