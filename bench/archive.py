@@ -17,6 +17,11 @@ AT_ONCE = 20_000
 DATA = ("occurrence.txt", "verbatim.txt", "multimedia.txt")
 RAW = (b'"Found at 3" depth', b'12" trap, "Big Creek', b'"')  # as GBIF's large downloads leave them
 EACH_RAW = 50
+PART = """<{part} encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy=""
+    ignoreHeaderLines="1" rowType="{rows}"><files><location>{file}</location></files><{key} index="0"/>
+    <field index="1" term="{term}"/></{part}>"""
+META = '<archive xmlns="http://rs.tdwg.org/dwc/text/">{}{}</archive>'
+TERMS = "http://rs.tdwg.org/dwc/terms/"
 
 
 def write(
@@ -65,6 +70,25 @@ def write(
         with target.open("multimedia.txt", "w", force_zip64=True) as file:
             _write_lines(file, headers["multimedia.txt"], media())
     return next(count)
+
+
+def write_plain(out: Path, urls: Iterable[str]) -> None:
+    """Write an archive in which each URL is the one photo of one occurrence, and little else stands."""
+    occurrences = PART.format(
+        part="core", key="id", file="occurrence.txt", rows=f"{TERMS}Occurrence", term=f"{TERMS}datasetKey"
+    )
+    media = PART.format(
+        part="extension",
+        key="coreid",
+        file="multimedia.txt",
+        rows="http://rs.gbif.org/terms/1.0/Multimedia",
+        term="http://purl.org/dc/terms/identifier",
+    )
+    shown = [(str(FIRST_ID + number), url) for number, url in enumerate(urls)]
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("meta.xml", META.format(occurrences, media))
+        target.writestr("occurrence.txt", "gbifID\tdatasetKey\n" + "".join(f"{key}\tbench\n" for key, _ in shown))
+        target.writestr("multimedia.txt", "gbifID\tidentifier\n" + "".join(f"{key}\t{url}\n" for key, url in shown))
 
 
 def _rows(archive: zipfile.ZipFile, name: str) -> list[list[bytes]]:

@@ -1,9 +1,13 @@
 """What the scripts did before, at its shortest, to compare with.
 
-python -m bench.old_way load ARCHIVE.zip
+python -m bench.old_way load ARCHIVE.zip             load and join with pandas
+python -m bench.old_way fetch URLS.txt OUT [-j N]    one GET a URL, a pool of processes
+python -m bench.old_way shards IMAGES OUT [--size 450]  resize and write tars, one process
 """
 
-import sys
+import argparse
+from multiprocessing import Pool
+from pathlib import Path
 
 COLUMNS = ["id", "datasetKey", "speciesKey", "familyKey", "orderKey", "acceptedTaxonKey", "lifeStage"]
 COLUMNS += ["decimalLatitude", "decimalLongitude", "eventDate"]
@@ -24,5 +28,58 @@ def load(archive: str) -> int:
     return len(images)
 
 
+def fetch(listing: str, out: str, jobs: int) -> int:
+    """Fetch the URLs of a listing, one a line, to 0.jpg and so on; how many they are."""
+    folder, urls = Path(out), Path(listing).read_text().split()
+    folder.mkdir(parents=True, exist_ok=True)
+    with Pool(jobs) as pool:
+        pool.map(_get, [(url, folder / f"{number}.jpg") for number, url in enumerate(urls)])
+    return len(urls)
+
+
+def _get(asked: tuple[str, Path]) -> None:
+    import requests
+
+    url, path = asked
+    try:
+        path.write_bytes(requests.get(url, timeout=(30, 300)).content)
+    except (requests.RequestException, OSError) as error:
+        print(url, error)
+
+
+def shards(images: str, out: str, size: int) -> int:
+    """Resize the JPEGs below `images` to a shorter side of `size` pixels and write them to tars; how many they are."""
+    import numpy as np
+    import webdataset
+    from PIL import Image
+
+    Path(out).mkdir(parents=True, exist_ok=True)
+    paths = sorted(Path(images).rglob("*.jpg"))
+    with webdataset.ShardWriter(f"{out}/train-%06d.tar", maxsize=100 << 20, verbose=0) as sink:
+        for path in paths:
+            image = Image.open(path).convert("RGB")
+            scale = size / min(image.size)
+            resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+            sink.write({"__key__": path.stem, "jpg": np.asarray(resized), "cls": 0})
+    return len(paths)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["load", "fetch", "shards"])
+    parser.add_argument("source")
+    parser.add_argument("out", nargs="?", default="")
+    parser.add_argument("-j", "--jobs", type=int, default=2)
+    parser.add_argument("--size", type=int, default=450)
+    arguments = parser.parse_args()
+    if arguments.stage == "load":
+        print(load(arguments.source))
+    elif arguments.stage == "shards":
+        print(shards(arguments.source, arguments.out, arguments.size))
+    else:
+        print(fetch(arguments.source, arguments.out, arguments.jobs))
+
+
 if __name__ == "__main__":
-    print({"load": load}[sys.argv[1]](*sys.argv[2:]))
+    main()

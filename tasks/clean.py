@@ -22,6 +22,9 @@ class CleanDataset(DatasetTask):
     )
     remove_thumbnails: bool = Flag(default=True, description="drop images of which a side is below thumb_size")
     thumb_size: int = Count(default=64, description="pixels of the shortest side that is no thumbnail")
+    remove_flat: bool = Flag(
+        default=False, description="drop images of one shade, such as the plates that hosts send in place of photos"
+    )
     remove_non_adults: bool = Flag(
         default=False, description="keep only images whose lifeStage is adult or imago, in any letter case"
     )
@@ -48,6 +51,7 @@ class CleanDataset(DatasetTask):
             self.thumb_size if self.remove_thumbnails else 0,
             self.remove_non_adults,
             Path(self.life_stage_predictions) if self.life_stage_predictions else None,
+            self.remove_flat,
         )
         with self.making() as making:
             deleted = paths.would_delete if self.requires().dry_run else paths.deleted

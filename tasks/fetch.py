@@ -17,7 +17,7 @@ from tasks.dataset import ChunkTask, DatasetTask
 from tasks.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
 
 BEGUN = time.time()  # of this run: its workers are forked from the process that imports this
-USER_AGENT = "gbif-webdataset/0.2 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
+USER_AGENT = "gbif-webdataset/0.3 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
 
 
 class FetchChunk(ChunkTask):
@@ -151,11 +151,10 @@ class FetchChunk(ChunkTask):
 
     def plan(self) -> fetch.Plan:
         """How it is fetched, by one of the processes that share what a host bears."""
-        sharing = self.concurrent_chunks or min(core().workers, self.chunks)
         return fetch.Plan(
             workers=self.num_workers,
             retries=self.retries,
-            hosts=self.hosts().divided(sharing),
+            hosts=self.hosts().divided(self.sharing),
             limits=Limits(
                 self.request_timeout,
                 self.max_seconds_per_image,
@@ -172,6 +171,11 @@ class FetchChunk(ChunkTask):
             inaturalist_size=self.inaturalist_size,
             min_free_bytes=self.min_free_bytes,
         )
+
+    @property
+    def sharing(self) -> int:
+        """Chunks that are fetched at the same time."""
+        return self.concurrent_chunks or min(core().workers, self.chunks)
 
     def hosts(self) -> rates.HostTable:
         """What the whole job asks each host to bear."""

@@ -38,16 +38,12 @@ class PlanFetch(DatasetTask):
     def run(self) -> None:
         """Ask a few images for their bytes, add up, and print."""
         fetcher = self.clone(FetchChunk, chunk=0)
-        workers = fetcher.num_workers * fetcher.concurrent_chunks
+        workers = fetcher.num_workers * fetcher.sharing
         plan = replace(fetcher.plan(), hosts=fetcher.hosts(), workers=workers)
         manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
 
         def announce(images: int, hosts: int) -> None:
-            print(
-                f"asking {preflight.hosts_of(hosts)} for the bytes of {images:,} images ...",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"asking {preflight.hosts_of(hosts)} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True)
 
         outlook = preflight.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
         print(preflight.text(outlook), flush=True)

@@ -63,6 +63,11 @@ class Progress:
         """So many of the task's images are done; `note` counts what else is worth knowing, such as '3 failed'."""
         self._done, self._total, self._note = done, total, note
 
+    def remark(self, sentence: str) -> None:
+        """Print a sentence that is worth saying once a run, whichever of its processes says it first."""
+        with contextlib.suppress(OSError, ValueError), self._board.held() as stages:
+            stages.remark(sentence)
+
     def _run(self) -> None:
         while not self._ended.wait(TICK):
             self._tell_board()
@@ -103,10 +108,11 @@ class _Stages:
         self.all: dict[str, dict[str, Any]] = state.get("stages", {})
         self.lines: int = state.get("lines", 0)
         self.not_before: float = state.get("not_before", 0.0)
+        self.remarks: list[str] = state.get("remarks", [])
 
     def state(self) -> dict[str, Any]:
         """What is kept between two looks at the board."""
-        return {"stages": self.all, "lines": self.lines, "not_before": self.not_before}
+        return {"stages": self.all, "lines": self.lines, "not_before": self.not_before, "remarks": self.remarks}
 
     def new(self, unit: str, shares: Sequence[int], before: Sequence[int]) -> dict[str, Any]:
         """A stage that begins now, some of its chunks done by an earlier run."""
@@ -139,6 +145,13 @@ class _Stages:
             sys.stderr.write("\x1b[A" * self.lines + blank + "\x1b[A" * self.lines)
             sys.stderr.flush()
         self.lines, self.not_before = 0, time.time() + QUIET
+
+    def remark(self, sentence: str) -> None:
+        """Print a sentence above the bars, unless the run has said it."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+            self.make_way()
+            print(sentence, file=sys.stderr, flush=True)
 
     def say(self) -> None:
         """Print a line for each stage that has been silent for long, or is finished."""

@@ -2,19 +2,29 @@
 
 from collections import Counter
 
-from tasks.core import verify
+from tasks.core import jpeg, verify
 from tasks.core.errors import FetchError
 from tasks.dataset import ChunkTask, DatasetTask
 from tasks.fetch import FetchChunk
-from tasks.parameters import Count, Text
+from tasks.parameters import Count, Flag, Text
+
+WITHOUT_SIMPLEJPEG = (
+    "simplejpeg is not installed: JPEGs are decoded by Pillow, which finds where one breaks off, but not blocks "
+    "that are zeroed, lost or another file's"
+)
 
 
 class VerifyChunk(ChunkTask):
     """Decode and measure one part of the images."""
 
+    FORMAT = 2
+
     num_workers: int = Count(default=2, least=1, significant=False, description="images decoded at a time")
     max_pixels: int = Count(
         default=100_000_000, least=1, description="pixels, width times height, of the largest image to decode"
+    )
+    strict: bool = Flag(
+        default=False, description="count as corrupt, too, what only warns in files that every viewer shows well"
     )
 
     def requires(self) -> FetchChunk:
@@ -27,6 +37,8 @@ class VerifyChunk(ChunkTask):
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().chunk_facts()
         with self.making() as making, self.chunk_progress("verify", images) as progress:
+            if not jpeg.IS_STRICT:
+                progress.remark(WITHOUT_SIMPLEJPEG)
 
             def tell(counts: Counter[str]) -> None:
                 bad = counts.total() - counts["valid"]
@@ -34,8 +46,10 @@ class VerifyChunk(ChunkTask):
 
             target = self.paths.chunk("verified", self.chunk)
             ledger = self.paths.chunk("fetched", self.chunk)
-            findings = verify.verify_chunk(ledger, self.paths.images, target, self.num_workers, self.max_pixels, tell)
-            making.facts = {"findings": dict(findings)}
+            found = verify.verify_chunk(
+                ledger, self.paths.images, target, self.num_workers, self.max_pixels, self.strict, tell
+            )
+            making.facts = {"findings": dict(found)}
             making.add(target)
 
 

@@ -391,6 +391,7 @@ def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: st
         media = [f"{key}\t{photos if key in served else url}/{key}.jpg\n" for key in range(1, OCCURRENCES + 1)]
         archive = write_archive(tmp_path / "moths.zip", media="id\turl\n" + "".join(media))
         where = ("--dwca", archive, "--output", tmp_path / "out", *LOOPBACK, *HASTE, "--chunks", 1, "--workers", 2)
+        where += ("--FetchChunk-host-failures", OCCURRENCES)  # no pauses of a host that is down
         ended = failure(run("FetchImages", *where))
     assert ended.status == FAILED
     assert ended.sentence == (
@@ -493,11 +494,11 @@ PARAMETERS = {
     "inaturalist_size min_free_bytes",
     "FetchImages": "",
     "PlanFetch": "sample",
-    "VerifyChunk": "chunk num_workers",
+    "VerifyChunk": "chunk num_workers max_pixels strict",
     "VerifyImages": "",
     "DeleteImages": "image_list dry_run",
-    "CleanDataset": "remove_duplicate_url ignore_dataset_by_key remove_thumbnails thumb_size remove_non_adults "
-    "life_stage_predictions",
+    "CleanDataset": "remove_duplicate_url ignore_dataset_by_key remove_thumbnails thumb_size remove_flat "
+    "remove_non_adults life_stage_predictions",
     "SplitDataset": "category_key test_frac val_frac max_instances min_instances split_by_occurrence random_seed",
     "CreateWebDataset": "label_column max_shard_size shuffle_images resize_min_size category_map_json columns_to_json "
     "megadetector_results_json random_seed num_workers",

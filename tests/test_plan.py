@@ -68,9 +68,10 @@ def test_a_central_scheduler_has_it_run_again_at_once(small_archive: Path, tmp_p
 def test_what_is_fetched_is_left_out(dataset: Dataset) -> None:
     failing = sum(row["error"] == "server-error" for row in dataset.rows("fetched"))
     there = sum(row["status"] == "fetched" for row in dataset.rows("fetched"))
-    told = dataset.make(task="PlanFetch")
+    told = dataset.make("--FetchChunk-retry-failed", "may-pass", task="PlanFetch")
     assert f"{there} are fetched already, " in told
     assert f"{failing} are left, at 1 host" in told
+    assert "nothing is left to fetch" in dataset.make("--FetchChunk-retry-failed", "none", task="PlanFetch")
 
 
 def test_it_reads_the_archive_where_that_is_to_be_done(small_archive: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from tasks.core import tables
 from tasks.core.errors import MissingPieceError, ParameterError, SelectionError
 from tasks.core.files import whole_file
+from tasks.core.findings import ERRORS, WARNINGS
 
 DUPLICATES = ("none", "all-but-one", "all")
 DROPPED = pa.schema([(name, pa.string()) for name in ("stage", "reason", "image_path", "identifier", "coreid")])
@@ -20,8 +21,7 @@ PREDICTIONS = pa.schema([("line", pa.int64()), ("image_path", pa.string()), ("pr
 PREDICTION_COLUMNS = ("image_path", "life_stage_prediction")
 # Python, Arrow and the Parquet file being written want the rest of 1 GB.
 MEMORY_LIMIT = "700MB"
-# What VerifyImages lists in errors.csv; any other reason in deleted.csv is the user's.
-FOUND = ("changed-file", "corrupt-data", "missing-file", "not-an-image", "too-many-pixels", "truncated")
+FOUND = ERRORS + WARNINGS  # what VerifyImages lists in errors.csv; any other reason in deleted.csv is the user's
 DELETED = "(gone.deleted IS NOT NULL AND verified.error IS NOT DISTINCT FROM 'missing-file')"
 SPACES = " \t\r\n\v\f\u00a0"
 
@@ -31,8 +31,8 @@ class Filters:
     """What to drop beyond what is corrupt or deleted; the defaults suit any group of organisms.
 
     `remove_duplicate_url` is one of `DUPLICATES`; `thumb_size` is in pixels, an image whose width or height is below
-    it goes, 0 keeps all; `life_stage_predictions` is a CSV `image_path,life_stage_prediction`, used by
-    `remove_non_adults` alone and only where the archive has no lifeStage.
+    it goes, 0 keeps all; `remove_flat` drops images of one shade; `life_stage_predictions` is a CSV
+    `image_path,life_stage_prediction`, used by `remove_non_adults` alone and only where the archive has no lifeStage.
 
     Raises ParameterError for an unknown `remove_duplicate_url` and for a negative `thumb_size`.
     """
@@ -42,6 +42,7 @@ class Filters:
     thumb_size: int = 0
     remove_non_adults: bool = False
     life_stage_predictions: Path | None = None
+    remove_flat: bool = False
 
     def __post_init__(self) -> None:
         if self.remove_duplicate_url not in DUPLICATES:
@@ -134,6 +135,8 @@ def _rules(filters: Filters, columns: set[str]) -> list[_Rule]:
     if filters.thumb_size:
         condition = f"least(verified.width, verified.height) < {filters.thumb_size}"
         rules.append(_Rule("clean", "thumbnail", condition, "lower thumb_size"))
+    if filters.remove_flat:
+        rules.append(_Rule("clean", "flat", "verified.flat", "switch remove_flat off"))
     if filters.remove_non_adults:
         if "lifeStage" not in columns and filters.life_stage_predictions is None:
             raise SelectionError(

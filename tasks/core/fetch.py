@@ -1,7 +1,6 @@
 """Fetching the images of a chunk: kind to hosts, wary of what they send, and never twice."""
 
 import contextlib
-import datetime
 import re
 import shutil
 import threading
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from tasks.core import tables
 from tasks.core.addresses import AddressGuard
 from tasks.core.disk import Room
-from tasks.core.download import Download, Downloader, DownloadError, Limits, MovedError
+from tasks.core.download import Downloader, DownloadError, Limits, MovedError
 from tasks.core.errors import FetchError
 from tasks.core.files import TEMPORARY, sha256_of
 from tasks.core.hosts import PATIENCE, HostQueues, Patience
@@ -124,7 +123,7 @@ class _Run:
         self._jobs: list[_Job] = []
         self._queues: HostQueues[_Job] = HostQueues(plan.hosts.of, plan.patience)
         self._lock = threading.Lock()
-        self._folders: set[Path] = set()
+        self._folders: dict[str, Path] = {}
         self._failed_before: dict[str, Outcome] = {}
 
     def settle(self, rows: dict[str, str], known: Known, listing: Path) -> None:
@@ -199,31 +198,37 @@ class _Run:
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
         """Try a job once: record its end, or put it back for another try, or where a redirect leads to."""
-        temporary = self._temporary(job.paths[0])
-        attempts = job.attempts + 1
-        outcome, begun = self._outcome(job, FAILED, attempts=attempts), time.monotonic()
+        temporary, begun = self._temporary(job.paths[0]), time.monotonic()
+        tried = _Job(job.url, job.paths, job.attempts + 1)
         try:
-            download = downloader.get(job.at or job.url, temporary, job.hops, job.spent)
-            outcome = _with(replace(outcome, status=FETCHED), download)
+            download, error = downloader.get(job.at or job.url, temporary, job.hops, job.spent), ""
             self._queues.succeeded(host)
         except MovedError as there:
             self._queues.succeeded(host)
             self._queues.put(host_of(there.url), job.moved(there.url, time.monotonic() - begun))
             return
-        except DownloadError as error:
-            outcome = _with(replace(outcome, error=error.code), error.download)
-            if error.code in OF_THE_HOST:
-                self._queues.failed(host, error.download.http_status in ASKED_TOO_MUCH, error.retry_after)
-            else:
-                self._queues.succeeded(host)
-            if error.code in MAY_PASS and attempts <= self.plan.retries:
-                again = _Job(job.url, job.paths, attempts)
-                self._queues.put(host_of(job.url), again, min(2.0**attempts / 2, LONGEST_BACKOFF))
+        except DownloadError as failure:
+            temporary.unlink(missing_ok=True)
+            if self._is_put_back(host, tried, failure):
                 return
-        finally:
-            if outcome.status == FAILED:
-                temporary.unlink(missing_ok=True)
+            download, error = failure.download, failure.code
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        status = FAILED if error else FETCHED
+        outcome = self._outcome(tried, status, error=error, attempts=tried.attempts, **vars(download))
         self._finish(job, outcome, temporary)
+
+    def _is_put_back(self, host: str, tried: _Job, failure: DownloadError) -> bool:
+        """Note what a failure says of the host, and put the job back if another try may help."""
+        if failure.code in OF_THE_HOST:
+            self._queues.failed(host, failure.download.http_status in ASKED_TOO_MUCH, failure.retry_after)
+        else:
+            self._queues.succeeded(host)
+        if failure.code not in MAY_PASS or tried.attempts > self.plan.retries:
+            return False
+        self._queues.put(host_of(tried.url), tried, min(2.0**tried.attempts / 2, LONGEST_BACKOFF))
+        return True
 
     def _outcome(self, job: _Job, status: str, **reached: Any) -> Outcome:
         path = job.paths[0]
@@ -244,8 +249,8 @@ class _Run:
         before = self._failed_before.get(outcome.image_path)
         if before and not _is_news(before, outcome):
             outcome = before  # what was made from the ledger stays fresh
+        self._journal.append(outcome)
         with self._lock:
-            self._journal.append(outcome)
             self._settled(outcome)
 
     def _settled(self, outcome: Outcome) -> None:
@@ -272,10 +277,11 @@ class _Run:
     def _temporary(self, path: str) -> Path:
         """Where the bytes of an image are until they are complete; its folder is made."""
         folder, _, name = path.rpartition("/")
-        target = self.images / folder
-        if target not in self._folders:
+        target = self._folders.get(folder)
+        if target is None:
+            target = self.images / folder
             target.mkdir(parents=True, exist_ok=True)
-            self._folders.add(target)
+            self._folders[folder] = target
         return target / f"{TEMPORARY}{name}"
 
 
@@ -347,17 +353,6 @@ def _from_cache(cache: Path, paths: Iterable[str], temporary: Path) -> tuple[int
     return None
 
 
-def _with(outcome: Outcome, download: Download) -> Outcome:
-    return replace(
-        outcome,
-        http_status=download.http_status,
-        bytes=download.bytes,
-        sha256=download.sha256,
-        content_type=download.content_type,
-        final_url=download.final_url,
-    )
-
-
 def _is_news(before: Outcome, outcome: Outcome) -> bool:
     """Whether a failure is another than that of an earlier run.
 
@@ -397,4 +392,4 @@ def _write(manifest: Path, target: Path, outcomes: dict[str, Outcome]) -> None:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -3,9 +3,13 @@
 import io
 import struct
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import TiffImageFile
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Pillow's own limit on pixels is a setting of the whole process; here each decoder states its `max_pixels`.
 Image.MAX_IMAGE_PIXELS = None
@@ -31,6 +35,8 @@ _SIGNATURES = (
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 _ORIENTATION = 0x0112
+_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323  # a TIFF's tags
+_AVERAGEABLE = {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F"}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -82,6 +88,21 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if orientation(image) >= 5 else (width, height)
 
 
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) in pixels as the file has them; of a TIFF, whose size Pillow turns upright, by its tags."""
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2[_WIDTH]), int(image.tag_v2[_LENGTH])
+    return image.size
+
+
+def decoded_pixels(image: Image.Image) -> int:
+    """The most pixels that decoding an image takes at a time; a TIFF's tile may be larger than its image."""
+    pixels = image.width * image.height
+    if isinstance(image, TiffImageFile) and _TILE_WIDTH in image.tag_v2:
+        pixels = max(pixels, int(image.tag_v2[_TILE_WIDTH]) * int(image.tag_v2.get(_TILE_LENGTH, 1)))
+    return pixels
+
+
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """The pixels turned the way that the EXIF orientation (1 to 8) says."""
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
@@ -112,6 +133,31 @@ def is_animated(data: bytes) -> bool:
             return bool(getattr(image, "is_animated", False))
     except Exception:  # only the first picture was verified, and it is the one that is used
         return False
+
+
+def upright_pixels(pixels: Pixels, orientation: int) -> Pixels:
+    """An array of pixels (height x width) turned the way that the EXIF orientation (1 to 8) says."""
+    if orientation >= 5:
+        pixels = pixels.T
+    across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+    return pixels[:: -1 if down else 1, :: -1 if across else 1]
+
+
+def small_jpeg(image: Image.Image, side: int) -> Pixels:
+    """A JPEG in grey, decoded at the least of libjpeg's scales that keeps `side` pixels each way where it has them."""
+    image.draft("L", (side, side))
+    return np.asarray(to_rgb(image).convert("L"))
+
+
+def small_grey(image: Image.Image, side: int) -> Pixels:
+    """The first frame in grey, shrunk so far that the shorter side has `side` pixels, unless it has fewer."""
+    image.load()  # before its size is asked for: Pillow turns a TIFF meanwhile
+    if image.mode not in _AVERAGEABLE:
+        image = to_rgb(image)
+    shrunk = min(1.0, side / min(image.size))
+    size = round(image.width * shrunk), round(image.height * shrunk)
+    small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(to_rgb(small).convert("L"))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

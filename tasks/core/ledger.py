@@ -13,8 +13,10 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
@@ -77,13 +79,19 @@ class Outcome:
         return self.status != FAILED
 
 
+VALUES = attrgetter(
+    *(field.name for field in fields(Outcome))
+)  # dataclasses.astuple copies each, which takes ten times as long
+
+
 class Journal:
-    """The outcomes of a chunk under way, one JSON line each, held by one process at a time."""
+    """The outcomes of a chunk under way, one JSON line each, held by one process at a time, for many threads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         self._path = path
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         try:
@@ -108,8 +116,10 @@ class Journal:
 
     def append(self, outcome: Outcome) -> None:
         """Write one outcome; it outlives this process as soon as this returns."""
-        self._file.write(json.dumps(astuple(outcome)).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(VALUES(outcome)).encode() + b"\n"
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
 
 
 def read_journal(path: Path) -> Iterator[Outcome]:

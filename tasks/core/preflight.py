@@ -13,7 +13,7 @@ from pathlib import Path
 from zlib import crc32
 
 from tasks.core.disk import free_bytes
-from tasks.core.download import Downloader, DownloadError
+from tasks.core.download import Download, Downloader, DownloadError, MovedError
 from tasks.core.fetch import ASKED_TOO_MUCH, OF_THE_HOST, Plan, deleted, holds, host_of, rows_of, stays
 from tasks.core.hosts import HostQueues, Patience
 from tasks.core.inaturalist import in_size
@@ -149,8 +149,14 @@ def _foresee(output: Path, manifest: Path, chunk: int, plan: Plan) -> tuple[Coun
 
 @dataclass(frozen=True)
 class _Question:
+    """An image of `host`, which redirects led to `at`, after so many `hops` and seconds."""
+
+    host: str
     url: str
     ranged: bool = False
+    hops: int = 0
+    at: str = ""
+    spent: float = 0.0
 
 
 class _Asking:
@@ -168,7 +174,7 @@ class _Asking:
         self._answers = {host: Answers() for host in urls}
         for host, asked in urls.items():
             for url in asked:
-                self._queues.put(host, _Question(url))
+                self._queues.put(host, _Question(host, url))
         workers = self._plan.workers
         enough = threading.Timer(LONGEST, self._queues.close)
         enough.start()
@@ -196,27 +202,35 @@ class _Asking:
 
     def _ask_once(self, host: str, question: _Question, downloader: Downloader) -> None:
         """Ask by HEAD and, where that is refused or tells no size, later for the first byte."""
-        begun, code, retry_after = time.monotonic(), "", 0.0
+        begun, code, retry_after = time.monotonic() - question.spent, "", 0.0
         try:
-            found = downloader.measure(question.url, question.ranged)
+            at = question.at or question.url
+            found = downloader.measure(at, question.ranged, question.hops, question.spent)
+        except MovedError as there:
+            self._queues.succeeded(host)
+            moved = replace(question, hops=question.hops + 1, at=there.url, spent=time.monotonic() - begun)
+            self._queues.put(host_of(there.url), moved)
+            return
         except DownloadError as error:
             found, code, retry_after = error.download, error.code, error.retry_after
-        status = found.http_status
-        is_busy = status in ASKED_TOO_MUCH
-        is_refused = status is not None and status >= HTTPStatus.BAD_REQUEST and not is_busy
+        is_busy = found.http_status in ASKED_TOO_MUCH
+        is_refused = (found.http_status or 0) >= HTTPStatus.BAD_REQUEST and not is_busy
         if not question.ranged and (is_refused or not (code or found.bytes)):
-            self._queues.put(host, _Question(question.url, ranged=True))
+            self._queues.put(question.host, _Question(question.host, question.url, ranged=True))
             return
         if code in OF_THE_HOST:
             self._queues.failed(host, is_busy, retry_after)
         else:
             self._queues.succeeded(host)
+        self._note(question.host, found, code, time.monotonic() - begun)
+
+    def _note(self, host: str, found: Download, code: str, seconds: float) -> None:
         if not code and (found.content_type or "").lower().startswith("text/"):
             code = "not-an-image"
         with self._lock:
             answers = self._answers[host]
-            if status is not None:
-                answers.seconds.append(time.monotonic() - begun)
+            if found.http_status is not None:
+                answers.seconds.append(seconds)
             if code:
                 answers.failures[code] += 1
             elif found.bytes:

@@ -5,10 +5,8 @@ it where simplejpeg is missing. The two don't agree on every last bit, so `CODEC
 libjpeg-turbo's accurate transforms give the same pixels on every kind of processor.
 """
 
-import importlib
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import PIL
 from PIL import Image, features
@@ -16,8 +14,8 @@ from PIL import Image, features
 from tasks.core.images import orientation
 
 try:
-    simplejpeg: Any = importlib.import_module("simplejpeg")
-except ImportError:  # there is no wheel for this machine
+    import simplejpeg
+except ImportError:  # there is no wheel for every machine
     simplejpeg = None
 
 SOI = b"\xff\xd8\xff"

@@ -1,73 +1,120 @@
-"""What each fetched image is: decoded in full, measured, and compared with the bytes that were served."""
+"""What each fetched image is: decoded, measured, and compared with the bytes that were served."""
 
 import hashlib
 import io
+import struct
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from tasks.core import tables
+from tasks.core import findings, jpeg, perceptual, png, tables
 from tasks.core.files import whole_file
+from tasks.core.findings import Finding
+from tasks.core.images import (
+    HEAD_BYTES,
+    decoded_pixels,
+    kind_of,
+    orientation,
+    small_grey,
+    small_jpeg,
+    stored_size,
+    upright_pixels,
+)
 from tasks.core.ledger import FAILED
 
 ROWS = 1024
-Image.MAX_IMAGE_PIXELS = None  # `look` has its own limit
 COLUMNS = pa.schema(
-    [("valid", pa.bool_()), ("error", pa.string()), ("format", pa.string()), ("mode", pa.string()),
-     ("width", pa.int32()), ("height", pa.int32()), ("file_size", pa.int64()), ("sha256", pa.string()),
-     ("fetch_date", pa.string())]
+    [("valid", pa.bool_()), ("error", pa.string()), ("warning", pa.string()), ("format", pa.string()),
+     ("mode", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("stored_width", pa.int32()),
+     ("stored_height", pa.int32()), ("flat", pa.bool_()), ("perceptual_hash", pa.string()),
+     ("file_size", pa.int64()), ("sha256", pa.string()), ("fetch_date", pa.string())]
 )  # fmt: skip
+# What `kind_of` knows and Pillow decodes itself: EPS would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000")
+WITHOUT_DECODER = ("heic", "jxl")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a file is. `error` is empty for a sound image; `width` and `height` are pixels as stored."""
+def look(path: Path, sha256: str, max_pixels: int, strict: bool = False) -> Finding:
+    """Decode the image at `path`. `sha256` is of the bytes served, `max_pixels` the most to decode.
 
-    error: str = ""
-    format: str | None = None
-    mode: str | None = None
-    width: int | None = None
-    height: int | None = None
-    file_size: int | None = None
-    sha256: str | None = None
-
-    @property
-    def valid(self) -> bool:
-        """Whether the image can be used."""
-        return not self.error
-
-
-def look(path: Path, sha256: str, max_pixels: int) -> Finding:
-    """Decode the image at `path` in full. `sha256` is of the bytes served, `max_pixels` the most to decode."""
+    Where `strict`, what else is a warning is an error.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return Finding("missing-file")
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        return Finding("changed-file", file_size=len(data), sha256=found)
-    kind: dict[str, str | int | None] = {}
+        return Finding(findings.MISSING_FILE)
+    found = Finding(file_size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    if found.sha256 != sha256:
+        found.error = findings.CHANGED_FILE
+        return found
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            kind = {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
-            error = "too-many-pixels" if image.width * image.height > max_pixels else ""
-            if not error:
-                image.load()
-    except UnidentifiedImageError:
-        error = "not-an-image"
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _measure(image, data, max_pixels, strict, found)
+    except MemoryError:
+        raise
     except Exception as fault:  # a decoder raises what its format's author chose: none may stop the chunk
-        error = "truncated" if "truncated" in str(fault).lower() else "corrupt-data"
-    return Finding(error, file_size=len(data), sha256=found, **kind)  # type: ignore[arg-type]
+        found.error = _code_of(fault, data)
+    return found
+
+
+def _measure(image: Image.Image, data: bytes, max_pixels: int, strict: bool, found: Finding) -> None:
+    """Write down in `found` what the header says, and then what decoding tells."""
+    found.format, found.mode = image.format, image.mode
+    found.width, found.height = image.size
+    found.stored_width, found.stored_height = stored_size(image)
+    if decoded_pixels(image) > max_pixels:
+        found.error = findings.TOO_MANY_PIXELS
+        return
+    if image.format in ("JPEG", "MPO"):
+        turn = orientation(image)
+        looked = jpeg.look(data, *image.size) if jpeg.IS_STRICT else jpeg.Look()
+        found.error, found.warning, grey = looked.error, looked.warning, looked.grey
+        if not found.error and (grey is None or image.mode == "CMYK"):  # whose grey no two libraries agree on
+            grey = small_jpeg(image, jpeg.LEAST)
+    else:
+        found.error = png.fault_of(data) if image.format == "PNG" else ""
+        grey = None if found.error else small_grey(image, jpeg.LEAST)
+        turn = orientation(image)
+    if turn >= 5:
+        found.width, found.height = found.height, found.width
+    if strict and found.warning:
+        found.error, found.warning = found.warning, ""
+    if grey is not None and not found.error:
+        grey = upright_pixels(grey, turn)
+        found.flat, found.perceptual_hash = perceptual.is_flat(grey), perceptual.hash_of(grey)
+
+
+def _code_of(fault: Exception, data: bytes) -> str:
+    """The code for a file that Pillow could not open or decode."""
+    kind = kind_of(data[:HEAD_BYTES])
+    if isinstance(fault, UnidentifiedImageError):
+        if kind is None:
+            return findings.NOT_AN_IMAGE
+        if kind in WITHOUT_DECODER:
+            return findings.UNSUPPORTED
+    breaks_off = (kind == "jpeg" and jpeg.breaks_off(data)) or (kind == "webp" and _webp_bytes(data) > len(data))
+    return findings.TRUNCATED if breaks_off or "truncated" in str(fault).lower() else findings.CORRUPT
+
+
+def _webp_bytes(data: bytes) -> int:
+    """How long a WebP file is by its own account."""
+    return int(struct.unpack_from("<I", data, 4)[0]) + 8
 
 
 def verify_chunk(
-    fetched: Path, images: Path, target: Path, workers: int, max_pixels: int, progress: Callable[[Counter[str]], None]
+    fetched: Path,
+    images: Path,
+    target: Path,
+    workers: int,
+    max_pixels: int,
+    strict: bool,
+    progress: Callable[[Counter[str]], None],
 ) -> Counter[str]:
     """Look at every image that `fetched` (a chunk's ledger) says is there, and write its rows with what was found.
 
@@ -79,22 +126,24 @@ def verify_chunk(
     schema = pa.schema([*(source.schema_arrow.field(name) for name in kept), *COLUMNS])
 
     def look_at(row: tuple[str, str]) -> Finding:
-        return look(images / row[0], row[1], max_pixels)
+        return look(images / row[0], row[1], max_pixels, strict)
 
     def verified() -> Iterator[pa.RecordBatch]:
         with ThreadPoolExecutor(workers, "verify") as pool:
             for batch in source.iter_batches(ROWS):
                 there = batch.filter(pa.compute.not_equal(batch.column("status"), FAILED))
                 rows = zip(there.column("image_path").to_pylist(), there.column("sha256").to_pylist(), strict=True)
-                findings = []
+                found = []
                 for finding in pool.map(look_at, rows):
                     counts[finding.error or "valid"] += 1
                     progress(counts)
-                    findings.append(finding)
-                columns = [_column(field, findings, there) for field in COLUMNS]
+                    found.append(finding)
+                columns = [_column(field, found, there) for field in COLUMNS]
                 yield pa.RecordBatch.from_arrays([*(there.column(name) for name in kept), *columns], schema=schema)
 
-    tables.write_parquet(verified(), target, schema)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow thinks of a file's metadata
+        tables.write_parquet(verified(), target, schema)
     return counts
 
 
@@ -117,7 +166,7 @@ def combine(chunks: list[Path], verified: Path, errors: Path, scratch: Path, mem
         return dict(tables.rows(connection, f"SELECT {found}, count(*) FROM {whole} GROUP BY 1 ORDER BY 1"))
 
 
-def _column(field: pa.Field, findings: list[Finding], rows: pa.RecordBatch) -> pa.Array:
+def _column(field: pa.Field, found: list[Finding], rows: pa.RecordBatch) -> pa.Array:
     if field.name == "fetch_date":
         return pa.compute.utf8_slice_codeunits(rows.column("fetched_at"), 0, 10)
-    return pa.array([getattr(finding, field.name) for finding in findings], field.type)
+    return pa.array([getattr(finding, field.name) for finding in found], field.type)

@@ -19,6 +19,7 @@ SCHEMA = pa.schema(
         ("valid", pa.bool_()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("flat", pa.bool_()),
     ]
 )
 OFF = Filters(remove_duplicate_url="none")
@@ -38,6 +39,7 @@ def image(name: str, **columns: Any) -> dict[str, Any]:
         "valid": True,
         "width": 640,
         "height": 480,
+        "flat": False,
     }
     return row | columns
 
@@ -145,6 +147,18 @@ def test_each_row_gets_its_first_reason_and_the_funnel_counts_it_once(room: Room
     assert table.column_names == ["stage", "reason", "image_path", "identifier", "coreid"]
     paths = table.column("image_path").to_pylist()
     assert paths == sorted(paths)
+
+
+def test_flat_images_go_where_asked_for_and_what_is_not_known_to_be_flat_stays(room: Room) -> None:
+    images = [image("a", flat=True), image("b"), image("c", flat=None), image("d", flat=True, width=9)]
+    filters = Filters("none", thumb_size=64, remove_flat=True)
+    assert room.run(images, filters)[-2:] == [Step("clean", "thumbnail", 4, 3), Step("clean", "flat", 3, 2)]
+    assert room.reasons()["d1/a.jpg"] == ("clean", "flat")
+    assert room.kept() == ["d1/b.jpg", "d1/c.jpg"]
+    room.run(images)
+    assert len(room.kept()) == 4
+    with pytest.raises(SelectionError, match="remove_flat"):
+        room.run(images[:1], filters)
 
 
 def test_an_image_is_deleted_only_where_path_and_url_both_match(room: Room) -> None:

@@ -21,7 +21,7 @@ import pytest
 from tasks.core.addresses import AddressGuard
 from tasks.core.errors import BusyError, FetchError
 from tasks.core.fetch import fetch_chunk
-from tasks.core.hosts import Patience
+from tasks.core.hosts import RECOVERY, Patience
 from tasks.core.ledger import COLUMNS, MAY_PASS, OUTCOME, Journal, Outcome, journal_path
 from tasks.core.rates import HostLimits, HostTable
 from tests.core.fetching import LIMITS, MANIFEST, PLAN, Fetching, limits
@@ -313,7 +313,7 @@ def test_a_host_that_says_so_is_asked_more_slowly_and_faster_again(
     assert fetching.fetch(urls, hosts=one_by_one, patience=Patience(failures=100)) == {"fetched": 60}
     waits = [later.at - earlier.at for earlier, later in pairwise(server.log)]
     assert waits[3] > 8 / 40 - SLACK
-    assert sum(waits[3:13]) > sum(8 * 0.9**number / 40 for number in range(1, 11)) - SLACK
+    assert sum(waits[3:13]) > sum(8 * RECOVERY**number / 40 for number in range(1, 11)) - SLACK
     assert min(waits[-20:]) < 2 / 40
     assert sum(waits[-20:]) > 19 / 40 - SLACK
 

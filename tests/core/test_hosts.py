@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tasks.core.hosts import HostQueues, Patience
+from tasks.core.hosts import RECOVERY, HostQueues, Patience
 from tasks.core.rates import HostLimits
 
 Queues = HostQueues[int]
@@ -176,7 +176,7 @@ def test_a_host_that_is_asked_too_much_is_asked_more_slowly_and_faster_again_wit
     waits = intervals(crew.began["a"])
     assert waits[1] >= 0.099, "once as slow after one answer that it is asked too much"
     assert waits[2] >= 0.199, "and twice as slow after another"
-    assert waits[4] >= 0.199 * 0.9**2
+    assert waits[4] >= 0.199 * RECOVERY**2
     assert min(waits[-20:]) < 0.1
     assert all(wait >= 0.049 for wait in waits if per_second)
 

@@ -348,6 +348,28 @@ def test_blocked_addresses_are_not_asked_and_take_nothing(planning: Planning, se
     assert outlook.lines[0].answers.failures == {"blocked-address": 1}
 
 
+def test_where_a_redirect_leads_is_asked_when_it_is_that_hosts_turn(
+    planning: Planning, server: MisbehavingServer, other: MisbehavingServer
+) -> None:
+    images(other, 9, of_size(4000))
+    server.behaviours |= {
+        f"d/{n}": lambda visit: visit.answer(b"", "302 Found", Location=other.url + visit.path) for n in range(9)
+    }
+    urls = {f"d/{n}.jpg": f"{server.url}/d/{n}" for n in range(9)}
+    slow = HostTable(HostLimits(64, 0), {f"127.0.0.1:{other.port}": HostLimits(4, 10)})
+    (line,) = planning.ahead(urls, hosts=slow).lines
+    assert (line.host, line.answers.sizes) == (f"127.0.0.1:{server.port}", [4000] * 5)
+    times = [request.at for request in other.log]
+    assert len(times) == 5
+    assert times[-1] - times[0] > 0.35
+
+
+def test_a_redirect_in_a_circle_ends(planning: Planning, server: MisbehavingServer) -> None:
+    (line,) = planning.ahead({"d/1.jpg": f"{server.url}/redirect-loop"}).lines
+    assert line.answers.failures == {"too-many-redirects": 1}
+    assert server.asked() == 6
+
+
 def test_hosts_are_asked_by_name_and_no_faster_than_they_bear(planning: Planning, server: MisbehavingServer) -> None:
     urls = images(server, 9, by_range(1000, lambda visit: visit.answer(b"", "405 No")))
     planning.ahead(urls, hosts=HostTable(HostLimits(4, 10), {}))

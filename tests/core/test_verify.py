@@ -90,8 +90,12 @@ def test_a_sound_image_is_measured(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
     found = look(path, digest(data), MAX_PIXELS)
-    assert found == Finding("", kind, mode, *SIZE, len(data), digest(data))
-    assert found.valid
+    assert (found.error, found.warning, found.valid) == ("", "", True)
+    assert (found.format, found.mode, found.width, found.height) == (kind, mode, *SIZE)
+    assert (found.stored_width, found.stored_height) == SIZE
+    assert (found.file_size, found.sha256) == (len(data), digest(data))
+    assert found.perceptual_hash is not None
+    assert len(found.perceptual_hash) == 16
 
 
 @pytest.mark.parametrize("name", DAMAGED)
@@ -166,6 +170,13 @@ def odd_format() -> Iterator[bytes]:
     Image.ID.remove("ODD")
 
 
+@pytest.fixture
+def known_odd(odd_format: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """An image of the odd format, which is among those that are decoded."""
+    monkeypatch.setattr(verify, "FORMATS", (*verify.FORMATS, "ODD"))
+    return odd_format
+
+
 MANIFEST = pa.schema([(name, pa.string()) for name in ("coreid", "identifier", "image_path", "speciesKey")])
 LEDGER = pa.schema([*MANIFEST, *ledger.COLUMNS])
 
@@ -195,21 +206,27 @@ Verify = Callable[..., Counter[str]]
 
 @pytest.fixture
 def verified(tmp_path: Path) -> Verify:
-    def run(files: dict[str, bytes | None], number: int = 0, workers: int = 2, told: list[int] | None = None) -> Any:
+    def run(
+        files: dict[str, bytes | None],
+        number: int = 0,
+        workers: int = 2,
+        told: list[int] | None = None,
+        strict: bool = False,
+    ) -> Any:
         source = write_ledger(tmp_path, files, number)
         target = tmp_path / "verified" / source.name
         seen = told if told is not None else []
         return verify_chunk(
-            source, tmp_path / "images", target, workers, MAX_PIXELS, lambda counts: seen.append(counts.total())
+            source, tmp_path / "images", target, workers, MAX_PIXELS, strict, lambda counts: seen.append(counts.total())
         )
 
     return run
 
 
 def test_one_odd_failure_of_a_decoder_does_not_stop_the_rest(
-    tmp_path: Path, verified: Verify, odd_format: bytes
+    tmp_path: Path, verified: Verify, known_odd: bytes
 ) -> None:
-    files = {f"d/{n}.jpg": odd_format if n == 3 else JPEG for n in range(8)}
+    files = {f"d/{n}.jpg": known_odd if n == 3 else JPEG for n in range(8)}
     assert verified(files) == {"valid": 7, "corrupt-data": 1}
     row = pq.read_table(tmp_path / "verified/chunk-00000.parquet").to_pylist()[3]
     assert (row["valid"], row["error"], row["format"], row["width"]) == (False, "corrupt-data", "ODD", SIZE[0])
@@ -247,6 +264,36 @@ def test_the_same_chunk_verified_by_more_workers_is_the_same_file(tmp_path: Path
         verified(files, workers=workers)
         made.append((tmp_path / "verified/chunk-00000.parquet").read_bytes())
     assert made[0] == made[1]
+
+
+def test_warnings_and_flat_images_are_written_down_and_warnings_are_errors_where_strict(
+    tmp_path: Path, verified: Verify
+) -> None:
+    padded = JPEG[:-2] + bytes(500) + JPEG[-2:]
+    files: dict[str, bytes | None] = {"d/1.jpg": padded, "d/2.jpg": saved(Image.new("RGB", SIZE, "grey"), "PNG")}
+    wanted = ("error", "warning", "flat")
+    for strict, first in ((False, ("", "padding", False)), (True, ("padding", "", None))):
+        verified(files, strict=strict)
+        rows = pq.read_table(tmp_path / "verified/chunk-00000.parquet").to_pylist()
+        assert [tuple(row[name] for name in wanted) for row in rows] == [first, ("", "", True)]
+
+
+def test_only_formats_that_pillow_decodes_itself_are_opened(tmp_path: Path, odd_format: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(odd_format)
+    assert look(path, digest(odd_format), MAX_PIXELS).error == "not-an-image"
+
+
+def test_out_of_memory_is_not_the_images_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(SOUND["png"][0])
+
+    def greedy(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(verify, "small_grey", greedy)
+    with pytest.raises(MemoryError):
+        look(path, digest(SOUND["png"][0]), MAX_PIXELS)
 
 
 def test_the_whole_is_the_chunks_one_after_another_and_the_bad_are_listed(tmp_path: Path, verified: Verify) -> None:

@@ -1,0 +1,58 @@
+"""ReadArchive, Luigi's start included, against pandas."""
+
+import shutil
+import statistics
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+from bench import archive, runs
+from bench.runs import Run
+
+
+def bench(path: Path | None, occurrences: int, rounds: int, old: str) -> None:
+    """Read the archive `path`, or one made from the sample with so many occurrences."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if path is None:
+            path = folder / "archive.zip"
+            archive.write(path, occurrences)
+        _compare(path, rounds, old, folder / "output")
+
+
+def _compare(path: Path, rounds: int, old: str, output: Path) -> None:
+    floors = []
+
+    def ours() -> Run:
+        shutil.rmtree(output, ignore_errors=True)
+        floors.append(_inflate(path))
+        return runs.timed(runs.luigi("ReadArchive", path, output))
+
+    def theirs() -> Run:
+        return runs.timed(runs.old_way(old, "load", str(path)))
+
+    rows, media = _lines(path, "occurrence.txt"), _lines(path, "multimedia.txt")
+    found = runs.in_turn({"ours": ours, "old way": theirs}, rounds)
+    size = path.stat().st_size / 1e6
+    print(f"read: {rows:,} occurrences, {media:,} media, {size:.0f} MB, medians of {rounds}, {runs.load()}")
+    runs.show(found, media)
+    floor = statistics.median(floors)
+    print(f"  inflating alone {floor:.2f} s, {floor / runs.seconds_of(found['ours']):.0%} of ours: the limit")
+
+
+def _inflate(path: Path) -> float:
+    """Seconds to inflate the two data files and do nothing with them: what reading can't be faster than."""
+    begun = time.perf_counter()
+    with zipfile.ZipFile(path) as source:
+        for name in ("occurrence.txt", "multimedia.txt"):
+            with source.open(name) as file:
+                while file.read(4 << 20):
+                    pass
+    return time.perf_counter() - begun
+
+
+def _lines(path: Path, name: str) -> int:
+    """Data lines of a file in a zip."""
+    with zipfile.ZipFile(path) as source, source.open(name) as file:
+        return sum(1 for _ in file) - 1

@@ -1,0 +1,81 @@
+"""That the benchmarks measure what they say; how fast anything is, is not for tests."""
+
+import io
+import re
+import urllib.request
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from bench import chunk, fetch, photos, runs, server
+from bench.runs import Run
+
+
+def test_each_photo_is_a_jpeg_of_the_size_and_of_bytes_of_its_own() -> None:
+    some = [photos.photo(number) for number in range(20)]
+    assert len(set(some)) == 20
+    assert {len(photo) for photo in some} == {photos.SIZE}
+    with Image.open(io.BytesIO(some[-1])) as image:
+        image.load()
+        assert image.format == "JPEG"
+
+
+def test_every_server_serves_the_same_photos(tmp_path: Path) -> None:
+    photos.write(tmp_path / "photos", 3)
+    with server.serving(tmp_path / "photos", tmp_path) as (_, fast), server.serving_slowly(0.01) as slow:
+        for url in (fast, slow):
+            with urllib.request.urlopen(f"{url}/2.jpg") as answer:
+                assert answer.headers["Content-Type"] == "image/jpeg"
+                assert answer.read() == photos.photo(2)
+
+
+def test_where_nginx_is_missing_our_own_server_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with server.serving(tmp_path, tmp_path) as (kind, url), urllib.request.urlopen(f"{url}/1.jpg") as answer:
+        assert kind == "our own server"
+        assert answer.read() == photos.photo(1)
+
+
+def test_a_plain_archive_is_one_photo_a_url(tmp_path: Path) -> None:
+    urls = [f"https://photos.example/{number}.jpg" for number in range(20)]
+    job = fetch.Job(tmp_path, urls, threads=1)
+    manifest = [row for chunk in (job.read / "manifest").glob("chunk-*") for row in pq.read_table(chunk).to_pylist()]
+    assert sorted(row["identifier"] for row in manifest) == sorted(urls)
+
+
+def test_latency_is_told_against_what_the_wait_allows(capsys: pytest.CaptureFixture[str]) -> None:
+    chunk.bench_latency(40, 8, 1, 0.02)
+    share = re.search(r"(\d\.\d\d) of 400/s; \d+% of a processor", capsys.readouterr().out)
+    assert share
+    assert 0 < float(share[1]) <= 1
+
+
+def test_costs_are_told_for_each_thing_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    chunk.bench_costs(40, 4, 1)
+    told = capsys.readouterr().out
+    assert all(name in told for name in chunk.OMISSIONS)
+
+
+def test_who_leaves_images_out_is_not_compared(tmp_path: Path) -> None:
+    job = fetch.Job(tmp_path, ["https://photos.example/0.jpg"], threads=1)
+    photos.write(tmp_path / "came", 2)
+    with pytest.raises(runs.BenchError, match="left 2 images, 160,000 bytes"):
+        job.timed(["true"], tmp_path / "came")
+
+
+def test_without_img2dataset_the_rest_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fetch, "ENVIRONMENT", tmp_path / "environment")
+    monkeypatch.setattr(fetch.sys, "executable", "/nowhere/python")
+    assert not fetch.has_img2dataset(tmp_path, [])
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_the_first_is_compared_with_each_of_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    runs.show({"ours": [Run(1, 50, 1)], "old way": [Run(2, 100, 2)], "another": [Run(3, 25, 2)]}, 600)
+    told = capsys.readouterr().out
+    assert "ours 2.00 times as fast as old way, with 0.50 of its memory" in told
+    assert "ours 3.00 times as fast as another, with 2.00 of its memory" in told
