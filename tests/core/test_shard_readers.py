@@ -54,7 +54,7 @@ def test_tar_unpacks_every_sample_once(moths: Dataset, tmp_path: Path, split: st
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_hugging_face_streams_every_sample_once(moths: Dataset, split: str) -> None:
-    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed (pip install datasets)")
+    datasets = pytest.importorskip("datasets", reason="optional: needs pip install datasets")
     stream = datasets.load_dataset("webdataset", data_files={split: paths(moths, split)}, split=split, streaming=True)
     samples = list(stream)
     assert Counter(sample["__key__"] for sample in samples) == keys(moths, split)
@@ -65,8 +65,8 @@ def test_hugging_face_streams_every_sample_once(moths: Dataset, split: str) -> N
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_pytorchs_loader_with_two_workers_reads_every_sample_once(moths: Dataset, split: str) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed (pip install torch)")
-    loader = pytest.importorskip("torch.utils.data", reason="PyTorch is not installed").DataLoader
+    torch = pytest.importorskip("torch", reason="optional: needs pip install torch")
+    loader = torch.utils.data.DataLoader
     shards = webdataset.WebDataset(paths(moths, split), shardshuffle=False, empty_check=False)
     read = loader(shards.decode("torchrgb").to_tuple("__key__", "jpg", "cls"), batch_size=None, num_workers=2)
     found: Counter[str] = Counter()
