@@ -5,20 +5,21 @@ python -m bench fetch [--images 6000] [--workers 16] [--rounds 5] [--old SCRIPT]
 python -m bench fetch --latency 50 --workers 64
 python -m bench fetch --costs
 python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
+python -m bench shards [--photos FOLDER] [--rounds 5] [--old SCRIPT]
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from bench import chunk, fetch, read, verify
+from bench import chunk, fetch, read, shards, verify
 from bench.runs import BenchError
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", choices=["read", "fetch", "verify"], default="read")
+    parser.add_argument("stage", nargs="?", choices=["read", "fetch", "verify", "shards"], default="read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--old", default="", help="a Python script to compare with, called with the stage and its input"
@@ -33,12 +34,16 @@ def main() -> None:
     fetching.add_argument("--costs", action="store_true", help="what the ledger and whole files take of the time")
     verifying = parser.add_argument_group("verify")
     verifying.add_argument("--share", type=float, default=1.0, help="of the photos that are verified")
+    sharding = parser.add_argument_group("shards")
+    sharding.add_argument("--photos", type=Path, default=shards.PHOTOS, help="a folder of large JPEGs, if there is one")
     arguments = parser.parse_args()
     try:
         if arguments.stage == "read":
             read.bench(arguments.archive, arguments.occurrences, arguments.rounds, arguments.old)
         elif arguments.stage == "verify":
             verify.bench(arguments.rounds, arguments.old, arguments.share)
+        elif arguments.stage == "shards":
+            shards.bench(arguments.photos, arguments.rounds, arguments.old)
         elif arguments.costs:
             chunk.bench_costs(arguments.images, arguments.workers, arguments.rounds)
         elif arguments.latency:

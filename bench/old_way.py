@@ -3,6 +3,7 @@
 python -m bench.old_way load ARCHIVE.zip             load and join with pandas
 python -m bench.old_way fetch URLS.txt OUT [-j N]    one GET a URL, a pool of processes
 python -m bench.old_way verify IMAGES [-j N]         decode every file with Pillow, a pool of processes
+python -m bench.old_way shards IMAGES OUT [--size 450]  resize and write tars, one process
 """
 
 import argparse
@@ -65,18 +66,38 @@ def _check(path: Path) -> bool:
     return True
 
 
+def shards(images: str, out: str, size: int) -> int:
+    """Resize the JPEGs below `images` to a shorter side of `size` pixels and write them to tars; how many they are."""
+    import numpy as np
+    import webdataset
+    from PIL import Image
+
+    Path(out).mkdir(parents=True, exist_ok=True)
+    paths = sorted(Path(images).rglob("*.jpg"))
+    with webdataset.ShardWriter(f"{out}/train-%06d.tar", maxsize=100 << 20, verbose=0) as sink:
+        for path in paths:
+            image = Image.open(path).convert("RGB")
+            scale = size / min(image.size)
+            resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+            sink.write({"__key__": path.stem, "jpg": np.asarray(resized), "cls": 0})
+    return len(paths)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["load", "fetch", "verify"])
+    parser.add_argument("stage", choices=["load", "fetch", "verify", "shards"])
     parser.add_argument("source")
     parser.add_argument("out", nargs="?", default="")
     parser.add_argument("-j", "--jobs", type=int, default=2)
+    parser.add_argument("--size", type=int, default=450)
     arguments = parser.parse_args()
     if arguments.stage == "load":
         print(load(arguments.source))
     elif arguments.stage == "verify":
         print(verify(arguments.source, arguments.jobs))
+    elif arguments.stage == "shards":
+        print(shards(arguments.source, arguments.out, arguments.size))
     else:
         print(fetch(arguments.source, arguments.out, arguments.jobs))
 

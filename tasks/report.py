@@ -50,12 +50,13 @@ class ReportDataset(DatasetTask):
                 label.split("-")[0]: {name: v for name, v in record.made_from["parameters"].items() if name != "chunk"}
                 for label, record in records.items()
             }
+            made = records["CreateWebDataset"].facts
             report.write_page(
-                page, manifest["archive"], manifest["media_lines"], lines, paths.shards / "shards.csv", settings
+                page, manifest["archive"], manifest["media_lines"], lines, paths.shards / "shards.csv", made, settings
             )
             classes = len(json.loads((paths.shards / "category_map.json").read_text()))
-            shards = records["CreateWebDataset"].facts["shards"]
-            making.facts = {"summary": report.summary(manifest["media_lines"], lines, classes, shards, paths.output)}
+            summary = report.summary(manifest["media_lines"], lines, classes, made["shards"], paths.output)
+            making.facts = {"summary": summary}
             making.add(paths.accounting)
             making.add(page)
         print(making.facts["summary"], flush=True)

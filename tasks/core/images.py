@@ -1,7 +1,8 @@
-"""Images: which kind the first bytes are of, which way is up, and any kind as an upright RGB JPEG."""
+"""Images: which kind the first bytes are of, which way is up, and any kind as an upright RGB JPEG or WebP."""
 
 import io
 import struct
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 HEAD_BYTES = 64
 JPEG_MAX_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
+WEBP_MAX_SIDE = 16_383  # libwebp's WEBP_MAX_DIMENSION
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -106,6 +108,33 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What of an image an RGB picture of 8 bits a channel can't hold."""
+
+    transparent: bool = False  # some pixel lets the background through
+    deep: bool = False  # more than 8 bits a channel
+    cmyk: bool = False
+
+
+def traits_of(image: Image.Image) -> Traits:
+    """The traits of an image just opened, which this loads."""
+    told = [tile[3] for tile in getattr(image, "tile", ())]  # to the decoders: the stored mode, and more
+    deep = any(";16" in str(arguments) for arguments in told)
+    image.load()
+    seen_through = image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+    return Traits(seen_through, deep or image.mode.startswith(("I", "F")), image.mode == "CMYK")
+
+
+def is_animated(data: bytes) -> bool:
+    """Whether a file that isn't JPEG holds several pictures: frames of a GIF, PNG or WebP, pages of a TIFF."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # only the first picture was verified, and it is the one that is used
+        return False
+
+
 def upright_pixels(pixels: Pixels, orientation: int) -> Pixels:
     """An array of pixels (height x width) turned the way that the EXIF orientation (1 to 8) says."""
     if orientation >= 5:
@@ -135,8 +164,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """The first frame in RGB, 8 bit a channel: transparency on white, 16 bit scaled down, CMYK converted.
 
     16-bit grey is divided by 257; 32-bit and floating-point grey beyond that range is stretched from its
-    darkest to its brightest pixel.
+    darkest to its brightest pixel. CMYK goes through its embedded ICC profile to sRGB, perceptual intent; without a
+    profile, or with one that can't be used, by Pillow's formula.
     """
+    if image.mode == "CMYK":
+        return _from_cmyk(image)
     if image.mode.startswith(("I", "F")):
         image = _grey_in_8_bit(image)
     if image.has_transparency_data:
@@ -147,6 +179,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return cast(Image.Image, ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_cmyk(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image.convert("RGB")
+    try:
+        inks, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, inks, srgb, ImageCms.Intent.PERCEPTUAL, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB")
+    return cast(Image.Image, converted)
 
 
 def _grey_in_8_bit(image: Image.Image) -> Image.Image:
@@ -172,4 +216,16 @@ def to_jpeg(image: Image.Image, quality: int) -> bytes:
         raise ValueError(f"it has {image.width} x {image.height} pixels and JPEG holds {JPEG_MAX_SIDE} a side")
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, comment=b"")  # Pillow carries a source's comment over unless told
+    return file.getvalue()
+
+
+def to_webp(image: Image.Image, quality: int) -> bytes:
+    """An RGB image as lossy WebP that carries neither EXIF nor ICC profile: upright, sRGB.
+
+    Raises ValueError where a side is longer than WebP can hold.
+    """
+    if max(image.size) > WEBP_MAX_SIDE:
+        raise ValueError(f"it has {image.width} x {image.height} pixels and WebP holds {WEBP_MAX_SIDE} a side")
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality)
     return file.getvalue()

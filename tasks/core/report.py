@@ -22,6 +22,19 @@ STAGES = {
     "shards": ("Sharding", "images that became no sample"),
 }
 
+TREATMENTS = {
+    "passed_through": "byte for byte as they came",
+    "reencoded": "encoded anew",
+    "cropped": "cropped to their box",
+    "without_detection": "left whole, for want of a box",
+    "enlarged": "enlarged to a square",
+    "turned": "turned upright, as EXIF says",
+    "transparent": "transparent, laid on white",
+    "deep": "more than 8 bits a channel, scaled",
+    "animated": "the first of several pictures taken",
+    "cmyk": "inks (CMYK) converted to sRGB",
+}
+
 
 @dataclass(frozen=True)
 class Step:
@@ -52,9 +65,13 @@ def write_page(
     media_lines: int,
     lines: Sequence[Line],
     shards: Path,
+    made: Mapping[str, Any],
     settings: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write the page to `path`, one file that opens offline. `settings` are the parameters by task."""
+    """Write the page to `path`, one file that opens offline.
+
+    `made` counts what images went through on their way into the shards, `settings` are the parameters by task.
+    """
     import pandas as pd  # a third of the start of every task, if it stood above
 
     listing = pd.read_csv(shards, dtype={"split": str, "shard": str, "sha256": str}, keep_default_na=False)
@@ -74,6 +91,7 @@ def write_page(
         steps=funnel(media_lines, lines),
         splits=splits,
         shards=listing.to_dict("records"),
+        treatments=[(made[name], name, told) for name, told in TREATMENTS.items() if made.get(name)],
         meanings=accounting.MEANINGS,
         settings=settings,
     )

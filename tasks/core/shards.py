@@ -18,9 +18,13 @@ from tasks.core.errors import MissingPieceError
 from tasks.core.files import TEMPORARY, sync, whole_file
 from tasks.core.packing import Part, Record, read_record, record_name, write_group
 from tasks.core.processes import side_by_side
-from tasks.core.shard_plan import PARTS, SPLITS, Plan, Recipe, digest_of, make_plan, read_plan
+from tasks.core.samples import TREATMENTS
+from tasks.core.shard_plan import PARTS, Plan, make_plan, read_plan
+from tasks.core.shard_recipe import SPLITS, Recipe, digest_of
 
-__all__ = ["Outcome", "Recipe", "create", "finish", "prepare", "unwritten", "write_group"]
+__all__ = ["TABLES", "Outcome", "Recipe", "create", "finish", "prepare", "unwritten", "write_group"]
+
+TABLES = ("shards.csv", "category_map.json", "classes.csv", "dropped.csv")
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,15 @@ class Outcome:
 
     samples: dict[str, int]  # by split
     dropped: dict[str, int]  # by reason; the rows are in dropped.csv
-    passed_through: int
+    passed_through: int  # byte for byte; all others are reencoded
     reencoded: int
-    cropped: int
+    cropped: int  # to their box
+    enlarged: int  # to a square larger than they were
+    turned: int  # as EXIF says
+    transparent: int  # laid on white
+    deep: int  # more than 8 bits a channel, scaled
+    animated: int  # the first of several pictures was taken
+    cmyk: int  # inks converted to sRGB
     boxes_ignored: int  # boxes without area
     without_detection: int  # left whole for want of a usable box
     shards: int
@@ -43,6 +53,12 @@ class _Shard:
     split: str
     name: str  # relative to the shards' folder
     part: Part
+
+    @property
+    def files(self) -> tuple[tuple[str, str, int], ...]:
+        """(the part's file, its final name, its bytes) of the index and, last, the tar."""
+        index = self.name.removesuffix(".tar") + ".idx"
+        return (self.part.index, index, self.part.index_bytes), (self.part.file, self.name, self.part.bytes)
 
 
 def create(
@@ -56,9 +72,10 @@ def create(
 ) -> Outcome:
     """Write the samples of splits/{train,val,test}.csv to `folder`/<split>/<split>-000000.tar and so on.
 
-    Beside them stand category_map.json, dropped.csv and, written last, shards.csv. `progress` gets (done, total)
-    samples. A run that was stopped goes on with the groups that are missing; other input or another recipe removes
-    the old shards first. Raises DatasetError's children: ParameterError, SelectionError, MissingPieceError.
+    Beside each stands its index, <split>-000000.idx; beside the splits category_map.json, classes.csv, dropped.csv and,
+    written last, shards.csv. `progress` gets (done, total) samples. A run that was stopped goes on with the groups
+    that are missing; other input or another recipe removes the old shards first. Raises DatasetError's children:
+    ParameterError, SelectionError, MissingPieceError.
     """
     plan = prepare(splits, images, folder, recipe, scratch)
     groups = unwritten(folder, plan)
@@ -71,7 +88,8 @@ def create(
         done += samples
         progress(done, total)
 
-    for _ in side_by_side(partial(_write, folder, images), groups, workers, advance):
+    threads = max(1, workers // max(1, len(groups)))  # of each worker, where there are more of them than groups
+    for _ in side_by_side(partial(_write, folder, images, threads), groups, workers, advance):
         pass
     return finish(folder)
 
@@ -96,11 +114,15 @@ def unwritten(folder: Path, plan: Plan) -> list[int]:
     if len(records) == len(plan.groups):
         final = {f"{split}/{name}": size for split in SPLITS for name, size in _sizes(folder / split).items()}
         shards = _shards(plan, [records[group] for group in recorded])
-        renamed = {shard.part.file: final.get(shard.name, -1) for shard in shards}
+        renamed = {file: final.get(name, -1) for shard in shards for file, name, _ in shard.files}
+
+    def is_there(file: str, size: int) -> bool:
+        return size in (sizes.get(file), renamed.get(file))
+
     written = {
         group
         for group, record in records.items()
-        if all(part.bytes in (sizes.get(part.file), renamed.get(part.file)) for part in record.parts)
+        if all(is_there(part.file, part.bytes) and is_there(part.index, part.index_bytes) for part in record.parts)
     }
     return [group for group in range(len(plan.groups)) if group not in written]
 
@@ -120,9 +142,10 @@ def finish(folder: Path) -> Outcome:
         if any(shard.split == split for shard in shards):
             (folder / split).mkdir(exist_ok=True)
     for shard in shards:
-        part = folder / PARTS / shard.part.file
-        if part.exists():
-            part.replace(folder / shard.name)
+        for part_file, name, _ in shard.files:
+            part = folder / PARTS / part_file
+            if part.exists():
+                part.replace(folder / name)
     for split in {shard.split for shard in shards}:
         sync(folder / split)
     with whole_file(folder / "shards.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -134,9 +157,7 @@ def finish(folder: Path) -> Outcome:
     return Outcome(
         samples=plan.samples,
         dropped=plan.dropped,
-        passed_through=sum(record.passed_through for record in records),
-        reencoded=sum(record.reencoded for record in records),
-        cropped=sum(record.cropped for record in records),
+        **{name: sum(record.treatments.get(name, 0) for record in records) for name in TREATMENTS},
         boxes_ignored=plan.boxes_ignored,
         without_detection=plan.without_detection,
         shards=len(shards),
@@ -144,8 +165,8 @@ def finish(folder: Path) -> Outcome:
     )
 
 
-def _write(folder: Path, images: Path, group: int, progress: Callable[[int], None]) -> None:
-    write_group(folder, images, group, progress)
+def _write(folder: Path, images: Path, threads: int, group: int, progress: Callable[[int], None]) -> None:
+    write_group(folder, images, group, progress, threads)
 
 
 def _shards(plan: Plan, records: list[Record]) -> Iterator[_Shard]:
@@ -168,11 +189,11 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _clear(folder: Path) -> None:
     """Take away the plan, then what tells that the shards are whole, then the shards."""
     (folder / PARTS / "plan.json").unlink(missing_ok=True)
-    for name in ("shards.csv", "category_map.json", "dropped.csv"):
+    for name in TABLES:
         (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
         for name in _sizes(folder / split):
-            if re.fullmatch(rf"{split}-\d+\.tar", name):
+            if re.fullmatch(rf"{split}-\d+\.(tar|idx)", name):
                 (folder / split / name).unlink()
     if (folder / PARTS).exists():
         shutil.rmtree(folder / PARTS)

@@ -1,0 +1,143 @@
+"""CreateWebDataset's work against the old way's, and how near each comes to the best picture of that size.
+
+python -m bench.shards make FOLDER WORKERS         make the shards of FOLDER's images and splits: what is timed
+python -m bench.shards photos FOLDER SIZE PHOTOS   write those images and splits
+python -m bench.shards fidelity TARS IMAGES        how near the pictures in TARS come to the best
+"""
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bench import runs, shard_photos
+from bench.runs import Run
+
+PHOTOS = Path("/usr/share/backgrounds")  # where Debian's packages of wallpapers put theirs
+SIDE = 450  # pixels of the shorter side
+SIZES = {2048: 600, 1024: 1200, 500: 6000}  # photos of each width
+COMPARED = 80  # outputs whose fidelity is measured
+
+
+def bench(photos: Path, rounds: int, old: str) -> None:
+    """Photos of each size, shrunk to SIDE where they are larger: time, memory and fidelity.
+
+    What takes memory is done by processes of its own, because a process begins with its parent's peak.
+    """
+    for width, count in SIZES.items():
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            made = _told("photos", str(folder), str(width), str(photos))
+            print(f"shards: {count:,} images {width} pixels wide, {made}, medians of {rounds}, {runs.load()}")
+            _compare(folder, count, rounds, old)
+            if width * 3 // 4 > SIDE:
+                for way, tars in (("ours", folder / "shards" / "train"), ("old way", folder / "old")):
+                    print(f"  {way:12} {_told('fidelity', str(tars), str(folder / 'images' / 'photos'))}")
+            else:
+                print(f"  {'copying':12} {_copying(folder):8.2f} s: the bytes alone, read and written, synced")
+
+
+def _told(*arguments: str) -> str:
+    command = [sys.executable, "-m", "bench.shards", *arguments]
+    return subprocess.run(command, cwd=runs.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def _compare(folder: Path, count: int, rounds: int, old: str) -> None:
+    def ours(workers: int) -> Run:
+        _empty(folder / "shards")
+        return runs.timed([sys.executable, "-m", "bench.shards", "make", str(folder), str(workers)])
+
+    def theirs() -> Run:
+        _empty(folder / "old")
+        images, out = str(folder / "images" / "photos"), str(folder / "old")
+        return runs.timed(runs.old_way(old, "shards", images, out, "--size", str(SIDE)))
+
+    ways = {"1 worker": lambda: ours(1), "2 workers": lambda: ours(2), "old way": theirs}
+    found = runs.in_turn(ways, rounds)
+    runs.show({name: found[name] for name in ("1 worker", "old way")}, count)
+    runs.show({name: found[name] for name in ("2 workers", "1 worker")}, count)
+
+
+def _empty(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _fidelity(tars: Path, images: Path) -> str:
+    """The peak signal-to-noise ratio of outputs against a full decode resized with Lanczos."""
+    ratios, lengths = [], []
+    for key, data in _pictures(tars):
+        with Image.open(io.BytesIO(data)) as image, Image.open(images / f"{Path(key).name}.jpg") as source:
+            best = source.convert("RGB").resize(image.size, Image.Resampling.LANCZOS)
+            off = np.square(np.asarray(image, np.float64) - np.asarray(best, np.float64)).mean()
+        ratios.append(10 * np.log10(255**2 / off))
+        lengths.append(len(data))
+    size = f"{np.mean(lengths) / 1000:.0f} kB an image"
+    return f"{np.mean(ratios):.2f} dB from a full decode with Lanczos (least {min(ratios):.2f}), {size}"
+
+
+def _pictures(tars: Path) -> Iterator[tuple[str, bytes]]:
+    """Every so manieth picture, the same ones whatever their order."""
+    found = {}
+    for path in sorted(tars.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            found.update({Path(member.name).name: path for member in tar if member.name.endswith(".jpg")})
+    for name in sorted(found)[:: max(1, len(found) // COMPARED)]:
+        with tarfile.open(found[name]) as tar:
+            member = next(member for member in tar if Path(member.name).name == name)
+            file = tar.extractfile(member)
+            assert file is not None
+            yield name.removesuffix(".jpg"), file.read()
+
+
+def _copying(folder: Path) -> float:
+    """Seconds to put all images into one file, synced: what no writer of tars can beat."""
+    begun = time.perf_counter()
+    with (folder / "copy").open("wb") as file:
+        for path in (folder / "images").rglob("*.jpg"):
+            file.write(path.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    return time.perf_counter() - begun
+
+
+def _make(folder: Path, workers: int) -> None:
+    from tasks.core.shard_recipe import Recipe
+    from tasks.core.shards import create
+
+    recipe = Recipe("label", max_shard_size=100 << 20, shuffle=True, seed=42, resize_min_size=SIDE)
+    places = folder / "splits", folder / "images", folder / "shards"
+    create(*places, recipe, workers, folder / "scratch", lambda done, total: None)
+
+
+def _photos(folder: Path, width: int, photos: Path) -> str:
+    found = shard_photos.write(folder / "images" / "photos", (width, width * 3 // 4), SIZES[width], photos)
+    shard_photos.write_splits(folder / "images", folder / "splits")
+    return f"from {found} photos" if found else "drawn"
+
+
+def main() -> None:
+    """The parts that processes of their own do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["make", "photos", "fidelity"])
+    parser.add_argument("arguments", nargs="+")
+    part, given = vars(parser.parse_args()).values()
+    if part == "make":
+        _make(Path(given[0]), int(given[1]))
+    elif part == "photos":
+        print(_photos(Path(given[0]), int(given[1]), Path(given[2])))
+    else:
+        print(_fidelity(Path(given[0]), Path(given[1])))
+
+
+if __name__ == "__main__":
+    main()
