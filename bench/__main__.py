@@ -5,7 +5,7 @@ python -m bench fetch [--images 6000] [--workers 16] [--rounds 5] [--old SCRIPT]
 python -m bench fetch --latency 50 --workers 64
 python -m bench fetch --costs
 python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
-python -m bench shards [--photos FOLDER] [--rounds 5] [--old SCRIPT]
+python -m bench shards [--rounds 5] [--old SCRIPT]
 """
 
 import argparse
@@ -34,8 +34,6 @@ def main() -> None:
     fetching.add_argument("--costs", action="store_true", help="what the ledger and whole files take of the time")
     verifying = parser.add_argument_group("verify")
     verifying.add_argument("--share", type=float, default=1.0, help="of the photos that are verified")
-    sharding = parser.add_argument_group("shards")
-    sharding.add_argument("--photos", type=Path, default=shards.PHOTOS, help="a folder of large JPEGs, if there is one")
     arguments = parser.parse_args()
     try:
         if arguments.stage == "read":
@@ -43,7 +41,7 @@ def main() -> None:
         elif arguments.stage == "verify":
             verify.bench(arguments.rounds, arguments.old, arguments.share)
         elif arguments.stage == "shards":
-            shards.bench(arguments.photos, arguments.rounds, arguments.old)
+            shards.bench(arguments.rounds, arguments.old)
         elif arguments.costs:
             chunk.bench_costs(arguments.images, arguments.workers, arguments.rounds)
         elif arguments.latency:

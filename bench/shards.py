@@ -1,11 +1,12 @@
 """CreateWebDataset's work against the old way's, and how near each comes to the best picture of that size.
 
 python -m bench.shards make FOLDER WORKERS         make the shards of FOLDER's images and splits: what is timed
-python -m bench.shards photos FOLDER SIZE PHOTOS   write those images and splits
+python -m bench.shards photos FOLDER WIDTH     write those images and splits
 python -m bench.shards fidelity TARS IMAGES        how near the pictures in TARS come to the best
 """
 
 import argparse
+import csv
 import io
 import os
 import subprocess
@@ -19,16 +20,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench import runs, shard_photos
+from bench import real_photos, runs
 from bench.runs import Run
 
-PHOTOS = Path("/usr/share/backgrounds")  # where Debian's packages of wallpapers put theirs
 SIDE = 450  # pixels of the shorter side
 SIZES = {2048: 600, 1024: 1200, 500: 6000}  # photos of each width
 COMPARED = 80  # outputs whose fidelity is measured
 
 
-def bench(photos: Path, rounds: int, old: str) -> None:
+def bench(rounds: int, old: str) -> None:
     """Photos of each size, shrunk to SIDE where they are larger: time, memory and fidelity.
 
     What takes memory is done by processes of its own, because a process begins with its parent's peak.
@@ -36,7 +36,7 @@ def bench(photos: Path, rounds: int, old: str) -> None:
     for width, count in SIZES.items():
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            made = _told("photos", str(folder), str(width), str(photos))
+            made = _told("photos", str(folder), str(width))
             print(f"shards: {count:,} images {width} pixels wide, {made}, medians of {rounds}, {runs.load()}")
             _compare(folder, count, rounds, old)
             if width * 3 // 4 > SIDE:
@@ -75,8 +75,9 @@ def _empty(folder: Path) -> None:
 def _fidelity(tars: Path, images: Path) -> str:
     """The peak signal-to-noise ratio of outputs against a full decode resized with Lanczos."""
     ratios, lengths = [], []
+    sources = {path.stem: path for path in images.rglob("*.jpg")}
     for key, data in _pictures(tars):
-        with Image.open(io.BytesIO(data)) as image, Image.open(images / f"{Path(key).name}.jpg") as source:
+        with Image.open(io.BytesIO(data)) as image, Image.open(sources[Path(key).name]) as source:
             best = source.convert("RGB").resize(image.size, Image.Resampling.LANCZOS)
             off = np.square(np.asarray(image, np.float64) - np.asarray(best, np.float64)).mean()
         ratios.append(10 * np.log10(255**2 / off))
@@ -119,10 +120,25 @@ def _make(folder: Path, workers: int) -> None:
     create(*places, recipe, workers, folder / "scratch", lambda done, total: None)
 
 
-def _photos(folder: Path, width: int, photos: Path) -> str:
-    found = shard_photos.write(folder / "images" / "photos", (width, width * 3 // 4), SIZES[width], photos)
-    shard_photos.write_splits(folder / "images", folder / "splits")
-    return f"from {found} photos" if found else "drawn"
+def _photos(folder: Path, width: int) -> str:
+    real_photos.write(folder / "images" / "photos", real_photos.scenes(), (width, width * 3 // 4), SIZES[width])
+    _write_splits(folder / "images", folder / "splits")
+    return "from real photos" if real_photos.real() else "drawn"
+
+
+def _write_splits(images: Path, splits: Path) -> None:
+    """Write the splits of all images below `images`: all of them train, of a few labels."""
+    names = ["coreid", "identifier", "image_path", "label", "format", "width", "height", "file_size"]
+    splits.mkdir()
+    for split in ("train", "val", "test"):
+        with (splits / f"{split}.csv").open("w", newline="") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(names)
+            for number, path in enumerate(sorted(images.rglob("*.jpg")) if split == "train" else ()):
+                with Image.open(path) as image:
+                    size = image.size
+                where = path.relative_to(images).as_posix()
+                lines.writerow([path.stem, path.name, where, f"label {number % 7}", "JPEG", *size, path.stat().st_size])
 
 
 def main() -> None:
@@ -134,7 +150,7 @@ def main() -> None:
     if part == "make":
         _make(Path(given[0]), int(given[1]))
     elif part == "photos":
-        print(_photos(Path(given[0]), int(given[1]), Path(given[2])))
+        print(_photos(Path(given[0]), int(given[1])))
     else:
         print(_fidelity(Path(given[0]), Path(given[1])))
 

@@ -16,9 +16,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import archive, runs, verify_photos
+from bench import archive, real_photos, runs
+from bench.real_photos import KINDS
 from bench.runs import Run
-from bench.verify_photos import KINDS
 from tasks.core import verify
 
 MAX_PIXELS = 100_000_000
@@ -29,14 +29,14 @@ TJBENCH_ON = 16  # photos of each kind
 def bench(rounds: int, old: str, share: float) -> None:
     """Measure each of SIZES, on that share of its photos."""
     print(
-        f"verify: {'real photos' if verify_photos.real() else 'the sample, drawn'}, medians of {rounds}, {runs.load()}",
+        f"verify: {'real photos' if real_photos.real() else 'the sample, drawn'}, medians of {rounds}, {runs.load()}",
         flush=True,
     )
     for width, height, most in SIZES:
         with tempfile.TemporaryDirectory() as name:
             folder, count = Path(name), max(16, round(most * share))
             # In a process of its own: those that are timed would begin with its memory as their peak.
-            writing = [sys.executable, "-m", "bench.verify_photos", str(folder), str(width), str(height), str(count)]
+            writing = [sys.executable, "-m", "bench.real_photos", str(folder), str(width), str(height), str(count)]
             runs.timed(writing)
             size = sum(path.stat().st_size for path in folder.glob("*/*.jpg"))
             print(f"{width} x {height}: {count:,} photos, {size / count / 1e3:,.0f} kB each", flush=True)
@@ -46,7 +46,7 @@ def bench(rounds: int, old: str, share: float) -> None:
 
 def look(folder: Path, kind: str) -> None:
     """Look at every photo of a kind, one after another; ends the process where one is found bad."""
-    for name, sha256 in verify_photos.listed(folder):
+    for name, sha256 in real_photos.listed(folder):
         if name.startswith(kind):
             found = verify.look(folder / name, sha256, MAX_PIXELS)
             if not found.valid:
@@ -55,7 +55,7 @@ def look(folder: Path, kind: str) -> None:
 
 def fetched(folder: Path) -> tuple[list[str], Path]:
     """Make a dataset whose photos are fetched; the command that verifies them by one worker, and its output."""
-    names = [name for name, _ in verify_photos.listed(folder)]
+    names = [name for name, _ in real_photos.listed(folder)]
     cache, output = folder / "cache" / "bench", folder / "output"
     cache.mkdir(parents=True)
     for number, name in enumerate(names):

@@ -17,7 +17,7 @@ WITHOUT_SIMPLEJPEG = (
 class VerifyChunk(ChunkTask):
     """Decode and measure one part of the images."""
 
-    FORMAT = 2
+    FORMAT = 3
 
     num_workers: int = Count(default=2, least=1, significant=False, description="images decoded at a time")
     max_pixels: int = Count(

@@ -1,6 +1,6 @@
-"""Photos to verify: real ones in the sizes that hosts serve, of several qualities and subsamplings.
+"""Photos to verify and to shrink: real ones in the sizes that hosts serve, of several qualities and subsamplings.
 
-python -m bench.verify_photos FOLDER WIDTH HEIGHT COUNT
+python -m bench.real_photos FOLDER WIDTH HEIGHT COUNT
 """
 
 import hashlib
