@@ -7,7 +7,7 @@ from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
 from tasks.plan import PlanFetch
 from tasks.report import ReportDataset
-from tasks.shards import CreateWebDataset
+from tasks.shards import CreateWebDataset, PlanShards, ShardChunk
 from tasks.split import SplitDataset
 from tasks.verify import VerifyChunk, VerifyImages
 
@@ -18,8 +18,10 @@ __all__ = [
     "FetchChunk",
     "FetchImages",
     "PlanFetch",
+    "PlanShards",
     "ReadArchive",
     "ReportDataset",
+    "ShardChunk",
     "SplitDataset",
     "VerifyChunk",
     "VerifyImages",

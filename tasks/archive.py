@@ -17,6 +17,7 @@ class ReadArchive(DatasetTask):
     """
 
     FORMAT = 2
+    HAS_OWN_JOB = True
 
     subset_list: str = InputFile(
         default="", description="take only occurrences whose subset_key is in this file: a JSON list, or a key a line"
@@ -48,9 +49,7 @@ class ReadArchive(DatasetTask):
     memory_limit: str = Text(
         default="1GB", significant=False, description="memory for the join before it spills to disk, such as 4GB"
     )
-    temp_dir: str = Text(
-        default="", significant=False, description="folder to spill to, <output>/.scratch where none is given"
-    )
+    temp_dir: str = Text(default="", significant=False, description="folder to spill to, --scratch where none is given")
 
     def inputs(self) -> dict[str, str]:
         """What the archive holds, and in how many parts the images are wanted."""

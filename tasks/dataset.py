@@ -15,14 +15,16 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.task import flatten
 from luigi.task_register import Register
 
-from tasks import messages
-from tasks.core.errors import DatasetError, ParameterError
+from tasks import messages, slurm
+from tasks.core.errors import DatasetError, MissingPieceError, ParameterError
 from tasks.core.ledger import chunk_name
 from tasks.core.records import FileRecord, Record, digest_of_file
-from tasks.parameters import Count, InputFile, Text
+from tasks.core.slurm import LOGS
+from tasks.parameters import Choice, Count, InputFile, Text
 from tasks.progress import Progress
 
 MOST_CHUNKS = 1000
+LOCAL, ON_SLURM, ELEMENT = RUNNERS = ("local", "slurm", "element")
 PAGE_WIDTH = 62  # characters of a line in the page's box for errors, which doesn't wrap them
 
 Other = TypeVar("Other", bound=luigi.Task)
@@ -33,6 +35,7 @@ class Paths:
     """Every path under the output folder."""
 
     output: Path
+    scratch: Path  # for what is needed no longer than a task runs
 
     @property
     def images(self) -> Path:
@@ -83,8 +86,8 @@ class Paths:
         return self.output / "report"
 
     @property
-    def scratch(self) -> Path:
-        return self.output / ".scratch"
+    def logs(self) -> Path:
+        return self.output / LOGS
 
     @property
     def rejected(self) -> Path:
@@ -143,6 +146,7 @@ class DatasetTask(luigi.Task):
     """
 
     FORMAT = 1  # raised when this stage's code makes other bytes of the same inputs
+    HAS_OWN_JOB = False  # whether Slurm has jobs of its own for it
 
     needed: list["DatasetTask"]  # the tasks that this one requires
 
@@ -150,6 +154,16 @@ class DatasetTask(luigi.Task):
     folder: str = Text(default="", description="the folder of the dataset, data/<archive name> where none is given")
     chunks: int = Count(
         default=16, least=1, most=MOST_CHUNKS, description="parts that the images are fetched and verified in"
+    )
+    scratch: str = Text(
+        default="", significant=False, description="folder for what is spilled, <output>/.scratch where none is given"
+    )
+    runner: str = Choice(
+        default=LOCAL,
+        choices=RUNNERS,
+        significant=False,
+        description="where chunks are worked at: here; slurm, each in an allocation of its own that this command "
+        "waits for; element is for the job scripts, and makes nothing that has jobs of its own but the task asked for",
     )
 
     def __init_subclass__(cls) -> None:
@@ -159,12 +173,13 @@ class DatasetTask(luigi.Task):
         """
         super().__init_subclass__()
         if run := cls.__dict__.get("run"):
-            cls.run = _unless_complete(run)  # type: ignore[method-assign]
+            cls.run = _where_it_belongs(run)  # type: ignore[method-assign]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
-        self.paths = Paths(Path(self.folder or Path("data") / _bare_name(self.dwca)))
+        output = Path(self.folder or Path("data") / _bare_name(self.dwca))
+        self.paths = Paths(output, Path(self.scratch) if self.scratch else output / ".scratch")
         self.needed = list(flatten(self.requires()))  # at once: a bad parameter of any stage is told before any work
 
     @classmethod
@@ -174,7 +189,13 @@ class DatasetTask(luigi.Task):
 
     def clone(self, cls: type[Other], **options: Any) -> Other:  # type: ignore[override]
         """Another task of the same dataset. Luigi's own would hand over every parameter of the same name, too."""
-        return cls(dwca=self.dwca, output=self.folder, chunks=self.chunks, **options)
+        shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner")}
+        return cls(**{"output": self.folder, **shared, **options})
+
+    @property
+    def is_left_to_its_own_job(self) -> bool:
+        """Whether this is an element of an array, or a job, that needs this task's target and must not make it."""
+        return self.runner == ELEMENT and self.HAS_OWN_JOB and not isinstance(self, _asked_for())
 
     @property
     def label(self) -> str:
@@ -234,19 +255,27 @@ class DatasetTask(luigi.Task):
         return textwrap.fill(told, PAGE_WIDTH) if told else super().on_failure(exception)
 
 
-def _unless_complete(run: Callable[[Any], None]) -> Callable[[Any], None]:
+def _where_it_belongs(run: Callable[[Any], None]) -> Callable[[Any], None]:
     @functools.wraps(run)
-    def run_unless_complete(task: DatasetTask) -> None:
+    def run_where_it_belongs(task: DatasetTask) -> None:
         if task.complete():
             task.trigger_event(luigi.Event.DEPENDENCY_PRESENT, task)
+        elif task.is_left_to_its_own_job:
+            raise MissingPieceError(
+                "its target is missing, and this job is not the one to make it: run make slurm again"
+            )
+        elif task.runner == ON_SLURM and isinstance(task, ChunkTask):
+            slurm.run(task)
         else:
             run(task)
 
-    return run_unless_complete
+    return run_where_it_belongs
 
 
 class ChunkTask(DatasetTask):
     """One of the parts that the images are fetched and verified in."""
+
+    HAS_OWN_JOB = True
 
     chunk: int = Count(description="which part, counted from 0")
 
@@ -255,6 +284,10 @@ class ChunkTask(DatasetTask):
         if self.chunk >= self.chunks:
             last = self.chunks - 1
             raise ParameterError(f"--chunk {self.chunk} is out of range: the {self.chunks} chunks are 0 to {last}")
+
+    def for_slurm(self) -> list[str]:
+        """Further words for the command that works at this chunk elsewhere."""
+        return []
 
     @property
     def label(self) -> str:
@@ -268,15 +301,15 @@ class ChunkTask(DatasetTask):
             siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
             return [count if task.complete() else 0 for task, count in zip(siblings, images, strict=True)]
 
-        if _one_chunk_is_asked_for():
+        if issubclass(_asked_for(), ChunkTask):
             return Progress(self, stage, "images", self.paths.scratch, [images[self.chunk]], lambda: [0], 0)
         return Progress(self, stage, "images", self.paths.scratch, images, done_before, self.chunk)
 
 
-def _one_chunk_is_asked_for() -> bool:
-    """Whether the command line names a chunk's task, so that the other chunks are no part of the run."""
+def _asked_for() -> type:
+    """The task that the command line names; where it is a chunk's, the other chunks are no part of the run."""
     command = CmdlineParser.get_instance()
-    return command is not None and issubclass(Register.get_task_cls(command.known_args.root_task), ChunkTask)
+    return Register.get_task_cls(command.known_args.root_task) if command else luigi.Task
 
 
 def _bare_name(archive: str) -> str:

@@ -121,7 +121,8 @@ class FetchChunk(ChunkTask):
 
     def complete(self) -> bool:
         """Whether the ledger is fresh, and no earlier run left failures in it that this one is to try again."""
-        return bool(super().complete()) and (self._is_of_this_run() or not self._failures())
+        is_left = self.is_left_to_its_own_job  # which has tried what failed
+        return bool(super().complete()) and (is_left or self._is_of_this_run() or not self._failures())
 
     def inputs(self) -> dict[str, str]:
         """This chunk's part of the manifest, and no other's."""
@@ -171,6 +172,10 @@ class FetchChunk(ChunkTask):
             inaturalist_size=self.inaturalist_size,
             min_free_bytes=self.min_free_bytes,
         )
+
+    def for_slurm(self) -> list[str]:
+        """The limits of hosts are divided as here, not among the workers of the element."""
+        return ["--FetchChunk-concurrent-chunks", str(self.sharing)]
 
     @property
     def sharing(self) -> int:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import shards
+from tasks.core.errors import MissingPieceError
 from tasks.core.framing import RESIZE_MODES
 from tasks.core.samples import IMAGE_FORMATS
 from tasks.core.shard_recipe import FORMAT, Recipe, check
 from tasks.core.tables import plain_csv
-from tasks.dataset import DatasetTask
+from tasks.dataset import LOCAL, ON_SLURM, ChunkTask, DatasetTask
 from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
 from tasks.split import SplitDataset
 
@@ -77,14 +78,20 @@ class CreateWebDataset(DatasetTask):
         )
         check(self.recipe)
 
-    def requires(self) -> SplitDataset:
-        """The splits."""
-        return self.clone(SplitDataset)
+    def requires(self) -> list[DatasetTask]:
+        """The splits; and the groups of samples that Slurm's nodes write."""
+        groups = [self.clone(ShardChunk, chunk=chunk) for chunk in range(self.chunks if self.runner == ON_SLURM else 0)]
+        return [self.clone(SplitDataset), *groups]
+
+    def inputs(self) -> dict[str, str]:
+        """The splits, whoever writes the shards."""
+        splits = self.needed[0]
+        return {splits.label: splits.output().record.digest}
 
     def run(self) -> None:
         """Write the shards, and read them back."""
         paths = self.paths
-        dealt = self.requires().output().record.facts
+        dealt = self.needed[0].output().record.facts
         total = sum(dealt[name] for name in ("train", "val", "test"))
         with self.making() as making, self.progress("shards", "images", total) as progress:
             outcome = shards.create(
@@ -98,3 +105,63 @@ class CreateWebDataset(DatasetTask):
                     making.add(shard.with_suffix(".idx"))
             for name in shards.TABLES:
                 making.add(paths.shards / name)
+
+
+class PlanShards(DatasetTask):
+    """Plan the shards, for ShardChunk to write on many machines. CreateWebDataset does both where it runs alone."""
+
+    HAS_OWN_JOB = True
+
+    def requires(self) -> SplitDataset:
+        """The splits."""
+        return self.clone(SplitDataset)
+
+    def complete(self) -> bool:
+        """Whether these shards are planned, or written already."""
+        return self.dataset.complete() or (self.needed[0].complete() and self.plan() is not None)
+
+    def run(self) -> None:
+        """Plan the shards, in a folder cleared of older ones."""
+        paths = self.paths
+        paths.record(self.dataset.label).unlink(missing_ok=True)
+        shards.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
+
+    @property
+    def dataset(self) -> CreateWebDataset:
+        """The shards."""
+        return self.clone(CreateWebDataset, runner=LOCAL if self.runner == ON_SLURM else self.runner)
+
+    def plan(self) -> shards.Plan | None:
+        """The plan, where it is made."""
+        return shards.planned(self.paths.splits, self.paths.shards, self.dataset.recipe)
+
+
+class ShardChunk(ChunkTask):
+    """Write a part of the planned groups of samples; CreateWebDataset numbers them all and makes shards of them."""
+
+    def requires(self) -> PlanShards:
+        """The plan."""
+        return self.clone(PlanShards)
+
+    def complete(self) -> bool:
+        """Whether this part is written."""
+        planning = self.requires()
+        if planning.dataset.complete():
+            return True
+        plan = planning.plan() if planning.complete() else None
+        return plan is not None and not self._missing(plan)
+
+    def run(self) -> None:
+        """Write what is missing of this part."""
+        plan = self.requires().plan()
+        if plan is None:
+            raise MissingPieceError(f"{self.paths.shards}: the plan of the shards has gone; run make slurm again")
+        samples = [sum(group.samples for group in plan.groups[chunk :: self.chunks]) for chunk in range(self.chunks)]
+        workers, mine = self.requires().dataset.num_workers, self._missing(plan)
+        with self.chunk_progress("shards", samples) as progress:
+            shards.write(
+                self.paths.shards, self.paths.images, plan, mine, workers, samples[self.chunk], progress.update
+            )
+
+    def _missing(self, plan: shards.Plan) -> list[int]:
+        return [group for group in shards.unwritten(self.paths.shards, plan) if group % self.chunks == self.chunk]

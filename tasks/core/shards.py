@@ -9,7 +9,7 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,19 @@ from tasks.core.samples import TREATMENTS
 from tasks.core.shard_plan import PARTS, Plan, make_plan, read_plan
 from tasks.core.shard_recipe import SPLITS, Recipe, digest_of
 
-__all__ = ["TABLES", "Outcome", "Recipe", "create", "finish", "prepare", "unwritten", "write_group"]
+__all__ = [
+    "TABLES",
+    "Outcome",
+    "Plan",
+    "Recipe",
+    "create",
+    "finish",
+    "planned",
+    "prepare",
+    "unwritten",
+    "write",
+    "write_group",
+]
 
 TABLES = ("shards.csv", "category_map.json", "classes.csv", "dropped.csv")
 
@@ -79,7 +91,20 @@ def create(
     """
     plan = prepare(splits, images, folder, recipe, scratch)
     groups = unwritten(folder, plan)
-    total = sum(group.samples for group in plan.groups)
+    write(folder, images, plan, groups, workers, sum(group.samples for group in plan.groups), progress)
+    return finish(folder)
+
+
+def write(
+    folder: Path,
+    images: Path,
+    plan: Plan,
+    groups: Sequence[int],
+    workers: int,
+    total: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Write `groups` of the plan, which are what is left of `total` samples; `progress` gets (done, total)."""
     done = total - sum(plan.groups[group].samples for group in groups)
     progress(done, total)
 
@@ -91,18 +116,21 @@ def create(
     threads = max(1, workers // max(1, len(groups)))  # of each worker, where there are more of them than groups
     for _ in side_by_side(partial(_write, folder, images, threads), groups, workers, advance):
         pass
-    return finish(folder)
 
 
 def prepare(splits: Path, images: Path, folder: Path, recipe: Recipe, scratch: Path) -> Plan:
     """The plan of these shards: the one that a stopped run left, or a new one in a folder cleared of older shards."""
-    digest = digest_of(splits, recipe)
-    plan = read_plan(folder)
-    if plan is not None and plan.digest == digest:
+    if plan := planned(splits, folder, recipe):
         _sweep(folder)
         return plan
     _clear(folder)
-    return make_plan(splits, images, folder, recipe, digest, scratch)
+    return make_plan(splits, images, folder, recipe, digest_of(splits, recipe), scratch)
+
+
+def planned(splits: Path, folder: Path, recipe: Recipe) -> Plan | None:
+    """The plan of these shards; None where there is none yet, or only one of others."""
+    plan = read_plan(folder)
+    return plan if plan is not None and plan.digest == digest_of(splits, recipe) else None
 
 
 def unwritten(folder: Path, plan: Plan) -> list[int]:

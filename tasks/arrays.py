@@ -1,0 +1,145 @@
+"""The dataset as Slurm job arrays: submit what is missing, or tell how far it is.
+
+python -m tasks.arrays submit --dwca archive.zip [--output DIR] [--chunks N] [--dry-run] [LUIGI_OPTION ...]
+python -m tasks.arrays status --dwca archive.zip [--output DIR] [--chunks N] [LUIGI_OPTION ...]
+"""
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from luigi.cmdline_parser import CmdlineParser
+
+from tasks import messages
+from tasks.archive import ReadArchive
+from tasks.core import shards, slurm, slurm_status
+from tasks.core.errors import DatasetError
+from tasks.dataset import MOST_CHUNKS, DatasetTask
+from tasks.fetch import FetchChunk
+from tasks.report import ReportDataset
+from tasks.shards import PlanShards
+from tasks.slurm import given
+from tasks.slurm import slurm as settings
+from tasks.verify import VerifyChunk
+
+
+def missing(report: ReportDataset) -> dict[str, list[int]]:
+    """The chunks, or 0 for a stage of one job, whose target isn't fresh, by stage; each is looked at once."""
+    every = list(range(report.chunks))
+    if report.complete():
+        return {stage: [] for stage in slurm.STAGES}
+    planning = report.clone(PlanShards)
+    if planning.dataset.complete():
+        return {stage: [0] if stage == "report" else [] for stage in slurm.STAGES}
+    read = not report.clone(ReadArchive).complete()
+    fetch = every if read else [chunk for chunk in every if not report.clone(FetchChunk, chunk=chunk).complete()]
+    left = sorted(set(every) - set(fetch))
+    verify = sorted({*fetch, *(chunk for chunk in left if not report.clone(VerifyChunk, chunk=chunk).complete())})
+    plan = planning.plan() if not verify and planning.complete() else None
+    unwritten = every if plan is None else [g % report.chunks for g in shards.unwritten(report.paths.shards, plan)]
+    return {
+        "read": [0] if read else [],
+        "fetch": fetch,
+        "verify": verify,
+        "tables": [0] if plan is None else [],
+        "shards": sorted(set(unwritten)),
+        "report": [0],
+    }
+
+
+def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None:
+    """Submit the jobs of what is missing and not queued, and print them; or print what would be done."""
+    elements = _elements(report)
+    present = slurm.queued(_said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
+    plan = slurm.plan(_by_element(missing(report), elements), present)
+    paths, site = report.paths, settings().site()
+    which = ("--dwca", report.dwca, "--output", str(paths.output), "--chunks", str(report.chunks))
+    order = slurm.Order(Path.cwd(), paths.output.absolute(), report.chunks, elements, (*which, *options))
+    if plan.cancel:
+        print(f"cancelled, since what they wait for won't come: {' '.join(plan.cancel)}")
+        if not dry_run:
+            _said("scancel", *plan.cancel)
+    if not plan.jobs:
+        left = [one for one in present if one.job not in plan.cancel]
+        print(f"nothing to submit: {len(left):,} of its jobs are queued or running" if left else "nothing to do")
+    elif not dry_run:
+        paths.logs.mkdir(parents=True, exist_ok=True)
+    numbers: dict[str, str] = {}
+    for job in plan.jobs:
+        if dry_run:
+            numbers[job.key] = job.key.upper()
+            print(shlex.join(slurm.sbatch(job, order, site, numbers)))
+        else:
+            numbers[job.key] = _said(*slurm.sbatch(job, order, site, numbers)).strip().partition(";")[0]
+            print(f"{job.stage:<8}{_count(job):<14}job {numbers[job.key]}", flush=True)
+
+
+def status(report: ReportDataset) -> None:
+    """Print how far each stage is."""
+    elements = _elements(report)
+    present = slurm.queued(_said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
+    lacking = _by_element(missing(report), elements)
+    stages = list(slurm_status.states(lacking, elements, present, slurm_status.logs_in(report.paths.logs)))
+    print(slurm_status.table(stages, elements))
+
+
+def _count(job: slurm.Job) -> str:
+    if not job.elements:
+        return ""
+    return f"{len(job.elements):,} {'element' if len(job.elements) == 1 else 'elements'}"
+
+
+def _elements(report: DatasetTask) -> int:
+    """Elements of an array: as many as chunks, where the cluster takes arrays of that size."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"), re.MULTILINE)
+    return min(report.chunks, int(found[1]) if found else MOST_CHUNKS)
+
+
+def _by_element(chunks: Mapping[str, Sequence[int]], elements: int) -> dict[str, list[int]]:
+    return {stage: slurm.elements_of(found, elements) for stage, found in chunks.items()}
+
+
+def _said(*command: str) -> str:
+    """What a command of Slurm's prints; DatasetError where it fails or isn't there."""
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        raise DatasetError(
+            f"there is no {command[0]} here: run this on a machine from which jobs are submitted"
+        ) from None
+    if ended.returncode:
+        raise DatasetError(f"{command[0]} failed: {' '.join(ended.stderr.split()) or ended.returncode}")
+    return ended.stdout
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.arrays",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("action", choices=["submit", "status"])
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, and submit nothing")
+    arguments, options = parser.parse_known_args()
+    try:
+        with CmdlineParser.global_instance(["ReportDataset", *options]) as command:
+            report = command.get_task_obj()
+            if arguments.action == "status":
+                status(report)
+            else:
+                submit(report, given(), arguments.dry_run)
+    except Exception as error:
+        told = messages.explanation(error)
+        if told is None:
+            raise
+        sys.exit(f"ERROR: {told}")
+
+
+if __name__ == "__main__":
+    main()
