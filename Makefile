@@ -6,6 +6,7 @@ CHUNKS ?=
 WORKERS ?= 1
 SCHEDULER ?=
 PLAN ?=
+DRY_RUN ?=
 ARGS ?=
 PYTHON ?= python3
 
@@ -24,12 +25,15 @@ DATASET = $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS
 RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
 	$(VENV)/bin/python -m sample.server -- $(LUIGI) $(1) --dwca $(SAMPLE) $(SAMPLE_ARGS) $(DATASET))
 
-.PHONY: help dataset manifest fetch verify delete clean split shards report test lint bench scheduler
+ARRAYS = $(VENV)/bin/python -m tasks.arrays $(1) --dwca '$(DWCA)' $(if $(OUTPUT),--output '$(OUTPUT)') \
+	$(if $(CHUNKS),--chunks '$(CHUNKS)') $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(ARGS)
+
+.PHONY: help dataset manifest fetch verify delete clean split shards report test lint bench scheduler slurm slurm-status
 
 help: ## list the targets and variables
-	@echo 'make TARGET [DWCA=archive.zip] [OUTPUT=folder] [CHUNKS=16] [WORKERS=1] [SCHEDULER=host:port] [PLAN=1] [ARGS=...]'
+	@echo 'make TARGET [DWCA=archive.zip] [OUTPUT=folder] [CHUNKS=16] [WORKERS=1] [SCHEDULER=host:port] [PLAN=1] [DRY_RUN=1] [ARGS=...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  DWCA       the Darwin Core Archive; without one, the bundled sample'
 	@echo '  OUTPUT     the folder of the dataset (default: data/<archive name>)'
@@ -37,6 +41,7 @@ help: ## list the targets and variables
 	@echo '  WORKERS    Luigi processes (default: 1)'
 	@echo '  SCHEDULER  host:port of a central scheduler (default: none; see make scheduler)'
 	@echo '  PLAN       1: make fetch fetches nothing, and tells what that would take (default: none)'
+	@echo '  DRY_RUN    1: make slurm prints what it would submit (default: none)'
 	@echo '  ARGS       passed to luigi as they stand: ARGS="--SplitDataset-test-frac 0.1"'
 
 dataset: report ## the whole job: archive to shards and report
@@ -80,6 +85,12 @@ scheduler: $(READY) ## Luigi's central scheduler and its page on 127.0.0.1:8082
 	@mkdir -p data/scheduler
 	@echo 'http://127.0.0.1:8082/ - run jobs with SCHEDULER=127.0.0.1:8082; Ctrl-C ends it'
 	@$(VENV)/bin/luigid --address 127.0.0.1 --port 8082 --state-path data/scheduler/state.pickle
+
+slurm: $(READY) ## the same job on a Slurm cluster: submit the job arrays of what is missing
+	@$(call ARRAYS,submit)
+
+slurm-status: $(READY) ## ... and how far its jobs are
+	@$(call ARRAYS,status)
 
 $(READY): requirements.lock pyproject.toml
 	@echo 'Setting up $(VENV), once ...'

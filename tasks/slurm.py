@@ -138,10 +138,11 @@ def _last_words(log: Path) -> str:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """sciluigi's import warns of storage that nobody asked for."""
+    """sciluigi's import warns of storage that nobody asked for, and its helpers tell every command."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
         logging.disable(before)
+        logging.getLogger("sciluigi-interface").setLevel(logging.WARNING)
