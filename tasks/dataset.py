@@ -16,6 +16,7 @@ from luigi.task import flatten
 from luigi.task_register import Register
 
 from tasks import messages, slurm
+from tasks.core import costs
 from tasks.core.errors import DatasetError, MissingPieceError, ParameterError
 from tasks.core.ledger import chunk_name
 from tasks.core.records import FileRecord, Record, digest_of_file
@@ -242,7 +243,8 @@ class DatasetTask(luigi.Task):
         self.paths.record(self.label).unlink(missing_ok=True)
         making = Making(self.paths.output)
         yield making
-        record = Record(self.label, made_from, making.files, making.facts, round(time.monotonic() - begun, 3))
+        seconds = round(time.monotonic() - begun, 3)
+        record = Record(self.label, made_from, making.files, making.facts, seconds, costs.peak_bytes())
         record.save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:

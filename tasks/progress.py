@@ -9,6 +9,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import platform
 import sys
 import threading
 import time
@@ -164,11 +165,11 @@ class _Stages:
 
 
 class _Board:
-    """The run's board, `progress-<process id of the run>`."""
+    """The run's board, `progress-<host>-<process id of the run>`: the disk may be that of many machines."""
 
     def __init__(self, scratch: Path) -> None:
         run = os.getppid() if multiprocessing.parent_process() else os.getpid()
-        self._path = scratch / f"progress-{run}"
+        self._path = scratch / f"progress-{platform.node()}-{run}"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[_Stages]:
@@ -186,8 +187,9 @@ class _Board:
             file.write(json.dumps(stages.state()).encode())
 
     def _clear_away_others(self) -> None:
-        for other in self._path.parent.glob("progress-*"):
-            if other != self._path:
+        for other in self._path.parent.glob(f"progress-{platform.node()}-*"):
+            run = other.name.rpartition("-")[2]
+            if other != self._path and not Path(f"/proc/{run}").exists():
                 other.unlink(missing_ok=True)
 
 

@@ -4,7 +4,8 @@ import json
 
 import luigi
 
-from tasks.core import accounting, report
+from tasks import slurm
+from tasks.core import accounting, costs, report
 from tasks.core.records import Record
 from tasks.dataset import DatasetTask
 from tasks.shards import CreateWebDataset
@@ -25,9 +26,20 @@ class ReportDataset(DatasetTask):
 
     def _records(self) -> dict[str, Record]:
         """The records of all stages, those of every chunk's fetching and verifying among them."""
-        chunks = (f"{stage}-{chunk:05d}" for stage in ("FetchChunk", "VerifyChunk") for chunk in range(self.chunks))
-        found = {label: Record.load(self.paths.record(label)) for label in (*STAGES, *chunks)}
+        labels = (*STAGES, *self._chunks("FetchChunk"), *self._chunks("VerifyChunk"))
+        found = {label: Record.load(self.paths.record(label)) for label in labels}
         return {label: record for label, record in found.items() if record is not None}
+
+    def _costs(self) -> list[costs.Cost]:
+        """What each stage took, chunk by chunk."""
+        labels = ["ReadArchive", *self._chunks("FetchChunk"), *self._chunks("VerifyChunk"), *STAGES[1:-1]]
+        labels += ["PlanShards", *self._chunks("ShardChunk"), "CreateWebDataset"]
+        found = {label: Record.load(self.paths.record(label)) for label in labels}
+        own = costs.of_records({label: record for label, record in found.items() if record is not None})
+        return own + slurm.accounted(self.paths)
+
+    def _chunks(self, task: str) -> list[str]:
+        return [f"{task}-{chunk:05d}" for chunk in range(self.chunks)]
 
     def run(self) -> None:
         """Count, write, and say what came of it."""
@@ -51,14 +63,18 @@ class ReportDataset(DatasetTask):
                 for label, record in records.items()
             }
             made = records["CreateWebDataset"].facts
+            spent = self._costs()
+            costs.write(paths.report / "costs.csv", spent)
             report.write_page(
-                page, manifest["archive"], manifest["media_lines"], lines, paths.shards / "shards.csv", made, settings
+                *(page, manifest["archive"], manifest["media_lines"], lines, paths.shards / "shards.csv"),
+                *(made, settings, spent),
             )
             classes = len(json.loads((paths.shards / "category_map.json").read_text()))
             summary = report.summary(manifest["media_lines"], lines, classes, made["shards"], paths.output)
             making.facts = {"summary": summary}
             making.add(paths.accounting)
             making.add(page)
+            making.add(paths.report / "costs.csv")
         print(making.facts["summary"], flush=True)
 
 

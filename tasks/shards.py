@@ -10,7 +10,7 @@ from tasks.core.framing import RESIZE_MODES
 from tasks.core.samples import IMAGE_FORMATS
 from tasks.core.shard_recipe import FORMAT, Recipe, check
 from tasks.core.tables import plain_csv
-from tasks.dataset import LOCAL, ON_SLURM, ChunkTask, DatasetTask
+from tasks.dataset import LOCAL, ON_SLURM, ChunkTask, DatasetTask, Paths
 from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
 from tasks.split import SplitDataset
 
@@ -91,6 +91,8 @@ class CreateWebDataset(DatasetTask):
     def run(self) -> None:
         """Write the shards, and read them back."""
         paths = self.paths
+        if shards.planned(paths.splits, paths.shards, self.recipe) is None:
+            _forget_parts(paths)
         dealt = self.needed[0].output().record.facts
         total = sum(dealt[name] for name in ("train", "val", "test"))
         with self.making() as making, self.progress("shards", "images", total) as progress:
@@ -105,6 +107,12 @@ class CreateWebDataset(DatasetTask):
                     making.add(shard.with_suffix(".idx"))
             for name in shards.TABLES:
                 making.add(paths.shards / name)
+
+
+def _forget_parts(paths: Paths) -> None:
+    """Take away the records of parts of older shards, which tell what those cost."""
+    for record in paths.record("").parent.glob("ShardChunk-*.json"):
+        record.unlink(missing_ok=True)
 
 
 class PlanShards(DatasetTask):
@@ -123,8 +131,10 @@ class PlanShards(DatasetTask):
     def run(self) -> None:
         """Plan the shards, in a folder cleared of older ones."""
         paths = self.paths
-        paths.record(self.dataset.label).unlink(missing_ok=True)
-        shards.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
+        with self.making():
+            paths.record(self.dataset.label).unlink(missing_ok=True)
+            _forget_parts(paths)
+            shards.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
 
     @property
     def dataset(self) -> CreateWebDataset:
@@ -158,7 +168,7 @@ class ShardChunk(ChunkTask):
             raise MissingPieceError(f"{self.paths.shards}: the plan of the shards has gone; run make slurm again")
         samples = [sum(group.samples for group in plan.groups[chunk :: self.chunks]) for chunk in range(self.chunks)]
         workers, mine = self.requires().dataset.num_workers, self._missing(plan)
-        with self.chunk_progress("shards", samples) as progress:
+        with self.making(), self.chunk_progress("shards", samples) as progress:
             shards.write(
                 self.paths.shards, self.paths.images, plan, mine, workers, samples[self.chunk], progress.update
             )

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import logging
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,9 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
-from tasks.core import slurm_status
+from tasks.core import costs, slurm_status
 from tasks.core.errors import DatasetError
-from tasks.core.slurm import STAGES, Site
+from tasks.core.slurm import STAGES, Site, dataset_of
 from tasks.parameters import Count, Text
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
@@ -66,6 +67,16 @@ def given() -> list[str]:
         if value is not None:
             words += [f"--{family}-{name.replace('_', '-')}", str(value)]
     return words
+
+
+def accounted(paths: Any) -> list[costs.Cost]:
+    """What Slurm's accounts tell of the dataset's jobs, whose logs are there; nothing where it keeps none."""
+    jobs = sorted({log.job for log in slurm_status.logs_in(paths.logs)})
+    if not jobs or not shutil.which("sacct"):
+        return []
+    command = [*costs.SACCT, "--jobs", ",".join(map(str, jobs))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return [] if ended.returncode else costs.of_slurm(ended.stdout, dataset_of(paths.output))
 
 
 SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner")

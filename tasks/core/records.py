@@ -37,6 +37,7 @@ class Record:
     files: dict[str, FileRecord] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    peak_bytes: int = 0  # of the largest process at work, with what else it had done before
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from tasks.core import accounting
+from tasks.core import accounting, costs
 from tasks.core.accounting import Line
 from tasks.core.files import whole_file
 
@@ -67,10 +67,12 @@ def write_page(
     shards: Path,
     made: Mapping[str, Any],
     settings: Mapping[str, Mapping[str, Any]],
+    spent: Sequence[costs.Cost],
 ) -> None:
     """Write the page to `path`, one file that opens offline.
 
-    `made` counts what images went through on their way into the shards, `settings` are the parameters by task.
+    `made` counts what images went through on their way into the shards, `settings` are the parameters by task, `spent`
+    is what each part of a stage took; where Slurm has accounts of it they are shown, else the tasks' own.
     """
     import pandas as pd  # a third of the start of every task, if it stood above
 
@@ -84,6 +86,7 @@ def write_page(
         loader=jinja2.PackageLoader("tasks.core", "pages"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["size"] = size
+    environment.filters["duration"] = duration
     page = environment.get_template("report.html").render(
         archive=archive,
         media=media_lines,
@@ -94,9 +97,15 @@ def write_page(
         treatments=[(made[name], name, told) for name, told in TREATMENTS.items() if made.get(name)],
         meanings=accounting.MEANINGS,
         settings=settings,
+        spent=costs.totals(_of_slurm(spent) or spent),
+        is_of_slurm=bool(_of_slurm(spent)),
     )
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _of_slurm(spent: Sequence[costs.Cost]) -> list[costs.Cost]:
+    return [cost for cost in spent if cost.source == costs.SLURM]
 
 
 def summary(media_lines: int, lines: Sequence[Line], classes: int, shards: int, output: Path) -> str:
@@ -118,6 +127,15 @@ def summary(media_lines: int, lines: Sequence[Line], classes: int, shards: int, 
 
 def _lost(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     return [(stage, list(found)) for stage, found in groupby((x for x in lines if not x.kept), key=lambda x: x.stage)]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    if seconds < 60:
+        return f"{seconds:,.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def size(count: int) -> str:
