@@ -17,7 +17,7 @@ from tasks.dataset import ChunkTask, DatasetTask
 from tasks.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
 
 BEGUN = time.time()  # of this run: its workers are forked from the process that imports this
-USER_AGENT = "gbif-webdataset/0.3 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
+USER_AGENT = "gbif-webdataset/0.4 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
 
 
 class FetchChunk(ChunkTask):
