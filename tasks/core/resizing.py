@@ -39,9 +39,15 @@ def resized(pixels: Pixels, box: tuple[float, float, float, float], size: tuple[
 
 def _shrunk(pixels: Pixels, ratios: tuple[float, float], size: tuple[int, int]) -> Pixels:
     cv2 = _opencv()
-    pixels = np.ascontiguousarray(pixels)
-    smooth = cv2.sepFilter2D(pixels, -1, *map(low_pass, ratios), delta=_DELTA, borderType=cv2.BORDER_REPLICATE)
-    return cast(Pixels, cv2.resize(smooth, size, interpolation=cv2.INTER_CUBIC))
+    return cast(Pixels, cv2.resize(smoothed(pixels, ratios), size, interpolation=cv2.INTER_CUBIC))
+
+
+def smoothed(pixels: Pixels, ratios: tuple[float, float]) -> Pixels:
+    """A picture without the detail that is lost once its sides are so many times shorter (1 to 2)."""
+    cv2 = _opencv()
+    across, down = (low_pass(ratio) for ratio in ratios)
+    plain = np.ascontiguousarray(pixels)
+    return cast(Pixels, cv2.sepFilter2D(plain, -1, across, down, delta=_DELTA, borderType=cv2.BORDER_REPLICATE))
 
 
 @cache
