@@ -37,15 +37,6 @@ _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 _ORIENTATION = 0x0112
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323  # a TIFF's tags
 _AVERAGEABLE = {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F"}
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def kind_of(head: bytes) -> str | None:
@@ -103,11 +94,6 @@ def decoded_pixels(image: Image.Image) -> int:
     return pixels
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """The pixels turned the way that the EXIF orientation (1 to 8) says."""
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
 @dataclass(frozen=True)
 class Traits:
     """What of an image an RGB picture of 8 bits a channel can't hold."""
@@ -136,9 +122,9 @@ def is_animated(data: bytes) -> bool:
 
 
 def upright_pixels(pixels: Pixels, orientation: int) -> Pixels:
-    """An array of pixels (height x width) turned the way that the EXIF orientation (1 to 8) says."""
+    """Pixels (height x width, or height x width x 3) turned the way that the EXIF orientation (1 to 8) says."""
     if orientation >= 5:
-        pixels = pixels.T
+        pixels = pixels.swapaxes(0, 1)
     across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
     return pixels[:: -1 if down else 1, :: -1 if across else 1]
 
@@ -207,25 +193,26 @@ def _grey_in_8_bit(image: Image.Image) -> Image.Image:
     return grey
 
 
-def to_jpeg(image: Image.Image, quality: int) -> bytes:
-    """An RGB image as JPEG (4:2:0) that carries neither EXIF nor ICC profile nor comment: upright, sRGB.
+def to_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """RGB (height x width x 3) as JPEG (4:2:0) that carries neither EXIF nor ICC profile nor comment.
 
     Raises ValueError where a side is longer than JPEG can hold.
     """
-    if max(image.size) > JPEG_MAX_SIDE:
-        raise ValueError(f"it has {image.width} x {image.height} pixels and JPEG holds {JPEG_MAX_SIDE} a side")
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality, comment=b"")  # Pillow carries a source's comment over unless told
-    return file.getvalue()
+    return _encoded(pixels, "JPEG", quality, JPEG_MAX_SIDE)
 
 
-def to_webp(image: Image.Image, quality: int) -> bytes:
-    """An RGB image as lossy WebP that carries neither EXIF nor ICC profile: upright, sRGB.
+def to_webp(pixels: Pixels, quality: int) -> bytes:
+    """RGB (height x width x 3) as lossy WebP that carries neither EXIF nor ICC profile.
 
     Raises ValueError where a side is longer than WebP can hold.
     """
-    if max(image.size) > WEBP_MAX_SIDE:
-        raise ValueError(f"it has {image.width} x {image.height} pixels and WebP holds {WEBP_MAX_SIDE} a side")
+    return _encoded(pixels, "WebP", quality, WEBP_MAX_SIDE)
+
+
+def _encoded(pixels: Pixels, kind: str, quality: int, max_side: int) -> bytes:
+    height, width, _ = pixels.shape
+    if max(width, height) > max_side:
+        raise ValueError(f"it has {width} x {height} pixels and {kind} holds {max_side} a side")
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=quality)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, kind, quality=quality)
     return file.getvalue()

@@ -74,7 +74,7 @@ def write_group(folder: Path, images: Path, group: int, progress: Callable[[int]
     if plan.codecs != scaled_jpeg.CODECS:
         raise DatasetError(
             f"{folder}: these shards were begun with {plan.codecs}, but this machine has {scaled_jpeg.CODECS}, whose "
-            "bytes are others; install requirements.lock on both"
+            "bytes are others; install requirements.lock on both, which need one kind of processor"
         )
     record = Record()
     packed = _packed(images, _pictures(folder, images, group, plan, threads), plan, record, progress)

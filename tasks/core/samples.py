@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tasks.core import scaled_jpeg
 from tasks.core.errors import MissingPieceError, SelectionError
 from tasks.core.framing import Box, Frame, framed
-from tasks.core.images import is_animated, orientation, to_jpeg, to_rgb, to_webp, traits_of, upright
+from tasks.core.images import Pixels, is_animated, orientation, to_jpeg, to_rgb, to_webp, traits_of, upright_pixels
+from tasks.core.resizing import resized
 from tasks.core.scaled_jpeg import Header
 
 IMAGE_FORMATS = ("jpg", "webp", "original")
@@ -22,7 +24,6 @@ TREATMENTS = (
 )
 _FORMATS = {"jpg": ("JPEG", "MPO"), "webp": ("WEBP",)}  # Pillow's names of what passes through
 _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others are their format's name
-_FILTER = Image.Resampling.BICUBIC  # 0.8 dB nearer to Lanczos than Hamming, and a quarter faster than Lanczos
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def picture_of(sample: Sample, data: bytes, images: Path, look: Look) -> Picture
     return Picture(look.image_format, encoded, ("reencoded", *cropped, *enlarged, *treatments))
 
 
-_Made = tuple[Image.Image | None, Frame, tuple[str, ...]]  # no pixels: the file passes through
+_Made = tuple[Pixels | None, Frame, tuple[str, ...]]  # no pixels: the file passes through
 
 
 def _of_jpeg(sample: Sample, data: bytes, header: Header, look: Look) -> _Made:
@@ -126,9 +127,9 @@ def _of_jpeg(sample: Sample, data: bytes, header: Header, look: Look) -> _Made:
         return None, frame, ()
     scale = max(size / kept for size, kept in zip(frame.size, frame.kept_size, strict=True))
     least = tuple(math.ceil(side * min(scale, 1.0)) for side in stored)
-    image = upright(to_rgb(scaled_jpeg.decode(data, header, (least[0], least[1]))), header.turn)
+    pixels = upright_pixels(scaled_jpeg.decode(data, header, (least[0], least[1])), header.turn)
     turned = ("turned",) if header.turn != 1 else ()
-    return _cut(image, whole, frame), frame, (*turned, *(("cmyk",) if header.cmyk else ()))
+    return _cut(pixels, whole, frame), frame, (*turned, *(("cmyk",) if header.cmyk else ()))
 
 
 def _of_other(sample: Sample, data: bytes, look: Look) -> _Made:
@@ -142,7 +143,7 @@ def _of_other(sample: Sample, data: bytes, look: Look) -> _Made:
         frame = look.frame(whole, sample.box)
         if image.format in _FORMATS[look.image_format] and not treatments and _keeps(frame, whole):
             return None, frame, ()
-        return _cut(upright(to_rgb(image), turn), whole, frame), frame, treatments
+        return _cut(upright_pixels(np.asarray(to_rgb(image)), turn), whole, frame), frame, treatments
 
 
 def _check(sample: Sample, size: tuple[int, int]) -> None:
@@ -154,14 +155,15 @@ def _keeps(frame: Frame, whole: tuple[int, int]) -> bool:
     return frame.kept == (0, 0, *whole) and frame.size == whole
 
 
-def _cut(image: Image.Image, whole: tuple[int, int], frame: Frame) -> Image.Image:
+def _cut(pixels: Pixels, whole: tuple[int, int], frame: Frame) -> Pixels:
     """The frame of an upright image of `whole` pixels that was perhaps decoded at a smaller scale."""
-    if image.size == whole and frame.size == frame.kept_size:
-        return image if _keeps(frame, whole) else image.crop(frame.kept)
-    across, down = image.width / whole[0], image.height / whole[1]
+    height, width, _ = pixels.shape
     left, top, right, bottom = frame.kept
-    scaled = left * across, top * down, min(right * across, image.width), min(bottom * down, image.height)
-    return image.resize(frame.size, _FILTER, box=scaled)
+    if (width, height) == whole and frame.size == frame.kept_size:
+        return pixels[top:bottom, left:right]
+    across, down = width / whole[0], height / whole[1]
+    scaled = left * across, top * down, min(right * across, width), min(bottom * down, height)
+    return resized(pixels, scaled, frame.size)
 
 
 def _fetch_again(images: Path) -> str:

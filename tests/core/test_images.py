@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.core.images import JPEG_MAX_SIDE, kind_of, orientation, to_jpeg, to_rgb, upright, upright_size
+from tasks.core.images import JPEG_MAX_SIDE, kind_of, orientation, to_jpeg, to_rgb, upright_pixels, upright_size
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -62,7 +62,7 @@ def test_every_orientation_is_turned_as_pillow_turns_it(turn: int) -> None:
         image.load()
         expected = ImageOps.exif_transpose(image)
         assert upright_size(image) == expected.size
-        assert upright(image, orientation(image)).tobytes() == expected.tobytes()
+        assert np.array_equal(upright_pixels(np.asarray(image), orientation(image)), expected)
 
 
 def test_broken_exif_leaves_the_image_as_it_stands() -> None:
@@ -104,13 +104,6 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     assert to_rgb(Image.new(mode, (20, 10))).mode == "RGB"
 
 
-def test_a_jpeg_says_nothing_of_its_source() -> None:
-    source = encoded(Image.new("RGB", (40, 30)), "JPEG", comment=b"mine", exif=b"Exif\0\0", icc_profile=b"x" * 200)
-    with Image.open(io.BytesIO(source)) as image, Image.open(io.BytesIO(to_jpeg(image, 90))) as written:
-        assert image.info["comment"] == b"mine"
-        assert not {"comment", "exif", "icc_profile"} & set(written.info)
-
-
 def test_a_side_beyond_jpegs_is_refused() -> None:
     with pytest.raises(ValueError, match="65500"):
-        to_jpeg(Image.new("RGB", (JPEG_MAX_SIDE + 1, 1)), 90)
+        to_jpeg(np.zeros((1, JPEG_MAX_SIDE + 1, 3), np.uint8), 90)
