@@ -92,7 +92,7 @@ def _no_journal() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_table() -> Iterator[None]:
-    with mock.patch.object(fetch, "_write", lambda *_: None):
+    with mock.patch.object(fetch, "write", lambda *_: None):
         yield
 
 
