@@ -1,15 +1,16 @@
 """Running a chunk's task through Slurm, in an allocation of its own that the driver waits for."""
 
-import contextlib
 import ctypes
+import functools
+import importlib
 import logging
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 import luigi
@@ -97,15 +98,14 @@ def run(task: Any) -> None:
 
 def _allocation(words: list[str], log: IO[bytes]) -> Any:
     """sciluigi's helpers, with our words for salloc, quoted, and a shell that goes when this process goes."""
-    with _without_warnings():
-        from sciluigi.slurm import RUNMODE_HPC, SlurmHelpers, SlurmInfo
+    sciluigi = _sciluigi()
 
-    class Info(SlurmInfo):  # type: ignore[misc]
+    class Info(sciluigi.SlurmInfo):  # type: ignore[misc]
         def get_argstr_hpc(self) -> str:
             return shlex.join(words)
 
-    class Allocation(SlurmHelpers):  # type: ignore[misc]
-        slurminfo = Info(RUNMODE_HPC, None, None, None, None, None, None)
+    class Allocation(sciluigi.SlurmHelpers):  # type: ignore[misc]
+        slurminfo = Info(sciluigi.RUNMODE_HPC, None, None, None, None, None, None)
 
         def ex_local(self, command: str) -> tuple[int, str, str]:
             status = _waited_for(f"exec {command}", log)
@@ -147,13 +147,16 @@ def _last_words(log: Path) -> str:
     return next((line for line in reversed(told) if not line.startswith(("srun: ", "salloc: "))), told[-1])
 
 
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """sciluigi's import warns of storage that nobody asked for, and its helpers tell every command."""
+@functools.cache
+def _sciluigi() -> Any:
+    """sciluigi's helpers. Its `interface`, which nothing here needs, would write logs into the working directory."""
+    names = ("run", "run_local", "LOGFMT_STREAM", "LOGFMT_LUIGI", "LOGFMT_SCILUIGI", "DATEFMT")
+    interface = ModuleType("sciluigi.interface")
+    vars(interface).update(dict.fromkeys(names))
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.WARNING)  # of storage that nobody asked for
     try:
-        yield
+        sys.modules[interface.__name__] = interface
+        return importlib.import_module("sciluigi.slurm")
     finally:
         logging.disable(before)
-        logging.getLogger("sciluigi-interface").setLevel(logging.WARNING)
