@@ -100,17 +100,17 @@ def _allocation(words: list[str], log: IO[bytes]) -> Any:
     """sciluigi's helpers, with our words for salloc, quoted, and a shell that goes when this process goes."""
     sciluigi = _sciluigi()
 
-    class Info(sciluigi.SlurmInfo):  # type: ignore[misc]
+    class Info(sciluigi.SlurmInfo):  # type: ignore[misc, name-defined]
         def get_argstr_hpc(self) -> str:
             return shlex.join(words)
 
-    class Allocation(sciluigi.SlurmHelpers):  # type: ignore[misc]
+    class Allocation(sciluigi.SlurmHelpers):  # type: ignore[misc, name-defined]
         slurminfo = Info(sciluigi.RUNMODE_HPC, None, None, None, None, None, None)
 
         def ex_local(self, command: str) -> tuple[int, str, str]:
             status = _waited_for(f"exec {command}", log)
             if status:
-                raise DatasetError(f"on the cluster it ended with status {status}: {_last_words(Path(log.name))}")
+                raise DatasetError(f"its element ended with status {status}: {_last_words(Path(log.name))}")
             return status, "", ""
 
         def log_slurm_info(self, stderr: str) -> None:
@@ -144,7 +144,8 @@ def _end_with_parent() -> None:
 
 def _last_words(log: Path) -> str:
     told = slurm_status.last_lines(log)
-    return next((line for line in reversed(told) if not line.startswith(("srun: ", "salloc: "))), told[-1])
+    words = next((line for line in reversed(told) if not line.startswith(("srun: ", "salloc: "))), told[-1])
+    return words.removeprefix("ERROR: ").removeprefix(f"{log.stem}: ")
 
 
 @functools.cache
