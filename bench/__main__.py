@@ -6,20 +6,21 @@ python -m bench fetch --latency 50 --workers 64
 python -m bench fetch --costs
 python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
 python -m bench shards [--rounds 5] [--old SCRIPT]
+python -m bench slurm
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from bench import chunk, fetch, read, shards, verify
+from bench import chunk, fetch, read, shards, slurm, verify
 from bench.runs import BenchError
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", choices=["read", "fetch", "verify", "shards"], default="read")
+    parser.add_argument("stage", nargs="?", choices=["read", "fetch", "verify", "shards", "slurm"], default="read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--old", default="", help="a Python script to compare with, called with the stage and its input"
@@ -42,6 +43,8 @@ def main() -> None:
             verify.bench(arguments.rounds, arguments.old, arguments.share)
         elif arguments.stage == "shards":
             shards.bench(arguments.rounds, arguments.old)
+        elif arguments.stage == "slurm":
+            slurm.bench()
         elif arguments.costs:
             chunk.bench_costs(arguments.images, arguments.workers, arguments.rounds)
         elif arguments.latency:

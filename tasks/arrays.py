@@ -54,7 +54,7 @@ def missing(report: ReportDataset) -> dict[str, list[int]]:
 def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None:
     """Submit the jobs of what is missing and not queued, and print them; or print what would be done."""
     elements = _elements(report)
-    present = slurm.queued(_said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
+    present = slurm.queued(said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
     plan = slurm.plan(_by_element(missing(report), elements), present)
     paths, site = report.paths, settings().site()
     which = ("--dwca", report.dwca, "--output", str(paths.output), "--chunks", str(report.chunks))
@@ -62,7 +62,7 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     if plan.cancel:
         print(f"cancelled, since what they wait for won't come: {' '.join(plan.cancel)}")
         if not dry_run:
-            _said("scancel", *plan.cancel)
+            said("scancel", *plan.cancel)
     if not plan.jobs:
         left = [one for one in present if one.job not in plan.cancel]
         print(f"nothing to submit: {len(left):,} of its jobs are queued or running" if left else "nothing to do")
@@ -74,14 +74,14 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
             numbers[job.key] = job.key.upper()
             print(shlex.join(slurm.sbatch(job, order, site, numbers)))
         else:
-            numbers[job.key] = _said(*slurm.sbatch(job, order, site, numbers)).strip().partition(";")[0]
+            numbers[job.key] = said(*slurm.sbatch(job, order, site, numbers)).strip().partition(";")[0]
             print(f"{job.stage:<8}{_count(job):<14}job {numbers[job.key]}", flush=True)
 
 
 def status(report: ReportDataset) -> None:
     """Print how far each stage is."""
     elements = _elements(report)
-    present = slurm.queued(_said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
+    present = slurm.queued(said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
     lacking = _by_element(missing(report), elements)
     stages = list(slurm_status.states(lacking, elements, present, slurm_status.logs_in(report.paths.logs)))
     print(slurm_status.table(stages, elements))
@@ -95,7 +95,7 @@ def _count(job: slurm.Job) -> str:
 
 def _elements(report: DatasetTask) -> int:
     """Elements of an array: as many as chunks, where the cluster takes arrays of that size."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _said("scontrol", "show", "config"), re.MULTILINE)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said("scontrol", "show", "config"), re.MULTILINE)
     return min(report.chunks, int(found[1]) if found else MOST_CHUNKS)
 
 
@@ -103,7 +103,7 @@ def _by_element(chunks: Mapping[str, Sequence[int]], elements: int) -> dict[str,
     return {stage: slurm.elements_of(found, elements) for stage, found in chunks.items()}
 
 
-def _said(*command: str) -> str:
+def said(*command: str) -> str:
     """What a command of Slurm's prints; DatasetError where it fails or isn't there."""
     try:
         ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

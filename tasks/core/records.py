@@ -53,16 +53,14 @@ class Record:
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
 
-    @classmethod
-    def load(cls, path: Path) -> Self | None:
+    @staticmethod
+    def load(path: Path) -> "Record | None":
         """The record at `path`; None where there is none."""
         try:
             status = path.stat()
         except FileNotFoundError:
             return None
-        values = _read(path, status.st_mtime_ns, status.st_size, status.st_ino)
-        files = {name: FileRecord(**file) for name, file in values["files"].items()}
-        return cls(**{**values, "files": files})
+        return _read(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
@@ -84,9 +82,10 @@ def _is_whole(path: Path, file: FileRecord) -> bool:
 
 
 @functools.lru_cache(maxsize=8192)
-def _read(path: Path, modified: int, size: int, inode: int) -> dict[str, Any]:
+def _read(path: Path, modified: int, size: int, inode: int) -> Record:
     values: dict[str, Any] = json.loads(path.read_text())
-    return values
+    files = {name: FileRecord(**file) for name, file in values["files"].items()}
+    return Record(**{**values, "files": files})
 
 
 @functools.lru_cache
