@@ -17,7 +17,7 @@ from luigi.cmdline_parser import CmdlineParser
 from tasks import messages
 from tasks.archive import ReadArchive
 from tasks.core import shards, slurm, slurm_status
-from tasks.core.errors import DatasetError
+from tasks.core.errors import DatasetError, ParameterError
 from tasks.dataset import MOST_CHUNKS, DatasetTask
 from tasks.fetch import FetchChunk
 from tasks.report import ReportDataset
@@ -57,6 +57,8 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     present = slurm.queued(said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
     plan = slurm.plan(_by_element(missing(report), elements), present)
     paths, site = report.paths, settings().site()
+    if "\\" in str(paths.logs.absolute()):
+        raise ParameterError(f"--output {paths.output}: Slurm takes no backslash in the path of a log; choose another")
     which = ("--dwca", report.dwca, "--output", str(paths.output), "--chunks", str(report.chunks))
     order = slurm.Order(Path.cwd(), paths.output.absolute(), report.chunks, elements, (*which, *options))
     if plan.cancel:

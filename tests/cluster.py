@@ -25,7 +25,7 @@ ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={control}
 AuthType=auth/munge
-AuthInfo=cred_expire=3
+AuthInfo=cred_expire=10
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root

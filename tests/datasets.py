@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -13,6 +14,7 @@ from zipfile import ZipFile
 import pyarrow.parquet as pq
 
 from sample.plan import Medium, make_plan
+from tasks.core.ledger import MAY_PASS, read_journal
 from tests.core.archives import gbif
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +38,7 @@ class Dataset:
 
     def command(self, *arguments: str, task: str = "ReportDataset") -> list[str]:
         """The command line, with `arguments` after the usual ones."""
-        which = ["--dwca", str(self.archive), "--output", str(self.output), "--chunks", str(self.chunks)]
+        which = [f"--dwca={self.archive}", f"--output={self.output}", "--chunks", str(self.chunks)]
         return [sys.executable, "-m", "luigi", "--module", "tasks", task, *which, *QUICKLY, *arguments]
 
     def make(self, *arguments: str, task: str = "ReportDataset") -> str:
@@ -70,6 +72,20 @@ class Dataset:
         folder = self.output / "shards"
         paths = [*folder.glob("*/*.tar"), folder / "category_map.json", folder / "shards.csv"]
         return {path.relative_to(folder).as_posix(): digest(path) for path in paths}
+
+    def settled(self) -> set[str]:
+        """The URLs of which journals and ledgers say for all their images what became of them, for good."""
+        folder = self.output / "fetched"
+        ledgers = [
+            outcome
+            for path in folder.glob("chunk-*.parquet")
+            if path.is_file()
+            for outcome in pq.read_table(path).to_pylist()
+        ]
+        journals = [asdict(outcome) for path in folder.glob("*.journal") for outcome in read_journal(path)]
+        known = {row["image_path"]: row["identifier"] for row in ledgers + journals if row["error"] not in MAY_PASS}
+        rows = {row["image_path"]: row["identifier"] for row in self.rows("manifest")}
+        return set(known.values()) - {identifier for path, identifier in rows.items() if path not in known}
 
     def copy(self, output: Path) -> "Dataset":
         """The same dataset in another folder, times of modification included."""

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +14,6 @@ import pytest
 
 from sample.server import PhotoServer
 from tasks.core.files import TEMPORARY
-from tasks.core.ledger import MAY_PASS, read_journal
 from tests.core.misbehaving import MisbehavingServer, Visit
 from tests.datasets import ROOT, Dataset, archive_of, digest
 
@@ -50,7 +48,7 @@ def test_a_run_killed_at_five_random_moments_ends_as_one_that_was_not(
     for reached, further in moments:
         _run_and_kill(dataset, reached, further)
         _every_file_is_whole(dataset, made)
-        kills.append((_settled(dataset), len(photos.requests)))
+        kills.append((dataset.settled(), len(photos.requests)))
     dataset.make("--workers", "2")
 
     assert [len(settled) > 0 for settled, _ in kills] == [True] * 5
@@ -85,16 +83,6 @@ def _run_and_kill(dataset: Dataset, reached: Callable[[], bool], further: float)
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-
-
-def _settled(dataset: Dataset) -> set[str]:
-    """The URLs of which journals and ledgers say for all their images what became of them, for good."""
-    folder = dataset.output / "fetched"
-    ledgers = [outcome for path in folder.glob("chunk-*.parquet") for outcome in pq.read_table(path).to_pylist()]
-    journals = [asdict(outcome) for path in folder.glob("*.journal") for outcome in read_journal(path)]
-    known = {row["image_path"]: row["identifier"] for row in ledgers + journals if row["error"] not in MAY_PASS}
-    rows = {row["image_path"]: row["identifier"] for row in dataset.rows("manifest")}
-    return set(known.values()) - {identifier for path, identifier in rows.items() if path not in known}
 
 
 def _every_file_is_whole(dataset: Dataset, undisturbed: Dataset) -> None:
@@ -132,7 +120,7 @@ def test_a_fetch_that_is_ended_at_random_moments_leaves_no_process_and_asks_for_
         for end in ends:
             before = server.asked()
             _fetch_and_end(dataset, server, workers, rng.randint(20, 60), end)
-            in_vain = {server.url + request.path for request in server.log[before:]} - _settled(dataset)
+            in_vain = {server.url + request.path for request in server.log[before:]} - dataset.settled()
             assert len(in_vain) <= CONNECTIONS, "more than what was under way"
             may_be_asked += Counter(in_vain)
         dataset.make("--workers", str(workers), task="FetchImages")

@@ -143,11 +143,13 @@ def _verifying(elements: Sequence[int], fetch: set[int], live: Mapping[tuple[str
 def sbatch(job: Job, order: Order, site: Site, numbers: Mapping[str, str]) -> list[str]:
     """The command that submits a job; `numbers` are those that Slurm gave to the jobs submitted before, by their keys.
 
-    The log's name is relative to the folder of logs, which Slurm takes as it is: in the name it would read %.
+    In the path of a log Slurm reads %, and anything behind a backslash otherwise, which is refused before.
     """
     is_array = job.stage in ARRAYS
     command = ["sbatch", "--parsable", f"--job-name={dataset_of(order.output)}-{job.stage}"]
-    command += [f"--chdir={order.output / LOGS}", f"--output={job.stage}-{'%A_%a' if is_array else '%j'}.log"]
+    logs = order.output / LOGS
+    command += [f"--chdir={logs}"]
+    command += [f"--output={str(logs).replace('%', '%%')}/{job.stage}-{'%A_%a' if is_array else '%j'}.log"]
     if is_array:
         command.append(f"--array={ranges(job.elements)}%{site.concurrent}")
     if job.after:
