@@ -20,7 +20,7 @@ from tests.datasets import QUICKLY, ROOT, Dataset
 WORKERS = 2  # requests under way at a time, of an element
 SLOWLY = ("--FetchChunk-num-workers", str(WORKERS))
 SOON = 15.0
-SCHEDULED = 4.0  # seconds in which Slurm starts what has nothing to wait for
+SCHEDULED = 8.0  # seconds in which Slurm starts what has nothing to wait for
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_job_arrays_make_the_shards_that_the_command_makes_and_are_never_doubled
     again = dataset.submit()
     assert re.fullmatch(r"nothing to submit: \d+ of its jobs are queued or running\n", again)
     assert {job.split()[0].partition("_")[0] for job in cluster.jobs()} <= numbers
-    dataset.wait()
+    cluster.wait_until_empty()
     assert dataset.submit() == "nothing to do\n", dataset.logs()
     assert cluster.jobs() == []
     assert dataset.shards() == made.shards()
@@ -197,7 +197,7 @@ def test_what_fails_is_cancelled_requeued_or_killed_sinks_nothing_else_and_one_m
     told = dataset.submit()
     assert re.search(r"^cancelled, since what they wait for won't come: ", told)
     assert re.findall(r"^(?:fetch|verify) +(\d) elements", told, re.MULTILINE) == ["2", "2"]
-    dataset.wait()
+    cluster.wait_until_empty()
     assert dataset.submit() == "nothing to do\n", dataset.logs()
     assert cluster.jobs() == []
     assert dataset.shards() == made.shards()
@@ -216,7 +216,7 @@ def test_an_element_at_its_time_limit_goes_back_to_the_queue_and_goes_on_where_i
     slow_photos.delay, first = 3.0, len(slow_photos.requests)
     dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *SLOWLY, "--slurm-fetch", "time=1", chunks=1)
     dataset.submit()
-    dataset.wait()
+    cluster.wait_until_empty()
     assert dataset.submit() == "nothing to do\n", dataset.logs()
     [log] = dataset.output.glob("logs/fetch-*.log")
     ends = log.read_text().count("the time limit is near: what is done is kept, and the job goes back to the queue")
@@ -295,7 +295,7 @@ def test_no_name_of_a_folder_or_an_archive_is_executed(
     dataset = OnSlurm(cluster, Path(archive.name), Path(f"-output {HOSTILE}"), root=root)
     if way == "arrays":
         dataset.submit()
-        dataset.wait()
+        cluster.wait_until_empty()
         assert dataset.submit() == "nothing to do\n", dataset.logs()
     else:
         driver = dataset.driver()
