@@ -67,6 +67,10 @@ class Paths:
         return self.output / "clean-dropped.parquet"
 
     @property
+    def duplicates(self) -> Path:
+        return self.output / "duplicates.parquet"
+
+    @property
     def splits(self) -> Path:
         return self.output / "splits"
 

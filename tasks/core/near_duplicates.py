@@ -1,13 +1,13 @@
 """Which of many 64-bit hashes are within a Hamming distance of each other, without comparing all pairs.
 
-Cut into m bands, two hashes that differ in at most d bits agree in m - d bands at least (the pigeonhole principle; Norouzi,
-Punjani, Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", 2012). So for each choice of m - d bands the
-hashes are sorted by them, and only those that agree in all of them are compared. m is what costs least for as many.
+Cut into m bands, two hashes that differ in at most d bits agree in m - d bands at least (the pigeonhole principle;
+Norouzi, Punjani, Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", 2012). So for each choice of m - d
+bands the hashes are sorted by them, and only those that agree in all of them are compared; m is what costs least.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def _bands(count: int, free: Sequence[int], distance: int) -> list[Sequence[int]
         if cost < least:
             best, least = number, cost
     ends = [len(free) * number // best for number in range(best + 1)] if best else []
-    return [free[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [free[start:end] for start, end in pairwise(ends)]
 
 
 def _sorted(hashes: Hashes, order: Sequence[int], common: int) -> Iterator[Hashes]:
@@ -107,7 +107,7 @@ def _sorted(hashes: Hashes, order: Sequence[int], common: int) -> Iterator[Hashe
 
 
 def _in_runs(arranged: Hashes, order: Sequence[int], common: int, distance: int) -> Iterator[Pairs]:
-    """Pairs within the distance among hashes that agree in their first `common` bits; runs beyond LARGE are left out."""
+    """Pairs within the distance among hashes that agree in their first `common` bits; LARGE runs are left out."""
     starts, sizes = _runs(arranged, common)
     small = (sizes > 1) & ((sizes <= LARGE) | (not common))
     left = np.repeat(sizes[small], sizes[small])  # how many of its run come from here on
