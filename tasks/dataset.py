@@ -19,7 +19,7 @@ from tasks import messages
 from tasks.core.errors import DatasetError, ParameterError
 from tasks.core.ledger import chunk_name
 from tasks.core.records import FileRecord, Record, digest_of_file
-from tasks.parameters import Count, InputFile, Text
+from tasks.parameters import Count, InputFile, InputFolder, Text
 from tasks.progress import Progress
 
 MOST_CHUNKS = 1000
@@ -212,6 +212,10 @@ class DatasetTask(luigi.Task):
                 values[name] = value = getattr(self, name)
                 if isinstance(parameter, InputFile) and value and Path(value).is_file():
                     values[f"{name} sha256"] = digest_of_file(Path(value))
+                if isinstance(parameter, InputFolder) and value:
+                    values[f"{name} sha256"] = {
+                        path.name: digest_of_file(path) for path in sorted(Path(value).glob("*.csv"))
+                    }
         return {"format": self.FORMAT, "parameters": json.loads(json.dumps(values)), "inputs": self.inputs()}
 
     @contextlib.contextmanager

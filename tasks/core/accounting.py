@@ -63,6 +63,7 @@ MEANINGS = {
     "not-adult": "the life stage is not adult",
     "life-stage-unknown": "the life stage is not known",
     "no-label": "without a label",
+    "held-out": "of a taxon that is held out whole (holdout_key)",
     "over-max-instances": "beyond max_instances",
     "under-min-instances": "a class with fewer than min_instances",
 }

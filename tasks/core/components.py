@@ -1,5 +1,6 @@
 """Connected components by union-find, over arrays: what is joined, directly or through others, has one root."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,3 +41,11 @@ class Forest:
             if np.array_equal(above, self._parent):
                 return above
             self._parent = above
+
+    def hanging(self, size: int) -> Iterator[tuple[Indexes, Indexes]]:
+        """All that are not their own root, and their roots, in arrays of at most `size`."""
+        roots = self.all_roots()
+        members = np.flatnonzero(roots != np.arange(len(roots), dtype=np.int32)).astype(np.int32)
+        for start in range(0, len(members), size):
+            some = members[start : start + size]
+            yield some, roots[some]
