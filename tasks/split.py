@@ -30,7 +30,7 @@ class SplitDataset(DatasetTask):
     group_by: str = Text(
         default="occurrence",
         description="what stays in one split beside occurrences: observer, date, place, event, near-duplicates, "
-        "several with commas between them; observer+date is what agrees in both; what has no value is grouped with nothing",
+        "several with commas between them; observer+date is what agrees in both; no value groups nothing",
     )
     place_km: float = Real(default=1.0, description="kilometres of a side of the grid's cells that are a place")
     exact_fractions: bool = Flag(

@@ -258,7 +258,7 @@ def test_what_is_nothing_to_group_by_is_refused(by: str, error: type[Exception])
 
 def test_a_column_that_is_missing_is_named(room: Room) -> None:
     pq.write_table(pa.Table.from_pylist([image(1)], SCHEMA).drop_columns(["recordedBy"]), room.folder / "clean.parquet")
-    with pytest.raises(SelectionError, match="group_by observer .* no column recordedBy"):
+    with pytest.raises(SelectionError, match=r"group_by observer .* no column recordedBy"):
         deal(
             room.folder / "clean.parquet", room.folder / "s", "speciesKey", USUAL, Limits(), True, 1,
             room.folder / "scratch", How(Grouping(("observer",))),
