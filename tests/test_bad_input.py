@@ -305,9 +305,10 @@ def photos() -> Iterator[str]:
     class Photo(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Length", str(len(jpeg.getvalue())))
+            body = jpeg.getvalue() + self.path.encode()  # the same bytes under two URLs would be duplicates
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(jpeg.getvalue())
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Print nothing."""
