@@ -185,6 +185,12 @@ class DatasetTask(luigi.Task):
         """The task's name among its dataset's."""
         return str(self.task_family)
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it is the task that the command line names."""
+        command = CmdlineParser.get_instance()
+        return command is not None and Register.get_task_cls(command.known_args.root_task) is type(self)
+
     def output(self) -> DatasetTarget:
         """The target."""
         return DatasetTarget(self)

@@ -93,4 +93,5 @@ class SplitDataset(DatasetTask):
                 told = balance.told(folder, self.fractions)
             for path in sorted(paths.splits.iterdir()):
                 making.add(path)
-        print(told, flush=True)
+        if self.is_asked_for:  # else the report tells it
+            print(told, flush=True)

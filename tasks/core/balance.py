@@ -40,12 +40,12 @@ def told(folder: Path, fractions: Fractions) -> str:
             if number == SHOWN:
                 break
             images = int(row["images"])
-            shares = (f"{name} {int(row[name]) / images:.0%}" for name in ("val", "test"))
-            lines.append(f"    {row['label']}: {images:,} images, {', '.join(shares)}")
-    head = f"split: val {fractions.val:.0%}, test {fractions.test:.0%} of each class; those furthest off:"
+            shares = (f"{name} {int(row[name]) / images:.2f}" for name in ("val", "test"))
+            lines.append(f"           {row['label']}: {images:,} images, {', '.join(shares)}")
+    head = f"  splits   val {fractions.val}, test {fractions.test} of each class; furthest off are"
     with tables.plain_csv(folder / "leakage.csv") as shared:
         leaks = [
-            f"{row['shares']} {float(row['share']):.1%}" for row in shared if row["split"] == "test" and row["share"]
+            f"{row['shares']} {float(row['share']):.3f}" for row in shared if row["split"] == "test" and row["share"]
         ]
-    lines.append(f"  of test shares with train: {', '.join(leaks) or 'nothing, for there is no test'}")
+    lines.append(f"  leakage  of test's images share with train: {', '.join(leaks) or 'nothing, for there is no test'}")
     return "\n".join([head, *lines])

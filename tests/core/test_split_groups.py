@@ -247,7 +247,7 @@ def test_the_balance_lists_the_classes_furthest_off_first(room: Room) -> None:
             assert int(row[split]) == sum(one["speciesKey"] == row["label"] for one in room.rows(split))
     told = balance.told(room.splits, USUAL)
     assert f"{rows[0]['label']}: {int(rows[0]['images']):,} images" in told
-    assert "observer 0.0%" in told
+    assert "observer 0.000" in told
 
 
 @pytest.mark.parametrize(("by", "error"), [("observers", ParameterError), ("observer+", ParameterError)])
