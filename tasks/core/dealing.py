@@ -17,6 +17,7 @@ FREE = 255  # no earlier split
 HASHES = 1 << 64
 SPREAD = 2.5  # standard deviations that a share may be off where groups are dealt by their own hashes
 FEW = 6  # images by which any share may be off so
+WHOLE = 0.9  # of a group's images, to be as good as all
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Part = tuple[int, int]  # a class, and the images that a group has of it
 Mixed = tuple[int, int, list[Part]]  # of a group of several classes: its hash, its earlier split, its parts
@@ -95,7 +96,8 @@ def goal_within(images: int, squares: int, fraction: float, to_the_image: bool) 
     share = images * fraction
     spread = min(max(1, SPREAD * math.sqrt(squares * fraction * (1 - fraction))), max(FEW, share))
     owed = images * share >= 2 * squares  # two groups, of the size that images are in on average
-    return Goal(wanted, max(int(owed), math.ceil(share - spread)), math.floor(share + spread) if fraction else 0)
+    lacking = min(spread, max(FEW, share / 2))
+    return Goal(wanted, max(int(owed), math.ceil(share - lacking)), math.floor(share + spread) if fraction else 0)
 
 
 def deal_class(
@@ -162,7 +164,8 @@ class MixedDeal:
         """Deal the `count` groups that `mixed` gives, always in the order of their hashes; each one's split.
 
         A group is taken where half its images at least bring their classes nearer to what the split is to get, and
-        where each of its classes has another group in train.
+        where each of its classes has another group in train. Where `stable`, one that is more than a split should have
+        in all is not: it stays in train, whatever else there is.
         """
         dealt = bytearray([FREE]) * count
         for split, fraction, limit in fractions.turns:
@@ -170,16 +173,23 @@ class MixedDeal:
                 goal_within(int(images), int(squares), fraction, not stable)
                 for images, squares in zip(self._images, self._squares, strict=True)
             ]
-            self._take(mixed, dealt, split, [aim.most for aim in aims], limit if stable else HASHES)
+            room = [max(FEW, aim.wanted) for aim in aims] if stable else None
+            self._take(mixed, dealt, split, [aim.most for aim in aims], limit if stable else HASHES, room)
             if stable:
-                self._take(mixed, dealt, split, [aim.least for aim in aims], HASHES)
+                self._take(mixed, dealt, split, [aim.least for aim in aims], HASHES, room)
         for place, (_, earlier, _) in enumerate(mixed()):
             if dealt[place] == FREE:
                 dealt[place] = TRAIN if earlier == FREE else earlier
         return dealt
 
     def _take(
-        self, mixed: Callable[[], Iterator[Mixed]], dealt: bytearray, split: int, goals: list[int], limit: int
+        self,
+        mixed: Callable[[], Iterator[Mixed]],
+        dealt: bytearray,
+        split: int,
+        goals: list[int],
+        limit: int,
+        room: list[int] | None,
     ) -> None:
         got, left = self.got[split], self._left
         for place, (own, earlier, parts) in enumerate(mixed()):
@@ -187,8 +197,11 @@ class MixedDeal:
                 break
             if dealt[place] != FREE or earlier != FREE or any(left[part] < 2 for part, _ in parts):
                 continue
+            size = sum(images for _, images in parts)
+            if room is not None and sum(min(images, room[part]) for part, images in parts) < WHOLE * size:
+                continue
             gain = sum(min(images, max(0, goals[part] - int(got[part]))) for part, images in parts)
-            if gain and 2 * gain >= sum(images for _, images in parts):
+            if gain and 2 * gain >= size:
                 dealt[place] = split
                 for part, images in parts:
                     got[part] += images

@@ -179,7 +179,7 @@ def test_a_tenth_more_occurrences_move_at_most_a_hundredth_of_the_old(room: Room
     labels = [f"s{number}" for number in range(60)]
     weights = [1 / (1 + number) for number in range(60)]  # a long tail
     images = [
-        image(number, chance.choices(labels, weights)[0], recordedBy=f"o{int(chance.paretovariate(0.8))}" if by else None)
+        image(number, chance.choices(labels, weights)[0], recordedBy=f"o{int(chance.lognormvariate(4, 1.5))}" if by else None)
         for number in range(6600)
     ]  # fmt: skip
     chance.shuffle(images)
