@@ -6,6 +6,7 @@ python -m bench fetch --latency 50 --workers 64
 python -m bench fetch --costs
 python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
 python -m bench shards [--rounds 5] [--old SCRIPT]
+python -m bench near [--hashes 1000000] [--distance 6]
 python -m bench slurm
 """
 
@@ -13,14 +14,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import chunk, fetch, read, shards, slurm, verify
+from bench import chunk, fetch, near, read, shards, slurm, verify
 from bench.runs import BenchError
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", choices=["read", "fetch", "verify", "shards", "slurm"], default="read")
+    stages = ["read", "fetch", "verify", "shards", "near", "slurm"]
+    parser.add_argument("stage", nargs="?", choices=stages, default="read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--old", default="", help="a Python script to compare with, called with the stage and its input"
@@ -35,12 +37,17 @@ def main() -> None:
     fetching.add_argument("--costs", action="store_true", help="what the ledger and whole files take of the time")
     verifying = parser.add_argument_group("verify")
     verifying.add_argument("--share", type=float, default=1.0, help="of the photos that are verified")
+    searching = parser.add_argument_group("near")
+    searching.add_argument("--hashes", type=int, default=1_000_000)
+    searching.add_argument("--distance", type=int, default=6, help="bits in which near hashes differ at most")
     arguments = parser.parse_args()
     try:
         if arguments.stage == "read":
             read.bench(arguments.archive, arguments.occurrences, arguments.rounds, arguments.old)
         elif arguments.stage == "verify":
             verify.bench(arguments.rounds, arguments.old, arguments.share)
+        elif arguments.stage == "near":
+            near.bench(arguments.hashes, arguments.distance)
         elif arguments.stage == "shards":
             shards.bench(arguments.rounds, arguments.old)
         elif arguments.stage == "slurm":

@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tasks.core import clean
+from tasks.core.duplicates import DEFAULT_LABEL, KEEP, Duplicates
+from tasks.core.near_duplicates import MOST_DISTANCE
 from tasks.dataset import DatasetTask
 from tasks.delete import DeleteImages
 from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
@@ -12,10 +14,30 @@ from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
 class CleanDataset(DatasetTask):
     """Filter the images for quality, and count what each filter takes."""
 
+    FORMAT = 2
+
     remove_duplicate_url: str = Choice(
         default="all-but-one",
         choices=clean.DUPLICATES,
         description="of images with the same URL, drop none, all-but-one, or all",
+    )
+    remove_duplicate_content: str = Choice(
+        default="all-but-one",
+        choices=KEEP,
+        description="of images with the same bytes under several URLs, drop none, all-but-one, or all; unless none, "
+        "all go where their labels differ, for at least one is wrong",
+    )
+    remove_near_duplicates: str = Choice(
+        default="none",
+        choices=KEEP,
+        description="the same for images whose perceptual hashes are near each other, directly or through others, such "
+        "as smaller or re-encoded copies; duplicates.parquet lists them in any case",
+    )
+    near_distance: int = Count(
+        default=6, most=MOST_DISTANCE, description="bits of 64 in which the hashes of near duplicates differ at most"
+    )
+    category_key: str = Text(
+        default=DEFAULT_LABEL, description="column that names the class, by which the labels of duplicates are compared"
     )
     ignore_dataset_by_key: str = Text(
         default="", description="datasetKeys, separated by commas, whose images are dropped"
@@ -52,10 +74,16 @@ class CleanDataset(DatasetTask):
             self.remove_non_adults,
             Path(self.life_stage_predictions) if self.life_stage_predictions else None,
             self.remove_flat,
+            Duplicates(
+                self.remove_duplicate_content, self.remove_near_duplicates, self.near_distance, self.category_key
+            ),
         )
         with self.making() as making:
             deleted = paths.would_delete if self.requires().dry_run else paths.deleted
-            funnel = clean.clean(paths.verified, deleted, paths.clean, paths.clean_dropped, filters, paths.scratch)
+            funnel = clean.clean(
+                paths.verified, deleted, paths.clean, paths.clean_dropped, filters, paths.scratch, paths.duplicates
+            )
             making.facts = {"funnel": [asdict(step) for step in funnel]}
             making.add(paths.clean)
             making.add(paths.clean_dropped)
+            making.add(paths.duplicates)

@@ -21,7 +21,7 @@ from tasks.core.errors import DatasetError, MissingPieceError, ParameterError
 from tasks.core.ledger import chunk_name
 from tasks.core.records import FileRecord, Record, digest_of_file
 from tasks.core.slurm import LOGS
-from tasks.parameters import Choice, Count, InputFile, Text
+from tasks.parameters import Choice, Count, InputFile, InputFolder, Text
 from tasks.progress import Progress
 
 MOST_CHUNKS = 1000
@@ -70,6 +70,10 @@ class Paths:
     @property
     def clean_dropped(self) -> Path:
         return self.output / "clean-dropped.parquet"
+
+    @property
+    def duplicates(self) -> Path:
+        return self.output / "duplicates.parquet"
 
     @property
     def splits(self) -> Path:
@@ -205,6 +209,12 @@ class DatasetTask(luigi.Task):
         """The task's name among its dataset's."""
         return str(self.task_family)
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it is the task that the command line names."""
+        command = CmdlineParser.get_instance()
+        return command is not None and Register.get_task_cls(command.known_args.root_task) is type(self)
+
     def output(self) -> DatasetTarget:
         """The target."""
         return DatasetTarget(self)
@@ -241,6 +251,10 @@ class DatasetTask(luigi.Task):
                 values[name] = value = getattr(self, name)
                 if isinstance(parameter, InputFile) and value and Path(value).is_file():
                     values[f"{name} sha256"] = digest_of_file(Path(value))
+                if isinstance(parameter, InputFolder) and value:
+                    values[f"{name} sha256"] = {
+                        path.name: digest_of_file(path) for path in sorted(Path(value).glob("*.csv"))
+                    }
         return {"format": self.FORMAT, "parameters": json.loads(json.dumps(values)), "inputs": self.inputs()}
 
     @contextlib.contextmanager

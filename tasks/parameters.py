@@ -112,6 +112,18 @@ class InputFile(Text):
         return x
 
 
+class InputFolder(Text):
+    """The path of a folder whose CSVs are read; a target made from it is remade when their content changes."""
+
+    wanted = "the path of a folder"
+
+    def normalize(self, x: Any) -> Any:
+        """The path, if there is such a folder."""
+        if x and not Path(x).is_dir():
+            raise ParameterError(f"{self.option}: there is no folder {x}; check the path")
+        return x
+
+
 def listed(value: str) -> tuple[str, ...]:
     """The entries of a list that is written with commas."""
     return tuple(entry.strip() for entry in value.split(",") if entry.strip())

@@ -5,7 +5,8 @@ import json
 import luigi
 
 from tasks import slurm
-from tasks.core import accounting, costs, report
+from tasks.core import accounting, balance, costs, report
+from tasks.core.dealing import Fractions
 from tasks.core.records import Record
 from tasks.dataset import DatasetTask
 from tasks.shards import CreateWebDataset
@@ -71,7 +72,9 @@ class ReportDataset(DatasetTask):
             )
             classes = len(json.loads((paths.shards / "category_map.json").read_text()))
             summary = report.summary(manifest["media_lines"], lines, classes, made["shards"], paths.output)
-            making.facts = {"summary": summary}
+            asked = records["SplitDataset"].made_from["parameters"]
+            dealt = balance.told(paths.splits, Fractions(asked["test_frac"], asked["val_frac"]))
+            making.facts = {"summary": f"{summary}\n{dealt}"}
             making.add(paths.accounting)
             making.add(page)
             making.add(paths.report / "costs.csv")

@@ -51,6 +51,14 @@ class CreateWebDataset(DatasetTask):
     category_map_json: str = InputFile(
         default="", description="a JSON object, label to class, to use instead of one made from train"
     )
+    previous_category_map: str = InputFile(
+        default="",
+        description="category_map.json of an earlier dataset: its classes keep their numbers, new ones follow",
+    )
+    label_name: str = Text(
+        default="",
+        description="column with the labels' names for people, such as species or vernacularName, for classes.csv",
+    )
     columns_to_json: str = Text(
         default="", description="columns, separated by commas, to put into each sample's .json; none without"
     )
@@ -73,6 +81,8 @@ class CreateWebDataset(DatasetTask):
             resize_mode=self.resize_mode,
             jpeg_quality=self.jpeg_quality,
             category_map_json=Path(self.category_map_json) if self.category_map_json else None,
+            previous_category_map=Path(self.previous_category_map) if self.previous_category_map else None,
+            label_name=self.label_name,
             columns_to_json=listed(self.columns_to_json),
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
         )

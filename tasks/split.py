@@ -1,16 +1,21 @@
 """SplitDataset: split_dataset."""
 
+from pathlib import Path
 from typing import Any
 
 from tasks.clean import CleanDataset
-from tasks.core import split
+from tasks.core import balance, previous, split
+from tasks.core.errors import ParameterError
 from tasks.core.files import whole_folder
+from tasks.core.grouping import Grouping
 from tasks.dataset import DatasetTask
-from tasks.parameters import Count, Flag, Real, Text
+from tasks.parameters import Count, Flag, InputFolder, Real, Text, listed
 
 
 class SplitDataset(DatasetTask):
-    """Deal the clean images out to train, val and test; no occurrence to two of them."""
+    """Deal the clean images out to train, val and test; no occurrence to two of them, nor what group_by names."""
+
+    FORMAT = 2
 
     category_key: str = Text(
         default="acceptedTaxonKey", description="column that names the class; the fractions hold within each class"
@@ -22,11 +27,47 @@ class SplitDataset(DatasetTask):
     )
     min_instances: int = Count(default=0, description="drop classes with fewer images than this in train; 0 for none")
     split_by_occurrence: bool = Flag(default=True, description="keep all images of an occurrence in one split")
+    group_by: str = Text(
+        default="occurrence",
+        description="what stays in one split beside occurrences: observer, date, place, event, near-duplicates, "
+        "several with commas between them; observer+date is what agrees in both; no value groups nothing",
+    )
+    place_km: float = Real(default=1.0, description="kilometres of a side of the grid's cells that are a place")
+    exact_fractions: bool = Flag(
+        default=False,
+        description="meet the fractions of each class to the image, as far as groups allow; otherwise a group goes "
+        "where its own hash lies, so that new images move few old ones, and a class's share is off by chance",
+    )
+    previous_splits: str = InputFolder(
+        default="", description="folder splits of an earlier dataset: its images stay in their split, new ones fill up"
+    )
+    holdout_key: str = Text(
+        default="",
+        description="column, such as genusKey, of which some values are held out whole, to splits/holdout.csv",
+    )
+    holdout_frac: float = Real(
+        default=0.1, most=1, description="share of the values of holdout_key held out, above 0; one at least"
+    )
     random_seed: int = Count(default=42, description="seed of the dealing")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.fractions = split.Fractions(self.test_frac, self.val_frac)
+        self.how = split.How(
+            Grouping(listed(self.group_by), self.place_km),
+            self.exact_fractions,
+            Path(self.previous_splits) if self.previous_splits else None,
+            self.holdout_key,
+            self.holdout_frac,
+            self.paths.duplicates,
+        )
+        if self.how.previous is not None:
+            previous.files(self.how.previous)
+            if self.how.previous.resolve() == self.paths.splits.resolve():
+                raise ParameterError(
+                    f"--SplitDataset-previous-splits {self.previous_splits} is what is to be made: copy it elsewhere "
+                    "and name the copy"
+                )
 
     def requires(self) -> CleanDataset:
         """The images that are left."""
@@ -47,6 +88,10 @@ class SplitDataset(DatasetTask):
                     self.split_by_occurrence,
                     self.random_seed,
                     paths.scratch,
+                    self.how,
                 )
+                told = balance.told(folder, self.fractions)
             for path in sorted(paths.splits.iterdir()):
                 making.add(path)
+        if self.is_asked_for:  # else the report tells it
+            print(told, flush=True)

@@ -305,9 +305,10 @@ def photos() -> Iterator[str]:
     class Photo(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Length", str(len(jpeg.getvalue())))
+            body = jpeg.getvalue() + self.path.encode()  # the same bytes under two URLs would be duplicates
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(jpeg.getvalue())
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Print nothing."""
@@ -498,8 +499,9 @@ PARAMETERS = {
     "VerifyImages": "",
     "DeleteImages": "image_list dry_run",
     "CleanDataset": "remove_duplicate_url ignore_dataset_by_key remove_thumbnails thumb_size remove_flat "
-    "remove_non_adults life_stage_predictions",
-    "SplitDataset": "category_key test_frac val_frac max_instances min_instances split_by_occurrence random_seed",
+    "remove_non_adults life_stage_predictions remove_duplicate_content remove_near_duplicates near_distance category_key",
+    "SplitDataset": "category_key test_frac val_frac max_instances min_instances split_by_occurrence random_seed "
+    "group_by place_km exact_fractions previous_splits holdout_key holdout_frac",
     "CreateWebDataset": "label_column max_shard_size shuffle_images resize_min_size category_map_json columns_to_json "
     "megadetector_results_json random_seed num_workers",
     "ReportDataset": "",
@@ -507,6 +509,8 @@ PARAMETERS = {
 UNITS = {
     r"\bbytes\b": ("max_shard_size", "max_image_bytes", "min_free_bytes"),
     r"\bseconds\b": ("request_timeout", "max_seconds_per_image"),
+    r"\bbits\b": ("near_distance",),
+    r"\bkilometres\b": ("place_km",),
     r"\bpixels\b": ("thumb_size", "resize_min_size", "max_pixels"),
     r"from 0 to": ("test_frac", "val_frac", "max_failed_share"),
 }

@@ -209,6 +209,8 @@ class _Pictures:
 
             def do_GET(self) -> None:
                 body = bodies[int(self.path.rsplit("/", 1)[1].removesuffix(".jpg")) % different]
+                name = self.path.encode()  # in a comment: the same bytes under two URLs would be duplicates
+                body = body[:2] + b"\xff\xfe" + (len(name) + 2).to_bytes(2, "big") + name + body[2:]
                 self.send_response(200)
                 self.send_header("Content-Type", "image/jpeg")
                 self.send_header("Content-Length", str(len(body)))

@@ -42,7 +42,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     class Photo(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = jpeg.getvalue() if "missing" not in self.path else b""
+            # The same bytes under two URLs would be duplicates.
+            body = jpeg.getvalue() + self.path.encode() if "missing" not in self.path else b""
             self.send_response(200 if body else 404)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

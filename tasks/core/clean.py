@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core import tables
+from tasks.core import duplicates, tables
+from tasks.core.duplicates import Duplicates
 from tasks.core.errors import MissingPieceError, ParameterError, SelectionError
 from tasks.core.files import whole_file
 from tasks.core.findings import ERRORS, WARNINGS
@@ -32,7 +33,8 @@ class Filters:
 
     `remove_duplicate_url` is one of `DUPLICATES`; `thumb_size` is in pixels, an image whose width or height is below
     it goes, 0 keeps all; `remove_flat` drops images of one shade; `life_stage_predictions` is a CSV
-    `image_path,life_stage_prediction`, used by `remove_non_adults` alone and only where the archive has no lifeStage.
+    `image_path,life_stage_prediction`, used by `remove_non_adults` alone and only where the archive has no lifeStage;
+    `duplicates` says what goes of the same images under several URLs.
 
     Raises ParameterError for an unknown `remove_duplicate_url` and for a negative `thumb_size`.
     """
@@ -43,6 +45,7 @@ class Filters:
     remove_non_adults: bool = False
     life_stage_predictions: Path | None = None
     remove_flat: bool = False
+    duplicates: Duplicates = field(default_factory=Duplicates)
 
     def __post_init__(self) -> None:
         if self.remove_duplicate_url not in DUPLICATES:
@@ -72,19 +75,28 @@ class _Rule:
     remedy: str
 
 
-def clean(verified: Path, deleted: Path, target: Path, dropped: Path, filters: Filters, scratch: Path) -> list[Step]:
+def clean(
+    verified: Path,
+    deleted: Path,
+    target: Path,
+    dropped: Path,
+    filters: Filters,
+    scratch: Path,
+    copies: Path | None = None,
+) -> list[Step]:
     """Write the images that pass to `target` and all others, each with its first reason, to `dropped`; the funnel.
 
     `verified` is a Parquet file of one row per image; `deleted` a CSV with `image_path`, `identifier` and `reason`: an
     image that is missing because it was deleted is dropped for that reason, as it was before it went. `target`
     has the columns of `verified`, `dropped` those of `DROPPED`; both are Parquet files sorted by `image_path`.
+    `copies`, if given, becomes a Parquet file of the groups of images that are the same (`duplicates.GROUPS`).
     The funnel has a Step for each error code found, one for deletions, and one for each filter switched on.
 
     Raises ParameterError where the predictions can't be used, SelectionError where a filter needs a column that the
     archive lacks or where nothing is left, MissingPieceError where the rows written are not the rows read.
     """
-    schema = pq.read_schema(verified).remove_metadata()
-    rules = _rules(filters, set(schema.names))
+    columns = set(pq.read_schema(verified).names)
+    rules = _rules(filters, columns)
     with tables.database(scratch, MEMORY_LIMIT) as connection:
         order = tables.order_of(connection, verified)
         connection.execute(
@@ -99,23 +111,32 @@ def clean(verified: Path, deleted: Path, target: Path, dropped: Path, filters: F
         if filters.remove_duplicate_url != "none":
             rules.append(_Rule("clean", "duplicate-url", "", "set remove_duplicate_url to all-but-one"))
             _drop_duplicates(connection, len(rules) - 1, keep_one=filters.remove_duplicate_url == "all-but-one")
+        duplicates.find(connection, columns, filters.duplicates, len(rules))
+        if "sha256" in columns:
+            rules += [_Rule("clean", reason, "", remedy) for reason, remedy in filters.duplicates.reasons]
         funnel = _funnel(connection, rules)
         if not funnel[-1].after:
             raise SelectionError(_emptied(verified, funnel, rules))
-        connection.execute(
-            "CREATE TABLE marks AS SELECT rule IS NULL AS kept "
-            "FROM verified LEFT JOIN dropped USING (place) ORDER BY place"
-        )
-        kept = f"SELECT images.* FROM {tables.parquet([verified])} AS images POSITIONAL JOIN marks WHERE kept{order}"
-        lost = _dropped(rules)
-        with whole_file(target) as new_target, whole_file(dropped) as new_dropped:
-            written = tables.write_parquet(tables.select(connection, kept), new_target, schema)
-            written += tables.write_parquet(tables.select(connection, lost), new_dropped, DROPPED)
-            if written != funnel[0].before:
-                raise MissingPieceError(
-                    f"{verified} has {funnel[0].before} rows, but {written} were written; run again"
-                )
+        _write(connection, verified, target, dropped, order, rules)
+        if copies is not None:
+            tables.write_parquet(duplicates.groups(connection), copies, duplicates.GROUPS)
     return funnel
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, verified: Path, target: Path, dropped: Path, order: str, rules: list[_Rule]
+) -> None:
+    """Write both files, or neither: together they hold each image once."""
+    connection.execute(
+        "CREATE TABLE marks AS SELECT rule IS NULL AS kept FROM verified LEFT JOIN dropped USING (place) ORDER BY place"
+    )
+    schema = pq.read_schema(verified).remove_metadata()
+    kept = f"SELECT images.* FROM {tables.parquet([verified])} AS images POSITIONAL JOIN marks WHERE kept{order}"
+    with whole_file(target) as new_target, whole_file(dropped) as new_dropped:
+        written = tables.write_parquet(tables.select(connection, kept), new_target, schema)
+        written += tables.write_parquet(tables.select(connection, _dropped(rules)), new_dropped, DROPPED)
+        if written != (images := _count(connection, "verified")):
+            raise MissingPieceError(f"{verified} has {images} rows, but {written} were written; run again")
 
 
 def _rules(filters: Filters, columns: set[str]) -> list[_Rule]:

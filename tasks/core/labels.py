@@ -1,7 +1,7 @@
 """Labels and their classes: the category map, made from train or given."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,17 @@ from tasks.core.errors import ParameterError, SelectionError
 from tasks.core.files import whole_file
 
 
-def numbered(labels: Iterable[str]) -> dict[str, int]:
-    """Labels in the order of their text, numbered from 0."""
-    return {label: number for number, label in enumerate(sorted(labels))}
+def numbered(labels: Iterable[str], previous: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The `previous` labels with their numbers, then the new ones in the order of their text, numbered from there on.
+
+    Labels that no longer occur keep their numbers, so that a model's outputs mean the same for the newer data.
+    """
+    known = dict(previous or {})
+    new = sorted(set(labels) - known.keys())
+    return known | {label: number for number, label in enumerate(new, start=max(known.values(), default=-1) + 1)}
 
 
-def read_category_map(path: Path) -> dict[str, int]:
+def read_category_map(path: Path, parameter: str = "category_map_json") -> dict[str, int]:
     """A category map of the user's: a JSON object of labels and class ids.
 
     Raises ParameterError where it isn't one, or where two labels share an id or a label stands twice.
@@ -22,22 +27,20 @@ def read_category_map(path: Path) -> dict[str, int]:
     try:
         pairs = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
     except FileNotFoundError:
-        raise ParameterError(f"category_map_json: there is no file {path}") from None
+        raise ParameterError(f"{parameter}: there is no file {path}") from None
     except ValueError as error:
-        raise ParameterError(f"category_map_json: {path} isn't JSON text: {error}") from None
+        raise ParameterError(f"{parameter}: {path} isn't JSON text: {error}") from None
     if not isinstance(pairs, _Pairs):
-        raise ParameterError(f"category_map_json: {path} has to hold an object, label to class id")
+        raise ParameterError(f"{parameter}: {path} has to hold an object, label to class id")
     by_label: dict[str, int] = {}
     by_id: dict[int, str] = {}
     for label, number in pairs:
         if type(number) is not int or number < 0:
-            raise ParameterError(f"category_map_json: the class id of '{label}' in {path} isn't a whole number from 0")
+            raise ParameterError(f"{parameter}: the class id of '{label}' in {path} isn't a whole number from 0")
         if label in by_label:
-            raise ParameterError(f"category_map_json: '{label}' stands twice in {path}; keep one of them")
+            raise ParameterError(f"{parameter}: '{label}' stands twice in {path}; keep one of them")
         if number in by_id:
-            raise ParameterError(
-                f"category_map_json: '{by_id[number]}' and '{label}' share the class id {number} in {path}"
-            )
+            raise ParameterError(f"{parameter}: '{by_id[number]}' and '{label}' share the class id {number} in {path}")
         by_label[label], by_id[number] = number, label
     return by_label
 

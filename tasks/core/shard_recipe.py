@@ -30,6 +30,8 @@ class Recipe:
     resize_mode: str = "shorter"  # one of RESIZE_MODES
     jpeg_quality: int = 95  # of WebP too
     category_map_json: Path | None = None
+    previous_category_map: Path | None = None  # whose classes keep their numbers
+    label_name: str = ""  # the column of the labels' names for people
     columns_to_json: tuple[str, ...] = ()
     megadetector_results_json: Path | None = None
 
@@ -52,7 +54,7 @@ def digest_of(splits: Path, recipe: Recipe) -> str:
     """
     check(recipe)
     facts = {name: value for name, value in asdict(recipe).items() if not isinstance(value, Path)}
-    for name in ("category_map_json", "megadetector_results_json"):
+    for name in ("category_map_json", "previous_category_map", "megadetector_results_json"):
         path: Path | None = getattr(recipe, name)
         if path is not None and not path.is_file():
             raise ParameterError(f"{name}: there is no file {path}")
@@ -86,6 +88,10 @@ def check(recipe: Recipe) -> None:
             raise ParameterError(f"{name}: {value!r} is not one of {', '.join(choices)}")
     if recipe.resize_mode == "square" and not recipe.resize_min_size:
         raise ParameterError("resize_mode: square needs resize_min_size, the pixels of a side")
+    if recipe.category_map_json and recipe.previous_category_map:
+        raise ParameterError(
+            "previous_category_map: category_map_json says already which class each label is; leave one of them out"
+        )
     if recipe.image_format == "original" and (recipe.resize_min_size or recipe.megadetector_results_json):
         changing = "resize_min_size" if recipe.resize_min_size else "megadetector_results_json"
         raise ParameterError(

@@ -28,6 +28,7 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
         "CREATE TABLE labelled (split TINYINT, image_path VARCHAR, label VARCHAR, width BIGINT, height BIGINT, "
         "file_size BIGINT, format VARCHAR, json VARCHAR)"
     )
+    connection.execute("CREATE TABLE names (label VARCHAR, name VARCHAR, images BIGINT)")
     unlabelled = 0
     with whole_file(folder / "dropped.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv_files.writer(file, lineterminator="\n")
@@ -43,6 +44,11 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
                 f"FROM {csv(path)} WHERE {label} IS NOT NULL"
             )
             shown = [quoted(name) if name in names else "NULL" for name in ("image_path", "identifier", "coreid")]
+            if recipe.label_name:
+                connection.execute(
+                    f"INSERT INTO names SELECT {label}, {quoted(recipe.label_name)}, count(*) FROM {csv(path)} "
+                    f"WHERE {label} IS NOT NULL AND {quoted(recipe.label_name)} IS NOT NULL GROUP BY ALL"
+                )
             query = f"SELECT {', '.join(shown)} FROM {csv(path)} WHERE {label} IS NULL ORDER BY image_path"
             for batch in select(connection, query):
                 lines.writerows(
@@ -59,6 +65,8 @@ def _check_columns(path: Path, names: list[str], recipe: Recipe) -> None:
     there = f"its columns are {', '.join(names)}"
     if recipe.label_column not in names:
         raise SelectionError(f"label_column: {path} has no column '{recipe.label_column}'; {there}")
+    if recipe.label_name and recipe.label_name not in names:
+        raise SelectionError(f"label_name: {path} has no column '{recipe.label_name}'; {there}")
     for name in recipe.columns_to_json:
         if name not in names:
             raise SelectionError(f"columns_to_json: {path} has no column '{name}'; {there}")
@@ -119,14 +127,17 @@ def _key(connection: duckdb.DuckDBPyConnection, splits: Path) -> None:
 def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Recipe) -> None:
     """Make the table `category` (label, id), of train's labels or as given; write category_map.json and classes.csv.
 
-    classes.csv has the samples of each class in each split that has any: `split,label,class,samples`. Raises
-    ParameterError for an unreadable map, SelectionError for labels that it, or train, lacks.
+    classes.csv has the samples of each class in each split that has any: `split,label,class,samples`, and `name` where
+    there is a label_name. Raises ParameterError for an unreadable map, SelectionError for labels that it, or train,
+    lacks.
     """
     if recipe.category_map_json is not None:
         categories = read_category_map(recipe.category_map_json)
     else:
+        earlier = recipe.previous_category_map
         categories = numbered(
-            label for (label,) in rows(connection, "SELECT DISTINCT label FROM keyed WHERE split = 0")
+            (label for (label,) in rows(connection, "SELECT DISTINCT label FROM keyed WHERE split = 0")),
+            read_category_map(earlier, "previous_category_map") if earlier else None,
         )
     ids = array(np.fromiter(categories.values(), np.int64, len(categories)))
     connection.register("given", pa.table({"label": texts(list(categories)), "id": ids}))
@@ -137,9 +148,14 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
         raise lacking([label for (label,) in missing], recipe.category_map_json)
     write_category_map(categories, folder / "category_map.json")
     counted = "SELECT split, label, id, count(*) FROM keyed JOIN category USING (label) GROUP BY ALL ORDER BY 1, 3"
+    if recipe.label_name:  # of several names the most frequent
+        sums = "SELECT label, name, sum(images) AS images FROM names GROUP BY ALL"
+        turn = "row_number() OVER (PARTITION BY label ORDER BY images DESC, name) = 1"
+        named = f"SELECT label, name FROM ({sums}) QUALIFY {turn}"
+        counted = f"SELECT counted.*, name FROM ({counted}) AS counted LEFT JOIN ({named}) USING (label) ORDER BY 1, 3"
     with whole_file(folder / "classes.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv_files.writer(file, lineterminator="\n")
-        lines.writerow(["split", "label", "class", "samples"])
+        lines.writerow(["split", "label", "class", "samples", *(["name"] if recipe.label_name else [])])
         for batch in select(connection, counted):
             for split, *row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 lines.writerow([SPLITS[split], *row])

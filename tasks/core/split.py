@@ -2,47 +2,46 @@
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core import tables
+from tasks.core import balance, leakage, previous, tables
 from tasks.core.clean import MEMORY_LIMIT
+from tasks.core.dealing import (
+    FREE,
+    HASHES,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VAL,
+    Elsewhere,
+    Fractions,
+    Mixed,
+    MixedDeal,
+    deal_class,
+    exact,
+    goal,
+)
 from tasks.core.errors import MissingPieceError, ParameterError, SelectionError
 from tasks.core.files import whole_file
+from tasks.core.grouping import Grouping, connect
 
-SPLITS = ("train", "val", "test")
-TRAIN, VAL, TEST = range(3)
+__all__ = ["SPLITS", "TEST", "TRAIN", "VAL", "Fractions", "How", "Limits", "deal", "deal_class", "goal"]
+
 RANKS = (
     *("kingdom", "phylum", "class", "order", "superfamily", "family", "subfamily", "tribe", "subtribe"),
     *("genus", "subgenus", "species"),
 )
-NO_LABEL, OVER, UNDER = "no-label", "over-max-instances", "under-min-instances"
-
-
-@dataclass(frozen=True)
-class Fractions:
-    """Shares of each class's images for test and val, from 0 to below 1; ParameterError for anything else."""
-
-    test: float
-    val: float
-
-    def __post_init__(self) -> None:
-        for name, value in (("test_frac", self.test), ("val_frac", self.val)):
-            if not 0 <= value < 1:
-                raise ParameterError(f"{name} is {value}: give a fraction from 0 to below 1")
-        if exact(self.test) + exact(self.val) >= 1:
-            raise ParameterError(
-                f"test_frac {self.test} and val_frac {self.val} leave nothing to train: give less than 1 together"
-            )
+NO_LABEL, OVER, UNDER, HELD_OUT = "no-label", "over-max-instances", "under-min-instances", "held-out"
 
 
 @dataclass(frozen=True)
@@ -58,40 +57,26 @@ class Limits:
                 raise ParameterError(f"{name} is {value}: give a number of images, or 0 for no limit")
 
 
-def exact(fraction: float) -> Fraction:
-    """The fraction that was typed: 0.1 is a tenth, not the binary number next to it."""
-    return Fraction(str(fraction))
+@dataclass(frozen=True)
+class How:
+    """What else decides where images go.
 
-
-def goal(images: int, fraction: float) -> int:
-    """How many of a class's images a split should get: rounded half up, and none where that is less than one image."""
-    share = images * exact(fraction)
-    return math.floor(share + Fraction(1, 2)) if share >= 1 else 0
-
-
-def deal_class(sizes: Sequence[int], fractions: Fractions) -> bytearray:
-    """Deal the groups of one class, given by their sizes in order of their hashes; each one's index in `SPLITS`.
-
-    Test, then val, take the groups that fit their goal, in order; where none fits, the smallest if that is nearer to
-    the goal than nothing. One group at least stays in train.
+    `to_the_image` meets the fractions of every class as nearly as its groups allow; without it a group goes where its
+    own hash lies as far as the fractions bear it, so that new images move few old ones. `previous` is the folder of
+    earlier splits, where images stay as they were. Of the column `holdout_key` a share `holdout_frac` of the values,
+    one at least, is held out whole. `duplicates` is CleanDataset's table.
     """
-    dealt = bytearray(len(sizes))
-    images, left = sum(sizes), len(sizes)
-    for split, fraction in ((TEST, fractions.test), (VAL, fractions.val)):
-        wanted = missing = goal(images, fraction)
-        for place, size in enumerate(sizes):
-            if not missing or left == 1:
-                break
-            if dealt[place] == TRAIN and size <= missing:
-                dealt[place] = split
-                missing -= size
-                left -= 1
-        if missing == wanted and wanted and left > 1:
-            smallest = min((place for place, taken in enumerate(dealt) if taken == TRAIN), key=sizes.__getitem__)
-            if sizes[smallest] < 2 * wanted:
-                dealt[smallest] = split
-                left -= 1
-    return dealt
+
+    grouping: Grouping = field(default_factory=Grouping)
+    to_the_image: bool = True
+    previous: Path | None = None
+    holdout_key: str = ""
+    holdout_frac: float = 0.1
+    duplicates: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.holdout_frac < 1:
+            raise ParameterError(f"holdout_frac is {self.holdout_frac}: give a fraction above 0 and below 1")
 
 
 def deal(
@@ -103,91 +88,187 @@ def deal(
     by_occurrence: bool,
     seed: int,
     scratch: Path,
+    how: How = How(),
 ) -> dict[str, int]:
     """Write train.csv, val.csv, test.csv and dropped.csv into `folder`; the images of each split and of each reason.
 
     `clean` is a Parquet file of one row per image with `image_path`, `identifier`, `coreid` and the column
     `category_key`. The splits have all its columns, dropped.csv has `stage,reason,image_path,identifier,coreid`; all
     are sorted by `image_path` and are read back with `tables.csv`. The order of rows in `clean` does not matter.
+    balance.csv tells how far each class is from the fractions, leakage.csv what val and test share with train; what is
+    held out stands in dropped.csv and, with all columns, in holdout.csv.
 
-    Raises SelectionError where `category_key` is no column or nothing is left, MissingPieceError where the rows
-    written are not the rows read.
+    Raises SelectionError where `category_key` or another column is missing or nothing is left, ParameterError where
+    the previous splits can't be read, MissingPieceError where the rows written are not the rows read.
     """
-    _check_category(clean, category_key)
+    columns = _check_columns(clean, category_key, how.holdout_key)
     with tables.database(scratch, MEMORY_LIMIT) as connection:
         order = tables.order_of(connection, clean)
         connection.execute(f"CREATE VIEW clean AS SELECT file_row_number AS place, * FROM {tables.parquet([clean])}")
-        _group(connection, category_key, by_occurrence, seed)
-        _deal_groups(connection, fractions)
+        _label(connection, category_key, by_occurrence, how, seed)
+        _group(connection, columns, by_occurrence, how, seed)
+        _deal_groups(connection, fractions, how.to_the_image)
         _limit(connection, fractions, limits, seed)
-        counts = _counts(connection, limits)
+        counts = _counts(connection, limits, how)
         if not any(counts[split] for split in SPLITS):
             raise SelectionError(_emptied(clean, category_key, limits, counts))
-        _write(connection, clean, folder, order)
+        _write(connection, clean, folder, order, bool(how.holdout_key))
+        balance.write(connection, fractions, folder / "balance.csv")
+        leakage.write(connection, columns, how.grouping.place_km, how.duplicates, folder / "leakage.csv")
     return counts
 
 
-def _check_category(clean: Path, category_key: str) -> None:
-    names = pq.read_schema(clean).names
-    if category_key not in names:
-        choices = [name for name in names if name.endswith("Key") or name in RANKS]
-        raise SelectionError(
-            f"category_key {category_key!r} is not a column of the archive: choose "
-            + (f"one of {', '.join(choices)}" if choices else "another; there is none that names a taxon")
-        )
+def _check_columns(clean: Path, category_key: str, holdout_key: str) -> list[str]:
+    names = list(pq.read_schema(clean).names)
+    for parameter, name in (("category_key", category_key), ("holdout_key", holdout_key or category_key)):
+        if name not in names:
+            choices = [name for name in names if name.endswith("Key") or name in RANKS]
+            raise SelectionError(
+                f"{parameter} {name!r} is not a column of the archive: choose "
+                + (f"one of {', '.join(choices)}" if choices else "another; there is none that names a taxon")
+            )
+    return names
 
 
-def _group(connection: duckdb.DuckDBPyConnection, category_key: str, by_occurrence: bool, seed: int) -> None:
-    """Make `images` (place, image_path, key, class) and `groups` (key, class, size).
+def _label(connection: duckdb.DuckDBPyConnection, category_key: str, by_occurrence: bool, how: How, seed: int) -> None:
+    """Make `classes` (category, class) and `images` (place, image_path, key, class, held).
 
-    `place` is the image's row in the file, `key` its group's; classes are numbered in the order of their text. The
-    groups lie by class and seeded hash.
+    `place` is the image's row in the file, `key` its occurrence or, where not `by_occurrence`, its place; classes are
+    numbered in the order of their text. What is held out has no class.
     """
     category = f"clean.{tables.quoted(category_key)}::VARCHAR"
     connection.execute(
         f"""CREATE TABLE classes AS SELECT category, row_number() OVER (ORDER BY category) AS class
         FROM (SELECT DISTINCT {category} AS category FROM clean WHERE trim({category}) <> '')"""
     )
+    held = "false"
+    if how.holdout_key:
+        value = f"clean.{tables.quoted(how.holdout_key)}::VARCHAR"
+        own = _hash(seed, "'holdout|' || value")
+        connection.execute(
+            f"""CREATE TABLE held AS SELECT value FROM (SELECT DISTINCT {value} AS value FROM clean
+            WHERE trim({value}) <> '' AND trim({category}) <> '')
+            QUALIFY {own} < {int(exact(how.holdout_frac) * HASHES)} OR row_number() OVER (ORDER BY {own}, value) = 1"""
+        )
+        held = f"classes.class IS NOT NULL AND coalesce({value} IN (SELECT value FROM held), false)"
     connection.execute(
-        f"""CREATE TABLE images AS
-        SELECT place, image_path, {"coreid" if by_occurrence else "place"} AS key, classes.class AS class
+        f"""CREATE TABLE images AS SELECT place, image_path, {"coreid" if by_occurrence else "place"} AS key,
+        CASE WHEN NOT ({held}) THEN classes.class END AS class, {held} AS held
         FROM clean LEFT JOIN classes ON classes.category = {category}"""
     )
-    if by_occurrence:
-        name, columns = "key", "key, min(class) AS class, count(*) AS size"
-    else:
-        name, columns = "image_path", "key, image_path, class, 1 AS size"
-    groups = f"SELECT {columns} FROM images WHERE class IS NOT NULL {'GROUP BY key' if by_occurrence else ''}"
+
+
+def _group(connection: duckdb.DuckDBPyConnection, columns: list[str], by_occurrence: bool, how: How, seed: int) -> None:
+    """Make `units`, the occurrences or images (key, class, size), and of what stays together `groups` and `mixed`.
+
+    `groups` (number, class, size, hash, earlier) lie by class and seeded hash; `mixed` are those of several classes, a
+    row for each class, by hash. `home` is how an image is joined to its group.
+    """
+    name = "key" if by_occurrence else "min(image_path)"
     connection.execute(
-        f"CREATE TABLE groups AS SELECT key, class, size FROM ({groups}) ORDER BY class, {_hash(seed, name)}, {name}"
+        f"""CREATE TABLE units AS SELECT key, min(class) AS class, count(*) AS size, {name} AS name
+        FROM images WHERE class IS NOT NULL AND key IS NOT NULL GROUP BY key"""
     )
+    if how.previous is not None:
+        previous.load(connection, how.previous, by_occurrence)
+    else:
+        connection.execute(f"CREATE VIEW pins AS SELECT key, {FREE} AS earlier FROM units LIMIT 0")
+    own = f"{_hash(seed, 'name')} AS hash"
+    if how.grouping.ties:
+        connect(connection, columns, how.grouping, how.duplicates)
+        connection.execute(
+            f"""CREATE TABLE parts AS SELECT *, {own}, count(*) OVER (PARTITION BY number) AS parts
+            FROM (SELECT number, class, sum(size)::BIGINT AS size FROM units JOIN members USING (key) GROUP BY ALL)
+            JOIN named USING (number)
+            JOIN (SELECT number, coalesce(max(earlier), {FREE}) AS earlier
+                FROM members LEFT JOIN pins USING (key) GROUP BY number) USING (number)"""
+        )
+    else:
+        connection.execute(
+            f"""CREATE VIEW parts AS SELECT key AS number, class, size, name, {own},
+            coalesce(earlier, {FREE}) AS earlier, 1 AS parts FROM units LEFT JOIN pins USING (key)"""
+        )
+        connection.execute("CREATE VIEW members AS SELECT key, key AS number FROM units")
+    fields = "SELECT number, class, size, hash, earlier::UTINYINT AS earlier FROM parts"
+    connection.execute(f"CREATE TABLE groups AS {fields} WHERE parts = 1 ORDER BY class, hash, name")
+    connection.execute(f"CREATE TABLE mixed AS {fields} WHERE parts > 1 ORDER BY hash, number, class")
 
 
 def _hash(seed: int, column: str) -> str:
     return f"md5_number_lower({tables.text(f'{seed}|')} || {column})"
 
 
-def _deal_groups(connection: duckdb.DuckDBPyConnection, fractions: Fractions) -> None:
-    """Make `dealt` (split), a row for each of `groups`, in its order; holds the groups of one class at a time."""
+def _deal_groups(connection: duckdb.DuckDBPyConnection, fractions: Fractions, to_the_image: bool) -> None:
+    """Make `homes` (number, split); holds the groups of one class at a time."""
+    elsewhere = _deal_mixed(connection, fractions, to_the_image)
     connection.execute("CREATE TABLE dealt (split UTINYINT)")
     with connection.cursor() as cursor:
         held = bytearray()
-        for sizes in _sizes_by_class(tables.select(cursor, "SELECT class, size FROM groups")):
-            held += deal_class(sizes, fractions)
+        for number, sizes, hashes, earlier in _by_class(tables.select(cursor, "SELECT * EXCLUDE number FROM groups")):
+            own = None if to_the_image else hashes
+            held += deal_class(sizes, fractions, own, earlier, elsewhere.get(number))
             if len(held) >= tables.ROW_GROUP:
                 _append(connection, held)
                 held = bytearray()
         _append(connection, held)
+    connection.execute("INSERT INTO homes SELECT number, split FROM groups POSITIONAL JOIN dealt")
 
 
-def _sizes_by_class(batches: Iterable[pa.RecordBatch]) -> Iterator[Sequence[int]]:
-    pairs = (
-        pair
-        for batch in batches
-        for pair in zip(batch.column("class").to_pylist(), batch.column("size").to_pylist(), strict=True)
+def _deal_mixed(
+    connection: duckdb.DuckDBPyConnection, fractions: Fractions, to_the_image: bool
+) -> dict[int, Elsewhere]:
+    """Deal the groups of several classes; what each class has of them."""
+    connection.execute("CREATE TABLE homes AS SELECT number, 0::UTINYINT AS split FROM groups LIMIT 0")
+    [(count,)] = tables.rows(connection, "SELECT count(DISTINCT number) FROM mixed")
+    if not count:
+        return {}
+    out = f"earlier IN ({VAL}, {TEST})"
+    sums = f"""SELECT class, sum(size), sum(size * size), count(*), count(*) FILTER ({out}),
+        coalesce(sum(size) FILTER (earlier = {VAL}), 0), coalesce(sum(size) FILTER (earlier = {TEST}), 0)
+        FROM parts GROUP BY class"""
+    totals = np.zeros((7, 1 + tables.rows(connection, "SELECT max(class) FROM classes")[0][0]), np.int64)
+    for row in tables.rows(connection, sums):
+        totals[1:, row[0]] = row[1:]
+    _, images, squares, groups, gone, val, test = totals
+    deal = MixedDeal(images, squares, groups, np.stack([np.zeros_like(val), val, test]), gone)
+    dealt = deal.deal(lambda: _mixed(connection), count, fractions, not to_the_image)
+    found: dict[int, Elsewhere] = {}
+    for (_, _, parts), split in zip(_mixed(connection), dealt, strict=True):
+        for part, size in parts:
+            found.setdefault(part, Elsewhere()).add(size, split)
+    connection.execute("CREATE TABLE dealt (split UTINYINT)")
+    for start in range(0, count, tables.ROW_GROUP):
+        _append(connection, dealt[start : start + tables.ROW_GROUP])
+    connection.execute(
+        """INSERT INTO homes SELECT number, split FROM (SELECT DISTINCT hash, number FROM mixed ORDER BY hash, number)
+        POSITIONAL JOIN dealt"""
     )
-    for _, groups in groupby(pairs, key=itemgetter(0)):
-        yield array("q", (size for _, size in groups))
+    connection.execute("DROP TABLE dealt")
+    return found
+
+
+def _mixed(connection: duckdb.DuckDBPyConnection) -> Iterator[Mixed]:
+    """The groups of several classes, in the order of their hashes."""
+    with connection.cursor() as cursor:
+        rows = (
+            row
+            for batch in tables.select(cursor, "SELECT number, hash, earlier, class, size FROM mixed")
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        )
+        for _, parts in groupby(rows, key=itemgetter(0)):
+            _, hashes, earlier, classes, sizes = zip(*parts, strict=True)
+            yield hashes[0], earlier[0], list(zip(classes, sizes, strict=True))
+
+
+def _by_class(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, "array[int]", "array[int]", "array[int]"]]:
+    """Of each class its number, and its groups' sizes, hashes and earlier splits."""
+    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    for number, groups in groupby(rows, key=itemgetter(0)):
+        columns = array("q"), array("Q"), array("B")
+        for _, *values in groups:
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        yield number, *columns
 
 
 def _append(connection: duckdb.DuckDBPyConnection, splits: bytearray) -> None:
@@ -204,11 +285,11 @@ def _limit(connection: duckdb.DuckDBPyConnection, fractions: Fractions, limits: 
         caps = [limits.max_instances] * len(SPLITS)
         for split, fraction in ((VAL, fractions.val), (TEST, fractions.test)):
             caps[split] = max(1, math.floor(limits.max_instances * exact(fraction)))
-        order = f"PARTITION BY groups.class, split ORDER BY {_hash(seed, 'image_path')}, image_path"
+        order = f"PARTITION BY units.class, split ORDER BY {_hash(seed, 'image_path')}, image_path"
         over = f"row_number() OVER ({order}) > {caps}[split + 1]"
     connection.execute(
-        f"""CREATE TABLE limited AS SELECT place, groups.class AS class, split, {over} AS over
-        FROM images JOIN (SELECT * FROM groups POSITIONAL JOIN dealt) AS groups USING (key)
+        f"""CREATE TABLE limited AS SELECT place, units.class AS class, split, {over} AS over
+        FROM images JOIN units USING (key) JOIN members USING (key) JOIN homes USING (number)
         WHERE images.class IS NOT NULL"""
     )
     connection.execute(
@@ -219,16 +300,17 @@ def _limit(connection: duckdb.DuckDBPyConnection, fractions: Fractions, limits: 
         f"""CREATE TABLE fates AS SELECT fate FROM (
         SELECT place, CASE WHEN over THEN '{OVER}' WHEN under THEN '{UNDER}' ELSE [{names}][split + 1] END AS fate
         FROM limited LEFT JOIN small USING (class)
-        UNION ALL SELECT place, '{NO_LABEL}' FROM images WHERE class IS NULL
+        UNION ALL SELECT place, CASE WHEN held THEN '{HELD_OUT}' ELSE '{NO_LABEL}' END FROM images WHERE class IS NULL
         ) ORDER BY place"""
     )
 
 
-def _counts(connection: duckdb.DuckDBPyConnection, limits: Limits) -> dict[str, int]:
+def _counts(connection: duckdb.DuckDBPyConnection, limits: Limits, how: How) -> dict[str, int]:
     found: dict[str, int] = dict(tables.rows(connection, "SELECT fate, count(*) FROM fates GROUP BY fate"))
     names = [*SPLITS, NO_LABEL]
     names += [OVER] if limits.max_instances else []
     names += [UNDER] if limits.min_instances else []
+    names += [HELD_OUT] if how.holdout_key else []
     return {name: found.get(name, 0) for name in names}
 
 
@@ -242,7 +324,7 @@ def _emptied(clean: Path, category_key: str, limits: Limits, counts: dict[str, i
     return f"no class has {limits.min_instances} images for train (dropped: {numbers}): lower min_instances"
 
 
-def _write(connection: duckdb.DuckDBPyConnection, clean: Path, folder: Path, order: str) -> None:
+def _write(connection: duckdb.DuckDBPyConnection, clean: Path, folder: Path, order: str, holdout: bool) -> None:
     source = f"FROM {tables.parquet([clean])} AS images POSITIONAL JOIN fates WHERE fate"
     queries = {split: f"SELECT images.* {source} = '{split}'{order}" for split in SPLITS}
     columns = "'split' AS stage, fate AS reason, image_path, identifier, coreid"
@@ -257,6 +339,9 @@ def _write(connection: duckdb.DuckDBPyConnection, clean: Path, folder: Path, ord
                 f"{clean} has {images} rows, but {written} were dealt out or dropped: "
                 "a row without coreid stands in it; clean the images again"
             )
+        if holdout:
+            held = f"SELECT images.* {source} = '{HELD_OUT}'{order}"  # in dropped.csv, too
+            _copy(connection, held, stack.enter_context(whole_file(folder / "holdout.csv")))
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
