@@ -228,7 +228,7 @@ def _munged() -> int:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                if (folder / "comm").read_text() == "munged\n":
+                if (folder / "comm").read_text() == "munged\n" and _is_alive(int(folder.name)):
                     return int(folder.name)
     return 0
 
