@@ -89,7 +89,7 @@ class Overview:
 
     `by` has a Breakdown for each of FACETS whose columns are there. Of the samples: `cells` of the map, `sizes` by half
     octaves of width and height, `weights` by the file's bytes, rounded down to 1, 2 or 5 and zeros. `of_classes` are
-    images of the largest classes by label.
+    images of the largest classes by label. `fetched_bytes` are those of all images that came.
     """
 
     by: dict[str, Breakdown]
@@ -102,6 +102,7 @@ class Overview:
     copies: tuple[Copies, ...]
     of_classes: dict[str, tuple[str, ...]]
     dropped: tuple[Dropped, ...]
+    fetched_bytes: int = 0
 
 
 def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Overview:
@@ -126,6 +127,7 @@ def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Ove
             copies=tuple(_copies(connection, places.duplicates)),
             of_classes=_of_classes(connection, chosen, label_column, [one.label for one in classes[:PICTURED]]),
             dropped=tuple(_dropped(connection, chosen)),
+            fetched_bytes=_fetched_bytes(connection),
         )
 
 
@@ -181,6 +183,11 @@ def _failures(connection: duckdb.DuckDBPyConnection) -> Iterator[Failed]:
     query = f"""SELECT {shown}, error, sum(images)::BIGINT FROM (SELECT *, {turn} AS turn FROM ({counted}))
         GROUP BY shown, error ORDER BY shown = '', 3 DESC, shown, error"""
     yield from (Failed(*row) for row in tables.rows(connection, query))
+
+
+def _fetched_bytes(connection: duckdb.DuckDBPyConnection) -> int:
+    query = "SELECT coalesce(sum(bytes), 0)::BIGINT FROM fetched WHERE status <> 'failed'"
+    return int(tables.rows(connection, query)[0][0])
 
 
 def _copies(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Copies]:

@@ -1,16 +1,11 @@
-"""The report: a page for people, and a summary for the terminal."""
+"""The report: what every stage kept and why, for the page and, in a few lines, for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import jinja2
-
-from tasks.core import accounting, costs
 from tasks.core.accounting import Line
-from tasks.core.files import whole_file
 
 STAGES = {
     "read": ("Reading the archive", "media that are no usable photo"),
@@ -22,24 +17,11 @@ STAGES = {
     "shards": ("Sharding", "images that became no sample"),
 }
 
-TREATMENTS = {
-    "passed_through": "byte for byte as they came",
-    "reencoded": "encoded anew",
-    "cropped": "cropped to their box",
-    "without_detection": "left whole, for want of a box",
-    "enlarged": "enlarged to a square",
-    "turned": "turned upright, as EXIF says",
-    "transparent": "transparent, laid on white",
-    "deep": "more than 8 bits a channel, scaled",
-    "animated": "the first of several pictures taken",
-    "cmyk": "inks (CMYK) converted to sRGB",
-}
-
-
 @dataclass(frozen=True)
 class Step:
     """A stage of the funnel: the images that reach it, those that leave it, and why the others don't."""
 
+    stage: str
     name: str
     lost: str
     before: int
@@ -55,57 +37,8 @@ def funnel(media_lines: int, lines: Sequence[Line]) -> list[Step]:
     for stage, (name, lost) in STAGES.items():
         reasons = by_stage.get(stage, ())
         before, left = left, left - sum(line.images for line in reasons)
-        steps.append(Step(name, lost, before, left, reasons))
+        steps.append(Step(stage, name, lost, before, left, reasons))
     return steps
-
-
-def write_page(
-    path: Path,
-    archive: str,
-    media_lines: int,
-    lines: Sequence[Line],
-    shards: Path,
-    made: Mapping[str, Any],
-    settings: Mapping[str, Mapping[str, Any]],
-    spent: Sequence[costs.Cost],
-) -> None:
-    """Write the page to `path`, one file that opens offline.
-
-    `made` counts what images went through on their way into the shards, `settings` are the parameters by task, `spent`
-    is what each part of a stage took; where Slurm has accounts of it they are shown, else the tasks' own.
-    """
-    import pandas as pd  # a third of the start of every task, if it stood above
-
-    listing = pd.read_csv(shards, dtype={"split": str, "shard": str, "sha256": str}, keep_default_na=False)
-    by_split = listing.groupby("split", sort=False)[["samples", "bytes"]].agg(["sum", "count"])
-    splits = [
-        (name, int(row["samples", "sum"]), int(row["samples", "count"]), int(row["bytes", "sum"]))
-        for name, row in by_split.iterrows()
-    ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tasks.core", "pages"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["size"] = size
-    environment.filters["duration"] = duration
-    page = environment.get_template("report.html").render(
-        archive=archive,
-        media=media_lines,
-        samples=sum(line.images for line in lines if line.kept),
-        steps=funnel(media_lines, lines),
-        splits=splits,
-        shards=listing.to_dict("records"),
-        treatments=[(made[name], name, told) for name, told in TREATMENTS.items() if made.get(name)],
-        meanings=accounting.MEANINGS,
-        settings=settings,
-        spent=costs.totals(_of_slurm(spent) or spent),
-        is_of_slurm=bool(_of_slurm(spent)),
-    )
-    with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _of_slurm(spent: Sequence[costs.Cost]) -> list[costs.Cost]:
-    return [cost for cost in spent if cost.source == costs.SLURM]
 
 
 def summary(media_lines: int, lines: Sequence[Line], classes: int, shards: int, output: Path) -> str:

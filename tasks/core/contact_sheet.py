@@ -1,0 +1,84 @@
+"""Thumbnails of a few images, for people to judge by eye, within a budget of bytes."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+
+from tasks.core.images import orientation, to_rgb
+
+BOX = (192, 128)  # pixels at most; on the page they are shown at three quarters of that
+QUALITY = 60
+MAX_PIXELS = 50_000_000  # beyond it only JPEGs are shown, which are decoded at a reduced scale
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
+BUDGET = 2_500_000  # bytes of a sheet, as they stand in the page
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """An image's path below images/, and it itself, small, as a data URI of `width` x `height` pixels."""
+
+    path: str
+    uri: str
+    width: int
+    height: int
+
+
+def sheet(
+    images: Path, candidates: Mapping[Key, Sequence[str]], most: int, budget: int = BUDGET
+) -> dict[Key, list[Thumbnail]]:
+    """Up to `most` thumbnails for each key, of the first of its candidates that are there and can be decoded.
+
+    Each key has its first before any has its second, until `budget` bytes are spent.
+    """
+    shown: dict[Key, list[Thumbnail]] = {key: [] for key in candidates}
+    left = {key: iter(paths) for key, paths in candidates.items()}
+    spent = 0
+    for _ in range(most):
+        for key, paths in left.items():
+            found = next((made for path in paths if (made := thumbnail(images, path))), None)
+            if found is None:
+                continue
+            spent += len(found.uri)
+            if spent > budget:
+                return shown
+            shown[key].append(found)
+    return shown
+
+
+def thumbnail(images: Path, path: str) -> Thumbnail | None:
+    """A thumbnail of the image; None where there is no file, or none that can be decoded."""
+    try:
+        with Image.open(images / path, formats=FORMATS) as image:
+            if image.format != "JPEG" and image.width * image.height > MAX_PIXELS:
+                return None
+            image.draft(None, (2 * BOX[0], 2 * BOX[1]))
+            image.load()  # before it is turned: Pillow turns a TIFF meanwhile
+            small = _small(image)
+    except Exception:  # images may be here because they are broken, and Pillow raises errors of every kind
+        return None
+    encoded = io.BytesIO()
+    small.save(encoded, "WEBP", quality=QUALITY)
+    uri = "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+    return Thumbnail(path, uri, small.width, small.height)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    turn = orientation(image)
+    box = BOX[::-1] if turn >= 5 else BOX
+    if image.mode in ("RGB", "L", "CMYK", "RGBA"):
+        image.thumbnail(box, reducing_gap=2.0)
+    small = to_rgb(image)
+    small.thumbnail(box)
+    turned = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }  # fmt: skip
+    return small.transpose(turned[turn]) if turn in turned else small

@@ -1,0 +1,213 @@
+"""The page: one file for people that opens offline, and its plots as files of their own beside it.
+
+Every value of the archive is hostile: it is cut, freed of control characters and escaped, and stays text.
+"""
+
+import base64
+import csv
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from tasks.core import accounting, contact_sheet, costs, drawings, titles
+from tasks.core.accounting import Line
+from tasks.core.facets import Breakdown
+from tasks.core.files import whole_file
+from tasks.core.overview import Counted, Overview, Places, look
+from tasks.core.report import Step, duration, funnel, size
+
+TREATMENTS = {
+    "passed_through": "byte for byte as they came",
+    "reencoded": "encoded anew",
+    "cropped": "cropped to their box",
+    "without_detection": "left whole, for want of a box",
+    "enlarged": "enlarged to a square",
+    "turned": "turned upright, as EXIF says",
+    "transparent": "transparent, laid on white",
+    "deep": "more than 8 bits a channel, scaled",
+    "animated": "the first of several pictures taken",
+    "cmyk": "inks (CMYK) converted to sRGB",
+}
+
+LONGEST = 120  # characters of a value that are shown
+LONGEST_SETTING = 2000
+FIRST_ROWS = 60  # of the classes, for readers without scripts
+MOST_SHARDS = 200
+PER_CLASS, PER_REASON = 6, 12
+# What each task, or Slurm's job array, works at: the images that reach this stage.
+REACHED = {
+    "ReadArchive": "read", "read": "read", "FetchChunk": "fetch", "fetch": "fetch", "VerifyChunk": "verify",
+    "verify": "verify", "VerifyImages": "verify", "tables": "verify", "DeleteImages": "delete",
+    "CleanDataset": "clean", "SplitDataset": "split", "PlanShards": "shards", "ShardChunk": "shards",
+    "CreateWebDataset": "shards", "shards": "shards",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the stages' records tell: the archive, its media, where each went, what images went through on their way into
+    the shards (`made`), the parameters by task, and what each part of a stage took."""
+
+    archive: Path
+    media_lines: int
+    lines: Sequence[Line]
+    made: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]]
+    spent: Sequence[costs.Cost]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a stage took, the images a second of one of its parts, and its bytes; 0 where nothing tells."""
+
+    total: costs.Total
+    images_a_second: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split's samples, shards, and the shards' bytes."""
+
+    name: str
+    samples: int
+    shards: int
+    bytes: int
+
+
+def write(folder: Path, places: Places, told: Told, scratch: Path) -> list[Path]:
+    """Write index.html, below 10 MB, and figures/*.svg into `folder`; all that was written."""
+    label_column = str(told.settings["CreateWebDataset"]["label_column"])
+    overview = look(places, label_column, scratch)
+    steps = funnel(told.media_lines, told.lines)
+    drawn = drawings.draw(_cut(overview), steps)
+    written = []
+    for name, svg in drawn.figures().items():
+        written.append(folder / "figures" / f"{name}.svg")
+        with whole_file(written[-1]) as temporary:
+            temporary.write_text(svg, encoding="utf-8")
+    page = _environment().get_template("report.html").render(
+        **_of_records(told, steps, overview, places.shards / "shards.csv"),
+        **_of_tables(overview, told.archive),
+        **_pictures(overview, places.images),
+        drawn={name: Markup(svg) for name, svg in drawn.inline().items()},  # noqa: S704 - plots escape what they tell
+        scale=drawn.scale,
+    )
+    with whole_file(folder / "index.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return [folder / "index.html", *written]
+
+
+def _of_records(told: Told, steps: Sequence[Step], overview: Overview, listing: Path) -> dict[str, Any]:
+    with listing.open(newline="", encoding="utf-8") as file:
+        shards = list(csv.DictReader(file))
+    splits = list(_splits(shards))
+    of_slurm = [cost for cost in told.spent if cost.source == costs.SLURM]
+    bytes_of = {"fetch": overview.fetched_bytes, "shards": sum(split.bytes for split in splits)}
+    return {
+        "archive": told.archive.name,
+        "media": told.media_lines,
+        "samples": sum(line.images for line in told.lines if line.kept),
+        "steps": steps,
+        "splits": splits,
+        "shards": shards[:MOST_SHARDS],
+        "more_shards": len(shards[MOST_SHARDS:]),
+        "treatments": [(told.made[name], name, text) for name, text in TREATMENTS.items() if told.made.get(name)],
+        "meanings": accounting.MEANINGS,
+        "settings": told.settings,
+        "paces": list(_paces(of_slurm or told.spent, steps, bytes_of)),
+        "is_of_slurm": bool(of_slurm),
+    }
+
+
+def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
+    classes = overview.classes
+    keys = [bar.value for bar in overview.by.get("dataset", Breakdown()).bars]
+    rows = [[shown(one.label), shown(one.name), one.train, one.val, one.test] for one in classes]
+    return {
+        "overview": overview,
+        "classes": classes[:FIRST_ROWS],
+        "number_of_classes": len(classes),
+        "are_named": any(one.name for one in classes),
+        "rows": _json(rows),
+        "cells": _json({f"{cell.column},{cell.row}": images for cell, images in overview.cells.items()}),
+        "titles": titles.titles(archive, keys),
+    }
+
+
+def _pictures(overview: Overview, images: Path) -> dict[str, Any]:
+    """The contact sheets: of the largest classes, and of what was dropped."""
+    by_label = {one.label: one for one in overview.classes}
+    of_classes = contact_sheet.sheet(images, overview.of_classes, PER_CLASS)
+    of_reasons = contact_sheet.sheet(images, {one: one.paths for one in overview.dropped}, PER_REASON)
+    return {
+        "of_classes": [(by_label[label], pictures) for label, pictures in of_classes.items() if pictures],
+        "of_reasons": list(of_reasons.items()),
+    }
+
+
+def _splits(shards: Sequence[Mapping[str, str]]) -> Iterator[Split]:
+    for name in dict.fromkeys(shard["split"] for shard in shards):
+        own = [shard for shard in shards if shard["split"] == name]
+        samples, size_of_all = (sum(int(shard[column]) for shard in own) for column in ("samples", "bytes"))
+        yield Split(name, samples, len(own), size_of_all)
+
+
+def _paces(spent: Sequence[costs.Cost], steps: Sequence[Step], bytes_of: Mapping[str, int]) -> Iterator[Pace]:
+    images = {step.stage: step.before for step in steps}
+    for total in costs.totals(spent):
+        stage = REACHED.get(total.stage, "")
+        is_all_of_it = total.stage in ("FetchChunk", "fetch", "ShardChunk", "CreateWebDataset", "shards")
+        rate = images.get(stage, 0) / total.seconds if total.seconds else 0.0
+        yield Pace(total, rate, bytes_of.get(stage, 0) if is_all_of_it else 0)
+
+
+def _cut(overview: Overview) -> Overview:
+    """The overview with names fit to be shown."""
+    classes = (one._replace(label=shown(one.label), name=shown(one.name)) for one in overview.classes)
+    return replace(overview, classes=tuple(classes))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tasks.core", "pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = _resource("report.js")
+    environment.filters |= {"size": size, "duration": duration, "shown": shown, "count": "{:,}".format}
+    environment.globals |= {
+        "style": Markup(_resource("report.css") + drawings.STYLE),  # noqa: S704 - our own
+        "script": Markup(script),  # noqa: S704 - our own
+        "script_hash": "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode("ascii"),
+        "longest_setting": LONGEST_SETTING,
+    }
+    return environment
+
+
+def shown(value: object, longest: int = LONGEST) -> str:
+    """A value as one line of text: without characters that control, or turn, what is around it, cut at `longest`."""
+    text = str(value)[: 4 * longest]
+    plain = "".join(" " if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") else letter for letter in text)
+    plain = " ".join(plain.split())
+    return plain if len(plain) <= longest else plain[: longest - 1].rstrip() + "…"
+
+
+def _json(value: object) -> Markup:
+    """JSON for a script element, which nothing in it can end."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))  # noqa: S704
+
+
+def _resource(name: str) -> str:
+    return resources.files("tasks.core").joinpath(f"pages/{name}").read_text(encoding="utf-8")
