@@ -35,6 +35,13 @@ def code_of(column: str) -> str:
     return CODE.format(column)
 
 
+def name_of(code: str) -> str:
+    """A code as people write it."""
+    return {"public-domain": "public domain", RESERVED: "all rights reserved", UNKNOWN: "unknown licences"}.get(
+        code, code.upper().replace("CC-BY", "CC BY")
+    )
+
+
 def most_restrictive(codes: Iterable[str]) -> str:
     """The code of the licence among these that allows least; empty where there is none."""
     return max(codes, key=ORDER.index, default="")
