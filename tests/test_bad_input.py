@@ -261,6 +261,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
         UNHANDLED, f"--CleanDataset-remove-duplicate-url takes one of none, all-but-one, all, not 'some'{WHERE}"),
     f"{REPORT} --CreateWebDataset-category-map-json nope.json": (
         UNHANDLED, "--CreateWebDataset-category-map-json: there is no file nope.json; check the path"),
+    f"{REPORT} --ReportDataset-url javascript:alert(1)": (
+        UNHANDLED, "--ReportDataset-url takes an address that begins with https:// or http://, not "
+        f"'javascript:alert(1)'{WHERE}"),
     f"{REPORT} --SplitDataset-test-frak 0.1": (
         USAGE, "there is no parameter --SplitDataset-test-frak; did you mean --SplitDataset-test-frac or "
         "--SplitDataset-val-frac?"),
