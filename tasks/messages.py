@@ -91,8 +91,9 @@ def install() -> None:
 def _task(name: str) -> str:
     known: dict[str, type] = Register._get_reg()  # type: ignore[no-untyped-call]
     if name not in known:
-        ours = [other for other, task in known.items() if task.__module__.startswith("tasks.")]
-        public = ", ".join(other for other in ours if not known[other].__subclasses__())
+        ours = {other: task for other, task in known.items() if task.__module__.startswith("tasks.")}
+        no_tasks = [task for task in ours.values() if task.__subclasses__() or issubclass(task, luigi.Config)]
+        public = ", ".join(other for other, task in ours.items() if task not in no_tasks)
         CommandLine().error(f"there is no task {name}; the tasks are {public}")
     return name
 

@@ -213,10 +213,10 @@ def test_what_fails_is_cancelled_requeued_or_killed_sinks_nothing_else_and_one_m
 def test_an_element_at_its_time_limit_goes_back_to_the_queue_and_goes_on_where_it_was(
     cluster: Cluster, made: Dataset, slow_photos: PhotoServer, tmp_path: Path
 ) -> None:
-    slow_photos.delay, first = 3.0, len(slow_photos.requests)
+    slow_photos.delay, first = 2.0, len(slow_photos.requests)
     dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *SLOWLY, "--slurm-fetch", "time=1", chunks=1)
     dataset.submit()
-    cluster.wait_until_empty()
+    cluster.wait_until_empty(600)
     assert dataset.submit() == "nothing to do\n", dataset.logs()
     [log] = dataset.output.glob("logs/fetch-*.log")
     ends = log.read_text().count("the time limit is near: what is done is kept, and the job goes back to the queue")

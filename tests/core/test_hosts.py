@@ -175,7 +175,8 @@ def test_a_host_that_is_asked_too_much_is_asked_more_slowly_and_faster_again_wit
     crew = Crew(queues, work, threads=1)
     assert crew.join(30)
     # Twice as slow after each answer that it is asked too much; what has no limit is asked with pauses of 1/20 s then.
-    waits = [max(4 * RECOVERY**number, 1.0 if per_second else 0.0) / 20 for number in range(20)]
+    slower = [4 * RECOVERY**number for number in range(20)]
+    waits = [(slow if slow > 1 else 1.0 if per_second else 0.0) / 20 for slow in slower]
     waits = [0.05 if per_second else 0.0, 0.1, *waits]
     for number, at in enumerate(crew.began["a"][: len(waits)]):
         assert at - begun > sum(waits[:number]) - 0.001
