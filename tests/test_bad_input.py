@@ -275,8 +275,8 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "FetchImages --dwca moths.zip --chunk 3": (USAGE, "there is no parameter --chunk; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (
         USAGE, "there is no task readarchive; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
-        "VerifyImages, DeleteImages, CleanDataset, PlanFetch, SplitDataset, CreateWebDataset, PlanShards, ShardChunk, "
-        "ReportDataset"),
+        "VerifyImages, DeleteImages, CleanDataset, CompareDatasets, PlanFetch, SplitDataset, CreateWebDataset, "
+        "PlanShards, ShardChunk, ReportDataset"),
 }  # fmt: skip
 
 
