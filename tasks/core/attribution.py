@@ -16,7 +16,7 @@ from tasks.core.shard_recipe import SPLITS, split_path
 from tasks.core.shard_rows import keyed
 
 ATTRIBUTION, DERIVED_DATASET = "attribution.parquet", "derived_dataset.csv"
-MEMORY_LIMIT = "700MB"
+MEMORY_LIMIT = "500MB"
 RECURRING = pa.dictionary(pa.int32(), pa.string())
 # The columns of the table and those of the splits that they are of: the first that says something.
 COLUMNS = {

@@ -15,7 +15,7 @@ from tasks.core.files import whole_file
 from tasks.core.records import Record
 from tasks.core.shard_recipe import SPLITS
 
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = "700MB"
 ADDED, DROPPED = "added", "dropped"
 SAME, LABEL, SPLIT, BOTH = "unchanged", "label", "split", "label-and-split"
 CHANGES = (ADDED, DROPPED, LABEL, SPLIT, BOTH)
