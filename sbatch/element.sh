@@ -7,6 +7,8 @@ requeue=
 
 # Run one task of the graph: run TASK LUIGI_OPTION...
 run() {
+    status=1
+    if [[ $requeue ]]; then return; fi # what is left is for another allocation, however well it went so far
     local scratch=()
     if [[ ${SLURM_TMPDIR:-} ]]; then scratch=(--scratch "$SLURM_TMPDIR"); fi
     .venv/bin/luigi --module tasks "$@" "${scratch[@]}" --runner element --local-scheduler true --no-lock &
@@ -26,7 +28,6 @@ run_chunks() {
     for ((chunk = SLURM_ARRAY_TASK_ID; chunk < chunks; chunk += elements)); do
         run "$@" --chunk "$chunk"
         if ((status)); then failed=$status; fi
-        if [[ $requeue ]]; then break; fi
     done
     status=$failed
 }

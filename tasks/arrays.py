@@ -59,7 +59,7 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     paths, site = report.paths, settings().site()
     if "\\" in str(paths.logs.absolute()):
         raise ParameterError(f"--output {paths.output}: Slurm takes no backslash in the path of a log; choose another")
-    which = ("--dwca", report.dwca, "--output", str(paths.output), "--chunks", str(report.chunks))
+    which = (f"--dwca={report.dwca}", f"--output={paths.output}", f"--chunks={report.chunks}")
     order = slurm.Order(Path.cwd(), paths.output.absolute(), report.chunks, elements, (*which, *options))
     if plan.cancel:
         print(f"cancelled, since what they wait for won't come: {' '.join(plan.cancel)}")

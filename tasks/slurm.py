@@ -54,7 +54,10 @@ def _dashed(options: str) -> tuple[str, ...]:
 
 
 def given() -> list[str]:
-    """The options of this command line that a job needs too: all parameters of tasks but those that all share."""
+    """The options of this command line that a job needs too: all parameters of tasks but those that all share.
+
+    Each is one word: a value that begins with a dash would be taken for an option.
+    """
     command = CmdlineParser.get_instance()  # type: ignore[no-untyped-call]
     values = vars(command.known_args)
     words: list[str] = []
@@ -66,7 +69,7 @@ def given() -> list[str]:
         if value is None and family == command.known_args.root_task and name not in SHARED:
             value = values.get(name)
         if value is not None:
-            words += [f"--{family}-{name.replace('_', '-')}", str(value)]
+            words.append(f"--{family}-{name.replace('_', '-')}={value}")
     return words
 
 
@@ -88,7 +91,7 @@ def run(task: Any) -> None:
     site, stage = slurm().site(), STAGE_OF[task.task_family]
     log = task.paths.logs / f"{task.label}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    which = ["--dwca", task.dwca, "--output", str(task.paths.output), "--chunks", str(task.chunks)]
+    which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}"]
     element = [*which, "--chunk", str(task.chunk), "--runner", "element", "--local-scheduler", "true", "--no-lock"]
     command = [sys.executable, "-m", "luigi", "--module", "tasks", task.task_family, *element, *given()]
     words = ["--job-name", task.label, *site.options, *site.of_stage[stage], "srun", "--ntasks=1"]
