@@ -2,6 +2,8 @@
 
 DWCA ?=
 OUTPUT ?=
+OLD ?=
+NEW ?=
 CHUNKS ?=
 WORKERS ?= 1
 SCHEDULER ?=
@@ -28,7 +30,7 @@ RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
 ARRAYS = $(VENV)/bin/python -m tasks.arrays $(1) --dwca '$(DWCA)' $(if $(OUTPUT),--output '$(OUTPUT)') \
 	$(if $(CHUNKS),--chunks '$(CHUNKS)') $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(ARGS)
 
-.PHONY: help dataset manifest fetch verify delete clean split shards report test lint bench scheduler slurm slurm-status
+.PHONY: help dataset manifest fetch verify delete clean split shards report compare test lint bench scheduler slurm slurm-status
 
 help: ## list the targets and variables
 	@echo 'make TARGET [DWCA=archive.zip] [OUTPUT=folder] [CHUNKS=16] [WORKERS=1] [SCHEDULER=host:port] [PLAN=1] [DRY_RUN=1] [ARGS=...]'
@@ -39,6 +41,7 @@ help: ## list the targets and variables
 	@echo '  OUTPUT     the folder of the dataset (default: data/<archive name>)'
 	@echo '  CHUNKS     parts that the images are fetched and verified in (default: 16)'
 	@echo '  WORKERS    Luigi processes (default: 1)'
+	@echo '  OLD, NEW   for make compare: the folders of two datasets'
 	@echo '  SCHEDULER  host:port of a central scheduler (default: none; see make scheduler)'
 	@echo '  PLAN       1: make fetch fetches nothing, and tells what that would take (default: none)'
 	@echo '  DRY_RUN    1: make slurm prints what it would submit (default: none)'
@@ -69,6 +72,9 @@ shards: $(READY) ## ... and write WebDataset shards
 
 report: $(READY) ## ... and the report
 	@$(call RUN,ReportDataset)
+
+compare: $(READY) ## what differs between two datasets: make compare OLD=data/a NEW=data/b
+	@$(LUIGI) CompareDatasets --old '$(OLD)' --new '$(NEW)' $(ARGS)
 
 test: $(READY) ## every test
 	$(VENV)/bin/python -m pytest

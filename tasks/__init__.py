@@ -3,6 +3,7 @@
 from tasks import messages, workers
 from tasks.archive import ReadArchive
 from tasks.clean import CleanDataset
+from tasks.compare import CompareDatasets
 from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
 from tasks.plan import PlanFetch
@@ -13,6 +14,7 @@ from tasks.verify import VerifyChunk, VerifyImages
 
 __all__ = [
     "CleanDataset",
+    "CompareDatasets",
     "CreateWebDataset",
     "DeleteImages",
     "FetchChunk",

@@ -16,7 +16,7 @@ class ReadArchive(DatasetTask):
     Of several media extensions the plainest that has lines is read; `passed_over` in the record's facts names the rest.
     """
 
-    FORMAT = 2
+    FORMAT = 3
     HAS_OWN_JOB = True
 
     subset_list: str = InputFile(

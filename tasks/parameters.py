@@ -1,5 +1,6 @@
 """Parameters whose help names their default, and whose bad value is answered with one sentence."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ class InputFolder(Text):
         return x
 
 
-def listed(value: str) -> tuple[str, ...]:
-    """The entries of a list that is written with commas."""
-    return tuple(entry.strip() for entry in value.split(",") if entry.strip())
+class WebAddress(Text):
+    """An address that begins with http:// or https://."""
+
+    wanted = "an address that begins with https:// or http://"
+
+    def normalize(self, x: Any) -> Any:
+        """The address, if it is one."""
+        if x and not re.fullmatch(r"https?://[^\s/]\S*", x):
+            raise self._refused(x)
+        return x
+
+
+def listed(value: str, separator: str = ",") -> tuple[str, ...]:
+    """The entries of a list that is written with commas, or another separator."""
+    return tuple(entry.strip() for entry in value.split(separator) if entry.strip())

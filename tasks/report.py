@@ -5,17 +5,27 @@ import json
 import luigi
 
 from tasks import slurm
-from tasks.core import accounting, balance, costs, report
+from tasks.core import accounting, balance, costs, publication, report
 from tasks.core.dealing import Fractions
+from tasks.core.publication import Named, Places
 from tasks.core.records import Record
 from tasks.dataset import DatasetTask
+from tasks.parameters import Text, WebAddress, listed
 from tasks.shards import CreateWebDataset
 
 STAGES = ("ReadArchive", "VerifyImages", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
 
 
 class ReportDataset(DatasetTask):
-    """Account for every image of the archive, and draw the page."""
+    """Account for every image of the archive, draw the page, and write what goes with the shards when published."""
+
+    title: str = Text(default="", description="the dataset's title, made of the archive's where none is given")
+    authors: str = Text(
+        default="",
+        description="who is to be cited for the dataset, with semicolons between; the images' own authors, as a whole, "
+        "where none is given",
+    )
+    url: str = WebAddress(default="", description="where the dataset is to be published, http or https")
 
     def requires(self) -> CreateWebDataset:
         """The shards."""
@@ -75,6 +85,10 @@ class ReportDataset(DatasetTask):
             asked = records["SplitDataset"].made_from["parameters"]
             dealt = balance.told(paths.splits, Fractions(asked["test_frac"], asked["val_frac"]))
             making.facts = {"summary": f"{summary}\n{dealt}"}
+            places = Places(paths.rejected.parent, paths.splits, paths.shards, paths.report, paths.scratch)
+            named = Named(self.title, listed(self.authors, ";"), self.url)
+            for path in publication.write(places, named, manifest["media_lines"], lines, settings):
+                making.add(path)
             making.add(paths.accounting)
             making.add(page)
             making.add(paths.report / "costs.csv")

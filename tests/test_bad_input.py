@@ -261,6 +261,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
         UNHANDLED, f"--CleanDataset-remove-duplicate-url takes one of none, all-but-one, all, not 'some'{WHERE}"),
     f"{REPORT} --CreateWebDataset-category-map-json nope.json": (
         UNHANDLED, "--CreateWebDataset-category-map-json: there is no file nope.json; check the path"),
+    f"{REPORT} --ReportDataset-url javascript:alert(1)": (
+        UNHANDLED, "--ReportDataset-url takes an address that begins with https:// or http://, not "
+        f"'javascript:alert(1)'{WHERE}"),
     f"{REPORT} --SplitDataset-test-frak 0.1": (
         USAGE, "there is no parameter --SplitDataset-test-frak; did you mean --SplitDataset-test-frac or "
         "--SplitDataset-val-frac?"),
@@ -272,8 +275,8 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "FetchImages --dwca moths.zip --chunk 3": (USAGE, "there is no parameter --chunk; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (
         USAGE, "there is no task readarchive; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
-        "VerifyImages, DeleteImages, CleanDataset, PlanFetch, SplitDataset, CreateWebDataset, PlanShards, ShardChunk, "
-        "ReportDataset"),
+        "VerifyImages, DeleteImages, CleanDataset, CompareDatasets, PlanFetch, SplitDataset, CreateWebDataset, "
+        "PlanShards, ShardChunk, ReportDataset"),
 }  # fmt: skip
 
 

@@ -94,13 +94,16 @@ class Archive:
     @property
     def checklist(self) -> str | None:
         """The key of the checklist that the download's query names, if its metadata document says so."""
-        name = self._member(self.metadata) if self.metadata else ""
-        if name not in self._names:
-            return None
-        with self._files.open(name) as file:
-            text = file.read(LARGEST_DESCRIPTOR).decode(errors="replace")
-        found = CHECKLIST.search(html.unescape(text))
+        text = (self.document(self.metadata, LARGEST_DESCRIPTOR) if self.metadata else None) or b""
+        found = CHECKLIST.search(html.unescape(text.decode(errors="replace")))
         return found[1] if found else None
+
+    def document(self, name: str, most: int) -> bytes | None:
+        """At most so many bytes of a file that lies beside meta.xml; None where there is none."""
+        if self._member(name) not in self._names:
+            return None
+        with self.open(name) as file:
+            return file.read(most)
 
     def bytes_of(self, layout: DataFile) -> int:
         """Bytes of a layout's files, inflated."""
@@ -135,8 +138,8 @@ class Archive:
         if len(data) > LARGEST_DESCRIPTOR:
             raise ArchiveError(f"{self.path}: its meta.xml is larger than 16 MiB; it is not trusted")
         try:
-            text = _decoded(data)
-            if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+            text = xml_text(data)
+            if text is None:
                 raise ArchiveError(f"{self.path}: its meta.xml declares entities; it is not trusted")
             found = ArchiveDescriptor(_plain_xml(text))
             extensions = [_layout(self.path, part) for part in found.extensions]
@@ -189,8 +192,11 @@ def decoding(location: str, layout: DataFile) -> Iterator[None]:
         ) from error
 
 
-def _decoded(data: bytes) -> str:
-    """The descriptor as text, without the XML declaration, whose encoding no longer holds."""
+def xml_text(data: bytes) -> str | None:
+    """A document as text, without the XML declaration, whose encoding no longer holds; None if it declares entities.
+
+    Raises ValueError or LookupError where it is not in the encoding that it names, or that doesn't exist.
+    """
     encoding = "utf-8-sig"
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         encoding = "utf-16"
@@ -198,6 +204,8 @@ def _decoded(data: bytes) -> str:
         told = declared[1].decode().lower()  # what could be read byte for byte is no UTF-16, whatever it says
         encoding = encoding if told.startswith(("utf-8", "utf8", "utf-16")) else told
     text = data.decode(encoding)
+    if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+        return None
     return text[text.index("?>") + 2 :] if text.lstrip().startswith("<?xml") else text
 
 

@@ -1,11 +1,18 @@
 """Licences of media, as their publishers write them, and the few codes that they come to."""
 
 import re
+from collections.abc import Iterable
 
 from tasks.core.errors import ParameterError
 
 UNKNOWN, RESERVED = "unknown", "all-rights-reserved"
 CODES = ("cc0", "public-domain", "cc-by", "cc-by-sa", "cc-by-nd", "cc-by-nc", "cc-by-nc-sa", "cc-by-nc-nd")
+# From the most to the least permissive, as https://creativecommons.org/share-your-work/cclicenses/ lists its licences.
+# Where none is told the law reserves all rights, though the publisher may not; where they are reserved, that is said.
+ORDER = (
+    *("public-domain", "cc0", "cc-by", "cc-by-sa", "cc-by-nc", "cc-by-nc-sa", "cc-by-nd", "cc-by-nc-nd"),
+    *(UNKNOWN, RESERVED),
+)
 
 # Addresses with and without https, version, country and /legalcode; GBIF's enumeration CC_BY_NC_4_0; free text.
 CODE = """CASE
@@ -26,6 +33,32 @@ CODE = """CASE
 def code_of(column: str) -> str:
     """The SQL expression for the code of a licence in an SQL column."""
     return CODE.format(column)
+
+
+def name_of(code: str) -> str:
+    """A code as people write it."""
+    return {"public-domain": "public domain", RESERVED: "all rights reserved", UNKNOWN: "unknown licences"}.get(
+        code, code.upper().replace("CC-BY", "CC BY")
+    )
+
+
+def most_restrictive(codes: Iterable[str]) -> str:
+    """The code of the licence among these that allows least; empty where there is none."""
+    return max(codes, key=ORDER.index, default="")
+
+
+def conditions(codes: Iterable[str]) -> tuple[str, ...]:
+    """What someone has to keep to who uses everything that is under these licences, in words."""
+    found = set(codes)
+    parts = {part for code in found for part in code.split("-")}
+    told = {
+        "permission": bool(found & {UNKNOWN, RESERVED}),
+        "attribution": "by" in parts,
+        "no commercial use": "nc" in parts,
+        "no derivatives": "nd" in parts,
+        "share alike": "sa" in parts,
+    }
+    return tuple(words for words, holds in told.items() if holds)
 
 
 def accepted(names: tuple[str, ...]) -> tuple[str, ...]:

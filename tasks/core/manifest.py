@@ -24,6 +24,7 @@ from tasks.core.deal import CHECKLIST, Dealt, Resources, write_rejected
 from tasks.core.errors import ArchiveError, ParameterError, SelectionError
 from tasks.core.judge import Decided, Judge, Selection
 from tasks.core.ledger import chunk_name
+from tasks.core.source import digested, keep
 
 REASONS = {
     "orphaned": "whose occurrence is not in the archive",
@@ -84,11 +85,13 @@ def build(
 ) -> Counts:
     """Write `folder`/chunk-NNNNN.parquet, an image a row, and `folder`/rejected.parquet, every other line.
 
-    A record's images are in one chunk, chosen by its id alone. Raises ArchiveError for an archive that can't be read,
-    SelectionError where nothing is left of it. `progress` is told the bytes read so far and in all.
+    Beside them lies what `source.keep` writes of where the archive is from. A record's images are in one chunk, chosen
+    by its id alone. Raises ArchiveError for an archive that can't be read, SelectionError where nothing is left of it.
+    `progress` is told the bytes read so far and in all.
     """
     with ExitStack() as stack:
         source = stack.enter_context(dwca.opened(archive, resources.max_expansion))
+        digest = stack.enter_context(digested(archive))
         connection = stack.enter_context(tables.database(resources.scratch, f"{resources.memory // 2 >> 20}MB"))
         judge = Judge(connection, source, selection)
         dealt = stack.enter_context(Dealt(source, connection, judge, resources, progress))
@@ -107,6 +110,7 @@ def build(
             raise SelectionError(_emptied(archive, counts, selection))
         if counts.media_lines != sum(counts.images) + sum(counts.rejected["media"].values()):
             raise ArchiveError(f"{archive}: media do not add up ({counts}); report this as a bug")
+        keep(source, folder, digest.result())
         return counts
 
 

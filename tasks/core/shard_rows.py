@@ -103,13 +103,21 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, splits: Path) -> None:
         )
 
 
-def _key(connection: duckdb.DuckDBPyConnection, splits: Path) -> None:
-    """Make `keyed` of `labelled`. A key is the path without its ending; readers cut at the first dot of the name."""
-    connection.execute(
-        "CREATE TABLE keyed AS SELECT *, regexp_extract(stem, '^.*/') || replace(base, '.', '_') AS key FROM (SELECT "
+def keyed(table: str) -> str:
+    """The SQL query of a table's rows with the `key` of each, and `stem` and `base`, which it is made of.
+
+    A key is the path without its ending; readers cut at the first dot of the name.
+    """
+    return (
+        "SELECT *, regexp_extract(stem, '^.*/') || replace(base, '.', '_') AS key FROM (SELECT "
         "*, regexp_extract(stem, '[^/]*$') AS base FROM (SELECT *, regexp_replace(image_path, '[.][^./]*$', '') "
-        "AS stem FROM labelled))"
+        f"AS stem FROM {table}))"
     )
+
+
+def _key(connection: duckdb.DuckDBPyConnection, splits: Path) -> None:
+    """Make `keyed` of `labelled`."""
+    connection.execute(f"CREATE TABLE keyed AS {keyed('labelled')}")
     connection.execute("DROP TABLE labelled")
     twins = rows(
         connection,

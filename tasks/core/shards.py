@@ -37,6 +37,11 @@ __all__ = [
 ]
 
 TABLES = ("shards.csv", "category_map.json", "classes.csv", "dropped.csv")
+# What publication.write puts beside the shards, which tells of these and no others.
+PUBLISHED = (
+    *("README.md", "croissant.json", "CITATION.cff", "citations.txt", "rights.txt"),
+    *("attribution.parquet", "derived_dataset.csv"),
+)
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _clear(folder: Path) -> None:
     """Take away the plan, then what tells that the shards are whole, then the shards."""
     (folder / PARTS / "plan.json").unlink(missing_ok=True)
-    for name in TABLES:
+    for name in (*TABLES, *PUBLISHED):
         (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
         for name in _sizes(folder / split):

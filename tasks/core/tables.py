@@ -18,6 +18,7 @@ from tasks.core.files import own_folder, whole_file
 ROW_GROUP = 65_536
 ORDER = "hash(coreid), image_path"  # of the images in every table: the chunks, one after another, are in it
 MEMORY_LIMIT = "1GB"
+LONGEST_LINE = 16 << 20  # bytes; by itself DuckDB would hold sixteen times as much for each thread
 
 
 @contextlib.contextmanager
@@ -85,7 +86,8 @@ def csv(path: Path, columns: Sequence[str] | None = None) -> str:
     types = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
     return (
         f"read_csv({text(str(path))}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', "
-        f"nullstr = '', new_line = '\\n', max_line_size = 16777216, hive_partitioning = false, "
+        f"nullstr = '', new_line = '\\n', max_line_size = {LONGEST_LINE}, buffer_size = {2 * LONGEST_LINE}, "
+        "hive_partitioning = false, "
         f"columns = {{{types}}})"
     )
 

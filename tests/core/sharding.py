@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 class Dataset:
     """Images and split CSVs of a dataset by hand."""
 
+    columns: Sequence[str] = COLUMNS
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
@@ -54,7 +57,7 @@ class Dataset:
         (self.root / "splits").mkdir(exist_ok=True)
         for split, rows in self.rows.items():
             with (self.root / "splits" / f"{split}.csv").open("w", newline="") as file:
-                lines = csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="")
+                lines = csv.DictWriter(file, self.columns, lineterminator="\n", restval="")
                 lines.writeheader()
                 lines.writerows(rows[::order])
 

@@ -33,7 +33,7 @@ class Read:
         self.rows: list[dict[str, Any]] = [row for table in self.chunks for row in table.to_pylist()]
         self.rejected: list[dict[str, Any]] = pq.read_table(folder / "rejected.parquet").to_pylist()
         self.reasons = Counter(row["reason"] for row in self.rejected)
-        self.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        self.files = {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
 
 
 def occurrence(number: int, **more: str) -> dict[str, str]:
