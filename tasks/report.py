@@ -1,11 +1,11 @@
 """ReportDataset: what people look at."""
 
-import json
+from pathlib import Path
 
 import luigi
 
 from tasks import slurm
-from tasks.core import accounting, balance, costs, publication, report
+from tasks.core import accounting, balance, costs, overview, page, publication, report
 from tasks.core.dealing import Fractions
 from tasks.core.publication import Named, Places
 from tasks.core.records import Record
@@ -49,6 +49,13 @@ class ReportDataset(DatasetTask):
         own = costs.of_records({label: record for label, record in found.items() if record is not None})
         return own + slurm.accounted(self.paths)
 
+    def _tables(self) -> overview.Places:
+        paths = self.paths
+        return overview.Places(
+            tuple(paths.chunk("fetched", chunk) for chunk in range(self.chunks)),
+            *(paths.clean, paths.clean_dropped, paths.duplicates, paths.splits, paths.shards, paths.images),
+        )
+
     def _chunks(self, task: str) -> list[str]:
         return [f"{task}-{chunk:05d}" for chunk in range(self.chunks)]
 
@@ -65,7 +72,6 @@ class ReportDataset(DatasetTask):
             paths.shards / "dropped.csv",
             paths.shards / "shards.csv",
         )
-        page = paths.report / "index.html"
         with self.making() as making:
             lines = accounting.account(manifest["media_lines"], counted, paths.scratch)
             accounting.write(paths.accounting, manifest["media_lines"], lines)
@@ -73,25 +79,21 @@ class ReportDataset(DatasetTask):
                 label.split("-")[0]: {name: v for name, v in record.made_from["parameters"].items() if name != "chunk"}
                 for label, record in records.items()
             }
-            made = records["CreateWebDataset"].facts
             spent = self._costs()
             costs.write(paths.report / "costs.csv", spent)
-            report.write_page(
-                *(page, manifest["archive"], manifest["media_lines"], lines, paths.shards / "shards.csv"),
-                *(made, settings, spent),
-            )
-            classes = len(json.loads((paths.shards / "category_map.json").read_text()))
-            summary = report.summary(manifest["media_lines"], lines, classes, made["shards"], paths.output)
+            places = Places(paths.rejected.parent, paths.splits, paths.shards, paths.report, paths.scratch)
+            named = Named(self.title, listed(self.authors, ";"), self.url)
+            facts, published = publication.write(places, named, manifest["media_lines"], lines, settings)
+            made = records["CreateWebDataset"].facts
+            beside = [path.name for path in published if path.parent == paths.report]
+            told = page.Told(Path(self.dwca), facts, made, spent, (*beside, "costs.csv"))
+            drawn = page.write(paths.report, self._tables(), told, paths.scratch)
+            for path in (paths.accounting, paths.report / "costs.csv", *published, *drawn):
+                making.add(path)
+            summary = report.summary(manifest["media_lines"], lines, len(facts.classes), made["shards"], paths.output)
             asked = records["SplitDataset"].made_from["parameters"]
             dealt = balance.told(paths.splits, Fractions(asked["test_frac"], asked["val_frac"]))
             making.facts = {"summary": f"{summary}\n{dealt}"}
-            places = Places(paths.rejected.parent, paths.splits, paths.shards, paths.report, paths.scratch)
-            named = Named(self.title, listed(self.authors, ";"), self.url)
-            for path in publication.write(places, named, manifest["media_lines"], lines, settings):
-                making.add(path)
-            making.add(paths.accounting)
-            making.add(page)
-            making.add(paths.report / "costs.csv")
         print(making.facts["summary"], flush=True)
 
 

@@ -87,7 +87,6 @@ def plain(text: object, links: bool = False) -> str:
 def _told(facts: Facts) -> dict[str, Any]:
     """What the template wants."""
     samples, source = facts.samples, facts.source
-    counts = facts.uses.licences
     origin = {"DOI": source.doi, "key": source.key, "published": source.published, "query": source.query}
     origin["SHA-256"] = source.sha256
     return {
@@ -98,11 +97,8 @@ def _told(facts: Facts) -> dict[str, Any]:
         "shown": MOST_CLASSES,
         "licence": licences.name_of(facts.licence),
         "conditions": licences.conditions(facts.uses.codes),
-        "licences": [
-            (licences.name_of(code), [counts.get(split, {}).get(code, 0) for split in samples])
-            for code in facts.uses.codes
-        ],
-        "strictest": [licences.name_of(licences.most_restrictive(counts.get(split, {}))) for split in samples],
+        "licences": facts.licences,
+        "strictest": facts.strictest,
         "shards": {split: [shard for shard in facts.shards if shard.split == split] for split in samples},
         "extension": "/".join(facts.extensions),
         "has_json": bool(facts.settings.get("CreateWebDataset", {}).get("columns_to_json")),

@@ -2,12 +2,13 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tasks.core.images import orientation, to_rgb
 
@@ -53,9 +54,9 @@ def sheet(
 
 
 def thumbnail(images: Path, path: str) -> Thumbnail | None:
-    """A thumbnail of the image; None where there is no file, or none that can be decoded."""
+    """A thumbnail of the image, of a broken one as far as it goes; None where there is no file, or nothing to decode."""
     try:
-        with Image.open(images / path, formats=FORMATS) as image:
+        with _lenient(), Image.open(images / path, formats=FORMATS) as image:
             if image.format != "JPEG" and image.width * image.height > MAX_PIXELS:
                 return None
             image.draft(None, (2 * BOX[0], 2 * BOX[1]))
@@ -67,6 +68,16 @@ def thumbnail(images: Path, path: str) -> Thumbnail | None:
     small.save(encoded, "WEBP", quality=QUALITY)
     uri = "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
     return Thumbnail(path, uri, small.width, small.height)
+
+
+@contextmanager
+def _lenient() -> Iterator[None]:
+    """Pillow fills what lacks of an image with grey, for as long as this lasts."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _small(image: Image.Image) -> Image.Image:

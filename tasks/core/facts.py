@@ -63,6 +63,18 @@ class Facts:
         """The code of the most restrictive licence there is."""
         return licences.most_restrictive(self.uses.codes)
 
+    @property
+    def licences(self) -> list[tuple[str, list[int]]]:
+        """Each licence as people write it, the most restrictive last, with the samples under it in each of `samples`."""
+        by_split = [self.uses.licences.get(split, {}) for split in self.samples]
+        return [(licences.name_of(code), [of.get(code, 0) for of in by_split]) for code in self.uses.codes]
+
+    @property
+    def strictest(self) -> list[str]:
+        """The most restrictive licence in each of `samples`, as people write it."""
+        by_split = (self.uses.licences.get(split, {}) for split in self.samples)
+        return [licences.name_of(licences.most_restrictive(of)) for of in by_split]
+
 
 def read_shards(path: Path) -> list[Shard]:
     """The lines of shards.csv."""

@@ -1,9 +1,7 @@
 """A dataset at a glance: what its tables, of any size, come to in a few hundred rows, and which images to show."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,13 +72,11 @@ class Dropped(NamedTuple):
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Table:
-    """A small CSV as it stands; `more` lines of it are left out."""
+class Leak(NamedTuple):
+    """What images of a split `shares` with train: so many of them, and their share; None where the archive is silent."""
 
-    header: tuple[str, ...] = ()
-    lines: tuple[tuple[str, ...], ...] = ()
-    more: int = 0
+    shares: str
+    by_split: dict[str, tuple[int | None, float | None]]
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class Overview:
     weights: dict[int, int]
     failures: tuple[Failed, ...]
     classes: tuple[Counted, ...]
-    leakage: Table
+    leakage: tuple[Leak, ...]
     copies: tuple[Copies, ...]
     of_classes: dict[str, tuple[str, ...]]
     dropped: tuple[Dropped, ...]
@@ -123,7 +119,7 @@ def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Ove
             weights=facets.numbers(connection, "weight"),
             failures=tuple(_failures(connection)),
             classes=classes,
-            leakage=small_table(places.splits / "leakage.csv"),
+            leakage=tuple(_leakage(places.splits / "leakage.csv")),
             copies=tuple(_copies(connection, places.duplicates)),
             of_classes=_of_classes(connection, chosen, label_column, [one.label for one in classes[:PICTURED]]),
             dropped=tuple(_dropped(connection, chosen)),
@@ -213,12 +209,11 @@ def _dropped(connection: duckdb.DuckDBPyConnection, chosen: str) -> Iterator[Dro
         yield Dropped(stage, reason, images, tuple(paths))
 
 
-def small_table(path: Path) -> Table:
-    """A CSV's header and its first MOST_LINES lines; an empty table where there is no such file."""
-    if not path.exists():
-        return Table()
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        header = tuple(next(lines, ()))
-        first = tuple(tuple(line) for line in islice(lines, MOST_LINES))
-        return Table(header, first, sum(1 for _ in lines))
+def _leakage(path: Path) -> list[Leak]:
+    found: dict[str, Leak] = {}
+    with tables.plain_csv(path) as lines:
+        for line in lines:
+            shared = int(line["shared"]) if line["shared"] else None
+            share = float(line["share"]) if line["share"] else None
+            found.setdefault(line["shares"], Leak(line["shares"], {})).by_split[line["split"]] = shared, share
+    return list(found.values())

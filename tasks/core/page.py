@@ -4,7 +4,6 @@ Every value of the archive is hostile: it is cut, freed of control characters an
 """
 
 import base64
-import csv
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +16,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from tasks.core import accounting, contact_sheet, costs, drawings, titles
-from tasks.core.accounting import Line
+from tasks.core import accounting, citation, contact_sheet, costs, drawings, licences, titles
 from tasks.core.facets import Breakdown
+from tasks.core.facts import Facts, Shard, told
 from tasks.core.files import whole_file
 from tasks.core.overview import Counted, Overview, Places, look
+from tasks.core.projection import CELL
 from tasks.core.report import Step, duration, funnel, size
 
 TREATMENTS = {
@@ -53,15 +53,14 @@ REACHED = {
 
 @dataclass(frozen=True)
 class Told:
-    """What the stages' records tell: the archive, its media, where each went, what images went through on their way into
-    the shards (`made`), the parameters by task, and what each part of a stage took."""
+    """What the stages' records tell: the archive, the facts of what was made of it, what images went through on their
+    way into the shards (`made`), what each part of a stage took, and the names of the `files` beside the page."""
 
     archive: Path
-    media_lines: int
-    lines: Sequence[Line]
+    facts: Facts
     made: Mapping[str, Any]
-    settings: Mapping[str, Mapping[str, Any]]
     spent: Sequence[costs.Cost]
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,10 @@ class Split:
     bytes: int
 
 
-def write(folder: Path, places: Places, told: Told, scratch: Path) -> list[Path]:
+def write(folder: Path, places: Places, of: Told, scratch: Path) -> list[Path]:
     """Write index.html, below 10 MB, and figures/*.svg into `folder`; all that was written."""
-    label_column = str(told.settings["CreateWebDataset"]["label_column"])
-    overview = look(places, label_column, scratch)
-    steps = funnel(told.media_lines, told.lines)
+    overview = look(places, str(of.facts.settings["CreateWebDataset"]["label_column"]), scratch)
+    steps = funnel(of.facts.media_lines, of.facts.lines)
     drawn = drawings.draw(_cut(overview), steps)
     written = []
     for name, svg in drawn.figures().items():
@@ -95,36 +93,51 @@ def write(folder: Path, places: Places, told: Told, scratch: Path) -> list[Path]
         with whole_file(written[-1]) as temporary:
             temporary.write_text(svg, encoding="utf-8")
     page = _environment().get_template("report.html").render(
-        **_of_records(told, steps, overview, places.shards / "shards.csv"),
-        **_of_tables(overview, told.archive),
+        **_of_records(of, steps, overview),
+        **_of_origin(of.facts),
+        **_of_tables(overview, of.archive),
         **_pictures(overview, places.images),
         drawn={name: Markup(svg) for name, svg in drawn.inline().items()},  # noqa: S704 - plots escape what they tell
         scale=drawn.scale,
+        figures=list(drawn.figures()),
     )
     with whole_file(folder / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return [folder / "index.html", *written]
 
 
-def _of_records(told: Told, steps: Sequence[Step], overview: Overview, listing: Path) -> dict[str, Any]:
-    with listing.open(newline="", encoding="utf-8") as file:
-        shards = list(csv.DictReader(file))
-    splits = list(_splits(shards))
-    of_slurm = [cost for cost in told.spent if cost.source == costs.SLURM]
+def _of_records(of: Told, steps: Sequence[Step], overview: Overview) -> dict[str, Any]:
+    facts = of.facts
+    splits = list(_splits(facts.shards))
+    of_slurm = [cost for cost in of.spent if cost.source == costs.SLURM]
     bytes_of = {"fetch": overview.fetched_bytes, "shards": sum(split.bytes for split in splits)}
     return {
-        "archive": told.archive.name,
-        "media": told.media_lines,
-        "samples": sum(line.images for line in told.lines if line.kept),
+        "archive": of.archive.name,
+        "media": facts.media_lines,
+        "samples": sum(line.images for line in facts.lines if line.kept),
         "steps": steps,
         "splits": splits,
-        "shards": shards[:MOST_SHARDS],
-        "more_shards": len(shards[MOST_SHARDS:]),
-        "treatments": [(told.made[name], name, text) for name, text in TREATMENTS.items() if told.made.get(name)],
+        "shards": facts.shards[:MOST_SHARDS],
+        "more_shards": len(facts.shards[MOST_SHARDS:]),
+        "treatments": [(of.made[name], name, text) for name, text in TREATMENTS.items() if of.made.get(name)],
         "meanings": accounting.MEANINGS,
-        "settings": told.settings,
-        "paces": list(_paces(of_slurm or told.spent, steps, bytes_of)),
+        "settings": {task: shown for task, values in facts.settings.items() if (shown := told(values))},
+        "paces": list(_paces(of_slurm or of.spent, steps, bytes_of)),
         "is_of_slurm": bool(of_slurm),
+        "files": of.files,
+    }
+
+
+def _of_origin(facts: Facts) -> dict[str, Any]:
+    """Whose the samples are, and how they are cited."""
+    return {
+        "title": facts.title,
+        "source": facts.source,
+        "citation": citation.text(facts.source),
+        "licence": licences.name_of(facts.licence),
+        "conditions": licences.conditions(facts.uses.codes),
+        "licences": facts.licences,
+        "strictest": facts.strictest,
     }
 
 
@@ -140,6 +153,7 @@ def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
         "rows": _json(rows),
         "cells": _json({f"{cell.column},{cell.row}": images for cell, images in overview.cells.items()}),
         "titles": titles.titles(archive, keys),
+        "licence_names": {code: licences.name_of(code) for code in licences.ORDER},
     }
 
 
@@ -154,11 +168,10 @@ def _pictures(overview: Overview, images: Path) -> dict[str, Any]:
     }
 
 
-def _splits(shards: Sequence[Mapping[str, str]]) -> Iterator[Split]:
-    for name in dict.fromkeys(shard["split"] for shard in shards):
-        own = [shard for shard in shards if shard["split"] == name]
-        samples, size_of_all = (sum(int(shard[column]) for shard in own) for column in ("samples", "bytes"))
-        yield Split(name, samples, len(own), size_of_all)
+def _splits(shards: Sequence[Shard]) -> Iterator[Split]:
+    for name in dict.fromkeys(shard.split for shard in shards):
+        own = [shard for shard in shards if shard.split == name]
+        yield Split(name, sum(shard.samples for shard in own), len(own), sum(shard.bytes for shard in own))
 
 
 def _paces(spent: Sequence[costs.Cost], steps: Sequence[Step], bytes_of: Mapping[str, int]) -> Iterator[Pace]:
@@ -185,12 +198,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     script = _resource("report.js")
-    environment.filters |= {"size": size, "duration": duration, "shown": shown, "count": "{:,}".format}
+    environment.filters |= {"size": size, "duration": duration, "shown": shown, "shown_lines": shown_lines}
+    environment.filters |= {"count": "{:,}".format, "rate": lambda rate: f"{rate:,.{0 if rate >= 10 else 1}f}"}
     environment.globals |= {
         "style": Markup(_resource("report.css") + drawings.STYLE),  # noqa: S704 - our own
         "script": Markup(script),  # noqa: S704 - our own
         "script_hash": "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode("ascii"),
         "longest_setting": LONGEST_SETTING,
+        "cell": CELL,
     }
     return environment
 
@@ -201,6 +216,12 @@ def shown(value: object, longest: int = LONGEST) -> str:
     plain = "".join(" " if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") else letter for letter in text)
     plain = " ".join(plain.split())
     return plain if len(plain) <= longest else plain[: longest - 1].rstrip() + "…"
+
+
+def shown_lines(value: str, longest: int = LONGEST_SETTING) -> str:
+    """A text of several lines, each as `shown`, cut at `longest` in all."""
+    lines = [shown(line, longest) for line in value[:longest].splitlines()]
+    return "\n".join(line for line in lines if line)
 
 
 def _json(value: object) -> Markup:

@@ -96,12 +96,13 @@ def columns(bars: Sequence[tuple[str, int, int]], ticks: Mapping[int, str], belo
 def sizes(counts: Mapping[tuple[int, int], int], told: str) -> str:
     """Images by half octaves of their width and height in pixels: (17, 18) is from 362 and 512."""
     low, high = _span(counts)
-    side = (HEIGHT + 60 - TOP - BOTTOM) / max(1, high - low)
-    base = TOP + side * (high - low)
+    top = 2 * TOP  # its name stands above the axis
+    side = (HEIGHT + 60 - top - BOTTOM) / max(1, high - low)
+    base = top + side * (high - low)
     parts = []
     for octave in range(low, high + 1, 2):
         at, name = side * (octave - low), f"{round(2 ** (octave / 2)):,}"
-        parts.append(f'<path class="grid" d="M{LEFT + at:.1f} {TOP}V{base:.1f}M{LEFT} {base - at:.1f}h{base - TOP:.1f}"/>')
+        parts.append(f'<path class="grid" d="M{LEFT + at:.1f} {top}V{base:.1f}M{LEFT} {base - at:.1f}h{base - top:.1f}"/>')
         parts.append(f'<text class="middle" x="{LEFT + at:.1f}" y="{base + 14:.1f}">{name}</text>')
         parts.append(f'<text class="end" x="{LEFT - 6}" y="{base - at + 3.5:.1f}">{name}</text>')
     most = max(counts.values(), default=1)
@@ -110,9 +111,9 @@ def sizes(counts: Mapping[tuple[int, int], int], told: str) -> str:
         tip = f"{_pixels(width)} wide, {_pixels(height)} high: {images:,} samples"
         square = f'x="{x:.1f}" y="{y:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}"'
         parts.append(f'<rect class="d{shade(images, most)}" {square} data-tip="{tip}"/>')
-    parts.append(f'<text class="middle" x="{LEFT + (base - TOP) / 2:.1f}" y="{base + 29:.1f}">width, pixels</text>')
-    parts.append(f'<text x="0" y="{TOP - 5}">height</text>')
-    return _svg(round(LEFT + base - TOP + 24), round(base + BOTTOM), parts, told)
+    parts.append(f'<text class="middle" x="{LEFT + (base - top) / 2:.1f}" y="{base + 29:.1f}">width, pixels</text>')
+    parts.append(f'<text class="end" x="{LEFT - 6}" y="{TOP - 4}">height</text>')
+    return _svg(round(LEFT + base - top + 24), round(base + BOTTOM), parts, told)
 
 
 def world(cells: Mapping[Cell, int], told: str) -> str:

@@ -47,8 +47,8 @@ def write(
     media_lines: int,
     lines: Sequence[Line],
     settings: Mapping[str, Mapping[str, Any]],
-) -> list[Path]:
-    """Write everything into `report`, and beside the shards what goes with them; all files that were written.
+) -> tuple[Facts, list[Path]]:
+    """Write everything into `report`, and beside the shards what goes with them; the facts, and all that was written.
 
     Raises MissingPieceError where the splits don't hold what the shards do.
     """
@@ -80,7 +80,7 @@ def write(
     croissant.write(report / croissant.CROISSANT, facts, report / attribution.ATTRIBUTION)
     names = (citation.CFF, card.CARD, croissant.CROISSANT, attribution.ATTRIBUTION, attribution.DERIVED_DATASET)
     written = [*texts, *(report / name for name in names)]
-    return [*written, *(_beside(path, shards) for path in written)]
+    return facts, [*written, *(_beside(path, shards) for path in written)]
 
 
 def _extensions(places: Places, image_format: str) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ class Dataset(sharding.Dataset):
         keep(archive or download(self.root / "archive.zip"), self.root / "manifest")
         given = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", **(settings or {})}}
         places = Places(*(self.root / name for name in ("manifest", "splits", "shards", "report", "scratch")))
-        return publication.write(places, named or Named(), 20, LINES, given)
+        return publication.write(places, named or Named(), 20, LINES, given)[1]
 
 
 def download(
