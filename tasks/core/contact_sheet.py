@@ -54,7 +54,7 @@ def sheet(
 
 
 def thumbnail(images: Path, path: str) -> Thumbnail | None:
-    """A thumbnail of the image, of a broken one as far as it goes; None where there is no file, or nothing to decode."""
+    """A thumbnail of the image, of a broken one as far as it goes; None where there is nothing to decode."""
     try:
         with _lenient(), Image.open(images / path, formats=FORMATS) as image:
             if image.format != "JPEG" and image.width * image.height > MAX_PIXELS:

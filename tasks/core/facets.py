@@ -32,14 +32,17 @@ class Bar(NamedTuple):
     samples: int
 
 
+NONE = Bar("", 0, 0)
+
+
 @dataclass(frozen=True)
 class Breakdown:
     """The most frequent values; the others, `other_values` in number, as one; the images without a value."""
 
     bars: tuple[Bar, ...] = ()
-    others: Bar = Bar("", 0, 0)
+    others: Bar = NONE
     other_values: int = 0
-    missing: Bar = Bar("", 0, 0)
+    missing: Bar = NONE
 
     @property
     def all(self) -> tuple[Bar, ...]:
@@ -62,7 +65,8 @@ def _said(column: str) -> str:
 
 
 def _of_date(column: str, pattern: str, least: int, most: int) -> str:
-    value = f"coalesce(try_cast({column} AS INTEGER), try_cast(regexp_extract(\"eventDate\", '{pattern}', 1) AS INTEGER))"
+    of_date = f"regexp_extract(\"eventDate\", '{pattern}', 1)"
+    value = f"coalesce(try_cast({column} AS INTEGER), try_cast({of_date} AS INTEGER))"
     return f"CASE WHEN {value} BETWEEN {least} AND {most} THEN {value} END"
 
 
@@ -148,7 +152,7 @@ def breakdown(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Br
     for of, value, values, images, samples in tables.rows(connection, query):
         bars[of].append(Bar(value, images, samples))
         other_values += values if of == "others" else 0
-    others, missing = (next(iter(bars[kind]), Bar("", 0, 0)) for kind in ("others", "missing"))
+    others, missing = (next(iter(bars[kind]), NONE) for kind in ("others", "missing"))
     return Breakdown(tuple(bars["bar"]), others, other_values, missing)
 
 

@@ -65,7 +65,7 @@ class Facts:
 
     @property
     def licences(self) -> list[tuple[str, list[int]]]:
-        """Each licence as people write it, the most restrictive last, with the samples under it in each of `samples`."""
+        """The licences as people write them, the most restrictive last, with the samples under each by split."""
         by_split = [self.uses.licences.get(split, {}) for split in self.samples]
         return [(licences.name_of(code), [of.get(code, 0) for of in by_split]) for code in self.uses.codes]
 

@@ -73,7 +73,7 @@ class Dropped(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """What images of a split `shares` with train: so many of them, and their share; None where the archive is silent."""
+    """What images of a split share with train: so many of them, and their part of all; None where nothing tells."""
 
     shares: str
     by_split: dict[str, tuple[int | None, float | None]]
@@ -113,7 +113,7 @@ def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Ove
         classes = tuple(classes_of(connection, places.shards / "classes.csv", label_column))
         chosen = f"min_by(image_path, md5_number_lower(image_path || {tables.text(str(seed))}), {CANDIDATES})"
         return Overview(
-            by={name: facets.breakdown(connection, name, facet.most) for name, facet in FACETS.items() if name in there},
+            by={name: facets.breakdown(connection, name, of.most) for name, of in FACETS.items() if name in there},
             cells={cell_of(key): images for key, images in facets.numbers(connection, "cell").items()},
             sizes={divmod(key, 1000): images for key, images in facets.numbers(connection, "size").items()},
             weights=facets.numbers(connection, "weight"),

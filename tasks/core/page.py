@@ -20,7 +20,7 @@ from tasks.core import accounting, citation, contact_sheet, costs, drawings, lic
 from tasks.core.facets import Breakdown
 from tasks.core.facts import Facts, Shard, told
 from tasks.core.files import whole_file
-from tasks.core.overview import Counted, Overview, Places, look
+from tasks.core.overview import Overview, Places, look
 from tasks.core.projection import CELL
 from tasks.core.report import Step, duration, funnel, size
 
@@ -39,6 +39,7 @@ TREATMENTS = {
 
 LONGEST = 120  # characters of a value that are shown
 LONGEST_SETTING = 2000
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode: controls, marks of direction, separators of lines
 FIRST_ROWS = 60  # of the classes, for readers without scripts
 MOST_SHARDS = 200
 PER_CLASS, PER_REASON = 6, 12
@@ -92,7 +93,8 @@ def write(folder: Path, places: Places, of: Told, scratch: Path) -> list[Path]:
         written.append(folder / "figures" / f"{name}.svg")
         with whole_file(written[-1]) as temporary:
             temporary.write_text(svg, encoding="utf-8")
-    page = _environment().get_template("report.html").render(
+    template = _environment().get_template("report.html")
+    page = template.render(
         **_of_records(of, steps, overview),
         **_of_origin(of.facts),
         **_of_tables(overview, of.archive),
@@ -213,7 +215,7 @@ def _environment() -> jinja2.Environment:
 def shown(value: object, longest: int = LONGEST) -> str:
     """A value as one line of text: without characters that control, or turn, what is around it, cut at `longest`."""
     text = str(value)[: 4 * longest]
-    plain = "".join(" " if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") else letter for letter in text)
+    plain = "".join(" " if unicodedata.category(letter) in UNSEEN else letter for letter in text)
     plain = " ".join(plain.split())
     return plain if len(plain) <= longest else plain[: longest - 1].rstrip() + "…"
 

@@ -9,7 +9,7 @@ from tasks.core import projection
 from tasks.core.projection import CELL, Cell
 
 WIDTH, HEIGHT = 440, 240
-LEFT, RIGHT, TOP, BOTTOM = 42, 8, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 42, 14, 14, 34
 SHADES = 6
 MOST_POINTS = 240
 SHORTEST = 0.75  # of what is not nothing, so that it is seen
@@ -102,7 +102,8 @@ def sizes(counts: Mapping[tuple[int, int], int], told: str) -> str:
     parts = []
     for octave in range(low, high + 1, 2):
         at, name = side * (octave - low), f"{round(2 ** (octave / 2)):,}"
-        parts.append(f'<path class="grid" d="M{LEFT + at:.1f} {top}V{base:.1f}M{LEFT} {base - at:.1f}h{base - top:.1f}"/>')
+        lines = f"M{LEFT + at:.1f} {top}V{base:.1f}M{LEFT} {base - at:.1f}h{base - top:.1f}"
+        parts.append(f'<path class="grid" d="{lines}"/>')
         parts.append(f'<text class="middle" x="{LEFT + at:.1f}" y="{base + 14:.1f}">{name}</text>')
         parts.append(f'<text class="end" x="{LEFT - 6}" y="{base - at + 3.5:.1f}">{name}</text>')
     most = max(counts.values(), default=1)
@@ -123,11 +124,12 @@ def world(cells: Mapping[Cell, int], told: str) -> str:
     for cell, images in sorted(cells.items()):
         square = f"M{cell.column * CELL:g} {cell.row * CELL:g}h{CELL:g}v{CELL:g}h-{CELL:g}z"
         paths.setdefault(shade(images, most), []).append(square)
+    sharp = 'shape-rendering="crispEdges"'  # no seams between cells
     parts = [
         f'<path class="land" d="{projection.land()}"/>',
         f'<path class="grid" d="{projection.graticule()}"/>',
         f'<path class="sea" d="{projection.outline()}"/>',
-        *(f'<path class="d{number}" d="{"".join(squares)}"/>' for number, squares in sorted(paths.items())),
+        *(f'<path class="d{number}" {sharp} d="{"".join(squares)}"/>' for number, squares in sorted(paths.items())),
     ]
     return _svg(round(projection.WIDTH), math.ceil(projection.HEIGHT), parts, told)
 

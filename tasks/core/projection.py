@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from importlib import resources
+from itertools import pairwise
 from typing import NamedTuple
 
 WIDTH = 720.0  # of the map, in its own units
@@ -56,7 +57,8 @@ def projected(longitude: float, latitude: float) -> tuple[float, float]:
 def land() -> str:
     """The land's outlines as an SVG path, closed."""
     text = resources.files("tasks.core").joinpath("pages/land.json").read_text(encoding="utf-8")
-    return "".join(_ring([(lon / 10, lat / 10) for lon, lat in zip(r[::2], r[1::2], strict=True)]) for r in _rings(text))
+    rings: list[list[int]] = json.loads(text)["rings"]
+    return "".join(_ring([(lon / 10, lat / 10) for lon, lat in zip(r[::2], r[1::2], strict=True)]) for r in rings)
 
 
 def graticule(step: int = 30) -> str:
@@ -72,18 +74,13 @@ def outline() -> str:
     return _line([*west, *reversed(east)]) + "Z"
 
 
-def _rings(text: str) -> list[list[int]]:
-    rings: list[list[int]] = json.loads(text)["rings"]
-    return rings
-
-
 def _ring(points: list[tuple[float, float]]) -> str:
     return _line(list(_dense([*points, points[0]]))) + "Z"
 
 
 def _dense(points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """The points, with more between those far apart in latitude, where a straight line is none on the map."""
-    for (lon, lat), (to_lon, to_lat) in zip(points, points[1:], strict=False):
+    for (lon, lat), (to_lon, to_lat) in pairwise(points):
         parts = max(1, math.ceil(abs(to_lat - lat) / 5))
         yield from ((lon + (to_lon - lon) * i / parts, lat + (to_lat - lat) * i / parts) for i in range(parts))
 

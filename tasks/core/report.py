@@ -17,6 +17,7 @@ STAGES = {
     "shards": ("Sharding", "images that became no sample"),
 }
 
+
 @dataclass(frozen=True)
 class Step:
     """A stage of the funnel: the images that reach it, those that leave it, and why the others don't."""

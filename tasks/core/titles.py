@@ -1,5 +1,6 @@
 """What datasets are called, by the documents on them that GBIF puts into a download."""
 
+import contextlib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,10 +56,8 @@ def title(document: bytes) -> str:
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.EntityDeclHandler = characters, entity
-    try:
+    with contextlib.suppress(_FoundError, expat.ExpatError, ValueError, LookupError):
         parser.Parse(document, False)
-    except (_FoundError, expat.ExpatError, ValueError, LookupError):
-        pass
     return " ".join("".join(pieces).split())
 
 
