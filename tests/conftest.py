@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 from sample.archive import write_archive
 from sample.server import PhotoServer
+from tests.browser import opened
 from tests.datasets import Dataset, of_occurrences, some_occurrences
 
 OPTIONAL = "optional: "  # how the reason begins of a test of what is in no list of ours
@@ -44,6 +46,13 @@ def made(small_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Datas
     dataset = Dataset(small_archive, tmp_path_factory.mktemp("made") / "dataset")
     (dataset.output.parent / "stdout").write_text(dataset.make())
     return dataset
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Headless Chromium, one for all tests."""
+    with opened() as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,8 +21,9 @@ import duckdb
 import pytest
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+
+from tests.browser import screenshot
 
 ROOT = Path(__file__).parents[1]
 IMAGES = 60
@@ -120,22 +120,6 @@ def job(scheduler: str, slow_photos: str, tmp_path_factory: pytest.TempPathFacto
         log.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """Headless Chromium as Debian packages it; nothing is downloaded for it."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1400,900")
-    opened = webdriver.Chrome(options, Service(driver))
-    yield opened
-    opened.quit()
-
-
 def write_archive(path: Path, chunk_0: str, chunk_1: str) -> None:
     """An archive whose photos are at one of two servers, by the chunk of two that they will be in."""
     chunks = duckdb.sql(f"SELECT range::VARCHAR, hash(range::VARCHAR) >> 63 FROM range({IMAGES})").fetchall()
@@ -183,8 +167,7 @@ def page(browser: webdriver.Chrome, url: str, name: str) -> Iterator[webdriver.C
     browser.get("about:blank")
     browser.get(url)
     yield browser
-    if folder := os.environ.get("SCREENSHOTS"):
-        browser.save_screenshot(f"{folder}/{name}.png")
+    screenshot(browser, name)
 
 
 def text_of(browser: webdriver.Chrome, selector: str) -> str:

@@ -143,18 +143,15 @@ def _open(connection: duckdb.DuckDBPyConnection, places: Places) -> None:
 
 def classes_of(connection: duckdb.DuckDBPyConnection, path: Path, label_column: str) -> list[Counted]:
     """The classes of classes.csv, the largest first, and what most of their images are called."""
-    counts: dict[str, dict[str, int]] = {}
-    names: dict[str, str] = {}
-    with tables.plain_csv(path) as lines:
-        for line in lines:
-            counts.setdefault(line["label"], {})[line["split"]] = int(line["samples"])
-            names[line["label"]] = line.get("name") or ""
-    if not any(names.values()):
-        names = _names(connection, label_column)
-    found = (
-        Counted(label, names.get(label, ""), *(of.get(split, 0) for split in ("train", "val", "test")))
-        for label, of in counts.items()
+    import pandas as pd  # a third of the start of every task, if it stood above
+
+    table = pd.read_csv(path, dtype={"split": str, "label": str, "name": str}, keep_default_na=False)
+    counts = table.pivot_table(index="label", columns="split", values="samples", aggfunc="sum", fill_value=0)
+    counts = counts.reindex(columns=["train", "val", "test"], fill_value=0)
+    names = (
+        dict(zip(table["label"], table["name"], strict=True)) if "name" in table else _names(connection, label_column)
     )
+    found = (Counted(label, names.get(label, ""), *map(int, of)) for label, *of in counts.itertuples())
     return sorted(found, key=lambda one: (-one.samples, one.label))
 
 

@@ -1,0 +1,52 @@
+"""A real browser for the tests of pages."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+WIDE, PHONE = (1400, 900), (390, 844)
+
+
+@contextmanager
+def opened() -> Iterator[webdriver.Chrome]:
+    """Headless Chromium as Debian packages it; nothing is downloaded for it. It keeps what it asked of the network."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
+        options.add_argument(argument)
+    options.add_argument("--window-size={},{}".format(*WIDE))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, Service(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def resize(browser: webdriver.Chrome, size: tuple[int, int]) -> None:
+    """Give what is shown this many pixels, as a phone does where there are few."""
+    width, height = size
+    shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shape)
+
+
+def requests(browser: webdriver.Chrome) -> list[str]:
+    """The URLs that were asked for since the last call, without those that hold their data themselves."""
+    told = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [event["params"]["request"]["url"] for event in told if event["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith("data:")]
+
+
+def screenshot(browser: webdriver.Chrome, name: str) -> None:
+    """Keep how the page looks in $SCREENSHOTS, if that is set."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        browser.save_screenshot(f"{folder}/{name}.png")
