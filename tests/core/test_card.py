@@ -163,7 +163,7 @@ def test_of_many_classes_those_with_most_images_are_shown(tmp_path: Path) -> Non
 
 
 def test_the_hubs_library_reads_the_header(moths: Dataset) -> None:
-    hub = pytest.importorskip("huggingface_hub", reason="optional: needs pip install huggingface_hub")
+    hub = pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[readers]")
     for name in HOSTILE:
         moths.publish(named=Named(title=name))
         found = hub.DatasetCard.load(moths.root / "shards" / "README.md").data
@@ -172,7 +172,7 @@ def test_the_hubs_library_reads_the_header(moths: Dataset) -> None:
 
 
 def test_the_folder_of_the_shards_is_loaded_as_the_card_says(moths: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets", reason="optional: needs pip install datasets")
+    datasets = pytest.importorskip("datasets", reason="optional: needs pip install -e .[readers]")
     moths.publish()
     found = datasets.load_dataset(str(moths.root / "shards"), streaming=True)
     hub_name = {"train": "train", "val": "validation", "test": "test"}

@@ -240,7 +240,7 @@ def test_what_an_earlier_archive_had_is_not_left_behind(moths: Dataset) -> None:
 
 
 def test_the_schema_of_the_citation_file_format_holds(moths: Dataset) -> None:
-    cffconvert = pytest.importorskip("cffconvert", reason="optional: needs pip install cffconvert")
+    cffconvert = pytest.importorskip("cffconvert", reason="optional: needs pip install -e .[readers]")
     for name in HOSTILE:
         moths.publish(named=Named(title=name, authors=(name,)))
         text = (moths.root / "report" / "CITATION.cff").read_text(encoding="utf-8")

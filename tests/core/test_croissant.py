@@ -1,6 +1,7 @@
 """croissant.json: it describes the files that are there, and MLCommons' own library loads records by it."""
 
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,16 @@ def text_of(value: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mlcroissant_accepts_it_and_loads_each_sample(moths: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CROISSANT_CACHE", str(moths.root / "cache"))  # read where it is imported
-    mlcroissant = pytest.importorskip("mlcroissant", reason="optional: needs pip install mlcroissant")
-    moths.publish(max_shard_size=20_480)
+@pytest.mark.parametrize("image_format", ["jpg", "webp"])
+def test_mlcroissant_accepts_it_and_loads_each_sample(
+    moths: Dataset, image_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant", reason="optional: needs pip install -e .[readers]")
+    unpacking = importlib.import_module("mlcroissant._src.operation_graph.operations.extract")
+    monkeypatch.setattr(
+        unpacking, "EXTRACT_PATH", type(unpacking.EXTRACT_PATH)(moths.root / "cache")
+    )  # its cache goes by names
+    moths.publish(max_shard_size=20_480, image_format=image_format, settings={"image_format": image_format})
     keys = {sample["__key__"] for split in SPLITS for sample in moths.samples(split)}
     dataset = mlcroissant.Dataset(jsonld=moths.root / "shards" / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors

@@ -54,7 +54,7 @@ def test_tar_unpacks_every_sample_once(moths: Dataset, tmp_path: Path, split: st
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_hugging_face_streams_every_sample_once(moths: Dataset, split: str) -> None:
-    datasets = pytest.importorskip("datasets", reason="optional: needs pip install datasets")
+    datasets = pytest.importorskip("datasets", reason="optional: needs pip install -e .[readers]")
     stream = datasets.load_dataset("webdataset", data_files={split: paths(moths, split)}, split=split, streaming=True)
     samples = list(stream)
     assert Counter(sample["__key__"] for sample in samples) == keys(moths, split)
