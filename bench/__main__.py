@@ -7,6 +7,7 @@ python -m bench fetch --costs
 python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
 python -m bench shards [--rounds 5] [--old SCRIPT]
 python -m bench near [--hashes 1000000] [--distance 6]
+python -m bench page [--samples 10000000] [--classes 10000]
 python -m bench slurm
 """
 
@@ -14,14 +15,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import chunk, fetch, near, read, shards, slurm, verify
+from bench import chunk, fetch, near, page, read, shards, slurm, verify
 from bench.runs import BenchError
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = ["read", "fetch", "verify", "shards", "near", "slurm"]
+    stages = ["read", "fetch", "verify", "shards", "near", "page", "slurm"]
     parser.add_argument("stage", nargs="?", choices=stages, default="read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -40,6 +41,9 @@ def main() -> None:
     searching = parser.add_argument_group("near")
     searching.add_argument("--hashes", type=int, default=1_000_000)
     searching.add_argument("--distance", type=int, default=6, help="bits in which near hashes differ at most")
+    drawing = parser.add_argument_group("page")
+    drawing.add_argument("--samples", type=int, default=10_000_000)
+    drawing.add_argument("--classes", type=int, default=10_000)
     arguments = parser.parse_args()
     try:
         if arguments.stage == "read":
@@ -50,6 +54,8 @@ def main() -> None:
             near.bench(arguments.hashes, arguments.distance)
         elif arguments.stage == "shards":
             shards.bench(arguments.rounds, arguments.old)
+        elif arguments.stage == "page":
+            page.bench(arguments.samples, arguments.classes)
         elif arguments.stage == "slurm":
             slurm.bench()
         elif arguments.costs:

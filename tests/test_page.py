@@ -1,24 +1,18 @@
 """The report's page in a real browser: it adds up, stays on the machine, and takes hostile text for text."""
 
-import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tasks.core import overview, page
-from tasks.core.accounting import Line
-from tasks.core.attribution import Uses
-from tasks.core.facts import Facts
-from tasks.core.source import Source
+from bench import page as page_bench
+from tasks.core import page
 from tests.browser import PHONE, WIDE, requests, resize, screenshot
 from tests.core import archives
 from tests.core.publishing import EML, KEY
@@ -152,6 +146,16 @@ def test_failures_classes_and_licences_are_those_of_the_tables(made: Dataset, br
     assert {split: sum(cells[place :: len(splits)]) for place, split in enumerate(splits)} == licences
 
 
+def test_the_splits_are_told_as_their_tables_have_them(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    shared = [row["shared"] or "?" for row in made.rows("splits/leakage.csv")]
+    cells = texts(browser, "#splits table:first-of-type td.number")
+    furthest = made.rows("splits/balance.csv")[:8]
+    told = [f"{float(row[column]):+.1f}" for row in furthest for column in ("val_off", "test_off")]
+    assert cells[: len(shared)] == shared
+    assert [cell for cell in cells[len(shared) :] if cell[0] in "+-"] == told
+
+
 def test_classes_are_found_by_parts_of_their_names_and_sorted(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     names = dict(zip(*(texts(browser, f"#classes-table td:nth-child({n})") for n in (1, 2)), strict=True))
@@ -246,31 +250,12 @@ def test_links_lead_to_files_that_are_there(made: Dataset, browser: webdriver.Ch
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of 10,000 classes whose names are long, in 100,000 images all over the world."""
     folder = tmp_path_factory.mktemp("many")
-    images = """SELECT 'd/' || i || '.jpg' AS image_path, 'https://h' || i % 997 || '.example/' || i AS identifier,
-        (hash(i) % 18000 / 100.0 - 90)::VARCHAR AS decimalLatitude, (i % 3600 / 10.0 - 180)::VARCHAR AS decimalLongitude,
-        'key ' || i % 10000 AS acceptedTaxonKey, repeat('Longissima ', 8) || i % 10000 AS acceptedScientificName,
-        NULL::VARCHAR AS error, 'fetched' AS status, 9 AS bytes FROM range(100000) t(i)"""
-    for name in ("splits", "shards", "images"):
-        (folder / name).mkdir()
-    duckdb.sql(f"COPY ({images}) TO '{folder}/clean.parquet'")
-    duckdb.sql(f"COPY (SELECT '' AS stage, '' AS reason, '' AS image_path LIMIT 0) TO '{folder}/dropped.parquet'")
-    for name in ("splits/dropped.csv", "shards/dropped.csv"):
-        (folder / name).write_text("stage,reason,image_path\n")
-    (folder / "splits" / "leakage.csv").write_text("split,shares,images,shared,share\n")
-    with (folder / "shards" / "classes.csv").open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["split", "label", "class", "samples"])
-        lines.writerows(["train", f"key {number}", number, 10] for number in range(10_000))
-    places = overview.Places((folder / "clean.parquet",), folder / "clean.parquet", folder / "dropped.parquet",
-                             *(folder / name for name in ("none.parquet", "splits", "shards", "images")))  # fmt: skip
-    facts = Facts(title="Many", source=Source("many.zip"), uses=Uses({"train": {"cc0": 100_000}}, (), {}), shards=[],
-                  classes=[], media_lines=100_000, lines=[Line("sample", "train", 100_000, kept=True)],
-                  settings={"CreateWebDataset": {"label_column": "acceptedTaxonKey"}})  # fmt: skip
-    page.write(folder, places, page.Told(Path("many.zip"), facts, {}, []), folder / "scratch")
-    yield folder / "index.html"
+    page_bench.write_tables(folder, 100_000, 10_000)
+    page_bench.write(folder, 100_000)
+    return folder / "index.html"
 
 
 def test_ten_thousand_classes_are_a_small_page_and_all_are_found(many: Path, browser: webdriver.Chrome) -> None:
@@ -278,8 +263,8 @@ def test_ten_thousand_classes_are_a_small_page_and_all_are_found(many: Path, bro
     resize(browser, WIDE)
     browser.get(many.as_uri())
     assert len(texts(browser, "#classes-table tbody tr")) == 60
-    browser.find_element(By.ID, "find").send_keys("key 9876")
-    assert texts(browser, "#classes-table td:first-child") == ["key 9876"]
+    browser.find_element(By.ID, "find").send_keys("longissima 9876")
+    assert texts(browser, "#classes-table td:first-child") == ["9876"]
     browser.find_element(By.ID, "find").send_keys(Keys.CONTROL, "a", Keys.DELETE)
     browser.execute_script("document.querySelector('#classes .scroll > button').click()")
     assert len(texts(browser, "#classes-table tbody tr")) == 660

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from tasks.core.projection import Cell, cell_of
 
 MEMORY_LIMIT = "1GB"
 MOST_LINES = 50
+MOST_BALANCED = 8
 PICTURED = 24  # classes
 CANDIDATES = 24  # images of a class, or of a reason: some may have no file any more
 NAMES = {"acceptedTaxonKey": ("acceptedScientificName", "species", "scientificName"), "taxonKey": ("scientificName",)}
@@ -79,13 +81,25 @@ class Leak(NamedTuple):
     by_split: dict[str, tuple[int | None, float | None]]
 
 
+class Balanced(NamedTuple):
+    """A class and its images by split; `val_off` and `test_off` are images above (or below) what was asked."""
+
+    label: str
+    images: int
+    val: int
+    test: int
+    val_off: float
+    test_off: float
+
+
 @dataclass(frozen=True)
 class Overview:
     """All that the page shows of the tables.
 
     `by` has a Breakdown for each of FACETS whose columns are there. Of the samples: `cells` of the map, `sizes` by half
     octaves of width and height, `weights` by the file's bytes, rounded down to 1, 2 or 5 and zeros. `of_classes` are
-    images of the largest classes by label. `fetched_bytes` are those of all images that came.
+    images of the largest classes by label, `balance` has the classes furthest from the asked fractions, `fetched_bytes` are
+    those of all images that came.
     """
 
     by: dict[str, Breakdown]
@@ -95,6 +109,7 @@ class Overview:
     failures: tuple[Failed, ...]
     classes: tuple[Counted, ...]
     leakage: tuple[Leak, ...]
+    balance: tuple[Balanced, ...]
     copies: tuple[Copies, ...]
     of_classes: dict[str, tuple[str, ...]]
     dropped: tuple[Dropped, ...]
@@ -120,6 +135,7 @@ def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Ove
             failures=tuple(_failures(connection)),
             classes=classes,
             leakage=tuple(_leakage(places.splits / "leakage.csv")),
+            balance=tuple(_balance(places.splits / "balance.csv")),
             copies=tuple(_copies(connection, places.duplicates)),
             of_classes=_of_classes(connection, chosen, label_column, [one.label for one in classes[:PICTURED]]),
             dropped=tuple(_dropped(connection, chosen)),
@@ -204,6 +220,14 @@ def _dropped(connection: duckdb.DuckDBPyConnection, chosen: str) -> Iterator[Dro
     query = f"SELECT stage, reason, count(*) AS images, {chosen} FROM dropped GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
     for stage, reason, images, paths in tables.rows(connection, query):
         yield Dropped(stage, reason, images, tuple(paths))
+
+
+def _balance(path: Path) -> Iterator[Balanced]:
+    """The classes that are furthest from the asked fractions."""
+    with tables.plain_csv(path) as lines:
+        for line in islice(lines, MOST_BALANCED):
+            counts = (int(line[name]) for name in ("images", "val", "test"))
+            yield Balanced(line["label"], *counts, float(line["val_off"]), float(line["test_off"]))
 
 
 def _leakage(path: Path) -> list[Leak]:

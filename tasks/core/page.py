@@ -127,6 +127,7 @@ def _of_records(of: Told, steps: Sequence[Step], overview: Overview) -> dict[str
         "paces": list(_paces(of_slurm or of.spent, steps, bytes_of)),
         "is_of_slurm": bool(of_slurm),
         "files": of.files,
+        "asked": facts.settings.get("SplitDataset", {}),
     }
 
 
@@ -149,6 +150,7 @@ def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
     rows = [[shown(one.label), shown(one.name), one.train, one.val, one.test] for one in classes]
     return {
         "overview": overview,
+        "names": {one.label: one.name for one in classes},
         "classes": classes[:FIRST_ROWS],
         "number_of_classes": len(classes),
         "are_named": any(one.name for one in classes),

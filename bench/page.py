@@ -1,0 +1,83 @@
+"""The report's page of tables of any size: seconds, the peak of memory, bytes of the page."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import runs
+from tasks.core import page, tables
+from tasks.core.accounting import Line
+from tasks.core.attribution import Uses
+from tasks.core.facts import Facts
+from tasks.core.overview import Places
+from tasks.core.source import Source
+
+LABEL = "acceptedTaxonKey"
+IMAGES = """SELECT 'd' || i % 40 || '/' || i || '.jpg' AS image_path, (i // 2)::VARCHAR AS coreid,
+    'https://host' || i % 97 || '.example/' || i AS identifier, 'dataset ' || i % 40 AS datasetKey,
+    ['cc0', 'cc-by', 'cc-by-nc', 'unknown'][1 + i % 4] AS licenseCode, chr(65 + i::INT % 26) || 'E' AS countryCode,
+    ['adult', 'larva', NULL][1 + i % 3] AS lifeStage, (1950 + i % 75)::VARCHAR AS year,
+    (1 + i % 12)::VARCHAR AS month, (hash(i) % 18000 / 100.0 - 90)::VARCHAR AS decimalLatitude,
+    (i % 3600 / 10.0 - 180)::VARCHAR AS decimalLongitude,
+    CASE WHEN i < {classes} THEN i ELSE floor({classes} * pow(hash(i + 3) % 1000000 / 1e6, 3)) END::INT AS class,
+    class::VARCHAR AS acceptedTaxonKey, repeat('Longissima ', 8) || class AS acceptedScientificName,
+    400 + i % 3000 AS width, 300 + i % 2000 AS height, 40000 + i % 900000 AS file_size, 50000 AS bytes,
+    CASE WHEN i % 50 = 49 THEN 'failed' ELSE 'fetched' END AS status,
+    CASE WHEN i % 50 = 49 THEN 'not-found' END AS error FROM range({images}) numbers(i)"""
+
+
+def bench(images: int, classes: int) -> None:
+    """Write the page of so many images in a process of its own."""
+    print(f"page: {images:,} images of {classes:,} classes, {runs.load()}", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        write_tables(Path(name), images, classes)
+        command = [sys.executable, "-m", "bench.page", name, str(images)]
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, cwd=runs.ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise runs.BenchError(f"{' '.join(command)} failed")
+        size = (Path(name) / "index.html").stat().st_size
+    print(f"  {seconds:.1f} s, {usage.ru_maxrss / 1024:,.0f} MiB; the page has {size / 1e6:.1f} MB")
+
+
+def write_tables(folder: Path, images: int, classes: int) -> None:
+    """Write the tables of a dataset in which all that was fetched became samples; nearly every class has some."""
+    for name in ("splits", "shards", "images"):
+        (folder / name).mkdir()
+    drawn = IMAGES.format(images=images, classes=classes)
+    with tables.database(folder / "scratch") as connection:
+        for name, query in {
+            "fetched.parquet": drawn,
+            "clean.parquet": f"SELECT * FROM ({drawn}) WHERE status = 'fetched'",
+            "dropped.parquet": "SELECT '' AS stage, '' AS reason, '' AS image_path LIMIT 0",
+        }.items():
+            connection.execute(f"COPY ({query}) TO {tables.text(str(folder / name))} (FORMAT parquet)")
+        counted = f"""SELECT ['train', 'val', 'test'][1 + (hash(coreid) % 3)::INT] AS split, acceptedTaxonKey AS label,
+            class, count(*) AS samples FROM {tables.parquet([folder / "clean.parquet"])} GROUP BY ALL"""
+        connection.execute(f"COPY ({counted}) TO {tables.text(str(folder / 'shards' / 'classes.csv'))} (HEADER)")
+    for name in ("splits/dropped.csv", "shards/dropped.csv"):
+        (folder / name).write_text("stage,reason,image_path\n")
+    (folder / "splits" / "leakage.csv").write_text("split,shares,images,shared,share\n")
+    (folder / "splits" / "balance.csv").write_text("label,images,train,val,test,val_off,test_off\n")
+
+
+def write(folder: Path, images: int) -> None:
+    """Write the page of the tables in a folder into it."""
+    places = Places((folder / "fetched.parquet",), folder / "clean.parquet", folder / "dropped.parquet",
+                    *(folder / name for name in ("duplicates.parquet", "splits", "shards", "images")))  # fmt: skip
+    facts = Facts(
+        title="Many images", source=Source("many.zip"), uses=Uses({"train": {"cc0": images}}, (), {}), shards=[],
+        classes=[], media_lines=images, lines=[Line("sample", "train", images, kept=True)],
+        settings={"CreateWebDataset": {"label_column": LABEL}},
+    )  # fmt: skip
+    page.write(folder, places, page.Told(Path("many.zip"), facts, {}, []), folder / "scratch")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), int(sys.argv[2]))
