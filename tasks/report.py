@@ -19,6 +19,8 @@ STAGES = ("ReadArchive", "VerifyImages", "DeleteImages", "CleanDataset", "SplitD
 class ReportDataset(DatasetTask):
     """Account for every image of the archive, draw the page, and write what goes with the shards when published."""
 
+    FORMAT = 2
+
     title: str = Text(default="", description="the dataset's title, made of the archive's where none is given")
     authors: str = Text(
         default="",

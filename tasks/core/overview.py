@@ -98,8 +98,8 @@ class Overview:
 
     `by` has a Breakdown for each of FACETS whose columns are there. Of the samples: `cells` of the map, `sizes` by half
     octaves of width and height, `weights` by the file's bytes, rounded down to 1, 2 or 5 and zeros. `of_classes` are
-    images of the largest classes by label, `balance` has the classes furthest from the asked fractions, `fetched_bytes` are
-    those of all images that came.
+    images of the largest classes by label, `balance` has the classes furthest from the asked fractions,
+    `fetched_bytes` are those of all images that came.
     """
 
     by: dict[str, Breakdown]
