@@ -226,8 +226,8 @@ def _balance(path: Path) -> Iterator[Balanced]:
     """The classes that are furthest from the asked fractions."""
     with tables.plain_csv(path) as lines:
         for line in islice(lines, MOST_BALANCED):
-            counts = (int(line[name]) for name in ("images", "val", "test"))
-            yield Balanced(line["label"], *counts, float(line["val_off"]), float(line["test_off"]))
+            images, val, test = (int(line[name]) for name in ("images", "val", "test"))
+            yield Balanced(line["label"], images, val, test, float(line["val_off"]), float(line["test_off"]))
 
 
 def _leakage(path: Path) -> list[Leak]:
