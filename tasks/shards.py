@@ -9,6 +9,7 @@ from tasks.core.errors import MissingPieceError
 from tasks.core.framing import RESIZE_MODES
 from tasks.core.samples import IMAGE_FORMATS
 from tasks.core.shard_recipe import FORMAT, Recipe, check
+from tasks.core.split import LABEL
 from tasks.core.tables import plain_csv
 from tasks.dataset import LOCAL, ON_SLURM, ChunkTask, DatasetTask, Paths
 from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
@@ -20,7 +21,9 @@ class CreateWebDataset(DatasetTask):
 
     FORMAT = FORMAT
 
-    label_column: str = Text(default="acceptedTaxonKey", description="column whose values are the classes")
+    label_column: str = Text(
+        default="", description="column whose values are the classes; what SplitDataset dealt by where none is given"
+    )
     max_shard_size: int = Count(
         default=100 << 20, least=10_240, description="bytes of the largest shard, tar overhead included"
     )
@@ -57,7 +60,8 @@ class CreateWebDataset(DatasetTask):
     )
     label_name: str = Text(
         default="",
-        description="column with the labels' names for people, such as species or vernacularName, for classes.csv",
+        description="column with the labels' names for people, such as species or vernacularName, for classes.csv and "
+        "label_names.json",
     )
     columns_to_json: str = Text(
         default="", description="columns, separated by commas, to put into each sample's .json; none without"
@@ -70,6 +74,8 @@ class CreateWebDataset(DatasetTask):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        dealt = self.clone(SplitDataset)
+        self.label_column = self.label_column or (LABEL if dealt.roll_up else dealt.category_key)
         self.recipe = Recipe(
             label_column=self.label_column,
             max_shard_size=self.max_shard_size,
@@ -115,7 +121,7 @@ class CreateWebDataset(DatasetTask):
                     shard = paths.shards / line["shard"]
                     making.add(shard, line["sha256"])
                     making.add(shard.with_suffix(".idx"))
-            for name in shards.TABLES:
+            for name in shards.TABLES + (shards.SOME_TABLES if self.label_name else ()):
                 making.add(paths.shards / name)
 
 

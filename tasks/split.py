@@ -20,6 +20,11 @@ class SplitDataset(DatasetTask):
     category_key: str = Text(
         default="acceptedTaxonKey", description="column that names the class; the fractions hold within each class"
     )
+    roll_up: bool = Flag(
+        default=False,
+        description="give an image that category_key, a rank such as speciesKey, says nothing of the class of the "
+        "nearest higher rank that is known of it, such as its genus; otherwise it is dropped",
+    )
     test_frac: float = Real(default=0.2, most=1, description="share of each class's images for test, from 0 to below 1")
     val_frac: float = Real(default=0.1, most=1, description="share of each class's images for val, from 0 to below 1")
     max_instances: int = Count(
@@ -60,6 +65,7 @@ class SplitDataset(DatasetTask):
             self.holdout_key,
             self.holdout_frac,
             self.paths.duplicates,
+            self.roll_up,
         )
         if self.how.previous is not None:
             previous.files(self.how.previous)

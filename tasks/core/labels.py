@@ -8,6 +8,8 @@ from typing import Any
 from tasks.core.errors import ParameterError, SelectionError
 from tasks.core.files import whole_file
 
+LABEL_NAMES = "label_names.json"
+
 
 def numbered(labels: Iterable[str], previous: Mapping[str, int] | None = None) -> dict[str, int]:
     """The `previous` labels with their numbers, then the new ones in the order of their text, numbered from there on.
@@ -47,9 +49,13 @@ def read_category_map(path: Path, parameter: str = "category_map_json") -> dict[
 
 def write_category_map(categories: dict[str, int], path: Path) -> None:
     """Write the map as a JSON object in the order of the ids."""
-    in_order = dict(sorted(categories.items(), key=lambda item: item[1]))
+    write_json(dict(sorted(categories.items(), key=lambda item: item[1])), path)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON object, a line for each of its keys."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(in_order, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def lacking(labels: list[str], given: Path | None) -> SelectionError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+import pyarrow.parquet as pq
 
 from tasks.core import facets, tables
 from tasks.core.facets import FACETS, OF_SAMPLES, Breakdown
@@ -17,7 +18,8 @@ MOST_LINES = 50
 MOST_BALANCED = 8
 PICTURED = 24  # classes
 CANDIDATES = 24  # images of a class, or of a reason: some may have no file any more
-NAMES = {"acceptedTaxonKey": ("acceptedScientificName", "species", "scientificName"), "taxonKey": ("scientificName",)}
+OF_ANY_RANK = ("acceptedScientificName", "species", "scientificName")
+NAMES = {"acceptedTaxonKey": OF_ANY_RANK, "label": OF_ANY_RANK, "taxonKey": ("scientificName",)}
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Ove
     Images to show are those with the least hashes, with `seed`, of their paths: the order of rows does not matter.
     """
     with tables.database(scratch, MEMORY_LIMIT) as connection:
-        _open(connection, places)
+        _open(connection, places, label_column)
         facets.count(connection, {**FACETS, **OF_SAMPLES}, "fetched", "samples")
         there = {name for (name,) in tables.rows(connection, "SELECT DISTINCT facet FROM counted")}
         classes = tuple(classes_of(connection, places.shards / "classes.csv", label_column))
@@ -143,8 +145,11 @@ def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Ove
         )
 
 
-def _open(connection: duckdb.DuckDBPyConnection, places: Places) -> None:
-    """Make the views `fetched`, `clean`, `dropped` and `samples`: the clean images that were dropped no later."""
+def _open(connection: duckdb.DuckDBPyConnection, places: Places, label_column: str) -> None:
+    """Make the views `fetched`, `clean`, `dropped`, and `samples`, the clean images that were dropped no later.
+
+    `labelled` are these with the label's column.
+    """
     later = [tables.csv(places.splits / "dropped.csv"), tables.csv(places.shards / "dropped.csv")]
     lost = " UNION ALL ".join(f"SELECT stage, reason, image_path FROM {source}" for source in later)
     before = f"SELECT stage, reason, image_path FROM {tables.parquet([places.clean_dropped])}"
@@ -155,6 +160,14 @@ def _open(connection: duckdb.DuckDBPyConnection, places: Places) -> None:
     is_any_lost = tables.rows(connection, "SELECT 1 FROM lost LIMIT 1")
     less = "ANTI JOIN lost USING (image_path)" if is_any_lost else ""
     connection.execute(f"CREATE VIEW samples AS SELECT clean.* FROM clean {less}")
+    if label_column not in pq.read_schema(places.clean).names:  # the splits have it
+        parts = [tables.csv(places.splits / f"{split}.csv") for split in ("train", "val", "test")]
+        label = f"SELECT image_path, {tables.quoted(label_column)} FROM"
+        labels = " UNION ALL ".join(f"{label} {part}" for part in parts)
+        connection.execute(f"CREATE TABLE labels AS {labels}")
+        connection.execute("CREATE VIEW labelled AS SELECT * FROM samples JOIN labels USING (image_path)")
+    else:
+        connection.execute("CREATE VIEW labelled AS SELECT * FROM samples")
 
 
 def classes_of(connection: duckdb.DuckDBPyConnection, path: Path, label_column: str) -> list[Counted]:
@@ -173,13 +186,13 @@ def classes_of(connection: duckdb.DuckDBPyConnection, path: Path, label_column: 
 
 def _names(connection: duckdb.DuckDBPyConnection, label_column: str) -> dict[str, str]:
     """What most images with a label are called in the column that goes with that of the label."""
-    columns = [name for name, *_ in tables.rows(connection, "DESCRIBE clean")]
+    columns = [name for name, *_ in tables.rows(connection, "DESCRIBE labelled")]
     names = NAMES.get(label_column, (label_column.removesuffix("Key"),))
     name = next((name for name in names if name in columns and name != label_column), None)
     if name is None:
         return {}
     counted = f"""SELECT {tables.quoted(label_column)}::VARCHAR AS label, left({tables.quoted(name)}, 500) AS name,
-        count(*) AS images FROM clean WHERE name IS NOT NULL GROUP BY ALL"""
+        count(*) AS images FROM labelled WHERE name IS NOT NULL GROUP BY ALL"""
     return dict(tables.rows(connection, f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"))
 
 
@@ -211,7 +224,7 @@ def _of_classes(
 ) -> dict[str, tuple[str, ...]]:
     wanted = ", ".join(tables.text(label) for label in labels)
     label = f"{tables.quoted(label_column)}::VARCHAR"
-    query = f"SELECT {label} AS label, {chosen} FROM samples WHERE label IN ({wanted}) GROUP BY 1"
+    query = f"SELECT {label} AS label, {chosen} FROM labelled WHERE label IN ({wanted}) GROUP BY 1"
     found = dict(tables.rows(connection, query)) if labels else {}
     return {label: tuple(found.get(label, ())) for label in labels}
 

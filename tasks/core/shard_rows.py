@@ -10,7 +10,8 @@ import pyarrow as pa
 from tasks.core.detections import load_boxes
 from tasks.core.errors import MissingPieceError, SelectionError
 from tasks.core.files import whole_file
-from tasks.core.labels import lacking, numbered, read_category_map, write_category_map
+from tasks.core.labels import LABEL_NAMES, lacking, numbered, read_category_map, write_category_map, write_json
+from tasks.core.ranks import from_there_up
 from tasks.core.shard_recipe import SPLITS, Recipe, split_path
 from tasks.core.tables import array, csv, header, quoted, rows, select, text, texts
 
@@ -45,9 +46,11 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
             )
             shown = [quoted(name) if name in names else "NULL" for name in ("image_path", "identifier", "coreid")]
             if recipe.label_name:
+                ranks = from_there_up(recipe.label_name, names) or [recipe.label_name]
+                name = f"coalesce({', '.join(map(quoted, ranks))})"
                 connection.execute(
-                    f"INSERT INTO names SELECT {label}, {quoted(recipe.label_name)}, count(*) FROM {csv(path)} "
-                    f"WHERE {label} IS NOT NULL AND {quoted(recipe.label_name)} IS NOT NULL GROUP BY ALL"
+                    f"INSERT INTO names SELECT {label}, {name}, count(*) FROM {csv(path)} "
+                    f"WHERE {label} IS NOT NULL AND {name} IS NOT NULL GROUP BY ALL"
                 )
             query = f"SELECT {', '.join(shown)} FROM {csv(path)} WHERE {label} IS NULL ORDER BY image_path"
             for batch in select(connection, query):
@@ -136,8 +139,10 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
     """Make the table `category` (label, id), of train's labels or as given; write category_map.json and classes.csv.
 
     classes.csv has the samples of each class in each split that has any: `split,label,class,samples`, and `name` where
-    there is a label_name. Raises ParameterError for an unreadable map, SelectionError for labels that it, or train,
-    lacks.
+    there is a label_name, of which label_names.json has one for each label in the category map: what most of its
+    images are called, at a higher rank where they have no name at this one, or else the label.
+
+    Raises ParameterError for an unreadable map, SelectionError for labels that it, or train, lacks.
     """
     if recipe.category_map_json is not None:
         categories = read_category_map(recipe.category_map_json)
@@ -156,10 +161,12 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
         raise lacking([label for (label,) in missing], recipe.category_map_json)
     write_category_map(categories, folder / "category_map.json")
     counted = "SELECT split, label, id, count(*) FROM keyed JOIN category USING (label) GROUP BY ALL ORDER BY 1, 3"
-    if recipe.label_name:  # of several names the most frequent
+    if recipe.label_name:
         sums = "SELECT label, name, sum(images) AS images FROM names GROUP BY ALL"
         turn = "row_number() OVER (PARTITION BY label ORDER BY images DESC, name) = 1"
         named = f"SELECT label, name FROM ({sums}) QUALIFY {turn}"
+        known = dict(rows(connection, named))
+        write_json({label: known.get(label, label) for label in categories}, folder / LABEL_NAMES)
         counted = f"SELECT counted.*, name FROM ({counted}) AS counted LEFT JOIN ({named}) USING (label) ORDER BY 1, 3"
     with whole_file(folder / "classes.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv_files.writer(file, lineterminator="\n")

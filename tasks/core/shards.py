@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tasks.core.errors import MissingPieceError
 from tasks.core.files import TEMPORARY, sync, whole_file
+from tasks.core.labels import LABEL_NAMES
 from tasks.core.packing import Part, Record, read_record, record_name, write_group
 from tasks.core.processes import side_by_side
 from tasks.core.samples import TREATMENTS
@@ -23,6 +24,7 @@ from tasks.core.shard_plan import PARTS, Plan, make_plan, read_plan
 from tasks.core.shard_recipe import SPLITS, Recipe, digest_of
 
 __all__ = [
+    "SOME_TABLES",
     "TABLES",
     "Outcome",
     "Plan",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 TABLES = ("shards.csv", "category_map.json", "classes.csv", "dropped.csv")
+SOME_TABLES = (LABEL_NAMES,)  # which not all shards have
 # What publication.write puts beside the shards, which tells of these and no others.
 PUBLISHED = (
     *("README.md", "croissant.json", "CITATION.cff", "citations.txt", "rights.txt"),
@@ -222,7 +225,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _clear(folder: Path) -> None:
     """Take away the plan, then what tells that the shards are whole, then the shards."""
     (folder / PARTS / "plan.json").unlink(missing_ok=True)
-    for name in (*TABLES, *PUBLISHED):
+    for name in (*TABLES, *SOME_TABLES, *PUBLISHED):
         (folder / name).unlink(missing_ok=True)
     for split in SPLITS:
         for name in _sizes(folder / split):

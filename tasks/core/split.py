@@ -34,6 +34,7 @@ from tasks.core.dealing import (
 from tasks.core.errors import MissingPieceError, ParameterError, SelectionError
 from tasks.core.files import whole_file
 from tasks.core.grouping import Grouping, connect
+from tasks.core.ranks import LADDERS, from_there_up
 
 __all__ = ["SPLITS", "TEST", "TRAIN", "VAL", "Fractions", "How", "Limits", "deal", "deal_class", "goal"]
 
@@ -41,6 +42,7 @@ RANKS = (
     *("kingdom", "phylum", "class", "order", "superfamily", "family", "subfamily", "tribe", "subtribe"),
     *("genus", "subgenus", "species"),
 )
+LABEL = "label"  # the column that a roll-up adds to the splits
 NO_LABEL, OVER, UNDER, HELD_OUT = "no-label", "over-max-instances", "under-min-instances", "held-out"
 
 
@@ -64,7 +66,8 @@ class How:
     `to_the_image` meets the fractions of every class as nearly as its groups allow; without it a group goes where its
     own hash lies as far as the fractions bear it, so that new images move few old ones. `previous` is the folder of
     earlier splits, where images stay as they were. Of the column `holdout_key` a share `holdout_frac` of the values,
-    one at least, is held out whole. `duplicates` is CleanDataset's table.
+    one at least, is held out whole. `duplicates` is CleanDataset's table. With `roll_up` an image that `category_key`
+    says nothing of is of the class of the nearest higher rank that is known of it.
     """
 
     grouping: Grouping = field(default_factory=Grouping)
@@ -73,6 +76,7 @@ class How:
     holdout_key: str = ""
     holdout_frac: float = 0.1
     duplicates: Path | None = None
+    roll_up: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.holdout_frac < 1:
@@ -95,24 +99,29 @@ def deal(
     `clean` is a Parquet file of one row per image with `image_path`, `identifier`, `coreid` and the column
     `category_key`. The splits have all its columns, dropped.csv has `stage,reason,image_path,identifier,coreid`; all
     are sorted by `image_path` and are read back with `tables.csv`. The order of rows in `clean` does not matter.
-    balance.csv tells how far each class is from the fractions, leakage.csv what val and test share with train; what is
-    held out stands in dropped.csv and, with all columns, in holdout.csv.
+    With a roll-up the splits have the column `label`, too. balance.csv tells how far each class is from the fractions,
+    leakage.csv what val and test share with train; what is held out stands in dropped.csv and, with all columns, in
+    holdout.csv.
 
     Raises SelectionError where `category_key` or another column is missing or nothing is left, ParameterError where
     the previous splits can't be read, MissingPieceError where the rows written are not the rows read.
     """
     columns = _check_columns(clean, category_key, how.holdout_key)
+    category = _category(category_key, columns) if how.roll_up else f"clean.{tables.quoted(category_key)}::VARCHAR"
     with tables.database(scratch, MEMORY_LIMIT) as connection:
         order = tables.order_of(connection, clean)
         connection.execute(f"CREATE VIEW clean AS SELECT file_row_number AS place, * FROM {tables.parquet([clean])}")
-        _label(connection, category_key, by_occurrence, how, seed)
+        _label(connection, category, by_occurrence, how, seed)
         _group(connection, columns, by_occurrence, how, seed)
         _deal_groups(connection, fractions, how.to_the_image)
         _limit(connection, fractions, limits, seed)
         counts = _counts(connection, limits, how)
         if not any(counts[split] for split in SPLITS):
             raise SelectionError(_emptied(clean, category_key, limits, counts))
-        _write(connection, clean, folder, order, bool(how.holdout_key))
+        every = "clean.*"
+        if how.roll_up:
+            every += f"{' EXCLUDE label' if LABEL in columns else ''}, {category} AS {LABEL}"
+        _write(connection, clean, folder, order, bool(how.holdout_key), every)
         balance.write(connection, fractions, folder / "balance.csv")
         leakage.write(connection, columns, how.grouping.place_km, how.duplicates, folder / "leakage.csv")
     return counts
@@ -130,13 +139,24 @@ def _check_columns(clean: Path, category_key: str, holdout_key: str) -> list[str
     return names
 
 
-def _label(connection: duckdb.DuckDBPyConnection, category_key: str, by_occurrence: bool, how: How, seed: int) -> None:
+def _category(category_key: str, columns: list[str]) -> str:
+    """The SQL of an image's class: what the first of `category_key` and the higher ranks that is known says."""
+    ranks = from_there_up(category_key, columns)
+    if not ranks:
+        raise SelectionError(
+            f"roll_up goes from a rank to higher ones, and category_key {category_key!r} is none: choose one of "
+            f"{', '.join(name for ladder in LADDERS for name in ladder if name in columns)}"
+        )
+    known = [f"nullif(trim(clean.{tables.quoted(name)}::VARCHAR), '')" for name in ranks]
+    return f"coalesce({', '.join(known)})"
+
+
+def _label(connection: duckdb.DuckDBPyConnection, category: str, by_occurrence: bool, how: How, seed: int) -> None:
     """Make `classes` (category, class) and `images` (place, image_path, key, class, held).
 
     `place` is the image's row in the file, `key` its occurrence or, where not `by_occurrence`, its place; classes are
     numbered in the order of their text. What is held out has no class.
     """
-    category = f"clean.{tables.quoted(category_key)}::VARCHAR"
     connection.execute(
         f"""CREATE TABLE classes AS SELECT category, row_number() OVER (ORDER BY category) AS class
         FROM (SELECT DISTINCT {category} AS category FROM clean WHERE trim({category}) <> '')"""
@@ -324,9 +344,12 @@ def _emptied(clean: Path, category_key: str, limits: Limits, counts: dict[str, i
     return f"no class has {limits.min_instances} images for train (dropped: {numbers}): lower min_instances"
 
 
-def _write(connection: duckdb.DuckDBPyConnection, clean: Path, folder: Path, order: str, holdout: bool) -> None:
-    source = f"FROM {tables.parquet([clean])} AS images POSITIONAL JOIN fates WHERE fate"
-    queries = {split: f"SELECT images.* {source} = '{split}'{order}" for split in SPLITS}
+def _write(
+    connection: duckdb.DuckDBPyConnection, clean: Path, folder: Path, order: str, holdout: bool, every: str
+) -> None:
+    """Write the rows of each split with `every` column, and those that are in none."""
+    source = f"FROM {tables.parquet([clean])} AS clean POSITIONAL JOIN fates WHERE fate"
+    queries = {split: f"SELECT {every} {source} = '{split}'{order}" for split in SPLITS}
     columns = "'split' AS stage, fate AS reason, image_path, identifier, coreid"
     queries["dropped"] = f"SELECT {columns} {source} NOT IN {SPLITS}{order}"
     written = 0
@@ -340,7 +363,7 @@ def _write(connection: duckdb.DuckDBPyConnection, clean: Path, folder: Path, ord
                 "a row without coreid stands in it; clean the images again"
             )
         if holdout:
-            held = f"SELECT images.* {source} = '{HELD_OUT}'{order}"  # in dropped.csv, too
+            held = f"SELECT {every} {source} = '{HELD_OUT}'{order}"  # in dropped.csv, too
             _copy(connection, held, stack.enter_context(whole_file(folder / "holdout.csv")))
 
 

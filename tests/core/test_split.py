@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.core import tables
 from tasks.core.errors import MissingPieceError, ParameterError, SelectionError
-from tasks.core.split import SPLITS, TEST, TRAIN, VAL, Fractions, Limits, deal, deal_class, goal
+from tasks.core.split import SPLITS, TEST, TRAIN, VAL, Fractions, How, Limits, deal, deal_class, goal
 
 COLUMNS = ("coreid", "identifier", "image_path", "datasetKey", "speciesKey", "class", "note")
 SCHEMA = pa.schema([*((name, pa.string()) for name in COLUMNS), ("width", pa.int32())])
@@ -143,6 +143,24 @@ def test_images_without_label_are_dropped_and_named(tmp_path: Path) -> None:
 def test_any_column_can_be_the_label_whatever_its_name(tmp_path: Path) -> None:
     room = Room(tmp_path, singles("a", 4) + singles("b", 4))
     assert room.run(key="class") == {"train": 4, "val": 2, "test": 2, "no-label": 0}
+
+
+def test_a_roll_up_takes_the_nearest_rank_that_says_something(tmp_path: Path) -> None:
+    rows = [
+        {"coreid": str(number), "identifier": "", "image_path": f"{number}.jpg", "species": species, "genus": genus,
+         "order": order, "label": "theirs"}
+        for number, (species, genus, order) in enumerate([
+            ("Arctia caja", "Arctia", "Lepidoptera"), (" ", "Arctia", "Lepidoptera"), (None, "", "Lepidoptera"),
+            (None, None, None),
+        ])
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "clean.parquet")
+    counts = deal(tmp_path / "clean.parquet", tmp_path, "species", Fractions(0, 0), Limits(), True, 1,
+                  tmp_path / "scratch", How(roll_up=True))  # fmt: skip
+    with (tmp_path / "train.csv").open(newline="") as file:
+        found = {row["image_path"]: row["label"] for row in csv.DictReader(file)}
+    assert found == {"0.jpg": "Arctia caja", "1.jpg": "Arctia", "2.jpg": "Lepidoptera"}
+    assert counts["no-label"] == 1
 
 
 def hash_of(seed: int, text: str) -> int:
