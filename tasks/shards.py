@@ -8,7 +8,7 @@ from tasks.core import shards
 from tasks.core.errors import MissingPieceError
 from tasks.core.framing import RESIZE_MODES
 from tasks.core.samples import IMAGE_FORMATS
-from tasks.core.shard_recipe import FORMAT, Recipe, check
+from tasks.core.shard_recipe import FORMAT, SPLITS, Recipe, check
 from tasks.core.split import LABEL
 from tasks.core.tables import plain_csv
 from tasks.dataset import LOCAL, ON_SLURM, ChunkTask, DatasetTask, Paths
@@ -110,7 +110,7 @@ class CreateWebDataset(DatasetTask):
         if shards.planned(paths.splits, paths.shards, self.recipe) is None:
             _forget_parts(paths)
         dealt = self.needed[0].output().record.facts
-        total = sum(dealt[name] for name in ("train", "val", "test"))
+        total = sum(dealt.get(split, 0) for split in SPLITS)
         with self.making() as making, self.progress("shards", "images", total) as progress:
             outcome = shards.create(
                 paths.splits, paths.images, paths.shards, self.recipe, self.num_workers, paths.scratch, progress.update

@@ -48,7 +48,8 @@ class SplitDataset(DatasetTask):
     )
     holdout_key: str = Text(
         default="",
-        description="column, such as genusKey, of which some values are held out whole, to splits/holdout.csv",
+        description="column, such as genusKey, of which some values are held out whole, in a split holdout, where what "
+        "is of no class of train is of class -1",
     )
     holdout_frac: float = Real(
         default=0.1, most=1, description="share of the values of holdout_key held out, above 0; one at least"

@@ -3,7 +3,12 @@
 import json
 import subprocess
 from collections import Counter
+from pathlib import Path
 
+import webdataset
+import yaml
+
+from tasks.core.compare import compare
 from tests.datasets import ROOT, Dataset
 
 SPLITS = ("train", "val", "test")
@@ -68,3 +73,50 @@ def test_a_newer_dataset_keeps_the_numbers_of_its_classes(dataset: Dataset) -> N
     assert now == json.loads(earlier.read_text()) | {first: 5 + len(others)}
     by_label = {row["label"]: int(row["class"]) for row in dataset.rows("shards/classes.csv")}
     assert by_label == {label: now[label] for label in (first, *others)}
+
+
+def test_what_is_held_out_has_shards_of_its_own_and_no_class_that_is_trained(dataset: Dataset, tmp_path: Path) -> None:
+    options = ("--SplitDataset-holdout-key", "genusKey", "--SplitDataset-holdout-frac", "0.3")
+    named = (
+        "--CreateWebDataset-label-name",
+        "species",
+        "--CreateWebDataset-columns-to-json",
+        "acceptedTaxonKey,genusKey",
+    )
+    dataset.make(*options, *named)
+    held = {row["image_path"]: row for row in dataset.rows("splits/holdout.csv")}
+    genera = {row["genusKey"] for row in held.values()}
+    dealt = [row for split in SPLITS for row in dataset.rows(f"splits/{split}.csv")]
+    assert genera
+    assert not genera & {row["genusKey"] for row in dealt}
+
+    tars = [str(path) for path in sorted((dataset.output / "shards" / "holdout").glob("holdout-*.tar"))]
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode())
+    assert {sample["cls"] for sample in samples} == {-1}
+    assert Counter(sample["json"]["acceptedTaxonKey"] for sample in samples) == Counter(
+        row["acceptedTaxonKey"] for row in held.values()
+    )
+    assert labels(dataset).keys() == {row["acceptedTaxonKey"] for row in dealt}
+    names = json.loads((dataset.output / "shards" / "label_names.json").read_text())
+    assert names.keys() == labels(dataset).keys() | {row["acceptedTaxonKey"] for row in held.values()}
+
+    counts = {(row["stage"], row["reason"]): int(row["images"]) for row in dataset.rows("accounting.csv")}
+    assert counts["sample", "holdout"] == len(held) == len(samples)
+    owners = Counter(row["split"] for row in dataset.rows("report/attribution.parquet"))
+    assert owners == {split: counts["sample", split] for split in (*SPLITS, "holdout")}
+    header = yaml.safe_load((dataset.output / "report" / "README.md").read_text().split("---")[1])
+    assert {"split": "holdout", "path": "holdout/holdout-*.tar"} in header["configs"][0]["data_files"]
+    page = (dataset.output / "report" / "index.html").read_text()
+    assert 'data-sort="5">holdout</th>' in page
+    found = compare(dataset.output, dataset.output, tmp_path / "comparison.csv", tmp_path / "scratch")
+    assert found.changes == {"unchanged": owners.total()}
+
+
+def test_what_is_held_out_of_a_known_class_keeps_its_number(dataset: Dataset) -> None:
+    dataset.make("--SplitDataset-holdout-key", "countryCode", "--SplitDataset-holdout-frac", "0.2")
+    rows = [row for row in dataset.rows("shards/classes.csv") if row["split"] == "holdout"]
+    known = labels(dataset)
+    assert any(row["label"] in known for row in rows)
+    assert {row["label"]: int(row["class"]) for row in rows} == {
+        row["label"]: known.get(row["label"], -1) for row in rows
+    }

@@ -26,7 +26,7 @@ def test_images_stay_in_their_previous_splits_and_what_is_held_out_is_accounted_
     assert all(now.get(path, "test") == "test" for path, home in old.items() if home == "test")
     held = dataset.rows("splits/holdout.csv")
     counts = {(row["stage"], row["reason"]): int(row["images"]) for row in dataset.rows("accounting.csv")}
-    assert counts["split", "held-out"] == len(held) > 0
+    assert counts["sample", "holdout"] == len(held) > 0
     assert "Nothing new" in dataset.make(*options, *grouped, "--SplitDataset-holdout-key", "speciesKey")
     own = dataset.command("--SplitDataset-previous-splits", str(dataset.output / "splits"))
     ended = subprocess.run(own, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

@@ -63,7 +63,6 @@ MEANINGS = {
     "not-adult": "the life stage is not adult",
     "life-stage-unknown": "the life stage is not known",
     "no-label": "without a label",
-    "held-out": "of a taxon that is held out whole (holdout_key)",
     "over-max-instances": "beyond max_instances",
     "under-min-instances": "a class with fewer than min_instances",
 }
@@ -110,7 +109,8 @@ def account(media_lines: int, counted: Tables, scratch: Path) -> list[Line]:
         lines = [Line(*row) for query in ordered for row in tables.rows(connection, query)]
         samples = f"SELECT split, sum(samples::BIGINT)::BIGINT FROM {tables.csv(counted.shards)} GROUP BY 1"
         kept = dict(tables.rows(connection, samples))
-    lines += [Line("sample", split, kept.get(split, 0), kept=True) for split in ("train", "val", "test")]
+    splits = dict.fromkeys(("train", "val", "test", *kept))
+    lines += [Line("sample", split, kept.get(split, 0), kept=True) for split in splits]
     total = sum(line.images for line in lines)
     if total != media_lines:
         raise MissingPieceError(

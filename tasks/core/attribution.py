@@ -12,7 +12,7 @@ import pyarrow as pa
 from tasks.core import licences, tables
 from tasks.core.errors import MissingPieceError
 from tasks.core.files import whole_file
-from tasks.core.shard_recipe import SPLITS, split_path
+from tasks.core.shard_recipe import SPLITS, split_paths
 from tasks.core.shard_rows import keyed
 
 ATTRIBUTION, DERIVED_DATASET = "attribution.parquet", "derived_dataset.csv"
@@ -65,7 +65,7 @@ def write(splits: Path, label_column: str, samples: Mapping[str, int], folder: P
     that are none of its datasets'. Raises MissingPieceError where the splits don't hold the samples.
     """
     with tables.database(scratch, MEMORY_LIMIT) as connection:
-        queries = [_select(split_path(splits, split), split, label_column) for split in SPLITS]
+        queries = [_select(path, split, label_column) for split, path in split_paths(splits).items()]
         batches = (batch for query in queries for batch in tables.select(connection, query))
         count = tables.write_parquet((batch.cast(SCHEMA) for batch in batches), folder / ATTRIBUTION, SCHEMA)
         if count != sum(samples.values()):

@@ -16,7 +16,7 @@ CARD = "README.md"
 MOST_CLASSES = 50
 LONGEST = 2_000  # characters of a text from outside; its file has all of it
 TASKS = ("ReadArchive", "FetchChunk", "VerifyChunk", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
-HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+HUB_SPLITS = {"train": "train", "val": "validation", "test": "test", "holdout": "holdout"}
 # What the Hub knows, https://huggingface.co/docs/hub/repositories-licenses; any other is "other", with a name.
 HUB_LICENCES = {
     "cc0-1.0",

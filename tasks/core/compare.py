@@ -13,7 +13,7 @@ from tasks.core import tables
 from tasks.core.errors import MissingPieceError
 from tasks.core.files import whole_file
 from tasks.core.records import Record
-from tasks.core.shard_recipe import SPLITS
+from tasks.core.shard_recipe import split_paths
 
 MEMORY_LIMIT = "700MB"
 ADDED, DROPPED = "added", "dropped"
@@ -100,10 +100,7 @@ def _load(connection: duckdb.DuckDBPyConnection, name: str, output: Path) -> Non
     columns = "coreid VARCHAR, identifier VARCHAR"
     connection.execute(f"CREATE TABLE {name}_rows ({columns}, image_path VARCHAR, split VARCHAR, label VARCHAR)")
     connection.execute(f"CREATE TABLE {name}_all (rank INT, {columns}, stage VARCHAR, reason VARCHAR)")
-    for split in SPLITS:
-        path = output / "splits" / f"{split}.csv"
-        if not path.is_file():
-            raise MissingPieceError(f"{path}: the split is missing; run SplitDataset again on {output}")
+    for split, path in split_paths(output / "splits").items():
         if label not in tables.header(path):
             raise MissingPieceError(f"{path}: has no column {label}, which its shards have labels of; run it again")
         connection.execute(

@@ -87,14 +87,14 @@ def read_shards(path: Path) -> list[Shard]:
 
 def read_classes(path: Path) -> list[Class]:
     """The classes of classes.csv, those with most samples first."""
-    found: dict[int, Class] = {}
+    found: dict[str, Class] = {}
     with plain_csv(path) as lines:
         for line in lines:
             number, name = int(line["class"]), line.get("name") or ""
-            one = found.setdefault(number, Class(line["label"], number, name, {}))
+            one = found.setdefault(line["label"], Class(line["label"], number, name, {}))
             counted = {**one.samples, line["split"]: int(line["samples"])}
-            found[number] = replace(one, name=one.name or name, samples=counted)
-    return sorted(found.values(), key=lambda one: (-sum(one.samples.values()), one.number))
+            found[one.label] = replace(one, name=one.name or name, samples=counted)
+    return sorted(found.values(), key=lambda one: (-sum(one.samples.values()), one.number, one.label))
 
 
 def told(settings: Mapping[str, Any]) -> dict[str, str]:

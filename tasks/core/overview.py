@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from tasks.core import facets, tables
 from tasks.core.facets import FACETS, OF_SAMPLES, Breakdown
 from tasks.core.projection import Cell, cell_of
+from tasks.core.shard_recipe import SPLITS, split_paths
 
 MEMORY_LIMIT = "1GB"
 MOST_LINES = 50
@@ -43,11 +44,12 @@ class Counted(NamedTuple):
     train: int
     val: int
     test: int
+    holdout: int = 0
 
     @property
     def samples(self) -> int:
         """Samples of all splits."""
-        return self.train + self.val + self.test
+        return self.train + self.val + self.test + self.holdout
 
 
 class Copies(NamedTuple):
@@ -161,7 +163,7 @@ def _open(connection: duckdb.DuckDBPyConnection, places: Places, label_column: s
     less = "ANTI JOIN lost USING (image_path)" if is_any_lost else ""
     connection.execute(f"CREATE VIEW samples AS SELECT clean.* FROM clean {less}")
     if label_column not in pq.read_schema(places.clean).names:  # the splits have it
-        parts = [tables.csv(places.splits / f"{split}.csv") for split in ("train", "val", "test")]
+        parts = map(tables.csv, split_paths(places.splits).values())
         label = f"SELECT image_path, {tables.quoted(label_column)} FROM"
         labels = " UNION ALL ".join(f"{label} {part}" for part in parts)
         connection.execute(f"CREATE TABLE labels AS {labels}")
@@ -176,7 +178,7 @@ def classes_of(connection: duckdb.DuckDBPyConnection, path: Path, label_column: 
 
     table = pd.read_csv(path, dtype={"split": str, "label": str, "name": str}, keep_default_na=False)
     counts = table.pivot_table(index="label", columns="split", values="samples", aggfunc="sum", fill_value=0)
-    counts = counts.reindex(columns=["train", "val", "test"], fill_value=0)
+    counts = counts.reindex(columns=list(SPLITS), fill_value=0)
     names = (
         dict(zip(table["label"], table["name"], strict=True)) if "name" in table else _names(connection, label_column)
     )

@@ -23,6 +23,7 @@ from tasks.core.files import whole_file
 from tasks.core.overview import Overview, Places, look
 from tasks.core.projection import CELL
 from tasks.core.report import Step, duration, funnel, size
+from tasks.core.shard_recipe import HOLDOUT, SPLITS
 
 TREATMENTS = {
     "passed_through": "byte for byte as they came",
@@ -147,12 +148,14 @@ def _of_origin(facts: Facts) -> dict[str, Any]:
 def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
     classes = overview.classes
     keys = [bar.value for bar in overview.by.get("dataset", Breakdown()).bars]
-    rows = [[shown(one.label), shown(one.name), one.train, one.val, one.test] for one in classes]
+    splits = [split for split in SPLITS if split != HOLDOUT or any(one.holdout for one in classes)]
+    rows = [[shown(one.label), shown(one.name), *(getattr(one, split) for split in splits)] for one in classes]
     return {
         "overview": overview,
         "names": {one.label: one.name for one in classes},
         "classes": classes[:FIRST_ROWS],
         "number_of_classes": len(classes),
+        "dealt": splits,
         "are_named": any(one.name for one in classes),
         "rows": _json(rows),
         "cells": _json({f"{cell.column},{cell.row}": images for cell, images in overview.cells.items()}),

@@ -16,7 +16,7 @@ from tasks.core.accounting import Line
 from tasks.core.facts import Facts, read_classes, read_shards
 from tasks.core.files import whole_file
 from tasks.core.samples import extension_of
-from tasks.core.shard_recipe import SPLITS, split_path
+from tasks.core.shard_recipe import SPLITS, split_paths
 from tasks.core.shards import PUBLISHED
 from tasks.core.tables import csv, database, rows
 
@@ -89,8 +89,8 @@ def _extensions(places: Places, image_format: str) -> tuple[str, ...]:
         return (image_format,)
     found: set[str] = set()
     with database(places.scratch) as connection:
-        for split in SPLITS:
-            query = f"SELECT DISTINCT format FROM {csv(split_path(places.splits, split))} WHERE format IS NOT NULL"
+        for path in split_paths(places.splits).values():
+            query = f"SELECT DISTINCT format FROM {csv(path)} WHERE format IS NOT NULL"
             found.update(extension_of(name) for (name,) in rows(connection, query))
     return tuple(sorted(found))
 

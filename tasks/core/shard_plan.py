@@ -13,7 +13,7 @@ from tasks.core.files import whole_file
 from tasks.core.samples import Look, Sample
 from tasks.core.scaled_jpeg import CODECS
 from tasks.core.shard_groups import COLUMNS, Group, estimate, grouped
-from tasks.core.shard_recipe import SPLITS, Recipe
+from tasks.core.shard_recipe import Recipe, split_paths
 from tasks.core.shard_rows import load_classes, load_detections, load_rows
 from tasks.core.tables import database, write_parquet
 
@@ -82,7 +82,9 @@ def make_plan(splits: Path, images: Path, folder: Path, recipe: Recipe, digest: 
         max_shard_size=recipe.max_shard_size,
         look=recipe.look,
         groups=groups,
-        samples={split: sum(group.samples for group in groups if group.split == split) for split in SPLITS},
+        samples={
+            split: sum(group.samples for group in groups if group.split == split) for split in split_paths(splits)
+        },
         dropped=dropped,
         boxes_ignored=ignored,
         without_detection=without,

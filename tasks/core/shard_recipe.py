@@ -12,7 +12,9 @@ from tasks.core.samples import IMAGE_FORMATS, Look
 from tasks.core.scaled_jpeg import CODECS
 
 FORMAT = 3  # goes up with any change of this code that changes a byte of the shards
-SPLITS = ("train", "val", "test")
+DEALT = ("train", "val", "test")
+HOLDOUT = "holdout"  # what is of no class that is trained on; only some datasets have it
+SPLITS = (*DEALT, HOLDOUT)
 SMALLEST_TAR = 10_240
 
 
@@ -46,6 +48,15 @@ def split_path(splits: Path, split: str) -> Path:
     return splits / f"{split}.csv"
 
 
+def split_paths(splits: Path) -> dict[str, Path]:
+    """The CSV of each split that there is. Raises MissingPieceError where train, val or test is missing."""
+    paths = {split: split_path(splits, split) for split in SPLITS}
+    for split in DEALT:
+        if not paths[split].is_file():
+            raise MissingPieceError(f"{paths[split]}: the split is missing; run SplitDataset again")
+    return {split: path for split, path in paths.items() if path.is_file()}
+
+
 def digest_of(splits: Path, recipe: Recipe) -> str:
     """A fingerprint of all that the shards follow from, the images excepted.
 
@@ -59,10 +70,7 @@ def digest_of(splits: Path, recipe: Recipe) -> str:
         if path is not None and not path.is_file():
             raise ParameterError(f"{name}: there is no file {path}")
         facts[name] = sha256_of(path) if path else None
-    for split in SPLITS:
-        path = split_path(splits, split)
-        if not path.is_file():
-            raise MissingPieceError(f"{path}: the split is missing; run SplitDataset again")
+    for split, path in split_paths(splits).items():
         facts[split] = sha256_of(path)
     facts["code"] = [FORMAT, CODECS]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

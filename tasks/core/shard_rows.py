@@ -12,11 +12,12 @@ from tasks.core.errors import MissingPieceError, SelectionError
 from tasks.core.files import whole_file
 from tasks.core.labels import LABEL_NAMES, lacking, numbered, read_category_map, write_category_map, write_json
 from tasks.core.ranks import from_there_up
-from tasks.core.shard_recipe import SPLITS, Recipe, split_path
+from tasks.core.shard_recipe import HOLDOUT, SPLITS, Recipe, split_path, split_paths
 from tasks.core.tables import array, csv, header, quoted, rows, select, text, texts
 
 NUMBERS = ("width", "height", "stored_width", "stored_height", "file_size", "bytes", "attempts", "http_status")
 TRUTHS = ("valid", "flat")
+NO_CLASS = -1
 
 
 def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path, recipe: Recipe) -> dict[str, int]:
@@ -34,9 +35,8 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
     with whole_file(folder / "dropped.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv_files.writer(file, lineterminator="\n")
         lines.writerow(["stage", "reason", "image_path", "identifier", "coreid"])
-        for number, split in enumerate(SPLITS):
-            path = split_path(splits, split)
-            names = header(path)
+        for split, path in split_paths(splits).items():
+            number, names = SPLITS.index(split), header(path)
             _check_columns(path, names, recipe)
             label = quoted(recipe.label_column)
             connection.execute(
@@ -140,7 +140,8 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
 
     classes.csv has the samples of each class in each split that has any: `split,label,class,samples`, and `name` where
     there is a label_name, of which label_names.json has one for each label in the category map: what most of its
-    images are called, at a higher rank where they have no name at this one, or else the label.
+    images are called, at a higher rank where they have no name at this one, or else the label. What is held out and of
+    no class in the map is of class -1.
 
     Raises ParameterError for an unreadable map, SelectionError for labels that it, or train, lacks.
     """
@@ -156,9 +157,12 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
     connection.register("given", pa.table({"label": texts(list(categories)), "id": ids}))
     connection.execute("CREATE TABLE category AS SELECT * FROM given")
     connection.unregister("given")
-    missing = rows(connection, "SELECT DISTINCT label FROM keyed ANTI JOIN category USING (label) ORDER BY label")
-    if missing:
+    unknown = "SELECT DISTINCT label FROM keyed ANTI JOIN category USING (label) WHERE split {} {} ORDER BY label"
+    held_out = SPLITS.index(HOLDOUT)
+    if missing := rows(connection, unknown.format("<>", held_out)):
         raise lacking([label for (label,) in missing], recipe.category_map_json)
+    unseen = [label for (label,) in rows(connection, unknown.format("=", held_out))]
+    connection.execute(f"INSERT INTO category SELECT label, {NO_CLASS} FROM ({unknown.format('=', held_out)})")
     write_category_map(categories, folder / "category_map.json")
     counted = "SELECT split, label, id, count(*) FROM keyed JOIN category USING (label) GROUP BY ALL ORDER BY 1, 3"
     if recipe.label_name:
@@ -166,7 +170,7 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
         turn = "row_number() OVER (PARTITION BY label ORDER BY images DESC, name) = 1"
         named = f"SELECT label, name FROM ({sums}) QUALIFY {turn}"
         known = dict(rows(connection, named))
-        write_json({label: known.get(label, label) for label in categories}, folder / LABEL_NAMES)
+        write_json({label: known.get(label, label) for label in (*categories, *unseen)}, folder / LABEL_NAMES)
         counted = f"SELECT counted.*, name FROM ({counted}) AS counted LEFT JOIN ({named}) USING (label) ORDER BY 1, 3"
     with whole_file(folder / "classes.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv_files.writer(file, lineterminator="\n")

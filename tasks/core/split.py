@@ -43,7 +43,7 @@ RANKS = (
     *("genus", "subgenus", "species"),
 )
 LABEL = "label"  # the column that a roll-up adds to the splits
-NO_LABEL, OVER, UNDER, HELD_OUT = "no-label", "over-max-instances", "under-min-instances", "held-out"
+NO_LABEL, OVER, UNDER, HELD_OUT = "no-label", "over-max-instances", "under-min-instances", "holdout"
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def deal(
     `category_key`. The splits have all its columns, dropped.csv has `stage,reason,image_path,identifier,coreid`; all
     are sorted by `image_path` and are read back with `tables.csv`. The order of rows in `clean` does not matter.
     With a roll-up the splits have the column `label`, too. balance.csv tells how far each class is from the fractions,
-    leakage.csv what val and test share with train; what is held out stands in dropped.csv and, with all columns, in
-    holdout.csv.
+    leakage.csv what val and test share with train; what is held out goes to holdout.csv.
 
     Raises SelectionError where `category_key` or another column is missing or nothing is left, ParameterError where
     the previous splits can't be read, MissingPieceError where the rows written are not the rows read.
@@ -351,7 +350,10 @@ def _write(
     source = f"FROM {tables.parquet([clean])} AS clean POSITIONAL JOIN fates WHERE fate"
     queries = {split: f"SELECT {every} {source} = '{split}'{order}" for split in SPLITS}
     columns = "'split' AS stage, fate AS reason, image_path, identifier, coreid"
-    queries["dropped"] = f"SELECT {columns} {source} NOT IN {SPLITS}{order}"
+    dealt = (*SPLITS, HELD_OUT)
+    if holdout:
+        queries[HELD_OUT] = f"SELECT {every} {source} = '{HELD_OUT}'{order}"
+    queries["dropped"] = f"SELECT {columns} {source} NOT IN {dealt}{order}"
     written = 0
     with ExitStack() as stack:
         for name, query in queries.items():
@@ -362,9 +364,6 @@ def _write(
                 f"{clean} has {images} rows, but {written} were dealt out or dropped: "
                 "a row without coreid stands in it; clean the images again"
             )
-        if holdout:
-            held = f"SELECT {every} {source} = '{HELD_OUT}'{order}"  # in dropped.csv, too
-            _copy(connection, held, stack.enter_context(whole_file(folder / "holdout.csv")))
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:

@@ -46,17 +46,18 @@
 
   const table = byId("classes-table");
   const all = read("rows").map(([label, name, ...splits]) =>
-    [label, name, ...splits, splits[0] + splits[1] + splits[2]]);
+    [label, name, ...splits, splits.reduce((sum, samples) => sum + samples, 0)]);
+  const LAST = Number(table.tHead.querySelector("[aria-sort]").dataset.sort);
   const named = all.some((row) => row[1]);
   const STEP = 60;
-  let sorted = all, found = all, shown = STEP, by = 5, sign = -1;
+  let sorted = all, found = all, shown = STEP, by = LAST, sign = -1;
   const folded = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const searched = new Map(all.map((row) => [row, folded(`${row[0]} ${row[1]}`)]));
   const cell = (value, place) => {
     const one = document.createElement("td");
     const text = place > 1 ? count(value) : value;
     one.className = place > 1 ? "number" : place === 0 ? "key" : "";
-    (place === 5 ? one.appendChild(document.createElement("b")) : one).textContent = text;
+    (place === LAST ? one.appendChild(document.createElement("b")) : one).textContent = text;
     return one;
   };
   const draw = () => {
