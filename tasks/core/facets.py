@@ -71,9 +71,9 @@ def _of_date(column: str, pattern: str, least: int, most: int) -> str:
 
 
 def _one_two_five(column: str) -> str:
-    """A number rounded down to 1, 2 or 5 and zeros. The logarithm of 1000 may come out as 2.9999."""
-    power = f"pow(10, floor(log10({column} * 1.0000001)))"
-    leading = f"{column} * 1.0000001 / {power}"
+    """A whole number rounded down to 1, 2 or 5 and zeros; by its digits, for a logarithm of 1000 may be 2.9999."""
+    power = f"pow(10, length({column}::BIGINT::VARCHAR) - 1)"
+    leading = f"{column} / {power}"
     digit = f"CASE WHEN {leading} < 2 THEN 1 WHEN {leading} < 5 THEN 2 ELSE 5 END"
     return f"CASE WHEN {column} > 0 THEN ({power} * {digit})::BIGINT END"
 
