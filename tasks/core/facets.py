@@ -157,7 +157,8 @@ def breakdown(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Br
 
 
 def numbers(connection: duckdb.DuckDBPyConnection, name: str) -> dict[int, int]:
-    """A facet of `counted` whose values are whole numbers: the samples of each."""
+    """A facet of `counted` whose values are whole numbers: the samples of each that has any."""
     query = f"""SELECT value::BIGINT AS number, sum(samples)::BIGINT FROM counted
-        WHERE facet = {tables.text(name)} AND value IS NOT NULL GROUP BY number ORDER BY number"""
+        WHERE facet = {tables.text(name)} AND value IS NOT NULL
+        GROUP BY number HAVING sum(samples) > 0 ORDER BY number"""
     return dict(tables.rows(connection, query))

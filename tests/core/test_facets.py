@@ -205,6 +205,15 @@ def test_sizes_are_half_octaves_of_both_sides() -> None:
         assert list(numbers(connection, "size")) == sorted(expected)
 
 
+def test_numbers_are_those_of_samples_and_of_no_image_that_was_lost() -> None:
+    here, there = (
+        {"decimalLatitude": "10", "decimalLongitude": "10"},
+        {"decimalLatitude": "-10", "decimalLongitude": "9"},
+    )
+    with counted([here, there, there], [there], list(here), OF_SAMPLES) as connection:
+        assert list(numbers(connection, "cell").values()) == [1]
+
+
 def test_names_of_facets_and_values_are_texts_and_no_sql() -> None:
     mischief = "'; DROP TABLE counted; --"
     rows = [{'a"b': mischief}, {'a"b': "NULL"}, {'a"b': None}]
