@@ -169,7 +169,7 @@ def compact(number: int) -> str:
     """A number in few characters: 1200000 as 1.2M."""
     for unit, size in (("M", 1_000_000), ("k", 1000)):
         if number >= size:
-            return f"{number / size:.3g}{unit}"
+            return f"{number / size:,.0f}{unit}" if number >= 999.5 * size else f"{number / size:.3g}{unit}"
     return str(number)
 
 
