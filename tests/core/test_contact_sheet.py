@@ -63,6 +63,22 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
 
 
+def tile(side: int) -> bytes:
+    """A TIFF of 16 x 16 pixels in one tile that is far larger."""
+    pixels = zlib.compress(bytes(side * side))
+    entries = [(256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side), (324, 200)]
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*entries, (325, len(pixels))])
+    return (b"II*\0" + struct.pack("<IH", 8, len(entries) + 1) + directory).ljust(200, b"\0") + pixels
+
+
+def jpeg(width: int, height: int, progressive: bool) -> bytes:
+    """A JPEG that says it is so large, and breaks off soon."""
+    data = bytearray(encoded(Image.new("RGB", (64, 64), RED), progressive=progressive))
+    at = data.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(("mode", "kind"), [(mode, kind) for mode, kinds in KINDS.items() for kind in kinds])
 def test_every_kind_of_image_is_shown_in_its_colours(tmp_path: Path, kind: str, mode: str) -> None:
     data = encoded(corners().convert(mode), kind)
@@ -134,6 +150,7 @@ def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
         "bomb": png(30_000, 30_000), "wide": png(2**31 - 1, 2**31 - 1), "icon": b"\x00\x00\x01\x00" * 99,
         "vector": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "gif": b"GIF89a" + b"\xff" * 50,
         "tiff": b"II*\x00" + b"\xff" * 50,
+        "tile": tile(10_240), "progressive": jpeg(12_000, 12_000, progressive=True),
     }  # fmt: skip
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -144,6 +161,10 @@ def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     [found] = sheet(tmp_path, {"all": [*files, "folder", "missing", "good"]}, 6)["all"]
     assert found.path == "good"
+
+
+def test_a_huge_baseline_jpeg_is_shown_for_it_takes_little(tmp_path: Path) -> None:
+    assert shown(tmp_path, jpeg(12_000, 6000, progressive=False)).size == (192, 96)
 
 
 def images(root: Path, *names: str) -> None:
