@@ -127,7 +127,7 @@ def five_hundred(root: Path) -> Made:
     dice.shuffle(rows)
     failed, early, later, kept = rows[:60], rows[60:100], rows[100:130], rows[130:]
     for row in failed:
-        row |= {"status": "failed", "error": dice.choice(("http-404", "timed-out")), "bytes": None}
+        row |= {"status": "failed", "error": dice.choice(("http-404", "timed-out")), "bytes": 7}
     whole = [{**row, "width": 800, "height": 600 + n % 2, "file_size": 99 + n} for n, row in enumerate(later + kept)]
     dropped = lost(early[:30], "verify", "truncated") + lost(early[30:], "clean", "thumbnail")
     splits = lost(later[:20], "split", "too-few-images")
@@ -160,7 +160,7 @@ def test_what_is_told_of_samples_is_that_of_the_samples_alone(tmp_path: Path) ->
         row["decimalLatitude"] in ("0", "51.5") and row["decimalLongitude"] != "x" for row in samples
     )
     assert set(found.sizes) == {(19, 18)}
-    assert found.fetched_bytes == sum(row["bytes"] or 0 for row in made.fetched)
+    assert found.fetched_bytes == sum(row["bytes"] for row in made.fetched if row["status"] == "fetched")
 
 
 def test_failures_are_told_by_host_and_error_and_the_rest_by_error(tmp_path: Path) -> None:
