@@ -205,8 +205,8 @@ def test_what_fails_is_cancelled_requeued_or_killed_sinks_nothing_else_and_one_m
     requests = [(slow_photos.url + path, status) for path, status in slow_photos.requests]
     assert not settled & {url for url, _ in requests[asked:]}
     assert not settled_then & {url for url, _ in requests[asked_then:]}
-    answered = Counter(url for url, status in requests[first:] if status == 200)
-    wanted = Counter(row["identifier"] for row in dataset.rows("manifest"))
+    wanted = Counter(row["identifier"] for row in dataset.rows("manifest"))  # not where some are redirected to
+    answered = Counter(url for url, status in requests[first:] if status == 200 and url in wanted)
     assert (answered - wanted).total() <= 4 * WORKERS, "more than what was under way"
 
 
@@ -222,8 +222,9 @@ def test_an_element_at_its_time_limit_goes_back_to_the_queue_and_goes_on_where_i
     ends = log.read_text().count("the time limit is near: what is done is kept, and the job goes back to the queue")
     assert ends > 0, log.read_text()
     assert log.read_text().endswith("ended with status 0\n")
-    answered = Counter(slow_photos.url + path for path, status in slow_photos.requests[first:] if status == 200)
-    wanted = Counter(row["identifier"] for row in dataset.rows("manifest"))
+    wanted = Counter(row["identifier"] for row in dataset.rows("manifest"))  # not where some are redirected to
+    urls = (slow_photos.url + path for path, status in slow_photos.requests[first:] if status == 200)
+    answered = Counter(url for url in urls if url in wanted)
     assert (answered - wanted).total() <= ends * WORKERS, "more than what was under way"
     assert dataset.shards() == made.shards()
 

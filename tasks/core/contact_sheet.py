@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from PIL import Image, ImageFile
 
-from tasks.core.images import orientation, to_rgb
+from tasks.core.images import decoded_pixels, orientation, to_rgb
 
 BOX = (192, 128)  # pixels at most; on the page they are shown at three quarters of that
 QUALITY = 60
-MAX_PIXELS = 50_000_000  # beyond it only JPEGs are shown, which are decoded at a reduced scale
+MAX_PIXELS = 50_000_000  # beyond it only baseline JPEGs are shown, which are decoded at a reduced scale, row by row
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 BUDGET = 2_500_000  # bytes of a sheet, as they stand in the page
 
@@ -57,7 +57,8 @@ def thumbnail(images: Path, path: str) -> Thumbnail | None:
     """A thumbnail of the image, of a broken one as far as it goes; None where there is nothing to decode."""
     try:
         with _lenient(), Image.open(images / path, formats=FORMATS) as image:
-            if image.format != "JPEG" and image.width * image.height > MAX_PIXELS:
+            is_held_whole = image.format != "JPEG" or "progressive" in image.info
+            if is_held_whole and decoded_pixels(image) > MAX_PIXELS:
                 return None
             image.draft(None, (2 * BOX[0], 2 * BOX[1]))
             image.load()  # before it is turned: Pillow turns a TIFF meanwhile

@@ -71,9 +71,9 @@ def _of_date(column: str, pattern: str, least: int, most: int) -> str:
 
 
 def _one_two_five(column: str) -> str:
-    """A number rounded down to 1, 2 or 5 and zeros. The logarithm of 1000 may come out as 2.9999."""
-    power = f"pow(10, floor(log10({column} * 1.0000001)))"
-    leading = f"{column} * 1.0000001 / {power}"
+    """A whole number rounded down to 1, 2 or 5 and zeros; by its digits, for a logarithm of 1000 may be 2.9999."""
+    power = f"pow(10, length({column}::BIGINT::VARCHAR) - 1)"
+    leading = f"{column} / {power}"
     digit = f"CASE WHEN {leading} < 2 THEN 1 WHEN {leading} < 5 THEN 2 ELSE 5 END"
     return f"CASE WHEN {column} > 0 THEN ({power} * {digit})::BIGINT END"
 
@@ -159,6 +159,6 @@ def breakdown(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Br
 def numbers(connection: duckdb.DuckDBPyConnection, name: str) -> dict[int, int]:
     """A facet of `counted` whose values are whole numbers: the samples of each that has any."""
     query = f"""SELECT value::BIGINT AS number, sum(samples)::BIGINT FROM counted
-        WHERE facet = {tables.text(name)} AND value IS NOT NULL GROUP BY number HAVING sum(samples) > 0
-        ORDER BY number"""
+        WHERE facet = {tables.text(name)} AND value IS NOT NULL
+        GROUP BY number HAVING sum(samples) > 0 ORDER BY number"""
     return dict(tables.rows(connection, query))

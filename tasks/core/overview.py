@@ -194,7 +194,7 @@ def _names(connection: duckdb.DuckDBPyConnection, label_column: str) -> dict[str
     if name is None:
         return {}
     counted = f"""SELECT {tables.quoted(label_column)}::VARCHAR AS label, left({tables.quoted(name)}, 500) AS name,
-        count(*) AS images FROM labelled WHERE name IS NOT NULL GROUP BY ALL"""
+        count(*) AS images FROM labelled WHERE {tables.quoted(name)} IS NOT NULL GROUP BY ALL"""
     return dict(tables.rows(connection, f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"))
 
 
@@ -226,7 +226,7 @@ def _of_classes(
 ) -> dict[str, tuple[str, ...]]:
     wanted = ", ".join(tables.text(label) for label in labels)
     label = f"{tables.quoted(label_column)}::VARCHAR"
-    query = f"SELECT {label} AS label, {chosen} FROM labelled WHERE label IN ({wanted}) GROUP BY 1"
+    query = f"SELECT {label} AS label, {chosen} FROM labelled WHERE {label} IN ({wanted}) GROUP BY 1"
     found = dict(tables.rows(connection, query)) if labels else {}
     return {label: tuple(found.get(label, ())) for label in labels}
 

@@ -1,6 +1,7 @@
 """Plots as SVG, for the page, where its style sheet colours them, and as files of their own for a paper."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
@@ -12,6 +13,7 @@ WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 42, 14, 14, 34
 SHADES = 6
 MOST_POINTS = 240
+_FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # no escape brings these into XML
 SHORTEST = 0.75  # of what is not nothing, so that it is seen
 
 # The page's colours in light; it says the same in its own style sheet, for light and for dark.
@@ -169,13 +171,13 @@ def compact(number: int) -> str:
     """A number in few characters: 1200000 as 1.2M."""
     for unit, size in (("M", 1_000_000), ("k", 1000)):
         if number >= size:
-            return f"{number / size:.3g}{unit}"
+            return f"{number / size:,.0f}{unit}" if number >= 999.5 * size else f"{number / size:.3g}{unit}"
     return str(number)
 
 
 def _svg(width: float, height: float, parts: Sequence[str], told: str) -> str:
     head = f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(told)}">'
-    return f"{head}{''.join(parts)}</svg>"
+    return _FORBIDDEN.sub("", f"{head}{''.join(parts)}</svg>")
 
 
 def _below(text: str) -> str:

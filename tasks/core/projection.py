@@ -25,10 +25,13 @@ _SLOPE = f"({_A[0]} + {3 * _A[1]} * {_T}**2 + {_T}**6 * ({7 * _A[2]} + {9 * _A[3
 _X = f"({WIDTH / 2} + {_SCALE} * radians({_LONGITUDE}) * cos({_T}) / ({_M} * {_SLOPE}))"
 _Y = f"({HEIGHT / 2} - {_SCALE} * {_T} * ({_A[0]} + {_A[1]} * {_T}**2 + {_T}**6 * ({_A[2]} + {_A[3]} * {_T}**2)))"
 
+# The antimeridian at the equator is the map's very edge, which belongs to the cell before it.
+_COLUMN = f"greatest(0, least({math.ceil(WIDTH / CELL) - 1}, floor({_X} / {CELL})))"
+
 # The SQL expression for the cell of a row with decimalLatitude and decimalLongitude, as one number; else NULL.
 CELL_KEY = (
     f"CASE WHEN {_LATITUDE} BETWEEN -90 AND 90 AND {_LONGITUDE} BETWEEN -180 AND 180 "
-    f"THEN floor({_Y} / {CELL})::INTEGER * {_ROW} + floor({_X} / {CELL})::INTEGER END"
+    f"THEN floor({_Y} / {CELL})::INTEGER * {_ROW} + {_COLUMN}::INTEGER END"
 )
 
 
