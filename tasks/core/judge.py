@@ -1,8 +1,9 @@
 """Which media of a bucket are images to fetch, under which path; and why the others are not."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,36 +16,39 @@ from tasks.core.dwca import Archive, DataFile
 from tasks.core.errors import ArchiveError, SelectionError
 from tasks.core.rows import KEY, LINE
 from tasks.core.tables import text
+from tasks.core.wanted import (
+    HASH,
+    MEDIUM_COLUMNS,
+    OWN,
+    PART,
+    RECORD_COLUMNS,
+    RECURRING,
+    URLS,
+    Wanted,
+    first_of,
+    held,
+)
 
-RECORD_COLUMNS = (
-    "datasetKey", "occurrenceID", "basisOfRecord", "institutionCode", "catalogNumber", "recordedBy", "sex", "lifeStage",
-    "eventID", "eventDate", "year", "month", "day", "countryCode", "stateProvince", "decimalLatitude",
-    "decimalLongitude", "coordinateUncertaintyInMeters", "scientificName", "acceptedScientificName", "vernacularName",
-    "taxonRank", "kingdom", "class", "order", "family", "genus", "species", "taxonKey", "acceptedTaxonKey", "orderKey",
-    "familyKey", "genusKey", "speciesKey", "checklistKey", "license", "rightsHolder", "publisher",
-)  # fmt: skip
-MEDIUM_COLUMNS = {
-    "mediaType": ("type",),
-    "mediaFormat": ("format",),
-    "mediaReferences": ("references", "furtherInformationURL"),
-    "mediaCreator": ("creator",),
-    "mediaPublisher": ("publisher", "providerLiteral"),
-    "mediaRightsHolder": ("rightsHolder", "Owner"),
-    "mediaLicense": ("license", "UsageTerms", "WebStatement", "rights"),
-}
-URLS = {
-    dwca.AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"),
-    dwca.DOCUMENT: ("accessURI", "identifier"),
-}
-# Columns whose values are each row's own; those of the others recur, and are held once, with a number in each row.
-OWN = {
-    KEY, "gbifID", "occurrenceID", "catalogNumber", "eventID", "decimalLatitude", "decimalLongitude", "identifier",
-    "accessURI", "bestQualityAccessURI", "references", "furtherInformationURL",
-    "mediaReferences",
-}  # fmt: skip
-RECURRING = pa.dictionary(pa.int32(), pa.string())
-HASH, PART = "#hash", "#part"
 OURS = ("coreid", "identifier", "image_path", "licenseCode")
+NO_FAULT = ""
+REASONS = (
+    NO_FAULT, "orphaned", "several-occurrences", "no-url", "not-http", "not-still-image", "duplicate-medium",
+    "not-in-subset", "not-where", "unusable-licence", "over-cap",
+)  # fmt: skip
+HTTP = r"(?i)^\s*https?://[^/?#\s]"
+SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+# A name that is safe as a file's on every system stays; any other keeps its letters and gains a digest of the whole.
+SAFE = "[a-z0-9][a-z0-9-]{0,99}"
+MADE_SAFE = f"""CREATE MACRO made_safe(name) AS CASE WHEN regexp_full_match(name, '{SAFE}') THEN name
+    ELSE 'x' || regexp_replace(name[:40], '[^A-Za-z0-9]+', '-', 'g') || '~' || sha256(name)[:16] END"""
+REJECTED_TABLE = """CREATE TABLE rejected
+    (kind VARCHAR, part INT, line BIGINT, reason VARCHAR, coreid VARCHAR, identifier VARCHAR, raw VARCHAR)"""
+# What a medium says of itself: Dublin Core's type, and a media type that is often missing or only 'jpeg'.
+NOT_STILL = """(trim(type) <> ''
+        AND NOT regexp_full_match(trim(type), '(?i)(.*[/:#])?(still ?image|image|photograph)')
+    OR regexp_full_match(trim(format), '(?i)(audio|video|text|model|message|application)/.*')
+        AND NOT lower(trim(format)) = 'application/octet-stream')"""
+Rows = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,47 +69,6 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The columns to read of a data file, and the defaults of those that are empty or not in it."""
-
-    indexes: Mapping[str, int]
-    defaults: Mapping[str, str]
-
-    @classmethod
-    def of(cls, layout: DataFile, names: Iterable[str]) -> "Wanted":
-        """What a layout has of these terms; the record's id is KEY."""
-        columns = {name: column for name in names if (column := layout.column(name))}
-        indexes = {name: column.index for name, column in columns.items() if column.index is not None}
-        defaults = {name: column.default for name, column in columns.items() if column.default}
-        return cls({KEY: layout.key_index, **indexes}, defaults)
-
-    @property
-    def names(self) -> set[str]:
-        """The terms that have a value."""
-        return {*self.indexes, *self.defaults}
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns that are read, with the type that each is held in."""
-        own = {index for name, index in self.indexes.items() if name in OWN}
-        return pa.schema([(n, pa.string() if index in own else RECURRING) for n, index in self.indexes.items()])
-
-    def resolve(self, rows: pa.Table, wrapped: bool) -> pa.Table:
-        """The rows with wrapped fields unwrapped, empty ones null, and defaults in place."""
-        columns = {name: rows.column(name) for name in self.indexes}
-        if wrapped:
-            columns = {name: _unwrapped(column) for name, column in columns.items()}
-        for name, default in self.defaults.items():
-            if name in columns:
-                columns[name] = pc.fill_null(tables.plain(columns[name]), tables.texts([default])[0])
-            else:
-                everywhere = tables.array(np.zeros(rows.num_rows, np.int32))
-                columns[name] = pa.DictionaryArray.from_arrays(everywhere, tables.texts([default]))
-        columns = {name: _held(column, pa.string() if name in OWN else RECURRING) for name, column in columns.items()}
-        return pa.table({**{name: rows.column(name) for name in (HASH, PART, LINE)}, **columns})
-
-
-@dataclass(frozen=True)
 class Decided:
     """A bucket's images, found and not yet put together: `found` is narrow, a row an image."""
 
@@ -121,16 +84,36 @@ class Decided:
     def images(self) -> pa.Table:
         """The manifest's rows."""
         found = self.found.combine_chunks()
-        columns = {"coreid": found.column("coreid"), "identifier": found.column("url")}
-        columns["image_path"] = found.column("image_path")
+        columns = {name: found.column(name) for name in OURS}
         for source, rows in ((self.records, found.column("record")), (self.media, found.column("medium"))):
             columns |= {name: source.column(name).take(rows) for name in source.column_names}
-        columns["licenseCode"] = found.column("licence")
-        return pa.table(columns, schema=self.schema)
+        return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The media of a bucket: in each field one beside the other, whose it is, and why it is no image to fetch."""
+
+    record: Rows  # its row among the records
+    coreid: pa.ChunkedArray
+    url: pa.ChunkedArray
+    licence: pa.ChunkedArray
+    nth: Rows  # of its record's images, from 0
+    reason: Rows  # a number in REASONS
+    repeated: Rows  # rows of records that have an earlier one's id
+
+    @property
+    def images(self) -> Rows:
+        """The media that are images to fetch."""
+        return np.flatnonzero(self.reason == 0)
+
+    def bar(self, reason: str, those: Rows) -> None:
+        """Tell why those are no images to fetch, as far as nothing has been told."""
+        self.reason[those & (self.reason == 0)] = REASONS.index(reason)
 
 
 class Judge:
-    """Judges the media of an archive by a selection, bucket by bucket.
+    """Judges the media of an archive by a selection, bucket by bucket. Rows come in the order of their lines.
 
     Raises SelectionError for columns that the archive lacks, ArchiveError for media without a column for a URL.
     """
@@ -152,157 +135,191 @@ class Judge:
         self._stated = [n for n, found in MEDIUM_COLUMNS.items() if any(term in self.media.names for term in found)]
         names = ["coreid", "identifier", "image_path", *self._carried, *self._stated, "licenseCode"]
         self.schema = pa.schema([(name, pa.string() if name in (*OURS, *OWN) else RECURRING) for name in names])
-        connection.execute(SAFE)
+        connection.execute(MADE_SAFE)
         connection.execute(REJECTED_TABLE)
         connection.execute("CREATE TABLE last_taken (category VARCHAR, draw UBIGINT, coreid VARCHAR, url VARCHAR)")
-        connection.register("subset", pa.table({"key": tables.texts(selection.subset or ())}))
 
-    def decide(self, records: pa.Table, media: pa.Table) -> "Decided":
+    def decide(self, records: pa.Table, media: pa.Table) -> Decided:
         """The images of a bucket, in order; the other lines go to `rejected`."""
-        self._judge(records, media)
-        self._connection.execute("INSERT INTO rejected " + REJECTED_MEDIA)
+        judged = self._judged(records, media)
+        if self._selection.cap:
+            judged.bar("over-cap", self._over_cap(records, judged))
+        barred = tables.array(np.flatnonzero(judged.reason))
+        reasons = tables.texts(REASONS).take(tables.array(judged.reason).take(barred))
+        self._reject("media", media.take(barred), reasons, judged.url.take(barred))
         if not self._of_events:
-            self._connection.execute("INSERT INTO rejected " + REJECTED_RECORDS)
-        found = self._connection.sql(
-            "SELECT coreid, url, image_path, licence, record, medium, hash FROM judged WHERE reason IS NULL "
-            "ORDER BY hash, image_path"
-        ).to_arrow_table()
-        self._connection.execute("DROP TABLE judged; DROP TABLE r")
-        stated = {n: _held(_first_of(media, MEDIUM_COLUMNS[n]), self.schema.field(n).type) for n in self._stated}
-        # Taking rows out of many small pieces is several times as slow as out of one.
+            repeated = records.take(tables.array(judged.repeated))
+            reasons = tables.texts(["duplicate-id"] * repeated.num_rows)
+            self._reject("records", repeated, reasons, pa.nulls(repeated.num_rows, pa.string()))
+        stated = {n: held(first_of(media, MEDIUM_COLUMNS[n]), self.schema.field(n).type) for n in self._stated}
         return Decided(
-            self.schema, records.select(self._carried).combine_chunks(), pa.table(stated).combine_chunks(), found
+            self.schema, records.select(self._carried), pa.table(stated), self._found(records, media, judged)
         )
 
     def rank(self, buckets: Iterable[tuple[pa.Table, pa.Table]]) -> None:
         """Find the last image that the cap lets each category have, over all buckets."""
-        self._connection.execute("CREATE TABLE draws (category VARCHAR, draw UBIGINT, coreid VARCHAR, url VARCHAR)")
+        self._connection.execute("CREATE TABLE draws AS FROM last_taken LIMIT 0")
         for records, media in buckets:
-            self._judge(records, media)
-            self._connection.execute(
-                "INSERT INTO draws SELECT category, draw, coreid, url FROM judged WHERE reason IS NULL"
-            )
+            self._draw(records, self._judged(records, media))
+            self._connection.execute("INSERT INTO draws SELECT category, draw, coreid, url FROM drawn")
         self._connection.execute(
             "INSERT INTO last_taken SELECT * FROM draws QUALIFY row_number() OVER "
             f"(PARTITION BY category ORDER BY draw, coreid, url) = {self._selection.cap}"
         )
         self._connection.execute("DROP TABLE draws")
 
-    def _judge(self, records: pa.Table, media: pa.Table) -> None:
-        """Make the tables `r`, `m` and `judged` of a bucket: narrow ones, a medium a row in the last."""
-        self._connection.register("record_rows", self._narrow_records(records))
-        self._connection.register("medium_rows", self._narrow_media(media))
-        self._connection.execute(STATEMENTS.format(licence=licences.code_of("licence"), not_still=NOT_STILL))
-        in_subset = "true" if self._selection.subset is None else "category IN (SELECT key FROM subset)"
-        self._connection.execute(RECORDS.format(in_subset=in_subset))
-        taken = ", ".join(text(code) for code in self._selection.licenses)
-        unusable = f"s.code NOT IN ({taken})" if taken else "false"
-        many = "r.lines > 1" if self._of_events else "false"
-        draw = (
-            f"md5_number_lower('{self._selection.seed}|' || coreid || '|' || url)"
-            if self._selection.cap
-            else "0::UBIGINT"
+    def _judged(self, records: pa.Table, media: pa.Table) -> Judged:
+        """What becomes of a bucket's media, but for the cap."""
+        record_ids, coreid = trimmed(records.column(KEY)), trimmed(media.column(KEY))
+        numbers, count = _numbered(pa.chunked_array([*record_ids.chunks, *coreid.chunks], pa.string()))
+        of_records, of_media = np.split(numbers, [records.num_rows])
+        first = _firsts(of_records, count)
+        statement, licence, not_still, unusable = self._statements(media)
+        url = first_of(media, self._urls)
+        judged = Judged(
+            record=first[of_media],
+            coreid=coreid,
+            url=trimmed(url),
+            licence=licence.take(tables.array(statement)),
+            nth=np.zeros(media.num_rows, np.int64),
+            reason=np.zeros(media.num_rows, np.int8),
+            repeated=np.flatnonzero(first[of_records] != np.arange(records.num_rows)),
         )
-        self._connection.execute(FOUND.format(many=many, unusable=unusable))
-        self._connection.execute(JUDGED.format(draw=draw))
-        self._connection.execute("DROP TABLE found")
+        judged.bar("orphaned", (judged.record < 0) | _truths(coreid.is_null()))
+        if self._of_events:
+            judged.bar("several-occurrences", np.bincount(of_records, minlength=count)[of_media] > 1)
+        judged.bar("no-url", ~_truths(pc.not_equal(judged.url, tables.scalar(""))))
+        judged.bar("not-http", ~_truths(pc.match_substring_regex(url, HTTP)))
+        judged.bar("not-still-image", not_still[statement])
+        _number(judged, of_media)
+        for reason, chosen in self._selected(records).items():
+            judged.bar(reason, ~np.append(chosen, False)[judged.record])
+        judged.bar("unusable-licence", unusable[statement])
+        return judged
 
-    def _narrow_records(self, records: pa.Table) -> pa.Table:
-        nothing = pa.nulls(records.num_rows, pa.string())
-        category = records.column(self._selection.key) if self._selection.key in records.column_names else nothing
-        holds = tables.array(np.ones(records.num_rows, bool))
+    def _statements(self, media: pa.Table) -> tuple[Rows, pa.ChunkedArray, Rows, Rows]:
+        """For each medium the number of what it says of its kind and licence; of each number the licence's code,
+        whether that is no still image, and whether the licence is none of those wanted.
+
+        Many say it in the same words, and each wording is looked at once.
+        """
+        columns = {"type": ("type",), "format": ("format",), "licence": MEDIUM_COLUMNS["mediaLicense"]}
+        said = pa.table({name: first_of(media, terms) for name, terms in columns.items()})
+        numbers, count = np.zeros(media.num_rows, np.int64), 1
+        for column in said.columns:
+            others, many = _numbered(column)
+            numbers, count = _numbered(pa.chunked_array([tables.array(numbers * many + others)]))
+        self._connection.register("statements", said.take(tables.array(_firsts(numbers, count)[: count - 1])))
+        taken = ", ".join(text(code) for code in self._selection.licenses)
+        query = f"SELECT {licences.code_of('licence')} AS code, {NOT_STILL} AS not_still FROM statements"
+        judged = self._connection.sql(
+            f"SELECT code, not_still, {f'code NOT IN ({taken})' if taken else 'false'} AS unusable FROM ({query})"
+        ).to_arrow_table()
+        return numbers, judged.column("code"), _truths(judged.column("not_still")), _truths(judged.column("unusable"))
+
+    def _selected(self, records: pa.Table) -> dict[str, Rows]:
+        """For each record whether the subset has it and whether the condition holds, by the reason where not."""
+        chosen = {}
+        if self._selection.subset is not None:
+            keys = tables.texts(self._selection.subset)
+            chosen["not-in-subset"] = _truths(pc.is_in(tables.plain(self._category(records)), keys))
         if self._condition is not None:
             if "coreid" not in records.column_names:
-                records = records.append_column("coreid", pc.utf8_trim(records.column(KEY), " "))
-            holds = self._condition.holds(
-                records.select(self._condition.columns) if self._condition.columns else records
-            )
-        return pa.table(
-            {
-                "record": tables.array(np.arange(records.num_rows)),
-                "part": records.column(PART),
-                "line": records.column(LINE),
-                "coreid": records.column(KEY),
-                "alone": _alone(records),
-                "dataset": records.column("datasetKey") if "datasetKey" in records.column_names else nothing,
-                "category": category,
-                "holds": holds,
-            }
+                records = records.append_column("coreid", trimmed(records.column(KEY)))
+            columns = self._condition.columns
+            chosen["not-where"] = _truths(self._condition.holds(records.select(columns) if columns else records))
+        return chosen
+
+    def _category(self, records: pa.Table) -> pa.ChunkedArray:
+        return first_of(records, (self._selection.key,))
+
+    def _found(self, records: pa.Table, media: pa.Table, judged: Judged) -> pa.Table:
+        """The images, each with its path and with its rows among the records and the media."""
+        rows, record = tables.array(judged.images), tables.array(judged.record[judged.images])
+        datasets = pc.fill_null(tables.plain(first_of(records, ("datasetKey",))), tables.scalar("no-dataset"))
+        datasets = datasets.combine_chunks().dictionary_encode()
+        folders = self._safe(datasets.dictionary).take(datasets.indices.take(record))
+        nth = judged.nth[judged.images]
+        ends = tables.texts([f"_{n}.jpg" if n else ".jpg" for n in range(int(nth.max(initial=0)) + 1)])
+        coreid = judged.coreid.take(rows)
+        found = pa.table(
+            {"coreid": coreid, "identifier": judged.url.take(rows), "licenseCode": judged.licence.take(rows)}
         )
+        files = [self._safe(coreid), ends.take(tables.array(nth))]
+        paths = pc.binary_join_element_wise(folders, tables.scalar("/"), *files, tables.scalar(""))
+        found = found.append_column("image_path", paths)
+        for name, column in {"record": record, "medium": rows, "hash": media.column(HASH).take(rows)}.items():
+            found = found.append_column(name, column)
+        return found.take(pc.sort_indices(found, [("hash", "ascending"), ("image_path", "ascending")]))
 
-    def _narrow_media(self, media: pa.Table) -> pa.Table:
-        return pa.table(
-            {
-                "medium": tables.array(np.arange(media.num_rows)),
-                "hash": media.column(HASH),
-                "alone": _alone(media),
-                "part": media.column(PART),
-                "line": media.column(LINE),
-                "coreid": media.column(KEY),
-                "url": _first_of(media, self._urls),
-                "type": _first_of(media, ("type",)),
-                "format": _first_of(media, ("format",)),
-                "licence": _first_of(media, MEDIUM_COLUMNS["mediaLicense"]),
-            }
-        )
+    def _safe(self, names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """The names, those made safe that aren't."""
+        if pc.all(pc.match_substring_regex(names, f"^{SAFE}$"), min_count=0).as_py():
+            return names
+        self._connection.register("names", pa.table({"name": names}))
+        return self._connection.sql("SELECT made_safe(name) AS name FROM names").to_arrow_table().column("name")
+
+    def _draw(self, records: pa.Table, judged: Judged) -> None:
+        """Make the table `drawn` of a bucket's images, with the number that each has drawn."""
+        rows, record = tables.array(judged.images), tables.array(judged.record[judged.images])
+        columns = [rows, self._category(records).take(record), judged.coreid.take(rows), judged.url.take(rows)]
+        self._connection.register("images", pa.table(columns, ["medium", "category", "coreid", "url"]))
+        draw = f"md5_number_lower('{self._selection.seed}|' || coreid || '|' || url)"
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE drawn AS SELECT *, {draw} AS draw FROM images")
+
+    def _over_cap(self, records: pa.Table, judged: Judged) -> Rows:
+        """For each medium whether its category has as many as the cap lets it have without it."""
+        self._draw(records, judged)
+        query = """SELECT medium FROM drawn d JOIN last_taken l ON l.category IS NOT DISTINCT FROM d.category
+            WHERE (d.draw, d.coreid, d.url) > (l.draw, l.coreid, l.url)"""
+        over = np.zeros(len(judged.reason), bool)
+        over[self._connection.execute(query).fetchnumpy()["medium"]] = True
+        return over
+
+    def _reject(self, kind: str, rows: pa.Table, reasons: pa.Array, urls: pa.Array) -> None:
+        columns = [rows.column(PART), rows.column(LINE), reasons, trimmed(rows.column(KEY)), urls]
+        self._connection.register("barred", pa.table(columns, list("abcde")))
+        self._connection.execute(f"INSERT INTO rejected SELECT '{kind}', *, NULL FROM barred")
 
 
-# A name that is safe as a file's on every system stays; any other keeps its letters and gains a digest of the whole.
-SAFE = """CREATE MACRO safe(name) AS CASE WHEN regexp_full_match(name, '[a-z0-9][a-z0-9-]{0,99}') THEN name
-    ELSE 'x' || regexp_replace(name[:40], '[^A-Za-z0-9]+', '-', 'g') || '~' || sha256(name)[:16] END"""
-REJECTED_TABLE = """CREATE TABLE rejected
-    (kind VARCHAR, part INT, line BIGINT, reason VARCHAR, coreid VARCHAR, identifier VARCHAR, raw VARCHAR)"""
-# What media say of themselves is said by many in the same words: each wording is looked at once.
-STATEMENTS = """CREATE OR REPLACE TEMP TABLE statements AS
-    SELECT *, {licence} AS code, coalesce({not_still}, false) AS not_still
-    FROM (SELECT DISTINCT type, format, licence FROM medium_rows)"""
-RECORDS = """CREATE OR REPLACE TEMP TABLE r AS WITH
-    datasets AS (
-        SELECT dataset, safe(coalesce(dataset, 'no-dataset')) AS folder
-        FROM (SELECT DISTINCT dataset FROM record_rows)),
-    counted AS (
-        SELECT *, 1 AS number, 1 AS lines FROM record_rows WHERE alone UNION ALL
-        SELECT *, row_number() OVER (PARTITION BY trim(coreid) ORDER BY part, line),
-            count(*) OVER (PARTITION BY trim(coreid)) FROM record_rows WHERE NOT alone)
-    SELECT record, part, line, trim(coreid) AS coreid, category, holds, folder, coalesce({in_subset}, false) AS wanted,
-        number, lines FROM counted c JOIN datasets d ON d.dataset IS NOT DISTINCT FROM c.dataset"""
-FOUND = """CREATE OR REPLACE TEMP TABLE found AS
-    SELECT m.medium, m.hash, m.alone, m.part, m.line, trim(m.coreid) AS coreid, trim(m.url) AS url,
-        s.code AS licence, {unusable} AS barred, r.record, r.folder, r.category, r.wanted, r.holds, CASE
-        WHEN r.coreid IS NULL THEN 'orphaned'
-        WHEN {many} THEN 'several-occurrences'
-        WHEN coalesce(trim(m.url), '') = '' THEN 'no-url'
-        WHEN NOT regexp_matches(m.url, '(?i)^\\s*https?://[^/?#\\s]') THEN 'not-http'
-        WHEN s.not_still THEN 'not-still-image' END AS fault
-    FROM medium_rows m
-    JOIN statements s ON s.type IS NOT DISTINCT FROM m.type AND s.format IS NOT DISTINCT FROM m.format
-        AND s.licence IS NOT DISTINCT FROM m.licence
-    LEFT JOIN (SELECT * FROM r WHERE number = 1) r ON r.coreid = trim(m.coreid)"""
-JUDGED = """CREATE OR REPLACE TEMP TABLE judged AS WITH
-    single AS (
-        SELECT *, coalesce(fault, CASE WHEN
-            row_number() OVER (PARTITION BY coreid, url, fault IS NULL ORDER BY part, line) > 1
-            THEN 'duplicate-medium' END) AS unusable FROM found WHERE NOT alone),
-    numbered AS (
-        SELECT *, fault AS unusable, 0 AS number FROM found WHERE alone UNION ALL
-        SELECT *, row_number() OVER (PARTITION BY coreid, unusable IS NULL ORDER BY url) - 1 FROM single),
-    counted AS (SELECT *, {draw} AS draw FROM numbered)
-    SELECT c.medium, c.record, c.part, c.line, c.coreid, c.url, c.licence, c.category, c.draw, c.hash,
-        c.folder || '/' || safe(c.coreid)
-            || CASE WHEN c.number = 0 THEN '' ELSE '_' || c.number END || '.jpg' AS image_path,
-        CASE WHEN c.unusable IS NOT NULL THEN c.unusable
-            WHEN NOT c.wanted THEN 'not-in-subset'
-            WHEN NOT c.holds THEN 'not-where'
-            WHEN c.barred THEN 'unusable-licence'
-            WHEN (c.draw, c.coreid, c.url) > (l.draw, l.coreid, l.url) THEN 'over-cap' END AS reason
-    FROM counted c LEFT JOIN last_taken l ON l.category IS NOT DISTINCT FROM c.category"""
-# What a medium says of itself: Dublin Core's type, and a media type that is often missing or only 'jpeg'.
-NOT_STILL = """(trim(type) <> ''
-        AND NOT regexp_full_match(trim(type), '(?i)(.*[/:#])?(still ?image|image|photograph)')
-    OR regexp_full_match(trim(format), '(?i)(audio|video|text|model|message|application)/.*')
-        AND NOT lower(trim(format)) = 'application/octet-stream')"""
-REJECTED_MEDIA = "SELECT 'media', part, line, reason, coreid, url, NULL FROM judged WHERE reason IS NOT NULL"
-REJECTED_RECORDS = "SELECT 'records', part, line, 'duplicate-id', coreid, NULL, NULL FROM r WHERE number > 1"
+def trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts without the spaces around them, of any kind that Unicode knows, as DuckDB's trim."""
+    return pc.utf8_trim(column, SPACES)
+
+
+def _numbered(column: pa.ChunkedArray) -> tuple[Rows, int]:
+    """For each row a number, the same for the same value; and how many there may be. The last is for no value."""
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.combine_chunks()
+    count = len(encoded.dictionary)
+    return np.from_dlpack(pc.fill_null(encoded.indices.cast(pa.int64()), tables.scalar(count))), count + 1
+
+
+def _firsts(numbers: Rows, count: int) -> Rows:
+    """The first row of each number, -1 where it has none."""
+    firsts = np.full(count, -1)
+    firsts[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    return firsts
+
+
+def _truths(column: pa.ChunkedArray | pa.Array) -> Rows:
+    """Truths as numpy holds them; null is none."""
+    known = pc.fill_null(column, tables.scalar(False)).cast(pa.uint8())
+    return np.from_dlpack(known.combine_chunks() if isinstance(known, pa.ChunkedArray) else known).astype(bool)
+
+
+def _number(judged: Judged, owner: Rows) -> None:
+    """Number the images of each owner by their URLs; of several with one URL all but the first are no images."""
+    images = judged.images
+    images = images[np.bincount(owner[images], minlength=1)[owner[images]] > 1]
+    urls = pc.rank(judged.url.take(tables.array(images)), tiebreaker="dense")
+    order = np.lexsort((np.from_dlpack(urls), owner[images]))
+    images, urls = images[order], np.from_dlpack(urls)[order]
+    again = (np.diff(owner[images], prepend=-1) == 0) & (np.diff(urls.astype(np.int64), prepend=-1) == 0)
+    judged.reason[images[again]] = REASONS.index("duplicate-medium")
+    images = images[~again]
+    begins = np.flatnonzero(np.diff(owner[images], prepend=-1))
+    judged.nth[images] = np.arange(len(images)) - np.repeat(begins, np.diff(begins, append=len(images)))
 
 
 def _asked(selection: Selection) -> list[str]:
@@ -328,44 +345,3 @@ def _condition(layout: DataFile, selection: Selection) -> Condition | None:
         names.setdefault(column.name.lower(), column.name)
     names.setdefault("coreid", "coreid")  # the record's id, which need not have a term
     return Condition(selection.where, tuple(names.values()))
-
-
-def _alone(rows: pa.Table) -> pa.Array:
-    """For each row whether no other has the same id: most do, and need no counting within it."""
-    hashes = np.from_dlpack(rows.column(HASH).combine_chunks())
-    order = np.argsort(hashes)
-    same = np.diff(hashes[order]) == 0
-    alone = np.ones(len(hashes), bool)
-    alone[order[1:][same]] = alone[order[:-1][same]] = False
-    return tables.array(alone)
-
-
-def _first_of(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
-    """The first of these columns that says something."""
-    found = [rows.column(name) for name in names if name in rows.column_names]
-    if not found:
-        return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
-    return found[0] if len(found) == 1 else pc.coalesce(*map(tables.plain, found))
-
-
-def _held(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """The same texts, held as texts or as a dictionary."""
-    if column.type == kind:
-        return column
-    return tables.plain(column) if kind == pa.string() else column.dictionary_encode()
-
-
-def _unwrapped(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Fields without the quotes around them, inner ones single; empty ones null."""
-    if pa.types.is_dictionary(column.type):
-        held = column.combine_chunks()
-        values = _unwrapped(held.dictionary)
-        if values.null_count:
-            return _unwrapped(tables.plain(column))
-        return pa.DictionaryArray.from_arrays(held.indices, values)
-    if not pc.any(pc.starts_with(column, '"')).as_py():
-        return column
-    wrapped = pc.fill_null(pc.match_substring_regex(column, '^"(?s:.*)"$'), False)
-    inner = pc.replace_substring(pc.utf8_slice_codeunits(column, 1, -1), '""', '"')
-    plain = pc.if_else(wrapped, inner, column)
-    return pc.if_else(pc.equal(plain, ""), pa.scalar(None, pa.string()), plain)

@@ -139,6 +139,11 @@ def texts(values: Sequence[str | None]) -> pa.Array:
     return pa.StringArray.from_buffers(len(encoded), buffers[1], buffers[2], buffers[0])
 
 
+def scalar(value: str | bool | int) -> pa.Scalar:
+    """A text, truth or number as an Arrow scalar, without pandas as well."""
+    return (texts([value]) if isinstance(value, str) else array(np.array([value])))[0]
+
+
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Texts or whole numbers, or nulls, as an Arrow array of a type, without pandas, whose import takes 50 MB."""
     if pa.types.is_integer(kind):
