@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench import chunk, fetch, photos, runs, server
+from bench import chunk, fetch, near, photos, runs, server
 from bench.runs import Run
 
 
@@ -56,6 +56,15 @@ def test_costs_are_told_for_each_thing_left_out(capsys: pytest.CaptureFixture[st
     chunk.bench_costs(40, 4, 1)
     told = capsys.readouterr().out
     assert all(name in told for name in chunk.OMISSIONS)
+
+
+def test_near_tells_its_time_its_memory_and_a_recall_that_misses_none(capsys: pytest.CaptureFixture[str]) -> None:
+    near.bench(3000, 6)
+    told = capsys.readouterr().out
+    assert re.search(r"\d s, [\d,]+ MiB; \d+ hashes in \d+ groups", told)
+    pairs = re.search(r"([\d,]+) near, ([\d,]+) of them found \(recall 1\.0000\)", told)
+    assert pairs
+    assert pairs[1] == pairs[2] != "0"
 
 
 def test_who_leaves_images_out_is_not_compared(tmp_path: Path) -> None:
