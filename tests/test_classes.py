@@ -20,7 +20,7 @@ def labels(dataset: Dataset) -> dict[str, int]:
 
 
 def test_the_classes_are_those_of_the_rank_that_the_splits_were_dealt_by(dataset: Dataset) -> None:
-    for key in ("genusKey", "family"):
+    for key in ("genusKey", "family", "classKey"):
         dataset.make("--SplitDataset-category-key", key, "--SplitDataset-test-frac", "0")
         there = Counter(row[key] for row in dataset.rows("clean.parquet") if row[key])
         counted = Counter({row["label"]: 0 for row in dataset.rows("shards/classes.csv")})

@@ -15,8 +15,9 @@ RECORD_COLUMNS = (
     "datasetKey", "occurrenceID", "basisOfRecord", "institutionCode", "catalogNumber", "recordedBy", "sex", "lifeStage",
     "eventID", "eventDate", "year", "month", "day", "countryCode", "stateProvince", "decimalLatitude",
     "decimalLongitude", "coordinateUncertaintyInMeters", "scientificName", "acceptedScientificName", "vernacularName",
-    "taxonRank", "kingdom", "class", "order", "family", "genus", "species", "taxonKey", "acceptedTaxonKey", "orderKey",
-    "familyKey", "genusKey", "speciesKey", "checklistKey", "license", "rightsHolder", "publisher",
+    "taxonRank", "kingdom", "phylum", "class", "order", "family", "genus", "species", "taxonKey", "acceptedTaxonKey",
+    "kingdomKey", "phylumKey", "classKey", "orderKey", "familyKey", "genusKey", "speciesKey", "checklistKey", "license",
+    "rightsHolder", "publisher",
 )  # fmt: skip
 MEDIUM_COLUMNS = {
     "mediaType": ("type",),

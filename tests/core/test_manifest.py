@@ -15,6 +15,7 @@ from tasks.core.deal import Resources
 from tasks.core.errors import ArchiveError, ParameterError, SelectionError
 from tasks.core.judge import Selection
 from tasks.core.manifest import Counts
+from tasks.core.ranks import LADDERS
 from tests.core.archives import MEDIA, OCCURRENCE, gbif, lines, meta, write
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "archives"
@@ -69,6 +70,18 @@ def test_keys_and_country_codes_stay_text(tmp_path: Path) -> None:
     assert {row["coreid"]: row["acceptedTaxonKey"] for row in read.rows} == {str(n): key for n, key in enumerate(keys)}
     assert {row["countryCode"] for row in read.rows} == {"NA"}
     assert all(field.type == pa.string() for table in read.chunks for field in table.schema)
+
+
+def test_every_rank_and_name_of_a_taxon_is_carried(tmp_path: Path) -> None:
+    taxon = {name: f"some {name}" for ladder in LADDERS for name in (*ladder, "vernacularName")}
+    columns = ("gbifID", "datasetKey", *taxon)
+    members = {
+        "meta.xml": meta(columns, MEDIA),
+        "occurrence.txt": lines(columns, [{"gbifID": "1", "datasetKey": "d1"} | taxon]),
+        "multimedia.txt": lines(MEDIA, [medium(1)]),
+    }
+    [row] = Read(write(tmp_path / "a.zip", members), tmp_path, Selection("speciesKey")).rows
+    assert {name: row[name] for name in taxon} == taxon
 
 
 def test_media_of_an_occurrence_are_in_one_chunk_that_row_order_does_not_change(tmp_path: Path) -> None:
