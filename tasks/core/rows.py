@@ -8,7 +8,6 @@ import codecs
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -19,12 +18,11 @@ import pyarrow.csv
 from tasks.core import tables
 from tasks.core.dwca import DataFile
 from tasks.core.errors import ArchiveError
-from tasks.core.lines import records, whole_lines, worked_at
+from tasks.core.lines import Block, records, whole_lines
 
 PARSED_AT_ONCE = 1 << 20
 MOST_COLUMNS = 10_000
 RECORDS = 20_000
-MOST_THREADS = 4  # as many as inflating keeps busy
 KEY, LINE = "#id", "#line"  # columns of ours beside the archive's, which may bear any name
 WRAPPED = re.compile(rb'"(?:[^"]|"")*"\r?')
 
@@ -36,17 +34,6 @@ class Unreadable:
     line: int
     reason: str
     raw: str
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Whole lines; whether a quote is in them, and each field with one is `wrapped`; their rows, None if one is odd."""
-
-    data: bytes
-    lines: int
-    quoted: bool
-    wrapped: bool
-    table: pa.Table | None
 
 
 class RowReader:
@@ -81,53 +68,47 @@ class RowReader:
                     schema=self.schema,
                 )
         else:
-            threads = min(MOST_THREADS, pa.cpu_count())
-            with closing(worked_at(self._blocks(file, progress), self._at_once, threads)) as blocks:
-                for block in blocks:
-                    yield self._rows(block)
+            for block in self._blocks(file, progress):
+                yield from self._plain(block)
 
-    def _blocks(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
+    def _blocks(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[Block]:
         """The lines of a file, without its header lines."""
         header = self.layout.header_lines
         for block in whole_lines(self.name, file, self.layout.encoding, progress):
-            while header and block:
-                line, _, block = block.partition(b"\n")
-                self._fields, header = self._width_of(line), header - 1
-            if block:
-                if not self._fields:
-                    self._fields = self._width_of(next((line for line in block.split(b"\n") if line.strip()), b""))
-                if self._fields:
-                    self._check_width()
+            while header and block.lines:
+                self._fields = self._width_of(block.data[: block.data.index(b"\n")])
+                block, header = block.without_first(), header - 1
+            if block.lines:
                 yield block
 
-    def _at_once(self, block: bytes) -> Block:
-        """What can be told of a block by itself: its rows, too, where nothing in it is odd."""
-        data = block.replace(b"\r\n", b"\n") if b"\r" in block else block
-        count = int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
-        odd = b"\r" in data or b"\0" in data or not self._fields
-        table = None if odd else self._parsed(data)
-        whole = table is not None and table.num_rows == count and not table.column(KEY).null_count
-        quoted = b'"' in block
-        wrapped = not quoted or self.unbalanced or _all_wrapped(block, self._separator)
-        return Block(data, count, quoted, wrapped, table if whole else None)
-
-    def _rows(self, block: Block) -> pa.Table:
-        """The rows of a block, with their line numbers; those of lines that give none go to `unreadable`."""
-        first = self.layout.header_lines + self.lines + 1
+    def _plain(self, block: Block) -> Iterator[pa.Table]:
+        first, data = self.layout.header_lines + self.lines + 1, block.data
         self.lines += block.lines
-        self.quoted |= block.quoted
-        self.unbalanced |= not block.wrapped
-        if block.table is not None:
-            return self._numbered(block.table, np.arange(first, first + block.lines))
-        numbers, good = self._readable(block.data, first)
-        if not good:
-            return self.schema.empty_table()
-        data = b"".join(line + b"\n" for line in good)
-        table = self._parsed(data.replace(b"\r", b" ").replace(b"\0", b" "), len(data))
-        if table is None or table.num_rows != len(good):
-            last = first + block.lines - 1
-            raise ArchiveError(f"{self.name}: lines {first} to {last} can't be parsed; download it again")
-        return self._numbered(table, np.array(numbers))
+        if not self._fields:
+            self._fields = self._width_of(next((line for line in data.split(b"\n") if line.strip()), b""))
+        if self._fields:
+            self._check_width()
+        if block.quoted and not self.unbalanced:
+            self.quoted = True
+            self.unbalanced = not _all_wrapped(data, self._separator)
+        odd = block.odd
+        if odd and b"\r\n" in data:
+            data = data.replace(b"\r\n", b"\n")
+            odd = b"\r" in data or b"\0" in data
+        table = None if odd or not self._fields else self._parsed(data)
+        if table is not None and table.num_rows == block.lines and not table.column(KEY).null_count:
+            yield self._numbered(table, np.arange(first, first + block.lines))
+            return
+        numbers, good = self._readable(data, first)
+        if good:
+            data = b"".join(line + b"\n" for line in good)
+            table = self._parsed(data.replace(b"\r", b" ").replace(b"\0", b" "), len(data))
+            if table is None or table.num_rows != len(good):
+                last = first + block.lines - 1
+                raise ArchiveError(f"{self.name}: lines {first} to {last} can't be parsed; download it again")
+            yield self._numbered(table, np.array(numbers))
+        else:
+            yield self.schema.empty_table()
 
     def _readable(self, block: bytes, first: int) -> tuple[list[int], list[bytes]]:
         """The lines of a block that have the right number of fields, with their line numbers."""
@@ -165,9 +146,7 @@ class RowReader:
             table = pyarrow.csv.read_csv(
                 pa.py_buffer(block),
                 read_options=pyarrow.csv.ReadOptions(
-                    column_names=names,
-                    block_size=max(PARSED_AT_ONCE, block.find(b"\n") * 4, longest),
-                    use_threads=False,
+                    column_names=names, block_size=max(PARSED_AT_ONCE, block.find(b"\n") * 4, longest)
                 ),
                 parse_options=pyarrow.csv.ParseOptions(
                     delimiter=self.layout.separator,
@@ -180,7 +159,6 @@ class RowReader:
                     column_types=self._types,
                     strings_can_be_null=True,
                     null_values=[""],
-                    check_utf8=not _is_utf8(block),
                 ),
             )
         except pa.ArrowInvalid:
@@ -254,23 +232,13 @@ def raw_lines(name: str, file: IO[bytes], layout: DataFile, numbers: Iterator[in
         return
     first = 1
     for block in whole_lines(name, file, layout.encoding, lambda count: None):
-        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
+        ends = np.flatnonzero(np.frombuffer(block.data, np.uint8) == 10)
         while wanted is not None and wanted - first < len(ends):
             at = wanted - first
             begin = ends[at - 1] + 1 if at else 0
-            yield block[begin : ends[at]].removesuffix(b"\r").decode(errors="replace")
+            yield block.data[begin : ends[at]].removesuffix(b"\r").decode(errors="replace")
             wanted = next(numbers, None)
         first += len(ends)
-
-
-def _is_utf8(block: bytes) -> bool:
-    """Whether a block is valid, which is told faster of all of it than of each of its fields."""
-    whole = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)], np.int32)), pa.py_buffer(block))
-    try:
-        whole.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _all_wrapped(block: bytes, separator: bytes) -> bool:
