@@ -5,9 +5,11 @@ is in one bucket, whatever the order of the lines; bucket after bucket is joined
 in the order of that hash, then by image_path, and a chunk is a range of it.
 """
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+import queue
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -130,22 +132,60 @@ def _pieces(buckets: Iterator[Decided], chunks: int) -> Iterator[tuple[int, Deci
             yield chunk, decided.slice(int(bounds[chunk]), int(bounds[chunk + 1]))
 
 
+class _Feed:
+    """The pieces of a chunk, handed from the thread that finds them to the one that writes them, one at a time."""
+
+    def __init__(self) -> None:
+        self._pieces: queue.Queue[Decided | BaseException | None] = queue.Queue(1)
+
+    def put(self, piece: Decided | None, writing: Future[int]) -> None:
+        """Hand over a piece, or None after the last; raises what the writer failed with."""
+        while True:
+            with contextlib.suppress(queue.Full):
+                self._pieces.put(piece, timeout=0.1)
+                return
+            if writing.done():
+                writing.result()
+
+    def fail(self, error: BaseException) -> None:
+        """Let the writer fail, too."""
+        with contextlib.suppress(queue.Empty):
+            self._pieces.get_nowait()
+        self._pieces.put(error)
+
+    def __iter__(self) -> Iterator[Decided]:
+        while (piece := self._pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+
 def _write_chunks(folder: Path, chunks: int, schema: pa.Schema, pieces: Iterator[tuple[int, Decided]]) -> list[int]:
-    """Write each chunk from its pieces, which come in the chunks' order, two at a time; the images of each."""
+    """Write each chunk from its pieces, which come in the chunks' order, two at a time; the images of each.
+
+    However many buckets a chunk is of, few of them are held.
+    """
     counts: list[Future[int]] = []
     with ThreadPoolExecutor(WRITERS, "chunk") as pool:
         by_chunk = itertools.groupby(pieces, key=itemgetter(0))
         chunk, found = next(by_chunk, (chunks, iter(())))
         for number in range(chunks):
-            mine = [piece for _, piece in found] if chunk == number else []
-            if chunk == number:
-                chunk, found = next(by_chunk, (chunks, iter(())))
-            counts.append(pool.submit(_write_chunk, folder / chunk_name(number), schema, mine))
+            feed = _Feed()
+            counts.append(pool.submit(_write_chunk, folder / chunk_name(number), schema, feed))
+            try:
+                if chunk == number:
+                    for _, piece in found:
+                        feed.put(piece, counts[-1])
+                    chunk, found = next(by_chunk, (chunks, iter(())))
+                feed.put(None, counts[-1])
+            except BaseException as error:
+                feed.fail(error)
+                raise
             wait(counts[:-WRITERS])
     return [count.result() for count in counts]
 
 
-def _write_chunk(path: Path, schema: pa.Schema, pieces: list[Decided]) -> int:
+def _write_chunk(path: Path, schema: pa.Schema, pieces: Iterable[Decided]) -> int:
     return tables.write_parquet((b for piece in pieces for b in piece.images().to_batches()), path, schema)
 
 

@@ -3,6 +3,7 @@ import random
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from tasks.core import manifest
 from tasks.core.deal import Resources
 from tasks.core.errors import ArchiveError, ParameterError, SelectionError
-from tasks.core.judge import Selection
+from tasks.core.judge import Decided, Selection
 from tasks.core.manifest import Counts
 from tasks.core.ranks import LADDERS
 from tests.core.archives import MEDIA, OCCURRENCE, gbif, lines, meta, write
@@ -259,3 +260,47 @@ def test_a_real_download_keeps_every_medium(tmp_path: Path) -> None:
     assert Counter(row["identifier"] for row in read.rows) == Counter(fields[3] for fields in media)
     assert {row["coreid"] for row in read.rows} == {fields[0].strip() for fields in media}
     assert json.dumps(read.counts.rejected) == '{"media": {}, "records": {}}'
+
+
+def pieces_of(chunks: Iterable[int], error: Exception | None = None) -> Iterator[tuple[int, Decided]]:
+    """A piece of one image for each, and then an error."""
+    names = ["coreid", "identifier", "image_path", "licenseCode"]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    for place, chunk in enumerate(chunks):
+        row = pa.table({**{name: [f"{name} {place}"] for name in names}, "record": [0], "medium": [0], "hash": [place]})
+        yield chunk, Decided(schema, pa.table({}), pa.table({}), row)
+    if error:
+        raise error
+
+
+def written(folder: Path, chunks: int, pieces: Iterator[tuple[int, Decided]]) -> list[int]:
+    [(_, first)] = pieces_of([0])
+    return manifest._write_chunks(folder, chunks, first.schema, pieces)
+
+
+def test_a_chunk_is_written_while_its_pieces_come(tmp_path: Path) -> None:
+    came = []
+    pieces = ((came.append(chunk) or (chunk, piece)) for chunk, piece in pieces_of([0] * 40 + [2] * 3))
+    assert written(tmp_path, 4, pieces) == [40, 0, 3, 0]
+    assert len(came) == 43
+    names = [row["image_path"] for row in pq.read_table(tmp_path / "chunk-00000.parquet").to_pylist()]
+    assert names == [f"image_path {number}" for number in range(40)]
+
+
+@pytest.mark.parametrize("before", [0, 1, 7])
+def test_where_the_pieces_fail_no_writer_waits_for_more(tmp_path: Path, before: int) -> None:
+    with pytest.raises(ArchiveError, match="broken"):
+        written(tmp_path, 3, pieces_of([0, 0, 0, 1, 1, 1, 1][:before], ArchiveError("broken")))
+    assert not list(tmp_path.glob("chunk-00002*"))
+
+
+def test_where_a_writer_fails_no_more_pieces_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "chunk-00000.parquet").mkdir()
+    (tmp_path / "chunk-00000.parquet" / "in the way").touch()
+    with pytest.raises(OSError, match="chunk-00000"):
+        written(tmp_path, 2, pieces_of([0] * 5 + [1] * 5))
+    (tmp_path / "no folder").touch()
+    pieces = pieces_of([0] * 500)
+    with pytest.raises(OSError, match="no folder"):
+        written(tmp_path / "no folder", 2, pieces)
+    assert len(list(pieces)) > 400
