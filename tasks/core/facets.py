@@ -65,9 +65,10 @@ def _said(column: str) -> str:
 
 
 def _of_date(column: str, pattern: str, least: int, most: int) -> str:
-    of_date = f"regexp_extract(\"eventDate\", '{pattern}', 1)"
-    value = f"coalesce(try_cast({column} AS INTEGER), try_cast({of_date} AS INTEGER))"
-    return f"CASE WHEN {value} BETWEEN {least} AND {most} THEN {value} END"
+    """What a column says, or else the event's date, as far as it can be."""
+    numbers = [f"try_cast({of} AS INTEGER)" for of in (column, f"regexp_extract(\"eventDate\", '{pattern}', 1)")]
+    possible = [f"CASE WHEN {number} BETWEEN {least} AND {most} THEN {number} END" for number in numbers]
+    return f"coalesce({', '.join(possible)})"
 
 
 def _one_two_five(column: str) -> str:

@@ -16,20 +16,17 @@ MAX_EXPANSION = 10_000
 def titles(archive: Path, keys: Iterable[str]) -> dict[str, str]:
     """The titles of datasets by datasetKey, as far as the archive has dataset/<key>.xml.
 
-    None of a tar, which would have to be read as a whole, nor of an archive that can't be read any more.
+    None of a tar, which would have to be read as a whole, nor of an archive, or a document, that can't be read.
     """
     found: dict[str, str] = {}
     if not archive.is_dir() and not (archive.is_file() and zipfile.is_zipfile(archive)):
         return found
-    try:
-        with opened(archive, MAX_EXPANSION) as files:
-            names = set(files.names())
-            for key in keys:
-                if (name := f"dataset/{key}.xml") in names:
-                    with files.open(name) as file:
-                        found[key] = title(file.read(MOST_BYTES))
-    except (ArchiveError, OSError):
-        return {}
+    with contextlib.suppress(ArchiveError, OSError), opened(archive, MAX_EXPANSION) as files:
+        names = set(files.names())
+        for key in keys:
+            if (name := f"dataset/{key}.xml") in names:
+                with contextlib.suppress(ArchiveError, OSError), files.open(name) as file:
+                    found[key] = title(file.read(MOST_BYTES))
     return {key: told for key, told in found.items() if told}
 
 

@@ -63,8 +63,8 @@ def told(name: str, row: Row) -> str | None:
     elif name in ("year", "month"):
         pattern, least, most = ("([0-9]{4})", 1600, 2199) if name == "year" else ("[0-9]{4}-([0-9]{2})", 1, 12)
         of_date = re.match(pattern, texts["eventDate"])
-        number = next((int(t) for t in (texts[name], of_date[1] if of_date else "") if is_number(t)), 0)
-        value = str(number) if least <= number <= most else ""
+        numbers = [int(t) for t in (texts[name], of_date[1] if of_date else "") if is_number(t)]
+        value = next((str(number) for number in numbers if least <= number <= most), "")
     else:
         column = {
             "dataset": "datasetKey",
@@ -145,6 +145,7 @@ def test_a_host_is_told_in_lower_case_with_its_port_and_without_its_user(url: st
         ({"year": "1999"}, "1999", None),
         ({"month": "09"}, None, "9"),
         ({"year": "99", "month": "0"}, None, None),
+        ({"year": "0", "month": "13", "eventDate": "2001-05-06"}, "2001", "5"),
         ({"eventDate": "May 2001"}, None, None),
     ],
 )
