@@ -33,7 +33,9 @@ class Drawings:
 
 def draw(overview: Overview, steps: Sequence[Step]) -> Drawings:
     """All plots that the tables have something for."""
-    drawn = {"long_tail": _long_tail(overview), "funnel": _funnel(steps)}
+    drawn = {"funnel": _funnel(steps)}
+    if len(overview.classes) > 1:
+        drawn["long_tail"] = _long_tail(overview)
     if overview.cells:
         placed = sum(overview.cells.values())
         drawn["world"] = plots.world(
