@@ -18,7 +18,6 @@ from tasks.core.shard_recipe import split_paths
 MEMORY_LIMIT = "700MB"
 ADDED, DROPPED = "added", "dropped"
 SAME, LABEL, SPLIT, BOTH = "unchanged", "label", "split", "label-and-split"
-CHANGES = (ADDED, DROPPED, LABEL, SPLIT, BOTH)
 ABSENT = "absent"
 COLUMNS = (
     "change", "coreid", "identifier", "image_path", "old_split", "new_split", "old_label", "new_label",

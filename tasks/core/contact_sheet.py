@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from PIL import Image, ImageFile
 
-from tasks.core.images import decoded_pixels, orientation, to_rgb
+from tasks.core.images import decoded_pixels, orientation, to_rgb, upright_pixels
 
 BOX = (192, 128)  # pixels at most; on the page they are shown at three quarters of that
 QUALITY = 60
@@ -88,9 +89,4 @@ def _small(image: Image.Image) -> Image.Image:
         image.thumbnail(box, reducing_gap=2.0)
     small = to_rgb(image)
     small.thumbnail(box)
-    turned = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }  # fmt: skip
-    return small.transpose(turned[turn]) if turn in turned else small
+    return Image.fromarray(upright_pixels(np.asarray(small), turn))

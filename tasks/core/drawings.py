@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.core import plots
-from tasks.core.facets import Bar, Breakdown
+from tasks.core.facets import NONE, Bar, Breakdown
 from tasks.core.overview import Overview
 from tasks.core.report import Step, size
 
-STYLE = plots.STYLE
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
 MOST_TICKS = 8
@@ -54,14 +53,9 @@ def draw(overview: Overview, steps: Sequence[Step]) -> Drawings:
 
 def _long_tail(overview: Overview) -> str:
     classes = [(one.name or one.label, one.samples) for one in overview.classes]
-    told = f"Samples of {len(classes):,} classes by rank"
-    if classes:
-        told += f", from {classes[0][1]:,} to {classes[-1][1]:,}; the class in the middle has {_middle(classes):,}"
-    return plots.long_tail(classes, told)
-
-
-def _middle(classes: Sequence[tuple[str, int]]) -> int:
-    return classes[len(classes) // 2][1]
+    most, middle, least = (classes[place][1] for place in (0, len(classes) // 2, -1))
+    told = f"Samples of {len(classes):,} classes by rank, from {most:,} to {least:,}; the class in the middle has "
+    return plots.long_tail(classes, f"{told}{middle:,}")
 
 
 def _funnel(steps: Sequence[Step]) -> str:
@@ -76,13 +70,13 @@ def _years(by_year: Breakdown) -> str:
     first, last = min(found), max(found)
     bars = [found.get(year, Bar(str(year), 0, 0)) for year in range(first, last + 1)]
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if len(bars) <= step * MOST_TICKS)
-    ticks = {year - first: str(year) for year in found | {y: y for y in range(first, last + 1)} if not year % step}
+    ticks = {year - first: str(year) for year in range(first, last + 1) if not year % step}
     return plots.columns(bars, ticks, "year", f"Images and samples by year, from {first} to {last}")
 
 
 def _months(by_month: Breakdown) -> str:
     found = {int(bar.value): bar for bar in by_month.bars}
-    bars = [(name, *found.get(month, Bar("", 0, 0))[1:]) for month, name in enumerate(MONTHS, start=1)]
+    bars = [(name, *found.get(month, NONE)[1:]) for month, name in enumerate(MONTHS, start=1)]
     most = MONTHS[max(found, key=lambda month: found[month].images) - 1]
     ticks = {place: name[:3] for place, name in enumerate(MONTHS)}
     return plots.columns(bars, ticks, "month", f"Images and samples by month, the most in {most}")

@@ -117,20 +117,20 @@ class Overview:
     copies: tuple[Copies, ...]
     of_classes: dict[str, tuple[str, ...]]
     dropped: tuple[Dropped, ...]
-    fetched_bytes: int = 0
+    fetched_bytes: int
 
 
-def look(places: Places, label_column: str, scratch: Path, seed: int = 0) -> Overview:
+def look(places: Places, label_column: str, scratch: Path) -> Overview:
     """Read the tables, a few columns at a time and never as a whole.
 
-    Images to show are those with the least hashes, with `seed`, of their paths: the order of rows does not matter.
+    Images to show are those with the least hashes of their paths: the order of rows does not matter.
     """
     with tables.database(scratch, MEMORY_LIMIT) as connection:
         _open(connection, places, label_column)
         facets.count(connection, {**FACETS, **OF_SAMPLES}, "fetched", "samples")
         there = {name for (name,) in tables.rows(connection, "SELECT DISTINCT facet FROM counted")}
         classes = tuple(classes_of(connection, places.shards / "classes.csv", label_column))
-        chosen = f"min_by(image_path, md5_number_lower(image_path || {tables.text(str(seed))}), {CANDIDATES})"
+        chosen = f"min_by(image_path, md5_number_lower(image_path), {CANDIDATES})"
         return Overview(
             by={name: facets.breakdown(connection, name, of.most) for name, of in FACETS.items() if name in there},
             cells={cell_of(key): images for key, images in facets.numbers(connection, "cell").items()},

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from tasks.core import accounting, citation, contact_sheet, costs, drawings, licences, titles
+from tasks.core import accounting, citation, contact_sheet, costs, drawings, licences, plots, titles
 from tasks.core.facets import Breakdown
 from tasks.core.facts import Facts, Shard, told
 from tasks.core.files import whole_file
@@ -208,7 +208,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {"size": size, "duration": duration, "shown": shown, "shown_lines": shown_lines}
     environment.filters |= {"count": "{:,}".format, "rate": lambda rate: f"{rate:,.{0 if rate >= 10 else 1}f}"}
     environment.globals |= {
-        "style": Markup(_resource("report.css") + drawings.STYLE),  # noqa: S704 - our own
+        "style": Markup(_resource("report.css") + plots.STYLE),  # noqa: S704 - our own
         "script": Markup(script),  # noqa: S704 - our own
         "script_hash": "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode("ascii"),
         "longest_setting": LONGEST_SETTING,
