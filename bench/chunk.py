@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from bench import photos, runs, server
 from bench.runs import Run
-from tasks.core import download, fetch, ledger
-from tasks.core.addresses import AddressGuard
-from tasks.core.rates import HostLimits, HostTable
+from gbif_webdataset.fetch import download, fetch_chunk, ledger
+from gbif_webdataset.fetch.address_guard import AddressGuard
+from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 
 LIMITS = download.Limits(
     request_timeout=30, max_seconds=300, max_bytes=100_000_000, user_agent="gbif-webdataset-bench", respect_opt_out=True
@@ -73,9 +73,9 @@ def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
     }
     pq.write_table(pa.table(rows), manifest)
     hosts = HostTable(HostLimits(threads, 0), {})
-    plan = fetch.Plan(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
+    plan = fetch_chunk.Plan(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
     begun, worked = time.perf_counter(), time.process_time()
-    counts = fetch.fetch_chunk(output, manifest, 0, plan, lambda _: None)
+    counts = fetch_chunk.fetch_chunk(output, manifest, 0, plan, lambda _: None)
     seconds = time.perf_counter() - begun
     processor = time.process_time() - worked
     runs.empty(output)
@@ -92,7 +92,7 @@ def _no_journal() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_table() -> Iterator[None]:
-    with mock.patch.object(fetch, "write", lambda *_: None):
+    with mock.patch.object(fetch_chunk, "write", lambda *_: None):
         yield
 
 

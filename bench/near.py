@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from bench import runs
 from bench.runs import BenchError
-from tasks.core import near_duplicates, tables
-from tasks.core.near_duplicates import Hashes
+from gbif_webdataset.clean import near_duplicates
+from gbif_webdataset.clean.near_duplicates import Hashes
+from gbif_webdataset.storage import tables
 
 PLANTED = 0.1  # of the hashes: copies of another one in which up to `distance` bits differ
 SAMPLE = 2000  # hashes that are compared with all others

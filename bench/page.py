@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 from bench import runs
-from tasks.core import page, tables
-from tasks.core.accounting import Line
-from tasks.core.attribution import Uses
-from tasks.core.facts import Facts
-from tasks.core.overview import Places
-from tasks.core.source import Source
+from gbif_webdataset.account.accounting import Line
+from gbif_webdataset.publish.attribution import Uses
+from gbif_webdataset.publish.description import Facts
+from gbif_webdataset.read.provenance import Source
+from gbif_webdataset.report import page
+from gbif_webdataset.report.statistics import Places
+from gbif_webdataset.storage import tables
 
 LABEL = "acceptedTaxonKey"
 IMAGES = """SELECT 'd' || i % 40 || '/' || i || '.jpg' AS image_path, (i // 2)::VARCHAR AS coreid,

@@ -112,8 +112,8 @@ def _copying(folder: Path) -> float:
 
 
 def _make(folder: Path, workers: int) -> None:
-    from tasks.core.shard_recipe import Recipe
-    from tasks.core.shards import create
+    from gbif_webdataset.shards.create_webdataset import create
+    from gbif_webdataset.shards.recipe import Recipe
 
     recipe = Recipe("label", max_shard_size=100 << 20, shuffle=True, seed=42, resize_min_size=SIDE)
     places = folder / "splits", folder / "images", folder / "shards"

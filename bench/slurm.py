@@ -12,8 +12,9 @@ from typing import Any
 from luigi.cmdline_parser import CmdlineParser
 
 from bench import archive, photos, runs
+from gbif_webdataset.slurm import jobs as slurm
+from gbif_webdataset.slurm import status
 from tasks import arrays
-from tasks.core import slurm, slurm_status
 from tasks.report import ReportDataset
 
 CHUNKS = 1000
@@ -53,8 +54,8 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
     dataset = slurm.dataset_of(output)
     listing = "".join(f"7_{number} {dataset}-fetch PENDING JobArrayTaskLimit\n" for number in range(CHUNKS))
     present = _told("reading the queue", lambda: slurm.queued(listing, dataset))
-    states = slurm_status.states(missing, CHUNKS, present, [])
-    _told("telling the state", lambda: slurm_status.table(list(states), CHUNKS))
+    states = status.states(missing, CHUNKS, present, [])
+    _told("telling the state", lambda: status.table(list(states), CHUNKS))
     command = [sys.executable, "-m", "tasks.arrays", "submit", *which, "--slurm-options", "hold"]
     if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
         print("  no cluster answers here: submitting and asking it are not measured")

@@ -1,12 +1,12 @@
 """From a GBIF Darwin Core Archive to a WebDataset: the public tasks."""
 
-from tasks import messages, workers
-from tasks.archive import ReadArchive
 from tasks.clean import CleanDataset
 from tasks.compare import CompareDatasets
 from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
+from tasks.framework import forked_workers, messages
 from tasks.plan import PlanFetch
+from tasks.read import ReadArchive
 from tasks.report import ReportDataset
 from tasks.shards import CreateWebDataset, PlanShards, ShardChunk
 from tasks.split import SplitDataset
@@ -30,4 +30,4 @@ __all__ = [
 ]
 
 messages.install()
-workers.install()
+forked_workers.install()

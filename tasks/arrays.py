@@ -14,16 +14,18 @@ from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
 
-from tasks import messages
-from tasks.archive import ReadArchive
-from tasks.core import shards, slurm, slurm_status
-from tasks.core.errors import DatasetError, ParameterError
-from tasks.dataset import MOST_CHUNKS, DatasetTask
+from gbif_webdataset.errors import DatasetError, ParameterError
+from gbif_webdataset.shards import create_webdataset
+from gbif_webdataset.slurm import jobs
+from gbif_webdataset.slurm import status as slurm_status
 from tasks.fetch import FetchChunk
+from tasks.framework import messages
+from tasks.framework.dataset_task import MOST_CHUNKS, DatasetTask
+from tasks.framework.slurm_runner import given
+from tasks.framework.slurm_runner import slurm as settings
+from tasks.read import ReadArchive
 from tasks.report import ReportDataset
 from tasks.shards import PlanShards
-from tasks.slurm import given
-from tasks.slurm import slurm as settings
 from tasks.verify import VerifyChunk
 
 
@@ -31,16 +33,18 @@ def missing(report: ReportDataset) -> dict[str, list[int]]:
     """The chunks, or 0 for a stage of one job, whose target isn't fresh, by stage; each is looked at once."""
     every = list(range(report.chunks))
     if report.complete():
-        return {stage: [] for stage in slurm.STAGES}
+        return {stage: [] for stage in jobs.STAGES}
     planning = report.clone(PlanShards)
     if planning.dataset.complete():
-        return {stage: [0] if stage == "report" else [] for stage in slurm.STAGES}
+        return {stage: [0] if stage == "report" else [] for stage in jobs.STAGES}
     read = not report.clone(ReadArchive).complete()
     fetch = every if read else [chunk for chunk in every if not report.clone(FetchChunk, chunk=chunk).complete()]
     left = sorted(set(every) - set(fetch))
     verify = sorted({*fetch, *(chunk for chunk in left if not report.clone(VerifyChunk, chunk=chunk).complete())})
     plan = planning.plan() if not verify and planning.complete() else None
-    unwritten = every if plan is None else [g % report.chunks for g in shards.unwritten(report.paths.shards, plan)]
+    unwritten = (
+        every if plan is None else [g % report.chunks for g in create_webdataset.unwritten(report.paths.shards, plan)]
+    )
     return {
         "read": [0] if read else [],
         "fetch": fetch,
@@ -54,13 +58,13 @@ def missing(report: ReportDataset) -> dict[str, list[int]]:
 def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None:
     """Submit the jobs of what is missing and not queued, and print them; or print what would be done."""
     elements = _elements(report)
-    present = slurm.queued(said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
-    plan = slurm.plan(_by_element(missing(report), elements), present)
+    present = jobs.queued(said(*jobs.SQUEUE), jobs.dataset_of(report.paths.output))
+    plan = jobs.plan(_by_element(missing(report), elements), present)
     paths, site = report.paths, settings().site()
     if "\\" in str(paths.logs.absolute()):
         raise ParameterError(f"--output {paths.output}: Slurm takes no backslash in the path of a log; choose another")
     which = (f"--dwca={report.dwca}", f"--output={paths.output}", f"--chunks={report.chunks}")
-    order = slurm.Order(Path.cwd(), paths.output.absolute(), report.chunks, elements, (*which, *options))
+    order = jobs.Order(Path.cwd(), paths.output.absolute(), report.chunks, elements, (*which, *options))
     if plan.cancel:
         print(f"cancelled, since what they wait for won't come: {' '.join(plan.cancel)}")
         if not dry_run:
@@ -74,22 +78,22 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     for job in plan.jobs:
         if dry_run:
             numbers[job.key] = job.key.upper()
-            print(shlex.join(slurm.sbatch(job, order, site, numbers)))
+            print(shlex.join(jobs.sbatch(job, order, site, numbers)))
         else:
-            numbers[job.key] = said(*slurm.sbatch(job, order, site, numbers)).strip().partition(";")[0]
+            numbers[job.key] = said(*jobs.sbatch(job, order, site, numbers)).strip().partition(";")[0]
             print(f"{job.stage:<8}{_count(job):<14}job {numbers[job.key]}", flush=True)
 
 
 def status(report: ReportDataset) -> None:
     """Print how far each stage is."""
     elements = _elements(report)
-    present = slurm.queued(said(*slurm.SQUEUE), slurm.dataset_of(report.paths.output))
+    present = jobs.queued(said(*jobs.SQUEUE), jobs.dataset_of(report.paths.output))
     lacking = _by_element(missing(report), elements)
     stages = list(slurm_status.states(lacking, elements, present, slurm_status.logs_in(report.paths.logs)))
     print(slurm_status.table(stages, elements))
 
 
-def _count(job: slurm.Job) -> str:
+def _count(job: jobs.Job) -> str:
     if not job.elements:
         return ""
     return f"{len(job.elements):,} {'element' if len(job.elements) == 1 else 'elements'}"
@@ -102,7 +106,7 @@ def _elements(report: DatasetTask) -> int:
 
 
 def _by_element(chunks: Mapping[str, Sequence[int]], elements: int) -> dict[str, list[int]]:
-    return {stage: slurm.elements_of(found, elements) for stage, found in chunks.items()}
+    return {stage: jobs.elements_of(found, elements) for stage, found in chunks.items()}
 
 
 def said(*command: str) -> str:

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from tasks.core import clean
-from tasks.core.duplicates import DEFAULT_LABEL, KEEP, Duplicates
-from tasks.core.near_duplicates import MOST_DISTANCE
-from tasks.dataset import DatasetTask
+from gbif_webdataset.clean import clean_dataset
+from gbif_webdataset.clean.duplicates import DEFAULT_LABEL, KEEP, Duplicates
+from gbif_webdataset.clean.near_duplicates import MOST_DISTANCE
 from tasks.delete import DeleteImages
-from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
+from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
 
 
 class CleanDataset(DatasetTask):
@@ -18,7 +18,7 @@ class CleanDataset(DatasetTask):
 
     remove_duplicate_url: str = Choice(
         default="all-but-one",
-        choices=clean.DUPLICATES,
+        choices=clean_dataset.DUPLICATES,
         description="of images with the same URL, drop none, all-but-one, or all",
     )
     remove_duplicate_content: str = Choice(
@@ -67,7 +67,7 @@ class CleanDataset(DatasetTask):
     def run(self) -> None:
         """Filter."""
         paths = self.paths
-        filters = clean.Filters(
+        filters = clean_dataset.Filters(
             self.remove_duplicate_url,
             listed(self.ignore_dataset_by_key),
             self.thumb_size if self.remove_thumbnails else 0,
@@ -80,7 +80,7 @@ class CleanDataset(DatasetTask):
         )
         with self.making() as making:
             deleted = paths.would_delete if self.requires().dry_run else paths.deleted
-            funnel = clean.clean(
+            funnel = clean_dataset.clean(
                 paths.verified, deleted, paths.clean, paths.clean_dropped, filters, paths.scratch, paths.duplicates
             )
             making.facts = {"funnel": [asdict(step) for step in funnel]}

@@ -6,8 +6,8 @@ from typing import Any
 
 import luigi
 
-from tasks.core import compare, comparison_page
-from tasks.parameters import InputFolder, Text
+from gbif_webdataset.compare import compare_datasets, comparison_page
+from tasks.framework.parameters import InputFolder, Text
 
 
 class CompareDatasets(luigi.Task):
@@ -41,8 +41,8 @@ class CompareDatasets(luigi.Task):
         """Compare, draw, and print."""
         old, new = Path(self.old), Path(self.new)
         page, table = (new / "report" / f"comparison.{ending}" for ending in ("html", "csv"))
-        labels = [(folder, compare.label_column(folder)) for folder in (old, new)]
-        found = compare.compare(old, new, table, Path(self.scratch) if self.scratch else new / ".scratch")
+        labels = [(folder, compare_datasets.label_column(folder)) for folder in (old, new)]
+        found = compare_datasets.compare(old, new, table, Path(self.scratch) if self.scratch else new / ".scratch")
         comparison_page.write_page(page, labels[0], labels[1], found, table)
         print(comparison_page.text(found, page, table), flush=True)
         self._has_told = True

@@ -3,9 +3,9 @@
 import datetime
 from pathlib import Path
 
-from tasks.core.delete import delete
-from tasks.dataset import DatasetTask
-from tasks.parameters import Flag, InputFile
+from gbif_webdataset.clean.delete_images import delete
+from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.parameters import Flag, InputFile
 from tasks.verify import VerifyImages
 
 

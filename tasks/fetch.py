@@ -8,13 +8,14 @@ from typing import Any
 import luigi
 from luigi.interface import core
 
-from tasks.archive import ReadArchive
-from tasks.core import fetch, inaturalist, rates
-from tasks.core.addresses import AddressGuard
-from tasks.core.download import Limits
-from tasks.core.hosts import Patience
-from tasks.dataset import ChunkTask, DatasetTask
-from tasks.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
+from gbif_webdataset.fetch import fetch_chunk, inaturalist
+from gbif_webdataset.fetch import host_limits as rates
+from gbif_webdataset.fetch.address_guard import AddressGuard
+from gbif_webdataset.fetch.download import Limits
+from gbif_webdataset.fetch.host_queues import Patience
+from tasks.framework.dataset_task import ChunkTask, DatasetTask
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
+from tasks.read import ReadArchive
 
 BEGUN = time.time()  # of this run: its workers are forked from the process that imports this
 USER_AGENT = "gbif-webdataset/0.4 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
@@ -104,8 +105,8 @@ class FetchChunk(ChunkTask):
         description="share of the images, from 0 to 1, above which failures that may pass fail the chunk",
     )
     retry_failed: str = Choice(
-        default=fetch.PASSING,
-        choices=fetch.RETRIES,
+        default=fetch_chunk.PASSING,
+        choices=fetch_chunk.RETRIES,
         significant=False,
         description="failures of earlier runs to try again: those that may pass, all, or none",
     )
@@ -139,7 +140,9 @@ class FetchChunk(ChunkTask):
                 progress.update(counts.total(), images[self.chunk], f"{failed:,} failed" if failed else "")
 
             manifest = self.paths.chunk("manifest", self.chunk)
-            making.facts = {"outcomes": dict(fetch.fetch_chunk(self.paths.output, manifest, self.chunk, plan, tell))}
+            making.facts = {
+                "outcomes": dict(fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, plan, tell))
+            }
             making.add(self.paths.chunk("fetched", self.chunk))
 
     def _is_of_this_run(self) -> bool:
@@ -148,11 +151,11 @@ class FetchChunk(ChunkTask):
     def _failures(self) -> int:
         """Images that failed and are to be tried again."""
         outcomes: dict[str, int] = self.output().record.facts["outcomes"]
-        return sum(count for code, count in outcomes.items() if fetch.is_tried_again(code, self.retry_failed))
+        return sum(count for code, count in outcomes.items() if fetch_chunk.is_tried_again(code, self.retry_failed))
 
-    def plan(self) -> fetch.Plan:
+    def plan(self) -> fetch_chunk.Plan:
         """How it is fetched, by one of the processes that share what a host bears."""
-        return fetch.Plan(
+        return fetch_chunk.Plan(
             workers=self.num_workers,
             retries=self.retries,
             hosts=self.hosts().divided(self.sharing),

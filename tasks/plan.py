@@ -5,11 +5,11 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from tasks.archive import ReadArchive
-from tasks.core import preflight
-from tasks.dataset import DatasetTask
+from gbif_webdataset.fetch import plan_fetch
 from tasks.fetch import FetchChunk
-from tasks.parameters import Count
+from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.parameters import Count
+from tasks.read import ReadArchive
 
 
 class PlanFetch(DatasetTask):
@@ -43,8 +43,8 @@ class PlanFetch(DatasetTask):
         manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
 
         def announce(images: int, hosts: int) -> None:
-            print(f"asking {preflight.hosts_of(hosts)} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True)
+            print(f"asking {plan_fetch.hosts_of(hosts)} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True)
 
-        outlook = preflight.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
-        print(preflight.text(outlook), flush=True)
+        outlook = plan_fetch.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
+        print(plan_fetch.text(outlook), flush=True)
         self._has_told = True

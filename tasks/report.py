@@ -4,13 +4,16 @@ from pathlib import Path
 
 import luigi
 
-from tasks import slurm
-from tasks.core import accounting, balance, costs, overview, page, publication, report
-from tasks.core.dealing import Fractions
-from tasks.core.publication import Named, Places
-from tasks.core.records import Record
-from tasks.dataset import DatasetTask
-from tasks.parameters import Text, WebAddress, listed
+from gbif_webdataset.account import accounting, costs, funnel
+from gbif_webdataset.publish import dataset_files
+from gbif_webdataset.publish.dataset_files import Named, Places
+from gbif_webdataset.report import page, statistics
+from gbif_webdataset.split import balance
+from gbif_webdataset.split.assignment import Fractions
+from gbif_webdataset.storage.target_record import Record
+from tasks.framework import slurm_runner
+from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.parameters import Text, WebAddress, listed
 from tasks.shards import CreateWebDataset
 
 STAGES = ("ReadArchive", "VerifyImages", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
@@ -49,11 +52,11 @@ class ReportDataset(DatasetTask):
         labels += ["PlanShards", *self._chunks("ShardChunk"), "CreateWebDataset"]
         found = {label: Record.load(self.paths.record(label)) for label in labels}
         own = costs.of_records({label: record for label, record in found.items() if record is not None})
-        return own + slurm.accounted(self.paths)
+        return own + slurm_runner.accounted(self.paths)
 
-    def _tables(self) -> overview.Places:
+    def _tables(self) -> statistics.Places:
         paths = self.paths
-        return overview.Places(
+        return statistics.Places(
             tuple(paths.chunk("fetched", chunk) for chunk in range(self.chunks)),
             *(paths.clean, paths.clean_dropped, paths.duplicates, paths.splits, paths.shards, paths.images),
         )
@@ -85,14 +88,14 @@ class ReportDataset(DatasetTask):
             costs.write(paths.report / "costs.csv", spent)
             places = Places(paths.rejected.parent, paths.splits, paths.shards, paths.report, paths.scratch)
             named = Named(self.title, listed(self.authors, ";"), self.url)
-            facts, published = publication.write(places, named, manifest["media_lines"], lines, settings)
+            facts, published = dataset_files.write(places, named, manifest["media_lines"], lines, settings)
             made = records["CreateWebDataset"].facts
             beside = [path.name for path in published if path.parent == paths.report]
             told = page.Told(Path(self.dwca), facts, made, spent, (*beside, "costs.csv"))
             drawn = page.write(paths.report, self._tables(), told, paths.scratch)
             for path in (paths.accounting, paths.report / "costs.csv", *published, *drawn):
                 making.add(path)
-            summary = report.summary(manifest["media_lines"], lines, len(facts.classes), made["shards"], paths.output)
+            summary = funnel.summary(manifest["media_lines"], lines, len(facts.classes), made["shards"], paths.output)
             asked = records["SplitDataset"].made_from["parameters"]
             dealt = balance.told(paths.splits, Fractions(asked["test_frac"], asked["val_frac"]))
             making.facts = {"summary": f"{summary}\n{dealt}"}

@@ -4,15 +4,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.core import shards
-from tasks.core.errors import MissingPieceError
-from tasks.core.framing import RESIZE_MODES
-from tasks.core.samples import IMAGE_FORMATS
-from tasks.core.shard_recipe import FORMAT, SPLITS, Recipe, check
-from tasks.core.split import LABEL
-from tasks.core.tables import plain_csv
-from tasks.dataset import LOCAL, ON_SLURM, ChunkTask, DatasetTask, Paths
-from tasks.parameters import Choice, Count, Flag, InputFile, Text, listed
+from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.images.crop import RESIZE_MODES
+from gbif_webdataset.shards import create_webdataset
+from gbif_webdataset.shards.recipe import FORMAT, SPLITS, Recipe, check
+from gbif_webdataset.shards.sample import IMAGE_FORMATS
+from gbif_webdataset.split.split_dataset import LABEL
+from gbif_webdataset.storage.tables import plain_csv
+from tasks.framework.dataset_task import LOCAL, ON_SLURM, ChunkTask, DatasetTask, Paths
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
 from tasks.split import SplitDataset
 
 
@@ -107,12 +107,12 @@ class CreateWebDataset(DatasetTask):
     def run(self) -> None:
         """Write the shards, and read them back."""
         paths = self.paths
-        if shards.planned(paths.splits, paths.shards, self.recipe) is None:
+        if create_webdataset.planned(paths.splits, paths.shards, self.recipe) is None:
             _forget_parts(paths)
         dealt = self.needed[0].output().record.facts
         total = sum(dealt.get(split, 0) for split in SPLITS)
         with self.making() as making, self.progress("shards", "images", total) as progress:
-            outcome = shards.create(
+            outcome = create_webdataset.create(
                 paths.splits, paths.images, paths.shards, self.recipe, self.num_workers, paths.scratch, progress.update
             )
             making.facts = asdict(outcome)
@@ -121,7 +121,7 @@ class CreateWebDataset(DatasetTask):
                     shard = paths.shards / line["shard"]
                     making.add(shard, line["sha256"])
                     making.add(shard.with_suffix(".idx"))
-            for name in shards.TABLES + (shards.SOME_TABLES if self.label_name else ()):
+            for name in create_webdataset.TABLES + (create_webdataset.SOME_TABLES if self.label_name else ()):
                 making.add(paths.shards / name)
 
 
@@ -150,16 +150,16 @@ class PlanShards(DatasetTask):
         with self.making():
             paths.record(self.dataset.label).unlink(missing_ok=True)
             _forget_parts(paths)
-            shards.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
+            create_webdataset.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
 
     @property
     def dataset(self) -> CreateWebDataset:
         """The shards."""
         return self.clone(CreateWebDataset, runner=LOCAL if self.runner == ON_SLURM else self.runner)
 
-    def plan(self) -> shards.Plan | None:
+    def plan(self) -> create_webdataset.Plan | None:
         """The plan, where it is made."""
-        return shards.planned(self.paths.splits, self.paths.shards, self.dataset.recipe)
+        return create_webdataset.planned(self.paths.splits, self.paths.shards, self.dataset.recipe)
 
 
 class ShardChunk(ChunkTask):
@@ -185,9 +185,11 @@ class ShardChunk(ChunkTask):
         samples = [sum(group.samples for group in plan.groups[chunk :: self.chunks]) for chunk in range(self.chunks)]
         workers, mine = self.requires().dataset.num_workers, self._missing(plan)
         with self.making(), self.chunk_progress("shards", samples) as progress:
-            shards.write(
+            create_webdataset.write(
                 self.paths.shards, self.paths.images, plan, mine, workers, samples[self.chunk], progress.update
             )
 
-    def _missing(self, plan: shards.Plan) -> list[int]:
-        return [group for group in shards.unwritten(self.paths.shards, plan) if group % self.chunks == self.chunk]
+    def _missing(self, plan: create_webdataset.Plan) -> list[int]:
+        return [
+            group for group in create_webdataset.unwritten(self.paths.shards, plan) if group % self.chunks == self.chunk
+        ]

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.split import balance, split_dataset
+from gbif_webdataset.split import previous_splits as previous
+from gbif_webdataset.split.groups import Grouping
+from gbif_webdataset.storage.atomic import whole_folder
 from tasks.clean import CleanDataset
-from tasks.core import balance, previous, split
-from tasks.core.errors import ParameterError
-from tasks.core.files import whole_folder
-from tasks.core.grouping import Grouping
-from tasks.dataset import DatasetTask
-from tasks.parameters import Count, Flag, InputFolder, Real, Text, listed
+from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, listed
 
 
 class SplitDataset(DatasetTask):
@@ -58,8 +59,8 @@ class SplitDataset(DatasetTask):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.fractions = split.Fractions(self.test_frac, self.val_frac)
-        self.how = split.How(
+        self.fractions = split_dataset.Fractions(self.test_frac, self.val_frac)
+        self.how = split_dataset.How(
             Grouping(listed(self.group_by), self.place_km),
             self.exact_fractions,
             Path(self.previous_splits) if self.previous_splits else None,
@@ -83,10 +84,10 @@ class SplitDataset(DatasetTask):
     def run(self) -> None:
         """Deal."""
         paths = self.paths
-        limits = split.Limits(self.max_instances, self.min_instances)
+        limits = split_dataset.Limits(self.max_instances, self.min_instances)
         with self.making() as making:
             with whole_folder(paths.splits) as folder:
-                making.facts = split.deal(
+                making.facts = split_dataset.deal(
                     paths.clean,
                     folder,
                     self.category_key,

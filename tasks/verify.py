@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from tasks.core import jpeg, verify
-from tasks.core.errors import FetchError
-from tasks.dataset import ChunkTask, DatasetTask
+from gbif_webdataset.errors import FetchError
+from gbif_webdataset.verify import jpeg_damage, verify_chunk
 from tasks.fetch import FetchChunk
-from tasks.parameters import Count, Flag, Text
+from tasks.framework.dataset_task import ChunkTask, DatasetTask
+from tasks.framework.parameters import Count, Flag, Text
 
 WITHOUT_SIMPLEJPEG = (
     "simplejpeg is not installed: JPEGs are decoded by Pillow, which finds where one breaks off, but not blocks "
@@ -37,7 +37,7 @@ class VerifyChunk(ChunkTask):
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().chunk_facts()
         with self.making() as making, self.chunk_progress("verify", images) as progress:
-            if not jpeg.IS_STRICT:
+            if not jpeg_damage.IS_STRICT:
                 progress.remark(WITHOUT_SIMPLEJPEG)
 
             def tell(counts: Counter[str]) -> None:
@@ -46,7 +46,7 @@ class VerifyChunk(ChunkTask):
 
             target = self.paths.chunk("verified", self.chunk)
             ledger = self.paths.chunk("fetched", self.chunk)
-            found = verify.verify_chunk(
+            found = verify_chunk.verify_chunk(
                 ledger, self.paths.images, target, self.num_workers, self.max_pixels, self.strict, tell
             )
             making.facts = {"findings": dict(found)}
@@ -79,7 +79,7 @@ class VerifyImages(DatasetTask):
             chunks = [paths.chunk("verified", chunk) for chunk in range(self.chunks)]
             if not sum(sum(task.output().record.facts["findings"].values()) for task in self.needed):
                 raise FetchError(self._why_nothing_came())
-            findings = verify.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
+            findings = verify_chunk.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
             making.facts = {"findings": findings}
             making.add(paths.verified)
             making.add(paths.errors)

@@ -13,8 +13,8 @@ from selenium import webdriver
 
 from sample.archive import write_archive
 from sample.server import PhotoServer
-from tests.browser import opened
-from tests.datasets import Dataset, of_occurrences, some_occurrences
+from tests.support.browser import opened
+from tests.support.datasets import Dataset, of_occurrences, some_occurrences
 
 OPTIONAL = "optional: "  # how the reason begins of a test of what is in no list of ours
 

@@ -1,0 +1,116 @@
+"""Work side by side, in processes that are started afresh.
+
+A fork of a process with threads (DuckDB's, Arrow's) may hang, and multiprocessing's other ways import the caller's
+`__main__` again and leave workers behind where the caller is killed. These are plain subprocesses: each holds one end
+of a socket, and ends when the other end is gone.
+"""
+
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any, cast
+
+from gbif_webdataset.errors import DatasetError
+
+Work = Callable[[Any, Callable[[int], None]], Any]
+_GRACE = 10.0  # seconds that a worker has to take its temporary files away
+
+
+def side_by_side(work: Work, tasks: Iterable[Any], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
+    """Yield what `work(task, progress)` returns for each task, as they are done, `workers` at a time.
+
+    `work`, tasks and results are pickled; `work` is a function of a module, or a partial of one. With one worker it
+    runs here. `progress` is called here with what the work counts there. An error in a worker ends the others and
+    is raised here; DatasetError where a worker was killed.
+    """
+    pending = list(tasks)
+    if workers == 1 or len(pending) == 1:
+        yield from (work(task, progress) for task in pending)
+        return
+    pending.reverse()
+    running: dict[Connection[Any, Any], subprocess.Popen[bytes]] = {}
+    try:
+        for _ in range(min(workers, len(pending))):
+            connection, process = _started()
+            running[connection] = process
+            connection.send(work)
+            connection.send(pending.pop())
+        while running:
+            for connection in cast("list[Connection[Any, Any]]", wait(list(running))):
+                kind, value = _message(connection, running[connection])
+                if kind == "error":
+                    raise value
+                if kind == "progress":
+                    progress(value)
+                    continue
+                if pending:
+                    connection.send(pending.pop())
+                else:
+                    connection.close()
+                    running.pop(connection).wait()
+                yield value
+    finally:
+        _stop(running)
+
+
+def _started() -> tuple["Connection[Any, Any]", "subprocess.Popen[bytes]"]:
+    ours, theirs = Pipe()
+    serving = "from gbif_webdataset.process_pool import serve; serve(int(sys.argv[1]))"
+    code = f"import sys; sys.path[:] = {sys.path!r}; {serving}"
+    handle = theirs.fileno()
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code, str(handle)], pass_fds=[handle], stdin=subprocess.DEVNULL
+    )
+    theirs.close()
+    return ours, process
+
+
+def _message(connection: "Connection[Any, Any]", process: "subprocess.Popen[bytes]") -> tuple[str, Any]:
+    try:
+        kind, value = connection.recv()
+    except (EOFError, ConnectionResetError):
+        status = process.wait()
+        if status == -signal.SIGKILL:
+            raise DatasetError(
+                "a worker process was killed, most likely because memory ran out: run again with fewer workers "
+                "(num_workers)"
+            ) from None
+        raise DatasetError(f"a worker process ended with status {status}: run again, it goes on there") from None
+    return kind, value
+
+
+def _stop(running: dict["Connection[Any, Any]", "subprocess.Popen[bytes]"]) -> None:
+    for connection, process in running.items():
+        connection.close()
+        process.terminate()
+    for process in running.values():
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def serve(handle: int) -> None:
+    """A worker's life: take the work, then task after task, until the other end of the socket is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller ends its workers
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    connection: Connection[Any, Any] = Connection(handle)
+    try:
+        work: Work = connection.recv()
+        while True:
+            connection.send(_outcome(work, connection.recv(), connection))
+    except (EOFError, ConnectionError):
+        sys.exit(0)
+
+
+def _outcome(work: Work, task: Any, connection: "Connection[Any, Any]") -> tuple[str, Any]:
+    try:
+        return "done", work(task, lambda count: connection.send(("progress", count)))
+    except Exception as error:
+        if not isinstance(error, DatasetError):
+            error.add_note("In the worker:\n" + traceback.format_exc())
+        return "error", error

@@ -1,0 +1,270 @@
+"""The report's page in a real browser: it adds up, stays on the machine, and takes hostile text for text."""
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from bench import page as page_bench
+from gbif_webdataset.report import page
+from tests.support import archives
+from tests.support.browser import PHONE, WIDE, requests, resize, screenshot
+from tests.support.datasets import Dataset
+from tests.support.published import EML, KEY
+
+HOSTILE = (
+    "<script>document.title = 'taken'</script>",
+    "</script><img src=x onerror=\"document.title = 'taken'\">",
+    '"><b onmouseover=alert(1)>bold</b>',
+    "{{ 7 * 7 }} {% raw %} ${7 * 7} &amp; &lt;",
+    "\u202eright to left \u05e9\u05dc\u05d5\u05dd",
+    "x" * 2_000,
+    "](https://evil.example) https://evil.example/pixel.png",
+)
+OCCURRENCE = ("gbifID", "datasetKey", "acceptedTaxonKey", "acceptedScientificName", "lifeStage", "countryCode",
+              "rightsHolder", "year", "decimalLatitude", "decimalLongitude")  # fmt: skip
+MEDIA = ("gbifID", "type", "identifier", "license", "creator", "rightsHolder")
+EACH = 4
+
+
+@pytest.fixture(scope="module")
+def hostile(made: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A dataset whose every text is from someone who means ill; its photos are the sample's."""
+    folder = tmp_path_factory.mktemp("hostile")
+    urls = [row["identifier"] for row in made.rows("clean.parquet")][: EACH * len(HOSTILE)]
+    occurrences, media = [], []
+    for number, url in enumerate(urls):
+        bad = HOSTILE[number % len(HOSTILE)]
+        texts = dict.fromkeys(OCCURRENCE[1:7], bad) | {"year": "2020", "decimalLatitude": "1"}
+        occurrences.append({"gbifID": str(number), **texts, "decimalLongitude": "2"})
+        media.append({"gbifID": str(number), "type": "StillImage", "identifier": url, "license": bad, "creator": bad,
+                      "rightsHolder": bad})  # fmt: skip
+    title = HOSTILE[1].replace("&", "&amp;").replace("<", "&lt;")
+    members = {
+        "meta.xml": archives.meta(OCCURRENCE, MEDIA),
+        "occurrence.txt": archives.lines(OCCURRENCE, occurrences),
+        "multimedia.txt": archives.lines(MEDIA, media),
+        "metadata.xml": EML.format(doi="10.15468/dl.abc123", key=KEY, title=title, query=title),
+    }
+    dataset = Dataset(archives.write(folder / "hostile.zip", members), folder / "dataset")
+    dataset.make("--SplitDataset-split-by-occurrence", "false")
+    return dataset
+
+
+def open_page(browser: webdriver.Chrome, dataset: Dataset, size: tuple[int, int] = WIDE) -> str:
+    """Open the dataset's page; its URL."""
+    url = (dataset.output / "report" / "index.html").as_uri()
+    resize(browser, size)
+    browser.get("about:blank")
+    requests(browser), browser.get_log("browser")
+    browser.get(url)
+    return url
+
+
+def texts(browser: webdriver.Chrome, selector: str) -> list[str]:
+    """What stands in the elements that a CSS selector finds, shown or not."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(element => element.textContent.trim())"
+    return list(browser.execute_script(script, selector))
+
+
+def numbers(browser: webdriver.Chrome, selector: str) -> list[int]:
+    return [int(text.replace(",", "")) for text in texts(browser, selector)]
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_nothing_leaves_the_page_and_no_script_fails(
+    made: Dataset, hostile: Dataset, browser: webdriver.Chrome, size: tuple[int, int]
+) -> None:
+    for name, dataset in (("made", made), ("hostile", hostile)):
+        url = open_page(browser, dataset, size)
+        for _ in range(4):
+            browser.execute_script("scrollBy(0, innerHeight)")
+        screenshot(browser, f"page-{name}-{size[0]}")
+        assert requests(browser) == [url]
+        assert browser.get_log("browser") == []
+        assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_funnel_is_the_accounting(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    first, *lines = made.rows("accounting.csv")
+    lost = {line["reason"]: int(line["images"]) for line in lines if line["stage"] != "sample"}
+    shown = dict(zip(texts(browser, ".reasons code"), numbers(browser, ".reasons span:first-child"), strict=True))
+    assert shown == lost
+    samples = {line["reason"]: int(line["images"]) for line in lines if line["stage"] == "sample"}
+    assert numbers(browser, ".figures b")[:2] == [int(first["images"]), sum(samples.values())]
+    ends = [text.split(" → ") for text in texts(browser, ".step header span")]
+    assert ends[0][0] == f"{int(first['images']):,}"
+    assert ends[-1][1] == f"{sum(samples.values()):,}"
+    assert all(one[1] == other[0] for one, other in pairwise(ends))
+
+
+def test_every_breakdown_adds_up_to_the_samples_and_the_manifest(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    samples = sum(int(row["samples"]) for row in made.rows("shards/shards.csv"))
+    images = len(made.rows("manifest"))
+    charts = browser.find_elements(By.CSS_SELECTOR, "figure:has(.bars)")
+    headings = {chart.find_element(By.TAG_NAME, "figcaption").text for chart in charts}
+    assert {"By host", "By country", "By dataset", "By licence", "By life stage"} <= headings
+    for chart in charts:
+        counts = [
+            one.get_attribute("textContent").replace(",", "") for one in chart.find_elements(By.CLASS_NAME, "count")
+        ]
+        kept = sum(int(count.split(" of ")[0]) for count in counts)
+        every = sum(int(count.split(" of ")[-1]) for count in counts)
+        assert (kept, every) == (samples, images), chart.text
+    by_year = Counter(row["year"] for row in made.rows("manifest"))
+    tips = [element.get_attribute("data-tip") for element in browser.find_elements(By.CSS_SELECTOR, "[data-tip]")]
+    told = {tip.split(":")[0]: tip.split(": ")[1].split(" images")[0] for tip in tips if " images" in tip}
+    assert {year: f"{count:,}" for year, count in by_year.items() if year} == {
+        year: told[year] for year in by_year if year
+    }
+
+
+def test_failures_classes_and_licences_are_those_of_the_tables(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    failed = Counter(row["error"] for row in made.rows("fetched") if row["status"] == "failed")
+    shown: Counter[str] = Counter()
+    errors = texts(browser, "#failures tbody code")
+    for error, count in zip(errors, numbers(browser, "#failures tbody .number"), strict=True):
+        shown[error] += count
+    assert shown == failed
+    classes: Counter[str] = Counter()
+    for row in made.rows("shards/classes.csv"):
+        classes[row["label"]] += int(row["samples"])
+    labels = texts(browser, "#classes-table td:first-child")
+    assert dict(zip(labels, numbers(browser, "#classes-table td:last-child"), strict=True)) == classes
+    licences = Counter(row["split"] for row in made.rows("report/attribution.parquet"))
+    cells = numbers(browser, "#licences tbody .number")
+    splits = [split for split in ("train", "val", "test") if licences[split]]
+    assert {split: sum(cells[place :: len(splits)]) for place, split in enumerate(splits)} == licences
+
+
+def test_the_splits_are_told_as_their_tables_have_them(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    shared = [row["shared"] or "?" for row in made.rows("splits/leakage.csv")]
+    cells = texts(browser, "#splits table:first-of-type td.number")
+    furthest = made.rows("splits/balance.csv")[:8]
+    told = [f"{float(row[column]):+.1f}" for row in furthest for column in ("val_off", "test_off")]
+    assert cells[: len(shared)] == shared
+    assert [cell for cell in cells[len(shared) :] if cell[0] in "+-"] == told
+
+
+def test_classes_are_found_by_parts_of_their_names_and_sorted(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    names = dict(zip(*(texts(browser, f"#classes-table td:nth-child({n})") for n in (1, 2)), strict=True))
+    label, name = next((label, name) for label, name in names.items() if " " in name)
+    field = browser.find_element(By.ID, "find")
+    field.send_keys(f"{name.split()[1][1:6].upper()} {name[:3]}")
+    assert label in texts(browser, "#classes-table td:first-child")
+    assert all(name[:3].lower() in found.lower() for found in texts(browser, "#classes-table td:nth-child(2)"))
+    assert texts(browser, "#found") == [f"{len(texts(browser, '#classes-table tbody tr'))} of {len(names)}"]
+    field.send_keys(Keys.CONTROL, "a", Keys.DELETE)
+    for column, ascends in ((2, True), (5, False)):
+        browser.find_element(By.CSS_SELECTOR, f"#classes-table th:nth-child({column}) button").click()
+        found = texts(browser, f"#classes-table td:nth-child({column})")
+        key: Any = str.lower if column == 2 else int
+        assert found == sorted(found, key=key, reverse=not ascends)
+        assert len(found) == len(names)
+
+
+def test_plots_tell_what_the_pointer_is_on(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    places = [row for row in made.rows("clean.parquet") if row["decimalLatitude"]]
+    cells = json.loads(texts(browser, "#cells")[0])
+    labelled = [row for row in places if row["acceptedTaxonKey"]]
+    assert sum(cells.values()) == len(labelled)
+    cell, samples = max(cells.items(), key=lambda item: item[1])
+    browser.execute_async_script(
+        """const [column, row] = arguments[0].split(",").map(Number), map = document.querySelector("#world svg");
+        map.scrollIntoView({block: "center"});
+        setTimeout(() => {  // for scrolling hides what was told
+            const box = map.getBoundingClientRect(), side = 5 * box.width / map.viewBox.baseVal.width;
+            const place = {clientX: box.left + (column + .5) * side, clientY: box.top + (row + .5) * side};
+            map.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, ...place}));
+            arguments[1]();
+        }, 300)""",
+        cell,
+    )
+    assert browser.find_element(By.ID, "tip").text == f"{samples} samples here"
+
+
+def test_hostile_text_stays_text(hostile: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, hostile)
+    assert browser.title == f"Images of {HOSTILE[1]}"
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 3
+    assert browser.find_elements(By.CSS_SELECTOR, "[onerror], [onmouseover], b b, img:not([src^='data:'])") == []
+    everything = browser.find_element(By.TAG_NAME, "body").get_attribute("textContent")
+    assert "\u202e" not in everything
+    assert "x" * 121 not in everything
+    for label in (page.shown(bad) for bad in HOSTILE):
+        assert label in texts(browser, "#classes-table td:first-child")
+        assert label in texts(browser, "#classes-table td:nth-child(2)")
+    for chart in ("By country", "By dataset", "By life stage"):
+        [found] = browser.find_elements(By.XPATH, f"//figure[figcaption[text()='{chart}']]//ul")
+        shown = {name.get_attribute("textContent").lower() for name in found.find_elements(By.CLASS_NAME, "name")}
+        assert page.shown(HOSTILE[0]).lower() in shown
+
+
+def test_every_picture_and_plot_says_what_it_is(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    assert browser.find_elements(By.CSS_SELECTOR, "img:not([alt]), img[alt=''], svg:not([aria-label])") == []
+    sheets = texts(browser, "#samples figure b")
+    assert len(sheets) == len({row["label"] for row in made.rows("shards/classes.csv")})
+    assert browser.execute_script("return [...document.images].every(image => image.naturalWidth > 0)")
+    dropped = Counter(row["reason"] for row in made.rows("clean-dropped.parquet"))
+    dropped += Counter(row["reason"] for row in (*made.rows("splits/dropped.csv"), *made.rows("shards/dropped.csv")))
+    assert set(texts(browser, "#dropped figcaption code")) == set(dropped)
+
+
+def test_without_scripts_and_on_paper_everything_is_readable(made: Dataset, browser: webdriver.Chrome) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        open_page(browser, made)
+        assert not browser.find_element(By.ID, "find").is_displayed()
+        assert browser.find_element(By.CSS_SELECTOR, "#classes-table tbody tr").is_displayed()
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        assert not browser.find_element(By.TAG_NAME, "nav").is_displayed()
+        screenshot(browser, "page-print")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_links_lead_to_files_that_are_there(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    report = made.output / "report"
+    links = [link.get_dom_attribute("href") for link in browser.find_elements(By.TAG_NAME, "a")]
+    files = [link for link in links if not link.startswith("#")]
+    assert {"README.md", "croissant.json", "CITATION.cff", "figures/map.svg", "../accounting.csv"} <= set(files)
+    assert [link for link in files if not (report / link).is_file()] == []
+    assert all(browser.find_elements(By.ID, link[1:]) for link in links if link.startswith("#"))
+    record = json.loads((made.output / ".made" / "ReportDataset.json").read_text())
+    assert {f"report/{name}" for name in files if "../" not in name} <= set(record["files"])
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 10,000 classes whose names are long, in 100,000 images all over the world."""
+    folder = tmp_path_factory.mktemp("many")
+    page_bench.write_tables(folder, 100_000, 10_000)
+    page_bench.write(folder, 100_000)
+    return folder / "index.html"
+
+
+def test_ten_thousand_classes_are_a_small_page_and_all_are_found(many: Path, browser: webdriver.Chrome) -> None:
+    assert many.stat().st_size < 10_000_000
+    resize(browser, WIDE)
+    browser.get(many.as_uri())
+    assert len(texts(browser, "#classes-table tbody tr")) == 60
+    browser.find_element(By.ID, "find").send_keys("longissima 9876")
+    assert texts(browser, "#classes-table td:first-child") == ["9876"]
+    browser.find_element(By.ID, "find").send_keys(Keys.CONTROL, "a", Keys.DELETE)
+    browser.execute_script("document.querySelector('#classes .scroll > button').click()")
+    assert len(texts(browser, "#classes-table tbody tr")) == 660

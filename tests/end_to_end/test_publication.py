@@ -1,0 +1,79 @@
+"""What the report puts beside the shards, made by the command: recounted from the files by other means."""
+
+import json
+import tarfile
+from collections import Counter
+
+import yaml
+
+from gbif_webdataset.shards.create_webdataset import PUBLISHED
+from tests.support.datasets import Dataset, digest
+
+SPLITS = ("train", "val", "test")
+
+
+def keys(dataset: Dataset) -> Counter[tuple[str, str]]:
+    """The samples in the tars, by split and key."""
+    found: Counter[tuple[str, str]] = Counter()
+    for path in (dataset.output / "shards").glob("*/*.tar"):
+        with tarfile.open(path) as tar:
+            found.update(
+                (path.parent.name, name.removesuffix(".cls")) for name in tar.getnames() if name.endswith("cls")
+            )
+    return found
+
+
+def test_each_sample_in_the_tars_is_attributed_once(made: Dataset) -> None:
+    rows = made.rows("report/attribution.parquet")
+    assert Counter((row["split"], row["key"]) for row in rows) == keys(made)
+    manifest = {row["image_path"]: row for row in made.rows("manifest")}
+    for row in rows:
+        source = manifest[row["image_path"]]
+        assert row["license"] == source["mediaLicense"]
+        assert row["licenseCode"] == source["licenseCode"]
+        assert row["rightsHolder"] == (source["mediaRightsHolder"] or source["rightsHolder"])
+        assert (row["creator"], row["references"]) == (source["mediaCreator"], source["mediaReferences"])
+        assert row["identifier"] == source["identifier"]
+
+
+def test_the_derived_dataset_counts_the_occurrences_in_the_tars(made: Dataset) -> None:
+    used = {key.split("/")[0]: set() for _, key in keys(made)}
+    for _, key in keys(made):
+        dataset, name = key.split("/")
+        used[dataset].add(name.split("_")[0])
+    lines = (made.output / "report" / "derived_dataset.csv").read_text().splitlines()
+    assert {line.split(",")[0]: int(line.split(",")[1]) for line in lines} == {k: len(v) for k, v in used.items()}
+
+
+def test_the_same_files_lie_in_the_report_and_beside_the_shards(made: Dataset) -> None:
+    for name in PUBLISHED:
+        assert digest(made.output / "report" / name) == digest(made.output / "shards" / name)
+    record = json.loads((made.output / ".made" / "ReportDataset.json").read_text())
+    assert {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED} <= set(record["files"])
+
+
+def test_a_title_and_authors_remake_the_report_alone(dataset: Dataset) -> None:
+    shards, before = dataset.shards(), (dataset.output / "splits" / "train.csv").stat().st_mtime_ns
+    dataset.make("--ReportDataset-title", "Moths: a set", "--ReportDataset-authors", "A. B; C # D", "--ReportDataset-url",
+                 "https://x.example/moths")  # fmt: skip
+    cff = yaml.safe_load((dataset.output / "shards" / "CITATION.cff").read_text())
+    assert (cff["title"], cff["url"]) == ("Moths: a set", "https://x.example/moths")
+    assert cff["authors"] == [{"name": "A. B"}, {"name": "C # D"}]
+    assert dataset.shards() == shards
+    assert (dataset.output / "splits" / "train.csv").stat().st_mtime_ns == before
+
+
+def test_shards_that_are_made_again_have_no_card_of_older_ones(dataset: Dataset) -> None:
+    dataset.make("--SplitDataset-random-seed", "7", task="CreateWebDataset")
+    assert not [name for name in PUBLISHED if (dataset.output / "shards" / name).exists()]
+    dataset.make("--SplitDataset-random-seed", "7")
+    assert Counter((row["split"], row["key"]) for row in dataset.rows("shards/attribution.parquet")) == keys(dataset)
+
+
+def test_the_source_is_read_with_the_archive(made: Dataset) -> None:
+    source = json.loads((made.output / "manifest" / "source.json").read_text())
+    assert source["sha256"] == digest(made.archive)
+    assert source["doi"] == "10.15468/dl.sample"
+    assert (made.output / "manifest" / "rights.txt").read_bytes() == (
+        made.output / "report" / "rights.txt"
+    ).read_bytes()

@@ -1,0 +1,326 @@
+"""The same dataset by job arrays, and by a driver with an allocation for each chunk, on a real Slurm of two nodes."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sample.server import PhotoServer
+from tests.support.datasets import QUICKLY, ROOT, Dataset
+from tests.support.slurm_cluster import Cluster, why_not
+
+WORKERS = 2  # requests under way at a time, of an element
+SLOWLY = ("--FetchChunk-num-workers", str(WORKERS))
+SOON = 15.0
+SCHEDULED = 8.0  # seconds in which Slurm starts what has nothing to wait for
+
+
+@pytest.fixture(scope="module")
+def the_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with Cluster(tmp_path_factory.mktemp("cluster") / "slurm") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(the_cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster without a job, before and after."""
+    yield the_cluster
+    the_cluster.cancel_all()
+
+
+@pytest.fixture
+def slow_photos(photos: PhotoServer) -> Iterator[PhotoServer]:
+    yield photos
+    photos.delay = 0
+
+
+class OnSlurm(Dataset):
+    """A dataset made on a cluster."""
+
+    def __init__(
+        self, cluster: Cluster, archive: Path, output: Path, *options: str, chunks: int = 4, root: Path = ROOT
+    ) -> None:
+        super().__init__(archive, output, chunks)
+        self.cluster, self.options, self.root = cluster, options, root
+
+    def submit(self, *options: str) -> str:
+        """Submit what is missing; what that prints."""
+        return self._arrays("submit", *options)
+
+    def status(self) -> str:
+        """The table of stages, and the words of what failed."""
+        return self._arrays("status")
+
+    def row(self, stage: str) -> list[str]:
+        """The line of a stage in the table: done, running, waiting, failed, to do, and reasons."""
+        return next(line.split()[1:] for line in self.status().splitlines() if line.startswith(f"{stage} "))
+
+    def driver(self, *arguments: str, task: str = "ReportDataset") -> "subprocess.Popen[str]":
+        """The command with `--runner slurm`, in a process group of its own."""
+        words = self.command(*self.options, *arguments, "--runner", "slurm", "--workers", "4", task=task)
+        return subprocess.Popen(
+            words, cwd=self.root, env=self.cluster.environment, start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def array(self, stage: str) -> str:
+        """The number of a stage's array, of which an element is queued or running."""
+        return self._jobs(stage)[0][0].partition("_")[0]
+
+    def nodes_of(self, stage: str) -> dict[int, str]:
+        """Where the running elements of a stage are."""
+        return {int(job.partition("_")[2]): node for job, node in self._jobs(stage) if node}
+
+    def _jobs(self, stage: str) -> list[tuple[str, str]]:
+        lines = (line.split(" ") for line in self.cluster.jobs("%i %j %N"))
+        return [(job, node) for job, name, node in lines if name.endswith(f"-{stage}")]
+
+    def wait_for_photos(self, photos: PhotoServer, further: int) -> None:
+        """Wait until it has fetched so many photos more, of every chunk some."""
+        enough = len(photos.requests) + further
+        self.cluster.wait_for(
+            lambda: (
+                len(photos.requests) >= enough
+                and sum(path.stat().st_size > 0 for path in self.output.glob("fetched/*.journal")) == self.chunks
+            ),
+            90,
+        )
+
+    def _arrays(self, action: str, *options: str) -> str:
+        which = (f"--dwca={self.archive}", f"--output={self.output}", "--chunks", str(self.chunks))
+        words = [sys.executable, "-m", "tasks.arrays", action, *which, *QUICKLY, *self.options, *options]
+        ended = subprocess.run(
+            words, cwd=self.root, env=self.cluster.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def logs(self) -> str:
+        """All that the jobs wrote."""
+        return "\n".join(
+            f"{log.name}:\n{log.read_text()}" for log in sorted((self.root / self.output / "logs").iterdir())
+        )
+
+    def wait(self) -> None:
+        """Wait until no job is left that runs or could: none, or only such as wait for one that failed."""
+
+        def is_at_rest() -> bool:
+            return all(job.endswith(("PENDING Dependency", "DependencyNeverSatisfied")) for job in self.cluster.jobs())
+
+        def has_come_to_rest() -> bool:
+            time.sleep(SCHEDULED * is_at_rest())
+            return is_at_rest()
+
+        self.cluster.wait_for(has_come_to_rest)
+
+
+def test_job_arrays_make_the_shards_that_the_command_makes_and_are_never_doubled(
+    cluster: Cluster, made: Dataset, tmp_path: Path
+) -> None:
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset")
+    told = dataset.submit()
+    assert [line.split()[0] for line in told.splitlines()] == ["read", "fetch", "verify", "tables", "shards", "report"]
+    numbers = {line.split()[-1] for line in told.splitlines()}
+    again = dataset.submit()
+    assert re.fullmatch(r"nothing to submit: \d+ of its jobs are queued or running\n", again)
+    assert {job.split()[0].partition("_")[0] for job in cluster.jobs()} <= numbers
+    cluster.wait_until_empty()
+    assert dataset.submit() == "nothing to do\n", dataset.logs()
+    assert cluster.jobs() == []
+    assert dataset.shards() == made.shards()
+    assert dataset.rows("accounting.csv") == made.rows("accounting.csv")
+
+
+def test_the_driver_makes_the_same_shards_on_a_cluster_without_accounts(
+    cluster: Cluster, made: Dataset, tmp_path: Path
+) -> None:
+    sacct = subprocess.run(["sacct"], env=cluster.environment, capture_output=True, check=False)
+    assert sacct.returncode != 0, "this cluster keeps accounts"
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset")
+    driver = dataset.driver()
+    _, told = driver.communicate(timeout=240)
+    assert driver.returncode == 0, told
+    assert dataset.shards() == made.shards()
+    chunks = {f"{task}-{chunk:05}.log" for task in ("FetchChunk", "VerifyChunk") for chunk in range(4)}
+    assert chunks | {"ShardChunk-00000.log"} <= {log.name for log in (dataset.output / "logs").iterdir()}
+
+
+def test_what_fails_is_cancelled_requeued_or_killed_sinks_nothing_else_and_one_more_submission_repairs_it(
+    cluster: Cluster, made: Dataset, slow_photos: PhotoServer, tmp_path: Path
+) -> None:
+    slow_photos.delay, first = 1.0, len(slow_photos.requests)
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *SLOWLY)
+    dataset.submit()
+    dataset.wait_for_photos(slow_photos, 16)
+    nodes = dataset.nodes_of("fetch")
+    assert sorted(nodes.values()) == ["a", "a", "b", "b"]
+    (cancelled, requeued), (killed, failing) = (
+        [element for element, at in sorted(nodes.items()) if at == node] for node in "ab"
+    )
+    obstacle = dataset.output / "fetched" / f"chunk-{failing:05}.parquet"
+    (obstacle / "in-the-way").mkdir(parents=True)
+    array = dataset.array("fetch")
+    cluster.kill_node("b")
+    cluster.said("scancel", f"{array}_{cancelled}")
+    cluster.said("scontrol", "requeue", f"{array}_{requeued}")
+    settled, asked = dataset.settled(), len(slow_photos.requests)
+    assert settled
+    cluster.wait_for_node("b", "down", "down*")
+    cluster.start_node("b")
+    dataset.wait()
+
+    told = dataset.status()
+    assert dataset.row("fetch") == ["2", "0", "0", "2", "0"], told
+    assert dataset.row("verify") == ["2", "0", "2", "0", "0", "DependencyNeverSatisfied", "2"], told
+    for stage in ("tables", "report"):
+        assert dataset.row(stage) == ["0", "0", "1", "0", "0", "Dependency", "1"], told
+    assert dataset.row("shards") == ["0", "0", "4", "0", "0", "Dependency", "4"], told
+    assert re.search(rf"^fetch {failing}: .*{re.escape(str(obstacle))}", told, re.MULTILINE)
+    assert re.search(rf"fetch {cancelled}: .*CANCELLED", told)
+    for element in (requeued, killed):
+        assert (dataset.output / "verified" / f"chunk-{element:05}.parquet").is_file()
+
+    settled_then, asked_then = dataset.settled(), len(slow_photos.requests)
+    (obstacle / "in-the-way").rmdir()
+    obstacle.rmdir()
+    slow_photos.delay = 0
+    told = dataset.submit()
+    assert re.search(r"^cancelled, since what they wait for won't come: ", told)
+    assert re.findall(r"^(?:fetch|verify) +(\d) elements", told, re.MULTILINE) == ["2", "2"]
+    cluster.wait_until_empty()
+    assert dataset.submit() == "nothing to do\n", dataset.logs()
+    assert cluster.jobs() == []
+    assert dataset.shards() == made.shards()
+    assert dataset.rows("accounting.csv") == made.rows("accounting.csv")
+    requests = [(slow_photos.url + path, status) for path, status in slow_photos.requests]
+    assert not settled & {url for url, _ in requests[asked:]}
+    assert not settled_then & {url for url, _ in requests[asked_then:]}
+    wanted = Counter(row["identifier"] for row in dataset.rows("manifest"))  # not where some are redirected to
+    answered = Counter(url for url, status in requests[first:] if status == 200 and url in wanted)
+    assert (answered - wanted).total() <= 4 * WORKERS, "more than what was under way"
+
+
+def test_an_element_at_its_time_limit_goes_back_to_the_queue_and_goes_on_where_it_was(
+    cluster: Cluster, made: Dataset, slow_photos: PhotoServer, tmp_path: Path
+) -> None:
+    slow_photos.delay, first = 2.0, len(slow_photos.requests)
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *SLOWLY, "--slurm-fetch", "time=1", chunks=1)
+    dataset.submit()
+    cluster.wait_until_empty(600)
+    assert dataset.submit() == "nothing to do\n", dataset.logs()
+    [log] = dataset.output.glob("logs/fetch-*.log")
+    ends = log.read_text().count("the time limit is near: what is done is kept, and the job goes back to the queue")
+    assert ends > 0, log.read_text()
+    assert log.read_text().endswith("ended with status 0\n")
+    wanted = Counter(row["identifier"] for row in dataset.rows("manifest"))  # not where some are redirected to
+    urls = (slow_photos.url + path for path, status in slow_photos.requests[first:] if status == 200)
+    answered = Counter(url for url in urls if url in wanted)
+    assert (answered - wanted).total() <= ends * WORKERS, "more than what was under way"
+    assert dataset.shards() == made.shards()
+
+
+def test_a_driver_that_is_ended_gives_its_allocations_back_at_once_and_the_same_command_goes_on(
+    cluster: Cluster, made: Dataset, slow_photos: PhotoServer, tmp_path: Path
+) -> None:
+    slow_photos.delay = 1.0
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *SLOWLY)
+    settled: list[tuple[set[str], int]] = []
+    for end in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        driver = dataset.driver()
+        try:
+            dataset.wait_for_photos(slow_photos, 6)
+            assert len(cluster.jobs()) == 4
+            if end == signal.SIGINT:
+                os.killpg(driver.pid, end)
+            else:
+                driver.send_signal(end)
+            driver.communicate(timeout=SOON)
+            cluster.wait_until_empty(SOON)
+        finally:
+            if driver.poll() is None:
+                os.killpg(driver.pid, signal.SIGKILL)
+        assert driver.returncode != 0
+        time.sleep(slow_photos.delay)  # what was under way is answered in vain
+        settled.append((dataset.settled(), len(slow_photos.requests)))
+    slow_photos.delay = 0
+    driver = dataset.driver()
+    _, told = driver.communicate(timeout=240)
+    assert driver.returncode == 0, told
+    assert dataset.shards() == made.shards()
+    for urls, asked in settled:
+        assert urls
+        assert not urls & {slow_photos.url + path for path, _ in slow_photos.requests[asked:]}
+
+
+@pytest.mark.parametrize(
+    ("task", "lacks"),
+    [("FetchChunk", "ReadArchive"), ("VerifyChunk", "FetchChunk-00000"), ("ShardChunk", "PlanShards")],
+)
+def test_an_element_without_its_input_says_so_and_makes_nothing(dataset: Dataset, task: str, lacks: str) -> None:
+    folders = {"FetchChunk": "manifest", "VerifyChunk": "fetched", "ShardChunk": "shards"}
+    for name in list(folders.values())[list(folders).index(task) :]:
+        shutil.rmtree(dataset.output / name)
+    before = sorted(dataset.output.rglob("*"))
+    words = dataset.command("--chunk", "0", "--runner", "element", "--no-lock", task=task)
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 30
+    lines = ended.stderr.splitlines()
+    assert lines == [
+        f"ERROR: {lacks}: its target is missing, and this job is not the one to make it: run make slurm again"
+    ]
+    assert sorted(dataset.output.rglob("*")) == before
+
+
+HOSTILE = 'it\'s "a" $(touch pwned) `touch pwned` ${HOME} %j%A%% \n;touch pwned;#&|<>*?[!] \u00e9'
+
+
+@pytest.mark.parametrize("way", ["arrays", "driver"])
+def test_no_name_of_a_folder_or_an_archive_is_executed(
+    way: str, cluster: Cluster, made: Dataset, tmp_path: Path
+) -> None:
+    root = tmp_path / f"root {HOSTILE}"
+    root.mkdir()
+    for name in (".venv", "sbatch", "tasks", "luigi.cfg"):
+        (root / name).symlink_to(ROOT / name)
+    archive = Path(shutil.copy(made.archive, root / f"-archive {HOSTILE}.zip"))
+    dataset = OnSlurm(cluster, Path(archive.name), Path(f"-output {HOSTILE}"), root=root)
+    if way == "arrays":
+        dataset.submit()
+        cluster.wait_until_empty()
+        assert dataset.submit() == "nothing to do\n", dataset.logs()
+    else:
+        driver = dataset.driver()
+        _, told = driver.communicate(timeout=240)
+        assert driver.returncode == 0, told
+    dataset.output = root / dataset.output
+    assert dataset.shards() == made.shards()
+    assert not [path for path in [*tmp_path.rglob("*"), *ROOT.glob("*")] if path.name.startswith("pwned")]
+    assert {path.name for path in root.iterdir()} == {
+        ".venv", "sbatch", "tasks", "luigi.cfg", archive.name, dataset.output.name
+    }  # fmt: skip
+
+
+def test_a_folder_that_slurm_would_take_for_another_is_refused(cluster: Cluster, made: Dataset, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tasks.arrays", "submit", "--dwca", str(made.archive), "--output"]
+    ended = subprocess.run(
+        [*words, f"{tmp_path}/back\\slash"],
+        cwd=ROOT,
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("ERROR: --output ")
+    assert "backslash" in ended.stderr
+    assert cluster.jobs() == []

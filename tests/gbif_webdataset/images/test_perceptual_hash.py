@@ -1,0 +1,73 @@
+"""What the small grey picture tells: which images are nearly the same, and which show nothing."""
+
+import hashlib
+import itertools
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw, ImageOps
+
+from gbif_webdataset.verify.verify_chunk import Finding, look
+from tests.support import damage
+from tests.support.damage import photos, saved, turned
+
+NEAR, FAR = 6, 16
+
+
+def find(folder: Path, data: bytes) -> Finding:
+    path = folder / "a.jpg"
+    path.write_bytes(data)
+    return look(path, hashlib.sha256(data).hexdigest(), 100_000_000)
+
+
+def bits(folder: Path, data: bytes) -> int:
+    return int(find(folder, data).perceptual_hash or "", 16)
+
+
+def test_smaller_and_coarser_copies_are_near_and_other_photos_far(tmp_path: Path) -> None:
+    hashes = []
+    for photo in photos():
+        whole = bits(tmp_path, saved(photo, "JPEG", quality=90))
+        half = photo.resize((photo.width // 2, photo.height // 2), Image.Resampling.LANCZOS)
+        third = photo.resize((photo.width * 3 // 10, photo.height * 3 // 10), Image.Resampling.BICUBIC)
+        copies = [saved(photo, "JPEG", quality=60), saved(half, "JPEG", quality=60), saved(third, "JPEG", quality=75)]
+        copies += [saved(photo, "JPEG", progressive=True), saved(photo, "PNG"), saved(half, "WEBP")]
+        copies += [saved(photo.convert("L"), "JPEG"), saved(half.convert("CMYK"), "JPEG")]
+        assert max((bits(tmp_path, copy) ^ whole).bit_count() for copy in copies) <= NEAR
+        hashes.append(whole)
+    assert min((one ^ other).bit_count() for one, other in itertools.combinations(hashes, 2)) > FAR
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_photo_that_exif_turns_is_near_its_upright_copy(tmp_path: Path, kind: str) -> None:
+    photo = photos()[0].resize((250, 190))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = photo.copy()
+        stored.info["exif"] = exif.tobytes()
+        upright = ImageOps.exif_transpose(stored)
+        near = bits(tmp_path, turned(photo, orientation, kind)) ^ bits(tmp_path, saved(upright, "PNG"))
+        assert near.bit_count() <= NEAR, orientation
+
+
+def test_plates_of_one_colour_are_flat_in_every_format(tmp_path: Path) -> None:
+    for colour in ("white", "black", (200, 190, 170), (30, 60, 220)):
+        plate = Image.new("RGB", (400, 300), colour)
+        for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"):
+            assert find(tmp_path, saved(plate, kind)).flat is True, (kind, colour)
+        for mode in ("L", "CMYK"):
+            assert find(tmp_path, saved(plate.convert(mode), "JPEG", quality=30)).flat is True
+    assert find(tmp_path, saved(Image.new("RGBA", (90, 80), (200, 10, 10, 0)), "PNG")).flat is True
+    assert find(tmp_path, saved(Image.new("RGB", (1, 1)), "PNG")).flat is True
+
+
+def test_photos_are_not_flat_and_neither_is_a_speck_on_a_sheet(tmp_path: Path) -> None:
+    for number, photo in enumerate(photos()):
+        for data in damage.jpegs(number).values():
+            assert find(tmp_path, data).flat is False
+        faded = photo.convert("L").point([200 + level // 8 for level in range(256)])
+        assert find(tmp_path, saved(faded, "JPEG")).flat is False
+    sheet = Image.new("RGB", (2048, 1536), "white")
+    ImageDraw.Draw(sheet).ellipse((1000, 700, 1030, 720), "black")
+    assert find(tmp_path, saved(sheet, "JPEG")).flat is False

@@ -1,0 +1,141 @@
+"""Whose each sample is: a row for each sample in the shards, and what all of them come to."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.publish import attribution
+from gbif_webdataset.terms import licences
+from tests.support.published import BIRDS, HOSTILE, MOTHS, Dataset
+
+
+@pytest.fixture
+def moths(tmp_path: Path) -> Dataset:
+    """Eleven images with hostile names, one without a label, and some under other licences."""
+    dataset = Dataset(tmp_path)
+    for number, name in enumerate(HOSTILE):
+        names = {
+            "mediaRightsHolder": name,
+            "mediaCreator": name[::-1],
+            "mediaReferences": f"https://x.example/?{number}",
+        }
+        dataset.image("train", f"{number}", **names)
+    dataset.image("train", "unlabelled", label=None)
+    dataset.image("val", "20", "cc-by-nc", mediaRightsHolder="", rightsHolder="The record's", publisher="The museum")
+    dataset.image("val", "20", "cc0", number=1)
+    dataset.image("test", "30", "all-rights-reserved", datasetKey=BIRDS)
+    dataset.image("test", "31", "unknown", datasetKey="no key of GBIF's")
+    return dataset
+
+
+def rows(dataset: Dataset, folder: str = "report") -> list[dict]:
+    return pq.read_table(dataset.root / folder / "attribution.parquet").to_pylist()
+
+
+def test_each_sample_of_the_shards_has_its_row_and_no_other_has(moths: Dataset) -> None:
+    moths.publish()
+    keys = {(split, sample["__key__"]) for split in ("train", "val", "test") for sample in moths.samples(split)}
+    found = rows(moths)
+    assert {(row["split"], row["key"]) for row in found} == keys
+    assert len(found) == len(keys)
+    assert all(row["label"] == "moth" and row["image_path"].startswith(row["key"]) for row in found)
+
+
+def test_hostile_names_stay_what_they_are(moths: Dataset) -> None:
+    moths.publish()
+    by_id = {row["coreid"]: row for row in rows(moths)}
+    for number, name in enumerate(HOSTILE):
+        assert by_id[str(number)]["rightsHolder"] == name
+        assert by_id[str(number)]["creator"] == name[::-1]
+    schema = pq.read_schema(moths.root / "report" / "attribution.parquet")
+    assert all(field.type == pa.string() for field in schema)
+
+
+def test_of_a_medium_that_names_nobody_the_records_rights_holder_and_publisher_stand_but_not_its_licence(
+    moths: Dataset,
+) -> None:
+    moths.publish()
+    [row] = [row for row in rows(moths) if row["key"] == f"{MOTHS}/20"]
+    assert (row["rightsHolder"], row["publisher"]) == ("The record's", "The museum")
+    assert row["license"] == "http://creativecommons.org/licenses/by-nc/4.0/"
+    [row] = [row for row in rows(moths) if row["coreid"] == "31"]
+    assert (row["licenseCode"], row["license"], row["creator"]) == ("unknown", None, None)
+
+
+def test_columns_that_an_archive_lacks_are_empty(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    dataset.columns = [name for name in dataset.columns if not name.startswith("media") and name != "rightsHolder"]
+    row = {name: "" for name in dataset.columns if name not in ("licenseCode", "datasetKey")}
+    dataset.image("train", "1")
+    dataset.rows["train"][0] = {name: dataset.rows["train"][0].get(name, row.get(name)) for name in dataset.columns}
+    dataset.publish()
+    [found] = rows(dataset)
+    assert [found[name] for name in ("license", "rightsHolder", "creator", "references")] == [None] * 4
+    assert found["licenseCode"] == "cc-by"
+
+
+def test_licences_are_counted_by_split_the_most_restrictive_last(moths: Dataset, tmp_path: Path) -> None:
+    moths.publish()
+    counts = {"train": len(HOSTILE), "val": 2, "test": 2}
+    uses = attribution.write(tmp_path / "splits", "label", counts, tmp_path / "again", tmp_path / "scratch")
+    assert uses.licences == {
+        "train": {"cc-by": len(HOSTILE)}, "val": {"cc0": 1, "cc-by-nc": 1}, "test": {"unknown": 1, "all-rights-reserved": 1}
+    }  # fmt: skip
+    assert uses.codes == ("cc0", "cc-by", "cc-by-nc", "unknown", "all-rights-reserved")
+    assert licences.most_restrictive(uses.licences["val"]) == "cc-by-nc"
+    assert uses.versions == ("", "1.0", "4.0")
+    assert uses.occurrences == {MOTHS: len(HOSTILE) + 1, "no key of GBIF's": 1, BIRDS: 1}
+
+
+def test_the_derived_dataset_counts_occurrences_in_the_form_that_gbif_takes(moths: Dataset) -> None:
+    """GBIF's registry splits each line at commas and takes the second part for a number: no header, no quotes."""
+    moths.publish()
+    lines = (moths.root / "report" / "derived_dataset.csv").read_text().splitlines()
+    assert lines == [f"{MOTHS},{len(HOSTILE) + 1}", f"{BIRDS},1"]  # two images of occurrence 20 count once
+
+
+def test_splits_that_do_not_hold_the_samples_are_told(moths: Dataset, tmp_path: Path) -> None:
+    moths.publish()
+    with pytest.raises(MissingPieceError, match=r"splits: 15 rows have a label, but the shards hold 16 samples; run"):
+        attribution.write(tmp_path / "splits", "label", {"train": 16}, tmp_path / "again", tmp_path / "scratch")
+
+
+def test_names_and_licences_go_into_a_samples_json_where_asked_for(moths: Dataset) -> None:
+    columns = ("licenseCode", "mediaLicense", "mediaRightsHolder", "mediaCreator", "mediaReferences", "datasetKey")
+    moths.publish(columns_to_json=columns)
+    by_key = {sample["__key__"]: json.loads(sample["json"]) for sample in moths.samples("train")}
+    for number, name in enumerate(HOSTILE):
+        told = by_key[f"{MOTHS}/{number}"]
+        assert list(told) == list(columns)
+        assert (told["mediaRightsHolder"], told["mediaCreator"], told["licenseCode"]) == (name, name[::-1], "cc-by")
+
+
+def test_the_table_is_the_same_bytes_each_time(moths: Dataset) -> None:
+    def digest() -> str:
+        return hashlib.sha256((moths.root / "report" / "attribution.parquet").read_bytes()).hexdigest()
+
+    moths.publish()
+    first = digest()
+    moths.publish()
+    assert digest() == first
+
+
+def test_the_order_of_licences_holds_every_code_once() -> None:
+    assert sorted(licences.ORDER) == sorted([*licences.CODES, licences.UNKNOWN, licences.RESERVED])
+    assert licences.most_restrictive(["cc-by", "cc-by-nc-nd", "cc-by-nc"]) == "cc-by-nc-nd"
+    assert licences.most_restrictive(["unknown", "cc-by-nc-nd"]) == "unknown"
+    assert licences.most_restrictive(["unknown", "all-rights-reserved"]) == "all-rights-reserved"
+    assert licences.most_restrictive([]) == ""
+
+
+def test_conditions_are_those_of_all_licences_together() -> None:
+    assert licences.conditions(["cc0", "public-domain"]) == ()
+    assert licences.conditions(["cc-by-nd", "cc-by-nc-sa"]) == (
+        "attribution", "no commercial use", "no derivatives", "share alike"
+    )  # fmt: skip
+    assert licences.conditions(["unknown", "cc0"]) == ("permission",)

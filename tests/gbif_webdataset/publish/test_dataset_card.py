@@ -1,0 +1,183 @@
+"""The dataset card: a header that the Hugging Face Hub reads, and a text in which names stay names."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gbif_webdataset.publish import dataset_card
+from gbif_webdataset.publish.dataset_files import Named
+from tests.support.published import HOSTILE, Dataset, download
+from tests.support.shard_run import SPLITS, encoded, photo
+
+
+@pytest.fixture
+def moths(tmp_path: Path) -> Dataset:
+    dataset = Dataset(tmp_path)
+    for number in range(6):
+        dataset.image("train", f"{number}", "cc-by-nc", label=f"moth {number % 2}")
+    dataset.image("val", "20", "cc0", label="moth 0")
+    dataset.image("test", "30", "all-rights-reserved", label="moth 1")
+    return dataset
+
+
+def header(dataset: Dataset, folder: str = "shards") -> dict[str, Any]:
+    text = (dataset.root / folder / "README.md").read_text(encoding="utf-8")
+    found = yaml.safe_load(text.split("---\n")[1])
+    assert isinstance(found, dict)
+    return found
+
+
+def body(dataset: Dataset) -> str:
+    return (dataset.root / "report" / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
+
+
+def test_the_header_names_each_split_by_its_shards_from_the_folder_that_is_pushed(moths: Dataset) -> None:
+    moths.publish(max_shard_size=10_240)
+    found = header(moths)
+    assert found == header(moths, "report")
+    assert found["task_categories"] == ["image-classification"]
+    assert found["size_categories"] == ["n<1K"]
+    [config] = found["configs"]
+    names = {"train": "train", "validation": "val", "test": "test"}
+    for files in config["data_files"]:
+        shards = {path.relative_to(moths.root / "shards") for path in (moths.root / "shards").glob(files["path"])}
+        assert shards == {
+            path.relative_to(moths.root / "shards")
+            for path in moths.shards()
+            if path.parent.name == names[files["split"]]
+        }
+        assert shards
+
+
+def test_a_split_without_samples_is_left_out(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    dataset.image("train", "1")
+    dataset.publish()
+    assert [files["split"] for files in header(dataset)["configs"][0]["data_files"]] == ["train"]
+
+
+def test_one_licence_in_one_version_is_the_licence_any_other_mix_is_told_as_one(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    dataset.image("train", "1", "cc-by")
+    dataset.publish()
+    assert header(dataset)["license"] == "cc-by-4.0"
+    assert "license_name" not in header(dataset)
+    dataset.image("test", "2", "cc-by", mediaLicense="http://creativecommons.org/licenses/by/3.0/")
+    dataset.publish()
+    assert (header(dataset)["license"], header(dataset)["license_name"]) == (
+        "other",
+        "each-image-its-own-at-most-cc-by",
+    )
+    dataset.image("val", "3", "unknown")
+    dataset.publish()
+    assert header(dataset)["license_name"] == "each-image-its-own-at-most-unknown"
+
+
+def test_the_most_restrictive_licence_is_told_of_all_and_of_each_split(moths: Dataset) -> None:
+    moths.publish()
+    text = body(moths)
+    assert "**The most restrictive licence of an image here is: all rights reserved.**" in text
+    assert "| **most restrictive** | CC BY-NC | CC0 | all rights reserved |" in text
+    assert "| CC BY-NC | 6 | 0 | 0 |" in text
+    assert "permission, attribution, no commercial use." in text.replace("\n", " ")
+
+
+def test_the_text_tells_splits_classes_citation_parameters_and_what_was_dropped(moths: Dataset) -> None:
+    settings = {"columns_to_json": "country", "resize_min_size": 0, "cache_path": "/home/me/photos"}
+    moths.publish(settings=settings, columns_to_json=("country",))
+    text = body(moths)
+    assert re.search(r"\| train \| 6 \| 1 \| [\d,]+ \|", text)
+    assert "| moth 1 | 1 | 3 | 0 | 1 |" in text
+    assert "GBIF.org (19 November 2024) GBIF Occurrence Download <https://doi.org/10.15468/dl.npd2js>" in text
+    assert "| CreateWebDataset | resize_min_size | 0 |".replace("_", r"\_") in text.replace(
+        "resize_min_size", r"resize\_min\_size"
+    )
+    assert "/home/me" not in text
+    assert "| clean | thumbnail | 2 |" in text
+    assert "Of 20 media in the archive 8 became samples." in text
+    assert "and `<key>.json`" in text
+
+
+def test_paths_of_the_users_machine_are_told_by_their_last_part_and_their_content(moths: Dataset) -> None:
+    settings = {"category_map_json": "/home/me/secret/map.json", "category_map_json sha256": "ab" * 32}
+    moths.publish(settings=settings)
+    assert f"| CreateWebDataset | category_map_json | map.json (SHA-256 {'ab' * 32}) |" in body(moths)
+    assert "secret" not in body(moths)
+
+
+def test_hostile_titles_and_labels_stay_texts(tmp_path: Path) -> None:
+    for number, name in enumerate(HOSTILE):
+        dataset = Dataset(tmp_path / str(number))
+        dataset.add("train", "d/1.jpg", encoded(photo(64, 48, 1)), name, licenseCode="cc0", remarks=name)
+        dataset.publish(download(dataset.root / "a.zip", title=name), Named(title=name), label_name="remarks")
+        assert header(dataset)["pretty_name"] == name
+        text = body(dataset)
+        assert "<script" not in text
+        assert "<img" not in text
+        assert "\n- a:" not in text
+        assert not re.search(r"(?<!\\)\]\(https://evil", text)
+        [line] = [line for line in text.splitlines() if line.startswith("# ")]
+        assert unescaped(line[2:]) in (" ".join(name.split()), " ".join(name.split())[:2000])
+        [row] = [line for line in text.splitlines() if re.search(r"\| 0 \| 1 \|$", line)]
+        assert [unescaped(cell.strip()) for cell in re.split(r"(?<!\\)\|", row)[1:3]] == [" ".join(name.split())] * 2
+
+
+def unescaped(text: str) -> str:
+    text = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+@pytest.mark.parametrize(
+    ("samples", "told"),
+    [(1, "n<1K"), (999, "n<1K"), (1_000, "1K<n<10K"), (377_000, "100K<n<1M"), (40_000_000, "10M<n<100M")],
+)
+def test_the_size_is_told_in_the_hubs_words(samples: int, told: str) -> None:
+    assert dataset_card.size_category(samples) == told
+
+
+def test_plain_leaves_what_is_plain_and_hides_what_is_long() -> None:
+    assert dataset_card.plain("Biston betularia (Linnaeus, 1758)") == "Biston betularia (Linnaeus, 1758)"
+    assert dataset_card.plain("2019. A") == r"2019\. A"
+    assert dataset_card.plain("- a") == r"\- a"
+    assert dataset_card.plain("x" * 3_000) == "x" * 2_000 + "…"
+    assert dataset_card.plain("a https://doi.org/10.1/x b", links=True) == "a <https://doi.org/10.1/x> b"
+
+
+def test_of_many_classes_those_with_most_images_are_shown(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    for number in range(60):
+        dataset.image("train", f"{number}", label=f"moth {number:02}")
+    dataset.image("train", "extra", label="moth 59")
+    dataset.publish()
+    shown = re.findall(r"^\| (moth \d\d) \|", body(dataset), re.MULTILINE)
+    assert len(shown) == dataset_card.MOST_CLASSES
+    assert shown[0] == "moth 59"
+    assert "The 50 with most images:" in body(dataset)
+
+
+# As the Hub's own tools read it
+
+
+def test_the_hubs_library_reads_the_header(moths: Dataset) -> None:
+    hub = pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[readers]")
+    for name in HOSTILE:
+        moths.publish(named=Named(title=name))
+        found = hub.DatasetCard.load(moths.root / "shards" / "README.md").data
+        assert (found.pretty_name, found.license) == (name, "other")
+        assert found.configs == header(moths)["configs"]
+
+
+def test_the_folder_of_the_shards_is_loaded_as_the_card_says(moths: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets", reason="optional: needs pip install -e .[readers]")
+    moths.publish()
+    found = datasets.load_dataset(str(moths.root / "shards"), streaming=True)
+    hub_name = {"train": "train", "val": "validation", "test": "test"}
+    for split in SPLITS:
+        samples = list(found[hub_name[split]])
+        assert {sample["__key__"] for sample in samples} == {sample["__key__"] for sample in moths.samples(split)}
+        names = json.loads((moths.root / "shards" / "category_map.json").read_text())
+        assert {sample["cls"] for sample in samples} <= set(names.values())

@@ -1,0 +1,145 @@
+"""The map: the same place in Python and in SQL, equal areas, and land where there is land."""
+
+import json
+import math
+import re
+from importlib import resources
+from itertools import pairwise
+
+import duckdb
+import numpy as np
+import pytest
+
+from gbif_webdataset.report import equal_earth
+from gbif_webdataset.report.equal_earth import CELL, CELL_KEY, HEIGHT, WIDTH, Cell, cell_of, projected
+
+Point = tuple[float, float]
+LATITUDES = (-90, -89.9999, -60.5, -0.0001, 0, 1e-9, 23.4, 51.5, 89.9999, 90)
+LONGITUDES = (-180, -179.9999, -90, -0.0001, 0, 0.0001, 77.7, 179.9999, 180)
+
+
+def keys(places: list[tuple[object, object]]) -> list[int | None]:
+    """CELL_KEY of places (longitude, latitude), whose columns are texts as the archive's are."""
+    with duckdb.connect() as connection:
+        rows = ", ".join("({}, {}, {})".format(n, *(_literal(value) for value in one)) for n, one in enumerate(places))
+        table = f"(VALUES {rows}) AS places (n, decimalLongitude, decimalLatitude)"
+        return [key for (key,) in connection.execute(f"SELECT {CELL_KEY} FROM {table} ORDER BY n").fetchall()]
+
+
+def _literal(value: object) -> str:
+    return "NULL::VARCHAR" if value is None else f"'{value}'"
+
+
+def cells(places: list[Point]) -> list[Cell]:
+    return [cell_of(key) for key in keys(list(places)) if key is not None]
+
+
+def rings() -> list[list[Point]]:
+    """The rings of land(), on the map."""
+    paths = re.findall("M([^MZ]*)Z", equal_earth.land())
+    return [[(float(x), float(y)) for x, y in (pair.split() for pair in path.split("L"))] for path in paths]
+
+
+def is_land(longitude: float, latitude: float) -> bool:
+    """Whether a line to the right crosses outlines an odd number of times."""
+    x, y = projected(longitude, latitude)
+    crossed = 0
+    for ring in rings():
+        for (x1, y1), (x2, y2) in pairwise([*ring, ring[0]]):
+            crossed += (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1)
+    return bool(crossed % 2)
+
+
+def area(corners: list[Point]) -> float:
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise([*corners, corners[0]]))) / 2
+
+
+def test_sql_and_python_find_the_same_cell_for_every_place() -> None:
+    random = np.random.default_rng(5)
+    places = [(lon, lat) for lon in LONGITUDES for lat in LATITUDES]
+    places += zip(random.uniform(-180, 180, 2000).tolist(), random.uniform(-90, 90, 2000).tolist(), strict=True)
+    found = cells(places)
+    assert len(found) == len(places)
+    for place, cell in zip(places, found, strict=True):
+        for at, number in zip(projected(*place), cell, strict=True):
+            assert number * CELL - 1e-6 <= at <= (number + 1) * CELL + 1e-6, place
+
+
+def test_every_cell_is_on_the_map_even_on_its_very_edge() -> None:
+    edge = [(lon, lat / 2) for lon in (-180, 180) for lat in range(-180, 181)]
+    edge += [(float(lon), lat) for lon in range(-180, 181) for lat in (-90, 90)]
+    edge += [(lon, sign * 10.0**-power) for lon in (-180, 180) for sign in (-1, 1) for power in range(14)]
+    for place, cell in zip(edge, cells(edge), strict=True):
+        assert 0 <= cell.column < WIDTH / CELL, place
+        assert 0 <= cell.row < HEIGHT / CELL, place
+
+
+def test_the_map_ends_at_the_antimeridian_and_the_poles() -> None:
+    assert projected(0, 0) == pytest.approx((WIDTH / 2, HEIGHT / 2))
+    assert projected(-180, 0)[0] == pytest.approx(0)
+    assert projected(180, 0)[0] == pytest.approx(WIDTH)
+    assert projected(0, 90)[1] == pytest.approx(0, abs=1e-9)
+    assert projected(0, -90)[1] == pytest.approx(HEIGHT)
+    # The poles are lines, 0.59247 as long as the equator: Šavrič et al. (2019).
+    assert projected(180, 90)[0] - projected(-180, 90)[0] == pytest.approx(0.59247 * WIDTH, rel=1e-4)
+
+
+@pytest.mark.parametrize("south", [-90, -60, -25, 0, 40, 70, 85])
+@pytest.mark.parametrize("west", [-180, -30, 0, 150])
+def test_equal_areas_of_the_globe_are_equal_on_the_map(west: int, south: int) -> None:
+    east, north, steps = west + 20, south + 5, 400
+    latitudes = [south + (north - south) * step / steps for step in range(steps + 1)]
+    outline = [projected(west, lat) for lat in latitudes] + [projected(east, lat) for lat in reversed(latitudes)]
+    part = (east - west) / 360 * (math.sin(math.radians(north)) - math.sin(math.radians(south))) / 2
+    whole = 4 * math.pi * (WIDTH * math.sqrt(3) / 2 * 1.340264 / (2 * math.pi)) ** 2
+    assert area(outline) / whole == pytest.approx(part, rel=1e-5)
+
+
+def test_a_place_that_is_none_has_no_cell() -> None:
+    nowhere: list[tuple[object, object]] = [
+        (None, "1"), ("1", None), (None, None), ("", ""), ("180.1", "5"), ("-181", "5"), ("5", "90.01"), ("5", "-91"),
+        ("12,5", "5"), ("5", "12°"), ("nan", "5"), ("5", "nan"), ("inf", "5"), ("5", "-inf"), ("1e999", "5"),
+    ]  # fmt: skip
+    assert keys(nowhere) == [None] * len(nowhere)
+    assert keys([*nowhere, ("1e1", " 5.0 ")])[-1] == keys([(10, 5)])[0] is not None
+
+
+def test_every_ring_of_the_land_is_within_the_outline() -> None:
+    latitudes = np.linspace(90, -90, 3601)
+    edge = np.array([projected(180, lat) for lat in latitudes])
+    assert len(rings()) > 100
+    for ring in rings():
+        assert len(ring) >= 3
+        assert area(ring) > 0
+        for x, y in ring:
+            assert 0 <= y <= HEIGHT + 0.1
+            assert abs(x - WIDTH / 2) <= np.interp(y, edge[:, 1], edge[:, 0]) - WIDTH / 2 + 0.2
+
+
+def test_no_edge_of_the_land_jumps_over_the_map() -> None:
+    text = resources.files("gbif_webdataset.report").joinpath("templates/land.json").read_text(encoding="utf-8")
+    for ring in json.loads(text)["rings"]:
+        points = list(zip(ring[::2], ring[1::2], strict=True))
+        for (lon, lat), (to_lon, to_lat) in pairwise([*points, points[0]]):
+            is_the_pole = lat == to_lat == -900
+            assert abs(lon - to_lon) < 200 or is_the_pole, (lon, lat)
+    longest = sorted(math.dist(a, b) for ring in rings() for a, b in pairwise([*ring, ring[0]]))
+    assert longest[-1] == pytest.approx(0.59247 * WIDTH, abs=0.5)  # Antarctica's, along the pole
+    assert longest[-2] < WIDTH / 20
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude"),
+    [(-0.1, 51.6), (150.5, -33.5), (37.6, 55.8), (36.8, -1.3), (-100, 40), (-60, -10), (0, -89), (-180, -88),
+     (179, -88), (-41, 72), (179.5, 68), (-179.5, 68), (47, -19)],
+)  # fmt: skip
+def test_land_is_land(longitude: float, latitude: float) -> None:
+    assert is_land(longitude, latitude)
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude"),
+    [(-30, 30), (-140, 0), (180, 0), (-180, 0), (0, 89.9), (80, -20), (-30, -50), (18, 34), (42, -19), (-170, 57)],
+)
+def test_sea_is_sea(longitude: float, latitude: float) -> None:
+    assert not is_land(longitude, latitude)

@@ -1,0 +1,131 @@
+"""The job scripts, run by bash with a task and a scontrol that only write down what they were called with."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.datasets import ROOT
+
+NEAR = "the time limit is near: what is done is kept, and the job goes back to the queue"
+# What the task does, by its chunk; its parent is the job script, which Slurm signals.
+LUIGI = """\
+#!/bin/bash
+printf '%s\\n' "$*" >> calls
+case "$*" in
+{cases}
+esac
+"""
+NEAR_THE_LIMIT = "kill -USR1 $PPID; while :; do sleep 0.01; done"
+
+
+class Script:
+    """A folder with the job scripts and a task that behaves, at some chunks, as `cases` say."""
+
+    def __init__(self, root: Path, **cases: str) -> None:
+        self.root = root
+        for folder in (".venv/bin", "bin"):
+            (root / folder).mkdir(parents=True)
+        (root / "sbatch").symlink_to(ROOT / "sbatch")
+        branches = "\n".join(f"*'--chunk {name.removeprefix('chunk_')} '*) {does} ;;" for name, does in cases.items())
+        _program(root / ".venv" / "bin" / "luigi", LUIGI.format(cases=branches))
+        _program(root / "bin" / "scontrol", '#!/bin/bash\necho "$@" >> requeued\n')
+
+    def run(self, name: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script as Slurm would, element 1 of array 7."""
+        slurm = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_ID": "9", "SLURM_CPUS_PER_TASK": "3"}
+        path = f"{self.root / 'bin'}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", str(ROOT / "sbatch" / f"{name}.sbatch"), str(self.root), *arguments],
+            env=os.environ | slurm | {"PATH": path} | variables,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @property
+    def chunks(self) -> list[int]:
+        """What the task was called for."""
+        calls = (self.root / "calls").read_text().splitlines()
+        return [int(call.partition("--chunk ")[2].split()[0]) for call in calls]
+
+    @property
+    def requeued(self) -> str:
+        path = self.root / "requeued"
+        return path.read_text() if path.exists() else ""
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_an_element_works_at_its_chunks_one_after_the_other(tmp_path: Path) -> None:
+    script = Script(tmp_path / "a 'root'")
+    ended = script.run("shards", "6", "2", "--dwca=it's $(touch pwned).zip", SLURM_TMPDIR="/scratch 9")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended with status 0\n", "")
+    assert (script.root / "calls").read_text().splitlines() == [
+        "--module tasks ShardChunk --CreateWebDataset-num-workers 3 --dwca=it's $(touch pwned).zip "
+        f"--chunk {chunk} --scratch /scratch 9 --runner element --local-scheduler true --no-lock"
+        for chunk in (1, 3, 5)
+    ]
+
+
+def test_a_chunk_that_fails_leaves_the_elements_others_their_turn(tmp_path: Path) -> None:
+    script = Script(tmp_path, chunk_1="echo no network; exit 30")
+    ended = script.run("fetch", "6", "2")
+    assert (ended.returncode, ended.stdout) == (30, "no network\nended with status 30\n")
+    assert script.chunks == [1, 3, 5]
+    assert not script.requeued
+
+
+@pytest.mark.parametrize("status", [0, 30], ids=["ends well", "is broken off"])
+def test_at_the_time_limit_the_chunks_that_are_left_go_back_to_the_queue(tmp_path: Path, status: int) -> None:
+    script = Script(tmp_path, chunk_3=f"trap 'exit {status}' TERM; {NEAR_THE_LIMIT}")
+    ended = script.run("fetch", "6", "2")
+    assert ended.returncode != 0
+    assert ended.stdout.splitlines() == [NEAR, f"ended with status {ended.returncode}"]
+    assert script.chunks == [1, 3]
+    assert script.requeued == "requeue 7_1\n"
+
+
+def test_an_element_that_is_done_as_its_time_limit_comes_stays_done(tmp_path: Path) -> None:
+    script = Script(tmp_path, chunk_5=f"trap 'exit 0' TERM; {NEAR_THE_LIMIT}")
+    ended = script.run("verify", "6", "2")
+    assert (ended.returncode, ended.stdout) == (0, "ended with status 0\n")
+    assert script.chunks == [1, 3, 5]
+    assert not script.requeued
+
+
+def test_a_job_that_is_no_array_is_requeued_by_its_own_number(tmp_path: Path) -> None:
+    script = Script(tmp_path)
+    _program(tmp_path / ".venv" / "bin" / "luigi", f"#!/bin/bash\ntrap 'exit 30' TERM; {NEAR_THE_LIMIT}\n")
+    ended = script.run("read", "--dwca=a.zip", SLURM_ARRAY_JOB_ID="", SLURM_ARRAY_TASK_ID="")
+    assert ended.stdout.splitlines() == [NEAR, "ended with status 30"]
+    assert script.requeued == "requeue 9\n"
+
+
+def test_a_folder_that_has_gone_is_told(tmp_path: Path) -> None:
+    shutil.rmtree(Script(tmp_path / "gone").root)
+    ended = subprocess.run(
+        ["bash", str(ROOT / "sbatch" / "report.sbatch"), str(tmp_path / "gone")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert str(tmp_path / "gone") in ended.stderr
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "sbatch").iterdir()))
+def test_bash_reads_each_script_and_shellcheck_where_it_is_has_nothing_to_say(script: str) -> None:
+    checks = [["bash", "-n", script]]
+    if shutil.which("shellcheck"):
+        checks.append(["shellcheck", "--shell=bash", "--external-sources", script])
+    for check in checks:
+        ended = subprocess.run(check, cwd=ROOT / "sbatch", capture_output=True, text=True, timeout=60, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -1,0 +1,105 @@
+"""Datasets by hand to be published: shards, an archive with metadata, and names that mean mischief."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from gbif_webdataset.account.accounting import Line
+from gbif_webdataset.publish import dataset_files
+from gbif_webdataset.publish.dataset_files import Named, Places
+from gbif_webdataset.read import dwca, provenance
+from tests.support import archives, shard_run
+from tests.support.shard_run import RECIPE, encoded, photo
+
+MOTHS, BIRDS = "3f7b2d54-9a61-4c0e-8d27-5b1c6e90a4f2", "c95a0e18-2b47-4f6d-a3d9-71e8f04b6c3d"
+HOSTILE = (
+    'She said "no"',
+    "two\nlines\r\nand\ttabs",
+    "<script>alert(1)</script>",
+    "- a: b # c",
+    "&anchor *alias !!python/object:os.system {a: [b]} | > % @ `",
+    "\u202eright to left \u05e9\u05dc\u05d5\u05dd",
+    "x" * 2_000,
+    "yes",
+    "=HYPERLINK(1), 'quoted'",
+    "](https://evil.example) **bold** <img src=x onerror=alert(1)>",
+    "NEL\u0085 and LS\u2028 and BOM\ufeff",
+)
+LICENCES = {
+    "cc0": "http://creativecommons.org/publicdomain/zero/1.0/",
+    "cc-by": "http://creativecommons.org/licenses/by/4.0/",
+    "cc-by-nc": "http://creativecommons.org/licenses/by-nc/4.0/",
+    "all-rights-reserved": "© all rights reserved",
+    "unknown": "",
+}
+EML = """<?xml version="1.0" encoding="utf-8"?>
+<eml:eml xmlns:eml="https://eml.ecoinformatics.org/eml-2.2.0" packageId="{doi}" system="http://gbif.org"><dataset>
+  <alternateIdentifier>{key}</alternateIdentifier><title>{title}</title>
+  <creator><individualName><givenName>Ada</givenName><surName>Moth</surName></individualName></creator>
+  <pubDate>
+    2024-11-19
+  </pubDate>
+  <abstract><para>A dataset containing all occurrences available in GBIF matching the query:
+{query}
+The dataset includes records from the following constituent datasets.</para></abstract>
+</dataset></eml:eml>"""
+DOI, KEY = "10.15468/dl.npd2js", "0022407-241107131044228"
+LINES = (Line("read", "no-url", 3), Line("clean", "thumbnail", 2), Line("sample", "train", 1, kept=True))
+
+
+class Dataset(shard_run.Dataset):
+    """Shards with the columns that an archive of GBIF gives their rows."""
+
+    columns: Sequence[str] = (
+        *shard_run.COLUMNS, "datasetKey", "publisher", "rightsHolder", "mediaLicense", "licenseCode", "mediaRightsHolder",
+        "mediaCreator", "mediaPublisher", "mediaReferences",
+    )  # fmt: skip
+
+    def image(self, split: str, coreid: str, code: str = "cc-by", number: int = 0, **more: Any) -> None:
+        """Add an image of an occurrence under a licence."""
+        names = {"datasetKey": MOTHS, "coreid": coreid, "licenseCode": code, "mediaLicense": LICENCES[code]}
+        data = encoded(photo(64, 48, len(coreid) + number))
+        self.add(split, f"{MOTHS}/{coreid}{f'_{number}' if number else ''}.jpg", data, **{**names, **more})
+
+    def publish(
+        self,
+        archive: Path | None = None,
+        named: Named | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **recipe: Any,
+    ) -> list[Path]:
+        """Make the shards and what goes with them; the files that were written."""
+        self.write()
+        self.create(replace(RECIPE, **recipe))
+        keep(archive or download(self.root / "archive.zip"), self.root / "manifest")
+        given = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", **(settings or {})}}
+        places = Places(*(self.root / name for name in ("manifest", "splits", "shards", "report", "scratch")))
+        return dataset_files.write(places, named or Named(), 20, LINES, given)[1]
+
+
+def download(
+    path: Path,
+    title: str = f"GBIF Occurrence Download {DOI}",
+    doi: str = DOI,
+    members: Mapping[str, str | bytes | None] | None = None,
+) -> Path:
+    """A download as GBIF sends it, with its metadata; `members` take the place of its own, None leaves one out."""
+    eml = EML.format(doi=escape(doi), key=KEY, title=escape(title), query='{ "TaxonKey" : [ "is Moths &amp; more" ] }')
+    row = {"gbifID": "1", "datasetKey": MOTHS}
+    archives.gbif(path, [row], [{"gbifID": "1", "identifier": "https://photos.example/1.jpg"}])
+    texts = {"citations.txt": "Ada (2024). Moths.\r\n", "rights.txt": b"Dataset: Moths\n\xff"}
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, content in {"metadata.xml": eml, **texts, **(members or {})}.items():
+            if content is not None:
+                archive.writestr(name, content)
+    return path
+
+
+def keep(archive: Path, folder: Path) -> provenance.Source:
+    """What reading an archive leaves in the manifest's folder."""
+    folder.mkdir(exist_ok=True)
+    with dwca.opened(archive) as opened, provenance.digested(archive) as digest:
+        return provenance.keep(opened, folder, digest.result())

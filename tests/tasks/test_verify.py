@@ -1,0 +1,64 @@
+"""Verifying by the command: what reaches verified.parquet, what strict changes, and the run without simplejpeg."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tasks.verify import WITHOUT_SIMPLEJPEG
+from tests.support.datasets import ROOT, Dataset
+
+
+def sound(dataset: Dataset) -> list[dict[str, Any]]:
+    """The rows of the images that are left."""
+    return [row for row in dataset.rows("verified.parquet") if row["valid"]]
+
+
+def test_what_was_measured_reaches_the_whole_table(made: Dataset) -> None:
+    rows = made.rows("verified.parquet")
+    for row in sound(made):
+        assert len(row["perceptual_hash"]) == 16
+        assert (row["warning"], row["flat"]) == ("", False)
+    turned = [row for row in rows if (row["width"], row["height"]) != (row["stored_width"], row["stored_height"])]
+    assert turned
+    assert all((row["height"], row["width"]) == (row["stored_width"], row["stored_height"]) for row in turned)
+
+
+def test_what_only_warns_is_kept_and_deleted_where_strict(made: Dataset, tmp_path: Path) -> None:
+    urls = [row["identifier"] for row in made.rows("fetched")]
+    row = next(row for row in made.rows("splits/train.csv") if urls.count(row["identifier"]) == 1)
+    cache = shutil.copytree(made.output / "images", tmp_path / "cache")
+    whole = (cache / row["image_path"]).read_bytes()
+    (cache / row["image_path"]).write_bytes(whole[:-2] + bytes(500) + whole[-2:])
+    dataset = Dataset(made.archive, tmp_path / "dataset")
+    cached = ("--FetchChunk-cache-path", str(cache))
+
+    dataset.make(*cached, task="CleanDataset")
+    warned = {row["image_path"]: row["warning"] for row in dataset.rows("clean.parquet") if row["warning"]}
+    assert warned == {row["image_path"]: "padding"}
+
+    dataset.make(*cached, "--VerifyChunk-strict", "true")
+    assert not (dataset.output / "images" / row["image_path"]).exists()
+    counted = {line["reason"]: line["images"] for line in dataset.rows("accounting.csv") if line["stage"] == "verify"}
+    assert counted["padding"] == "1"
+
+
+def test_without_simplejpeg_the_run_says_so_once_and_verifies_by_pillow(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "simplejpeg.py").write_text("raise ImportError('no wheel for this machine')\n")
+    before = sound(dataset)
+    again = dataset.command("--VerifyChunk-max-pixels", "99999999", "--workers", "2", task="VerifyImages")
+
+    ended = subprocess.run(
+        again,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(WITHOUT_SIMPLEJPEG) == 1
+    assert sound(dataset) == before
