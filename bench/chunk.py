@@ -19,6 +19,7 @@ from bench.runs import Run
 from gbif_webdataset.fetch import download, fetch_chunk, ledger
 from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
+from gbif_webdataset.storage.chunks import chunk_name
 
 LIMITS = download.Limits(
     request_timeout=30, max_seconds=300, max_bytes=100_000_000, user_agent="gbif-webdataset-bench", respect_opt_out=True
@@ -66,7 +67,7 @@ def _share(whole: list[float], rest: list[float]) -> float:
 
 def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
     output = Path(tempfile.mkdtemp(dir=folder))
-    manifest = output / ledger.chunk_name(0)
+    manifest = output / chunk_name(0)
     rows = {
         "image_path": [f"bench/{number}.jpg" for number in range(images)],
         "identifier": [f"{url}/{number}.jpg" for number in range(images)],

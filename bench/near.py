@@ -42,13 +42,13 @@ def bench(count: int, distance: int) -> None:
 
 def search(folder: Path, distance: int) -> None:
     """Search the hashes of a folder as CleanDataset does, and tell seconds and the peak of memory."""
-    source = tables.parquet([folder / "hashes.parquet"])
-    with tables.database(folder / "scratch", "700MB") as connection:
+    source = tables.parquet_source([folder / "hashes.parquet"])
+    with tables.open_database(folder / "scratch", "700MB") as connection:
         begun = time.perf_counter()
         near_duplicates.link(connection, f"SELECT hash FROM {source}", distance)
         seconds = time.perf_counter() - begun
-        connection.execute(f"COPY linked TO {tables.text(str(folder / 'linked.parquet'))} (FORMAT parquet)")
-        [(linked, groups)] = tables.rows(connection, "SELECT count(*), count(DISTINCT first) FROM linked")
+        connection.execute(f"COPY linked TO {tables.quote_text(str(folder / 'linked.parquet'))} (FORMAT parquet)")
+        [(linked, groups)] = tables.fetch_rows(connection, "SELECT count(*), count(DISTINCT first) FROM linked")
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     print(f"  {seconds:.1f} s, {int(line.split()[1]) / 1024:,.0f} MiB; {linked:,} hashes in {groups:,} groups")
 

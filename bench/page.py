@@ -52,16 +52,16 @@ def write_tables(folder: Path, images: int, classes: int) -> None:
     for name in ("splits", "shards", "images"):
         (folder / name).mkdir()
     drawn = IMAGES.format(images=images, classes=classes)
-    with tables.database(folder / "scratch") as connection:
+    with tables.open_database(folder / "scratch") as connection:
         for name, query in {
             "fetched.parquet": drawn,
             "clean.parquet": f"SELECT * FROM ({drawn}) WHERE status = 'fetched'",
             "dropped.parquet": "SELECT '' AS stage, '' AS reason, '' AS image_path LIMIT 0",
         }.items():
-            connection.execute(f"COPY ({query}) TO {tables.text(str(folder / name))} (FORMAT parquet)")
+            connection.execute(f"COPY ({query}) TO {tables.quote_text(str(folder / name))} (FORMAT parquet)")
         counted = f"""SELECT ['train', 'val', 'test'][1 + (hash(coreid) % 3)::INT] AS split, acceptedTaxonKey AS label,
-            class, count(*) AS samples FROM {tables.parquet([folder / "clean.parquet"])} GROUP BY ALL"""
-        connection.execute(f"COPY ({counted}) TO {tables.text(str(folder / 'shards' / 'classes.csv'))} (HEADER)")
+            class, count(*) AS samples FROM {tables.parquet_source([folder / "clean.parquet"])} GROUP BY ALL"""
+        connection.execute(f"COPY ({counted}) TO {tables.quote_text(str(folder / 'shards' / 'classes.csv'))} (HEADER)")
     for name in ("splits/dropped.csv", "shards/dropped.csv"):
         (folder / name).write_text("stage,reason,image_path\n")
     (folder / "splits" / "leakage.csv").write_text("split,shares,images,shared,share\n")

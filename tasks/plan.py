@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from gbif_webdataset.fetch import plan_fetch
+from gbif_webdataset.formatting import format_count
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count
@@ -43,7 +44,9 @@ class PlanFetch(DatasetTask):
         manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
 
         def announce(images: int, hosts: int) -> None:
-            print(f"asking {plan_fetch.hosts_of(hosts)} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True)
+            print(
+                f"asking {format_count(hosts, 'host')} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True
+            )
 
         outlook = plan_fetch.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
         print(plan_fetch.text(outlook), flush=True)

@@ -7,7 +7,7 @@ from typing import Any
 from gbif_webdataset.fetch import ledger
 from gbif_webdataset.read import containers, dwca, partition_archive, read_archive, select_media
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_folder
+from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.terms import licences
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count, InputFile, Real, Text, listed
@@ -71,10 +71,11 @@ class ReadArchive(DatasetTask):
             licenses=licences.accepted(listed(self.licenses)),
             where=self.where,
         )
-        resources = partition_archive.Resources(tables.bytes_of(self.memory_limit), scratch, self.max_expansion)
+        memory = tables.parse_memory_limit(self.memory_limit)
+        resources = partition_archive.Resources(memory, scratch, self.max_expansion)
         total = read_archive.bytes_of(Path(self.dwca), self.max_expansion)
         with self.making() as making, self.progress("read", "bytes", total) as progress:
-            with whole_folder(paths.rejected.parent) as folder:
+            with atomic_folder(paths.rejected.parent) as folder:
                 counts = read_archive.build(Path(self.dwca), folder, self.chunks, selection, resources, progress.update)
                 ledger.carry(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
             making.facts = {"archive": Path(self.dwca).name, **asdict(counts)}

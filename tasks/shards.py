@@ -7,10 +7,10 @@ from typing import Any
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
 from gbif_webdataset.shards import create_webdataset
-from gbif_webdataset.shards.recipe import FORMAT, SPLITS, Recipe, check
+from gbif_webdataset.shards.recipe import FORMAT, Recipe, check
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
-from gbif_webdataset.split.split_dataset import LABEL
-from gbif_webdataset.storage.tables import plain_csv
+from gbif_webdataset.storage.tables import open_csv
+from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, ON_SLURM, ChunkTask, DatasetTask, Paths
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
 from tasks.split import SplitDataset
@@ -116,7 +116,7 @@ class CreateWebDataset(DatasetTask):
                 paths.splits, paths.images, paths.shards, self.recipe, self.num_workers, paths.scratch, progress.update
             )
             making.facts = asdict(outcome)
-            with plain_csv(paths.shards / "shards.csv") as lines:
+            with open_csv(paths.shards / "shards.csv") as lines:
                 for line in lines:
                     shard = paths.shards / line["shard"]
                     making.add(shard, line["sha256"])

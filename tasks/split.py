@@ -7,7 +7,7 @@ from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.split import balance, split_dataset
 from gbif_webdataset.split import previous_splits as previous
 from gbif_webdataset.split.groups import Grouping
-from gbif_webdataset.storage.atomic import whole_folder
+from gbif_webdataset.storage.atomic import atomic_folder
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, listed
@@ -86,7 +86,7 @@ class SplitDataset(DatasetTask):
         paths = self.paths
         limits = split_dataset.Limits(self.max_instances, self.min_instances)
         with self.making() as making:
-            with whole_folder(paths.splits) as folder:
+            with atomic_folder(paths.splits) as folder:
                 making.facts = split_dataset.deal(
                     paths.clean,
                     folder,

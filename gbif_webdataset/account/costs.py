@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from gbif_webdataset.slurm.jobs import STAGES
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.target_record import Record
 
 OWN, SLURM = "own record", "Slurm"
@@ -92,7 +92,7 @@ def totals(costs: Iterable[Cost]) -> list[Total]:
 
 def write(path: Path, costs: Sequence[Cost]) -> None:
     """Write the costs to a CSV with a column for each field of Cost."""
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow([field.name for field in fields(Cost)])
         lines.writerows(map(astuple, costs))

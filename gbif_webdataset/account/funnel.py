@@ -61,22 +61,3 @@ def summary(media_lines: int, lines: Sequence[Line], classes: int, shards: int, 
 
 def _lost(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     return [(stage, list(found)) for stage, found in groupby((x for x in lines if not x.kept), key=lambda x: x.stage)]
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them."""
-    if seconds < 60:
-        return f"{seconds:,.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    value, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from gbif_webdataset.clean import duplicates
 from gbif_webdataset.clean.duplicates import Duplicates
 from gbif_webdataset.errors import MissingPieceError, ParameterError, SelectionError
-from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.verify.finding import ERRORS, WARNINGS
 
 DUPLICATES = ("none", "all-but-one", "all")
@@ -98,10 +98,10 @@ def clean(
     """
     columns = set(pq.read_schema(verified).names)
     rules = _rules(filters, columns)
-    with tables.database(scratch, MEMORY_LIMIT) as connection:
-        order = tables.order_of(connection, verified)
+    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
+        order = tables.order_clause(connection, verified)
         connection.execute(
-            f"CREATE VIEW verified AS SELECT file_row_number AS place, * FROM {tables.parquet([verified])}"
+            f"CREATE VIEW verified AS SELECT file_row_number AS place, * FROM {tables.parquet_source([verified])}"
         )
         _load_deleted(connection, deleted)
         if filters.remove_non_adults and filters.life_stage_predictions is not None:
@@ -120,7 +120,7 @@ def clean(
             raise SelectionError(_emptied(verified, funnel, rules))
         _write(connection, verified, target, dropped, order, rules)
         if copies is not None:
-            tables.write_parquet(duplicates.groups(connection), copies, duplicates.GROUPS)
+            arrow.write_parquet(duplicates.groups(connection), copies, duplicates.GROUPS)
     return funnel
 
 
@@ -132,10 +132,10 @@ def _write(
         "CREATE TABLE marks AS SELECT rule IS NULL AS kept FROM verified LEFT JOIN dropped USING (place) ORDER BY place"
     )
     schema = pq.read_schema(verified).remove_metadata()
-    kept = f"SELECT images.* FROM {tables.parquet([verified])} AS images POSITIONAL JOIN marks WHERE kept{order}"
-    with whole_file(target) as new_target, whole_file(dropped) as new_dropped:
-        written = tables.write_parquet(tables.select(connection, kept), new_target, schema)
-        written += tables.write_parquet(tables.select(connection, _dropped(rules)), new_dropped, DROPPED)
+    kept = f"SELECT images.* FROM {tables.parquet_source([verified])} AS images POSITIONAL JOIN marks WHERE kept{order}"
+    with atomic_file(target) as new_target, atomic_file(dropped) as new_dropped:
+        written = arrow.write_parquet(tables.select_batches(connection, kept), new_target, schema)
+        written += arrow.write_parquet(tables.select_batches(connection, _dropped(rules)), new_dropped, DROPPED)
         if written != (images := _count(connection, "verified")):
             raise MissingPieceError(f"{verified} has {images} rows, but {written} were written; run again")
 
@@ -151,7 +151,7 @@ def _rules(filters: Filters, columns: set[str]) -> list[_Rule]:
             raise SelectionError(
                 "ignore_dataset_by_key can't be applied: the archive has no column datasetKey; leave it empty"
             )
-        keys = ", ".join(tables.text(key) for key in filters.ignore_dataset_by_key)
+        keys = ", ".join(tables.quote_text(key) for key in filters.ignore_dataset_by_key)
         condition = f'verified."datasetKey" IN ({keys})'
         rules.append(_Rule("clean", "ignored-dataset", condition, "shorten ignore_dataset_by_key"))
     if filters.thumb_size:
@@ -176,7 +176,7 @@ def _rules(filters: Filters, columns: set[str]) -> list[_Rule]:
 
 def _life_stage(column: str) -> str:
     """A life stage in SQL: lower case, stripped, NULL where it says nothing."""
-    return f"nullif(lower(trim({column}, {tables.text(SPACES)})), '')"
+    return f"nullif(lower(trim({column}, {tables.quote_text(SPACES)})), '')"
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, rules: list[_Rule]) -> None:
@@ -214,7 +214,7 @@ def _drop_duplicates(connection: duckdb.DuckDBPyConnection, rule: int, keep_one:
 
 def _funnel(connection: duckdb.DuckDBPyConnection, rules: list[_Rule]) -> list[Step]:
     by_rule = "SELECT rule, CASE WHEN rule = 0 THEN error END AS code, count(*) FROM dropped GROUP BY ALL"
-    counts = tables.rows(connection, f"{by_rule} ORDER BY rule, code")
+    counts = tables.fetch_rows(connection, f"{by_rule} ORDER BY rule, code")
     left = _count(connection, "verified")
     funnel = []
     for number, rule in enumerate(rules):
@@ -239,8 +239,9 @@ def _emptied(verified: Path, funnel: list[Step], rules: list[_Rule]) -> str:
 
 def _dropped(rules: list[_Rule]) -> str:
     """The query for the rows of `DROPPED`."""
-    stages = " ".join(f"WHEN {number} THEN {tables.text(rule.stage)}" for number, rule in enumerate(rules))
-    reasons = " ".join(f"WHEN {number} THEN {tables.text(rule.reason)}" for number, rule in enumerate(rules) if number)
+    stages = " ".join(f"WHEN {number} THEN {tables.quote_text(rule.stage)}" for number, rule in enumerate(rules))
+    named = list(enumerate(rules))[1:]
+    reasons = " ".join(f"WHEN {number} THEN {tables.quote_text(rule.reason)}" for number, rule in named)
     return f"""SELECT CASE rule {stages} END AS stage, CASE rule WHEN 0 THEN error {reasons} END AS reason,
         image_path, identifier, coreid FROM dropped ORDER BY image_path"""
 
@@ -249,7 +250,7 @@ def _load_deleted(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Make the table `gone`: the deleted images, with the error `found` in each, NULL where a user chose it."""
     found = f"CASE WHEN min(reason) IN {FOUND} THEN min(reason) END AS found"
     connection.execute(
-        f"""CREATE TABLE gone AS SELECT image_path, identifier, true AS deleted, {found} FROM {tables.csv(path)}
+        f"""CREATE TABLE gone AS SELECT image_path, identifier, true AS deleted, {found} FROM {tables.csv_source(path)}
         WHERE image_path IS NOT NULL AND identifier IS NOT NULL GROUP BY image_path, identifier"""
     )
 
@@ -269,7 +270,7 @@ def _load_predictions(connection: duckdb.DuckDBPyConnection, path: Path) -> None
         FROM answers GROUP BY image_path"""
     )
     contradiction = "SELECT * FROM predicted WHERE prediction <> other ORDER BY line, image_path LIMIT 1"
-    for image, prediction, other, line, other_line in tables.rows(connection, contradiction):
+    for image, prediction, other, line, other_line in tables.fetch_rows(connection, contradiction):
         raise ParameterError(
             f"{path}: life_stage_prediction of image_path {image!r} is {prediction!r} in line {line} "
             f"and {other!r} in line {other_line}; keep one of the two"
@@ -317,9 +318,9 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _batches(records: Iterable[tuple[int, str, str]]) -> Iterator[pa.RecordBatch]:
     records = iter(records)
-    while held := list(islice(records, tables.ROW_GROUP)):
+    while held := list(islice(records, arrow.ROW_GROUP)):
         yield pa.record_batch([pa.array(column) for column in zip(*held, strict=True)], schema=PREDICTIONS)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    return int(tables.rows(connection, f"SELECT count(*) FROM {table}")[0][0])
+    return int(tables.fetch_rows(connection, f"SELECT count(*) FROM {table}")[0][0])

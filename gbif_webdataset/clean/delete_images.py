@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gbif_webdataset.errors import ParameterError, SelectionError
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 
 COLUMNS = ("image_path", "identifier", "sha256", "reason", "deleted_at")
 ROWS = 10_000
@@ -25,24 +25,24 @@ def delete(
     Returns how many images were listed, and the reasons. Raises ParameterError where the list can't be read or leads
     out of `images`, SelectionError where it names an image that the dataset does not have; then nothing is deleted.
     """
-    with tables.database(scratch) as connection:
+    with tables.open_database(scratch) as connection:
         listed = "CREATE TABLE listed AS SELECT image_path, min(reason) AS reason FROM rows GROUP BY 1"
-        tables.load(connection, listed, _SCHEMA, _lines(listing))
+        tables.insert_batches(connection, listed, _SCHEMA, _lines(listing))
         _remember(connection, before, images)
         connection.execute(f"""CREATE TABLE doomed AS SELECT l.image_path, v.identifier, v.sha256, l.reason
-            FROM listed l LEFT JOIN {tables.parquet([verified])} v USING (image_path)
+            FROM listed l LEFT JOIN {tables.parquet_source([verified])} v USING (image_path)
             WHERE l.image_path NOT IN (SELECT image_path FROM gone)""")
         _refuse_unknown(connection, listing)
         _refuse_links(connection, images)
-        stamp = tables.text(now) if now else "NULL"
-        with whole_file(target) as temporary:
+        stamp = tables.quote_text(now) if now else "NULL"
+        with atomic_file(target) as temporary:
             connection.execute(f"""COPY (
                 SELECT {", ".join(COLUMNS)} FROM gone UNION ALL SELECT *, {stamp} FROM doomed ORDER BY image_path
-                ) TO {tables.text(str(temporary))} (FORMAT csv, HEADER)""")
+                ) TO {tables.quote_text(str(temporary))} (FORMAT csv, HEADER)""")
         if now:
             for name in _doomed(connection):
                 (images / name).unlink(missing_ok=True)
-        return dict(tables.rows(connection, "SELECT reason, count(*) FROM doomed GROUP BY 1 ORDER BY 1"))
+        return dict(tables.fetch_rows(connection, "SELECT reason, count(*) FROM doomed GROUP BY 1 ORDER BY 1"))
 
 
 _SCHEMA = pa.schema([("image_path", pa.string()), ("reason", pa.string())])
@@ -66,8 +66,8 @@ def _lines(listing: Path) -> Iterator[pa.RecordBatch]:
 
 def _entries(listing: Path) -> Iterator[tuple[int, str, str]]:
     """Line number, path and reason of each entry, whichever of its two forms the list has."""
-    if "image_path" in tables.header(listing):
-        with tables.plain_csv(listing) as lines:
+    if "image_path" in tables.read_header(listing):
+        with tables.open_csv(listing) as lines:
             for number, line in enumerate(lines, 2):
                 yield number, line["image_path"] or "", line.get("error") or line.get("reason") or "listed"
     else:
@@ -95,10 +95,11 @@ def _remember(connection: duckdb.DuckDBPyConnection, before: Path, images: Path)
     """Make the table `gone`: the lines of the older target whose images are still away."""
     connection.execute(f"CREATE TABLE gone ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
     if before.exists():
-        connection.execute(f"INSERT INTO gone SELECT * FROM {tables.csv(before, COLUMNS)} WHERE deleted_at IS NOT NULL")
+        earlier = tables.csv_source(before, COLUMNS)
+        connection.execute(f"INSERT INTO gone SELECT * FROM {earlier} WHERE deleted_at IS NOT NULL")
     back = [
         name
-        for batch in tables.select(connection, "SELECT image_path FROM gone")
+        for batch in tables.select_batches(connection, "SELECT image_path FROM gone")
         for name in batch.column(0).to_pylist()
         if (images / name).exists()
     ]
@@ -107,7 +108,7 @@ def _remember(connection: duckdb.DuckDBPyConnection, before: Path, images: Path)
 
 
 def _refuse_unknown(connection: duckdb.DuckDBPyConnection, listing: Path) -> None:
-    unknown = tables.rows(connection, "SELECT image_path FROM doomed WHERE identifier IS NULL ORDER BY 1")
+    unknown = tables.fetch_rows(connection, "SELECT image_path FROM doomed WHERE identifier IS NULL ORDER BY 1")
     if unknown:
         raise SelectionError(
             f"image_list {listing}: {len(unknown):,} of its paths are no images of this dataset, the first is "
@@ -125,5 +126,5 @@ def _refuse_links(connection: duckdb.DuckDBPyConnection, images: Path) -> None:
 
 
 def _doomed(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    for batch in tables.select(connection, "SELECT image_path FROM doomed ORDER BY image_path"):
+    for batch in tables.select_batches(connection, "SELECT image_path FROM doomed ORDER BY image_path"):
         yield from batch.column(0).to_pylist()

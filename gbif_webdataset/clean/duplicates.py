@@ -104,7 +104,7 @@ def find_near(connection: duckdb.DuckDBPyConnection, source: str, columns: Colle
 
 def groups(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     """The rows of `GROUPS`, once every filter has had its turn. A group is known by its smallest image_path."""
-    yield from tables.select(
+    yield from tables.select_batches(
         connection,
         """SELECT kind, min(copies.image_path) OVER (PARTITION BY kind, component) AS "group", copies.image_path,
             copies.identifier, copies.coreid, label, distance, dropped.place IS NULL AS kept
@@ -121,7 +121,7 @@ def _label(columns: Collection[str], category_key: str) -> str:
                 "choose a column of verified.parquet"
             )
         return "NULL::VARCHAR"
-    return f"nullif(trim(verified.{tables.quoted(category_key)}), '')"
+    return f"nullif(trim(verified.{tables.quote_name(category_key)}), '')"
 
 
 def _drop(

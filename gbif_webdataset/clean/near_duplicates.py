@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.union_find import Forest
 
 BITS = 64
@@ -38,7 +38,7 @@ def link(connection: duckdb.DuckDBPyConnection, query: str, distance: int) -> No
     `query` gives one UBIGINT column. The hashes lie in a file beside the database, 4 bytes each in memory.
     """
     connection.execute("CREATE OR REPLACE TABLE linked (hash UBIGINT, first UBIGINT)")
-    path = tables.folder_of(connection) / "hashes"
+    path = tables.spill_folder(connection) / "hashes"
     count = _store(connection, query, path)
     if count < 2:
         return
@@ -49,9 +49,9 @@ def link(connection: duckdb.DuckDBPyConnection, query: str, distance: int) -> No
     roots = forest.all_roots()
     members = np.flatnonzero(roots != np.arange(count, dtype=np.int32))
     members = np.concatenate([members, np.unique(roots[members])])
-    for start in range(0, len(members), tables.ROW_GROUP):
-        some = members[start : start + tables.ROW_GROUP]
-        columns = [tables.array(np.asarray(hashes[places])) for places in (some, roots[some])]
+    for start in range(0, len(members), arrow.ROW_GROUP):
+        some = members[start : start + arrow.ROW_GROUP]
+        columns = [arrow.to_array(np.asarray(hashes[places])) for places in (some, roots[some])]
         connection.register("batch", pa.record_batch(columns, names=["hash", "first"]))
         connection.execute("INSERT INTO linked SELECT * FROM batch")
         connection.unregister("batch")
@@ -61,7 +61,8 @@ def _store(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int
     """Write a query's distinct hashes to a file, in their order; return how many."""
     count = 0
     with path.open("wb") as file, connection.cursor() as cursor:
-        for batch in tables.select(cursor, f"SELECT DISTINCT hash FROM ({query}) AS hashes(hash) ORDER BY hash"):
+        distinct = f"SELECT DISTINCT hash FROM ({query}) AS hashes(hash) ORDER BY hash"
+        for batch in tables.select_batches(cursor, distinct):
             file.write(batch.column(0).to_numpy().tobytes())
             count += batch.num_rows
     return count

@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.shards.recipe import split_paths
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.target_record import Record
+from gbif_webdataset.terms.splits import split_paths
 
 MEMORY_LIMIT = "700MB"
 ADDED, DROPPED = "added", "dropped"
@@ -65,7 +65,7 @@ def compare(old: Path, new: Path, target: Path, scratch: Path) -> Comparison:
     An image is the same where both its occurrence and its URL are. The label is what each dataset's shards were made
     with, or else its splits. Raises MissingPieceError for a folder without a dataset.
     """
-    with tables.database(scratch, MEMORY_LIMIT) as connection:
+    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
         for name, output in (("old", old), ("new", new)):
             _load(connection, name, output)
         connection.execute(JOINED)
@@ -74,8 +74,8 @@ def compare(old: Path, new: Path, target: Path, scratch: Path) -> Comparison:
         flows = f"""SELECT coalesce(old_split, '{ABSENT}'), coalesce(new_split, '{ABSENT}'), count(*)
             FROM joined GROUP BY 1, 2"""
         comparison = Comparison(
-            {(one, other): count for one, other, count in tables.rows(connection, flows)},
-            dict(tables.rows(connection, "SELECT change, count(*) FROM joined GROUP BY 1")),
+            {(one, other): count for one, other, count in tables.fetch_rows(connection, flows)},
+            dict(tables.fetch_rows(connection, "SELECT change, count(*) FROM joined GROUP BY 1")),
             _counted(connection, "change, stage, reason", f"change IN ('{ADDED}', '{DROPPED}')"),
             _counted(connection, "old_label, new_label", f"change IN ('{LABEL}', '{BOTH}')"),
         )
@@ -100,11 +100,11 @@ def _load(connection: duckdb.DuckDBPyConnection, name: str, output: Path) -> Non
     connection.execute(f"CREATE TABLE {name}_rows ({columns}, image_path VARCHAR, split VARCHAR, label VARCHAR)")
     connection.execute(f"CREATE TABLE {name}_all (rank INT, {columns}, stage VARCHAR, reason VARCHAR)")
     for split, path in split_paths(output / "splits").items():
-        if label not in tables.header(path):
+        if label not in tables.read_header(path):
             raise MissingPieceError(f"{path}: has no column {label}, which its shards have labels of; run it again")
         connection.execute(
-            f"INSERT INTO {name}_rows SELECT coreid, identifier, image_path, '{split}', {tables.quoted(label)} "
-            f"FROM {tables.csv(path)} WHERE {tables.quoted(label)} IS NOT NULL"
+            f"INSERT INTO {name}_rows SELECT coreid, identifier, image_path, '{split}', {tables.quote_name(label)} "
+            f"FROM {tables.csv_source(path)} WHERE {tables.quote_name(label)} IS NOT NULL"
         )
     for rank, query in enumerate(_lost(output)):
         connection.execute(f"INSERT INTO {name}_all SELECT {rank}, coreid, identifier, stage, reason FROM {query}")
@@ -121,30 +121,31 @@ def _lost(output: Path) -> list[str]:
     manifest = sorted((output / "manifest").glob("chunk-*.parquet"))
     found = []
     if (rejected := output / "manifest" / "rejected.parquet").is_file():
-        found.append(f"(SELECT coreid, identifier, 'read' AS stage, reason FROM {tables.parquet([rejected])})")
+        found.append(f"(SELECT coreid, identifier, 'read' AS stage, reason FROM {tables.parquet_source([rejected])})")
     if fetched and manifest:
-        failed = f"SELECT image_path, error FROM {tables.parquet(fetched)} WHERE status = 'failed'"
+        failed = f"SELECT image_path, error FROM {tables.parquet_source(fetched)} WHERE status = 'failed'"
         found.append(
-            f"(SELECT coreid, identifier, 'fetch' AS stage, error AS reason FROM {tables.parquet(manifest)} "
+            f"(SELECT coreid, identifier, 'fetch' AS stage, error AS reason FROM {tables.parquet_source(manifest)} "
             f"JOIN ({failed}) USING (image_path))"
         )
     if (cleaned := output / "clean-dropped.parquet").is_file():
-        found.append(tables.parquet([cleaned]))
+        found.append(tables.parquet_source([cleaned]))
     dropped = (output / "splits" / "dropped.csv", output / "shards" / "dropped.csv")
-    return [*found, *(tables.csv(path) for path in dropped if path.is_file())]
+    return [*found, *(tables.csv_source(path) for path in dropped if path.is_file())]
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, columns: str, condition: str) -> list[Any]:
     counted = f"SELECT {columns}, count(*) AS images FROM changed WHERE {condition} GROUP BY ALL"
-    return tables.rows(connection, f"{counted} ORDER BY images DESC, {columns}")
+    return tables.fetch_rows(connection, f"{counted} ORDER BY images DESC, {columns}")
 
 
 def _write(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
     names = ", ".join(COLUMNS)
-    with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(COLUMNS)
-        for batch in tables.select(connection, f"SELECT {names} FROM changed ORDER BY change, coreid, identifier"):
+        query = f"SELECT {names} FROM changed ORDER BY change, coreid, identifier"
+        for batch in tables.select_batches(connection, query):
             lines.writerows(_rows(batch))
 
 

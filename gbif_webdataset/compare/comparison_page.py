@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jinja2
 
-from gbif_webdataset.account import accounting
 from gbif_webdataset.compare.compare_datasets import (
     ABSENT,
     ADDED,
@@ -18,12 +17,13 @@ from gbif_webdataset.compare.compare_datasets import (
     SPLIT,
     Comparison,
 )
-from gbif_webdataset.shards.recipe import SPLITS
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.terms.reasons import MEANINGS as MEANINGS_OF_REASONS
+from gbif_webdataset.terms.splits import SPLITS
 
 MOST_CLASSES = 100
 WIDTH, TALL, BAR, GAP, MARGIN = 900, 320, 14, 14, 170  # units of the drawing
-MEANINGS = {**accounting.MEANINGS, NOT_IN_ARCHIVE: "the image is not in the archive"}
+MEANINGS = {**MEANINGS_OF_REASONS, NOT_IN_ARCHIVE: "the image is not in the archive"}
 TOLD = {SAME: "unchanged", ADDED: "added", DROPPED: "dropped", LABEL: "with another label", SPLIT: "in another split"}
 TOLD[BOTH] = "with another label in another split"
 
@@ -80,7 +80,7 @@ def write_page(path: Path, old: tuple[Path, str], new: tuple[Path, str], found: 
         most=MOST_CLASSES,
         table=table.name,
     )
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

@@ -21,17 +21,11 @@ from gbif_webdataset.fetch.host_limits import HostTable
 from gbif_webdataset.fetch.host_queues import PATIENCE, HostQueues, Patience
 from gbif_webdataset.fetch.inaturalist import AS_GIVEN, in_size
 from gbif_webdataset.fetch.ledger import (
-    CACHED,
-    FAILED,
-    FETCHED,
-    HOST_UNAVAILABLE,
-    MAY_PASS,
     READ_AT_ONCE,
     Journal,
     Known,
     Outcome,
     Packed,
-    chunk_name,
     forget_journal,
     journal_path,
     packed,
@@ -39,8 +33,10 @@ from gbif_webdataset.fetch.ledger import (
 )
 from gbif_webdataset.images.convert import kind_of
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import TEMPORARY, sha256_of
+from gbif_webdataset.storage.atomic import TEMPORARY, file_sha256
+from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.free_space import Room
+from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, FetchFailure, Status
 
 LONGEST_BACKOFF = 60.0
 RETRIES = PASSING, ALL, NONE = "may-pass", "all", "none"
@@ -169,7 +165,7 @@ class _Run:
             temporary = self._temporary(job.paths[0])
             if cached := _from_cache(self.plan.cache, as_given, temporary):
                 size, sha256 = cached
-                self._finish(job, self._outcome(job, CACHED, bytes=size, sha256=sha256), temporary)
+                self._finish(job, self._outcome(job, Status.CACHED, bytes=size, sha256=sha256), temporary)
                 return
         self._queues.put(host_of(job.url), job)
 
@@ -190,7 +186,7 @@ class _Run:
 
     def _give_up(self, job: _Job) -> None:
         """Leave a job of a host that doesn't answer to the next run."""
-        outcome = self._outcome(job, FAILED, error=HOST_UNAVAILABLE, attempts=job.attempts)
+        outcome = self._outcome(job, Status.FAILED, error=FetchFailure.HOST_UNAVAILABLE, attempts=job.attempts)
         self._finish(job, outcome, self._temporary(job.paths[0]))
 
     def _do(self, host: str, job: _Job, downloader: Downloader) -> None:
@@ -212,7 +208,7 @@ class _Run:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        status = FAILED if error else FETCHED
+        status = Status.FAILED if error else Status.FETCHED
         outcome = self._outcome(tried, status, error=error, attempts=tried.attempts, **vars(download))
         self._finish(job, outcome, temporary)
 
@@ -222,7 +218,7 @@ class _Run:
             self._queues.failed(host, failure.download.http_status in ASKED_TOO_MUCH, failure.retry_after)
         else:
             self._queues.succeeded(host)
-        if failure.code not in MAY_PASS or tried.attempts > self.plan.retries:
+        if failure.code not in TEMPORARY_FAILURES or tried.attempts > self.plan.retries:
             return False
         self._queues.put(host_of(tried.url), tried, min(2.0**tried.attempts / 2, LONGEST_BACKOFF))
         return True
@@ -267,7 +263,7 @@ class _Run:
                 with contextlib.suppress(FileNotFoundError):
                     if source != temporary:
                         shutil.copyfile(source, temporary)
-                    if sha256_of(temporary) == outcome.sha256:
+                    if file_sha256(temporary) == outcome.sha256:
                         return temporary, outcome
         return None
 
@@ -300,9 +296,9 @@ def host_of(url: str) -> str:
 
 def is_tried_again(code: str, retry_failed: str) -> bool:
     """Whether an image that ended as `code` is tried again: where it failed, and that may pass or `all` are."""
-    if code in (FETCHED, CACHED):
+    if code in (Status.FETCHED, Status.CACHED):
         return False
-    return retry_failed == ALL or (retry_failed == PASSING and code in MAY_PASS)
+    return retry_failed == ALL or (retry_failed == PASSING and code in TEMPORARY_FAILURES)
 
 
 def holds(outcome: Outcome, images: Path, plan: Plan, gone: set[str]) -> bool:
@@ -312,7 +308,7 @@ def holds(outcome: Outcome, images: Path, plan: Plan, gone: set[str]) -> bool:
 
 def stays(outcome: Outcome, images: Path, plan: Plan) -> bool:
     """Whether an earlier outcome holds: its file is there in full, or it failed for good under this plan, too."""
-    if outcome.status == FAILED and plan.retry_failed == ALL:
+    if outcome.status == Status.FAILED and plan.retry_failed == ALL:
         return False
     if outcome.error == "too-large":
         return (outcome.bytes or 0) > plan.limits.max_bytes
@@ -332,7 +328,7 @@ def deleted(listing: Path, known: Known, plan: Plan) -> set[str]:
     if plan.refetch_deleted or not listing.exists():
         return set()
     gone = set()
-    with tables.plain_csv(listing) as lines:
+    with tables.open_csv(listing) as lines:
         for line in lines:
             outcome = known.at(in_size(line["identifier"], plan.inaturalist_size), line["image_path"])
             if outcome and outcome.has_bytes:
@@ -349,7 +345,7 @@ def _from_cache(cache: Path, paths: Iterable[str], temporary: Path) -> tuple[int
             continue
         with temporary.open("rb") as file:
             if kind_of(file.read(64)):
-                return temporary.stat().st_size, sha256_of(temporary)
+                return temporary.stat().st_size, file_sha256(temporary)
     return None
 
 
@@ -359,13 +355,13 @@ def _is_news(before: Outcome, outcome: Outcome) -> bool:
     It is chance which images of a host that is down are asked for, and which are left alone.
     """
     errors = {before.error, outcome.error}
-    if HOST_UNAVAILABLE in errors and errors <= OF_THE_HOST | {HOST_UNAVAILABLE}:
+    if FetchFailure.HOST_UNAVAILABLE in errors and errors <= OF_THE_HOST | {FetchFailure.HOST_UNAVAILABLE}:
         return False
     return (before.error, before.http_status) != (outcome.error, outcome.http_status)
 
 
 def _judge(chunk: int, counts: Counter[str], max_failed_share: float) -> None:
-    failed = Counter({code: number for code, number in counts.items() if code in MAY_PASS})
+    failed = Counter({code: number for code, number in counts.items() if code in TEMPORARY_FAILURES})
     count, total = failed.total(), counts.total()
     if count > max_failed_share * total:
         reasons = ", ".join(f"{error} {number:,}" for error, number in failed.most_common())

@@ -25,14 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gbif_webdataset.errors import BusyError
-from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_folder
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.arrow import RECURRING
+from gbif_webdataset.storage.atomic import atomic_folder
+from gbif_webdataset.storage.chunks import chunk_name, journal_name
+from gbif_webdataset.terms.outcomes import Status
 
-FETCHED, CACHED, FAILED = "fetched", "cached", "failed"
-HOST_UNAVAILABLE = "host-unavailable"
-MAY_PASS = frozenset(
-    {"timeout", "connection", "name-not-resolved", "too-many-requests", "server-error", "truncated", HOST_UNAVAILABLE}
-)
 COLUMNS = pa.schema(
     [("status", pa.string()), ("error", pa.string()), ("http_status", pa.int32()), ("attempts", pa.int32()),
      ("bytes", pa.int64()), ("sha256", pa.string()), ("content_type", pa.string()), ("final_url", pa.string()),
@@ -41,7 +39,6 @@ COLUMNS = pa.schema(
 RECUR = ("status", "error", "content_type", "fetched_at")  # what many outcomes have in common
 READ_AT_ONCE = 2_048  # rows, which take ten times as much memory as Python objects
 WRITTEN_AT_ONCE = 4_096  # rows, with all columns of the manifest, beside what became of each image
-RECURRING = pa.dictionary(pa.int32(), pa.string())
 OUTCOME = pa.schema([("image_path", pa.string()), ("identifier", pa.string()), *COLUMNS])
 
 
@@ -73,12 +70,12 @@ class Outcome:
             share(self, "final_url", self.requested_url)
         for name in RECUR:
             if text := getattr(self, name):
-                share(self, name, sys.intern(text))
+                share(self, name, sys.intern(str(text)))
 
     @property
     def has_bytes(self) -> bool:
         """Whether the image's bytes are, or were, in its file."""
-        return self.status != FAILED
+        return self.status != Status.FAILED
 
 
 VALUES = attrgetter(
@@ -98,7 +95,7 @@ def packed(outcome: Outcome) -> Packed:
 def write(manifest: Path, target: Path, ended: Mapping[str, Packed]) -> None:
     """Write the manifest's rows to `target`, each with what became of its image path, in the manifest's order."""
     pa.default_memory_pool().release_unused()  # of the manifest's first reading
-    source = tables.parquet_file(manifest)
+    source = arrow.open_parquet(manifest)
     columns = [field.with_type(RECURRING) if field.name in RECUR else field for field in COLUMNS]
     schema = pa.schema([*source.schema_arrow.remove_metadata(), *columns])
 
@@ -108,11 +105,11 @@ def write(manifest: Path, target: Path, ended: Mapping[str, Packed]) -> None:
             rows = [ended[path] for path in batch.column("image_path").to_pylist()]
             for at, field in enumerate(columns):
                 values = [url if row[at] is SAME else row[at] for row, url in zip(rows, urls, strict=True)]
-                batch = batch.append_column(field, tables.column(values, field.type))
+                batch = batch.append_column(field, arrow.to_typed_array(values, field.type))
             yield batch.cast(schema)
             pa.default_memory_pool().release_unused()
 
-    tables.write_parquet(joined(), target, schema, WRITTEN_AT_ONCE)
+    arrow.write_parquet(joined(), target, schema, WRITTEN_AT_ONCE)
 
 
 class Journal:
@@ -166,7 +163,7 @@ def read_journal(path: Path) -> Iterator[Outcome]:
 def table(outcomes: Iterable[Outcome]) -> pa.Table:
     """Outcomes as an Arrow table of the schema OUTCOME."""
     listed = list(outcomes)
-    columns = [tables.column([getattr(one, field.name) for one in listed], field.type) for field in OUTCOME]
+    columns = [arrow.to_typed_array([getattr(one, field.name) for one in listed], field.type) for field in OUTCOME]
     return pa.table(columns, OUTCOME)
 
 
@@ -219,14 +216,9 @@ class Known:
         return held or {}
 
 
-def chunk_name(chunk: int) -> str:
-    """The file name of a chunk's table in every stage."""
-    return f"chunk-{chunk:05d}.parquet"
-
-
 def journal_path(folder: Path, chunk: int) -> Path:
     """Where chunk `chunk` keeps its journal."""
-    return folder / f"chunk-{chunk:05d}.journal"
+    return folder / journal_name(chunk)
 
 
 def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit: str) -> None:
@@ -242,29 +234,30 @@ def carry(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit
     journals = sorted(folder.glob("chunk-*.journal"))
     if not sources and not journals:
         return
-    with tables.database(scratch, memory_limit) as connection:
+    with tables.open_database(scratch, memory_limit) as connection:
         _gather(connection, sorted(sources, key=lambda path: (path.parent == folder, path.parent == earlier)), journals)
         columns = ", ".join(OUTCOME.names)
-        new = ", ".join(tables.text(str(manifest / chunk_name(chunk))) for chunk in range(chunks))
+        new = ", ".join(tables.quote_text(str(manifest / chunk_name(chunk))) for chunk in range(chunks))
         connection.execute(f"""CREATE TABLE wanted AS SELECT identifier, image_path,
             regexp_extract(filename, 'chunk-(\\d+)\\.parquet$', 1)::INT AS chunk
             FROM read_parquet([{new}], filename = true, hive_partitioning = false)""")
         connection.execute(f"""CREATE TABLE latest AS SELECT {columns} FROM (SELECT * FROM outcome
             QUALIFY row_number() OVER
                 (PARTITION BY requested_url, identifier, image_path ORDER BY age DESC, line DESC) = 1)
-            QUALIFY status = '{FAILED}'
-            OR row_number() OVER (PARTITION BY image_path, status = '{FAILED}' ORDER BY age DESC, line DESC) = 1""")
+            QUALIFY status = '{Status.FAILED}'
+            OR row_number()
+                OVER (PARTITION BY image_path, status = '{Status.FAILED}' ORDER BY age DESC, line DESC) = 1""")
         connection.execute(f"""CREATE TABLE dealt AS
             SELECT DISTINCT w.chunk, {columns.replace("image_path, identifier", "l.image_path, l.identifier")}
             FROM latest l LEFT JOIN wanted w ON w.identifier = l.identifier
             WHERE w.identifier IS NOT NULL OR l.image_path NOT IN (SELECT image_path FROM wanted)
             ORDER BY chunk, image_path, identifier""")
-        with whole_folder(earlier) as temporary:
+        with atomic_folder(earlier) as temporary:
             for chunk in range(chunks):
                 query = f"SELECT {columns} FROM dealt WHERE chunk = {chunk} ORDER BY image_path, identifier"
-                tables.write_parquet(tables.select(connection, query), temporary / chunk_name(chunk), OUTCOME)
+                arrow.write_parquet(tables.select_batches(connection, query), temporary / chunk_name(chunk), OUTCOME)
             unused = f"SELECT {columns} FROM dealt WHERE chunk IS NULL ORDER BY image_path, identifier"
-            tables.write_parquet(tables.select(connection, unused), temporary / "unused.parquet", OUTCOME)
+            arrow.write_parquet(tables.select_batches(connection, unused), temporary / "unused.parquet", OUTCOME)
     for path in (*folder.glob("chunk-*.parquet"), *journals):
         path.unlink()
     for leftover in folder.glob(".tmp-earlier-*"):
@@ -278,7 +271,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, sources: list[Path], journals
     for age, path in enumerate(sources):
         has_both_urls = "requested_url" in pq.read_schema(path).names
         columns = ", ".join(OUTCOME.names if has_both_urls else [*OUTCOME.names[:-1], "identifier"])
-        connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet([path])}")
+        connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet_source([path])}")
     for age, path in enumerate(journals, len(sources)):
         lines = table(read_journal(path))
         connection.register("lines", lines.append_column("line", pa.array(range(len(lines)), pa.int32())))

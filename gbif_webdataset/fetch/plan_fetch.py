@@ -12,7 +12,6 @@ from http import HTTPStatus
 from pathlib import Path
 from zlib import crc32
 
-from gbif_webdataset.account.funnel import size as size_of
 from gbif_webdataset.fetch.download import Download, Downloader, DownloadError, MovedError
 from gbif_webdataset.fetch.fetch_chunk import (
     ASKED_TOO_MUCH,
@@ -26,14 +25,16 @@ from gbif_webdataset.fetch.fetch_chunk import (
 )
 from gbif_webdataset.fetch.host_queues import HostQueues, Patience
 from gbif_webdataset.fetch.inaturalist import in_size
-from gbif_webdataset.fetch.ledger import CACHED, FETCHED, MAY_PASS, Known
+from gbif_webdataset.fetch.ledger import Known
+from gbif_webdataset.formatting import format_count, format_estimate, format_size
 from gbif_webdataset.storage.free_space import free_bytes
+from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, Status
 
 MOST_HOSTS = 40
 SHOWN = 20  # hosts in the table
 WIDEST = 60  # characters of a host's name in the table
 LONGEST = 60.0  # seconds after which no further image is asked for
-SAYS_NOTHING = {*MAY_PASS, "too-slow"}  # of whether images will come
+SAYS_NOTHING = {*TEMPORARY_FAILURES, "too-slow"}  # of whether images will come
 IMPATIENCE = Patience(failures=2, pause=0.0, pauses=0, longest=5.0)
 
 
@@ -147,9 +148,9 @@ def _foresee(output: Path, manifest: Path, chunk: int, plan: Plan) -> tuple[Coun
         if outcome and holds(outcome, images, plan, gone):
             done[outcome.error or outcome.status] += 1
         elif any(stays(other, images, plan) for other in known.with_bytes(url)):
-            done[FETCHED] += 1
+            done[Status.FETCHED] += 1
         elif plan.cache and url == identifier and (plan.cache / path).is_file():
-            done[CACHED] += 1
+            done[Status.CACHED] += 1
         else:
             urls[url] += 1
     return done, urls
@@ -292,14 +293,14 @@ def _line(host: str, left: Left, answers: Answers, plan: Plan, size: float | Non
 
 def text(outlook: Outlook) -> str:
     """What people read: how much is left of whom, how large it is, how long it takes, and whether it fits."""
-    had = outlook.done[FETCHED], outlook.done[CACHED]
+    had = outlook.done[Status.FETCHED], outlook.done[Status.CACHED]
     failed = outlook.done.total() - sum(had)
     left = sum(line.images for line in outlook.lines)
     counts = [
         f"{left + outlook.done.total():,} images in the manifest: {had[0]:,} are fetched already",
         f"{had[1]:,} come from cache_path" if had[1] else "",
         f"{failed:,} failed for good" if failed else "",
-        f"{left:,} are left, at {hosts_of(len(outlook.lines))}" if left else "nothing is left to fetch",
+        f"{left:,} are left, at {format_count(len(outlook.lines), 'host')}" if left else "nothing is left to fetch",
     ]
     paragraphs = [", ".join(filter(None, counts))]
     if left:
@@ -313,7 +314,7 @@ def _table(outlook: Outlook) -> str:
     rows = [("host", "images", "each", "bytes", "time", "asked")]
     rows += [_row(_shown(line.host), [line], line.seconds, _account(line.answers)) for line in shown]
     if others:
-        rows.append(_row(f"{hosts_of(len(others))} more", others, max(line.seconds for line in others), ""))
+        rows.append(_row(f"{format_count(len(others), 'host')} more", others, max(line.seconds for line in others), ""))
     rows.append(_row("all", outlook.lines, outlook.seconds, ""))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
@@ -328,8 +329,8 @@ def _row(name: str, lines: list[Line], seconds: float, asked: str) -> tuple[str,
     images = sum(line.images for line in lines)
     told = [line.bytes for line in lines if line.bytes is not None]
     total = sum(told) if len(told) == len(lines) else None
-    each, together = ("?", "?") if total is None else (size_of(round(total / images)), size_of(round(total)))
-    return name, f"{images:,}", each, together, duration(seconds), asked
+    each, together = ("?", "?") if total is None else (format_size(round(total / images)), format_size(round(total)))
+    return name, f"{images:,}", each, together, format_estimate(seconds), asked
 
 
 def _account(answers: Answers) -> str:
@@ -344,22 +345,23 @@ def _sums(outlook: Outlook) -> list[str]:
     """The bytes, the time and the disk in a line each, and a warning where they don't go together."""
     told = sum(len(line.answers.sizes) for line in outlook.lines)
     room = outlook.free - outlook.kept
-    disk = f"disk   {size_of(outlook.free)} are free at {outlook.folder}"
-    disk += f", of which min_free_bytes keeps {size_of(outlook.kept)}" if outlook.kept else ""
+    disk = f"disk   {format_size(outlook.free)} are free at {outlook.folder}"
+    disk += f", of which min_free_bytes keeps {format_size(outlook.kept)}" if outlook.kept else ""
     limit = f"as fast as {_shown(outlook.slowest)} may be asked" if outlook.slowest else "by num_workers"
-    pace = f"time   about {duration(outlook.seconds)}, {limit}"
+    pace = f"time   about {format_estimate(outlook.seconds)}, {limit}"
     if outlook.bytes is None:
         return ["bytes  unknown: no host told a size", pace, disk]
     if outlook.bytes and outlook.seconds:
-        pace += f", on a line that bears {size_of(round(outlook.bytes / outlook.seconds))} a second"
+        pace += f", on a line that bears {format_size(round(outlook.bytes / outlook.seconds))} a second"
     lines = [
-        f"bytes  about {size_of(round(outlook.bytes))}, from the sizes of {told:,}; the shards come on top",
+        f"bytes  about {format_size(round(outlook.bytes))}, from the sizes of {told:,}; the shards come on top",
         pace,
         disk,
     ]
     if outlook.bytes > room:
         lines.append(
-            f"WARNING: {size_of(round(outlook.bytes))} do not fit into the {size_of(max(0, room))} that may be filled: "
+            f"WARNING: {format_size(round(outlook.bytes))} do not fit into the {format_size(max(0, room))} "
+            "that may be filled: "
             "free some space, choose another --output or take less, such as --FetchChunk-inaturalist-size large"
         )
     return lines
@@ -369,16 +371,3 @@ def _shown(host: str) -> str:
     """A host's name, which is anybody's text, for the terminal."""
     name = "".join(letter if letter.isprintable() else "?" for letter in host) or "(no host)"
     return name if len(name) <= WIDEST else f"{name[: WIDEST - 3]}..."
-
-
-def hosts_of(number: int) -> str:
-    """So many hosts, in words."""
-    return f"{number:,} host{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it, in its largest unit."""
-    for unit, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if seconds >= 1.5 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:,.0f} s" if seconds >= 1 or not seconds else "1 s"

@@ -10,15 +10,15 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.shards.recipe import SPLITS, split_paths
 from gbif_webdataset.shards.sample_rows import keyed
-from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.arrow import RECURRING
+from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.splits import SPLITS, split_paths
 
 ATTRIBUTION, DERIVED_DATASET = "attribution.parquet", "derived_dataset.csv"
 MEMORY_LIMIT = "500MB"
-RECURRING = pa.dictionary(pa.int32(), pa.string())
 # The columns of the table and those of the splits that they are of: the first that says something.
 COLUMNS = {
     "image_path": ("image_path",),
@@ -65,10 +65,10 @@ def write(splits: Path, label_column: str, samples: Mapping[str, int], folder: P
     stands there. derived_dataset.csv is as GBIF's form wants it, which refuses a line with names of columns and keys
     that are none of its datasets'. Raises MissingPieceError where the splits don't hold the samples.
     """
-    with tables.database(scratch, MEMORY_LIMIT) as connection:
+    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
         queries = [_select(path, split, label_column) for split, path in split_paths(splits).items()]
-        batches = (batch for query in queries for batch in tables.select(connection, query))
-        count = tables.write_parquet((batch.cast(SCHEMA) for batch in batches), folder / ATTRIBUTION, SCHEMA)
+        batches = (batch for query in queries for batch in tables.select_batches(connection, query))
+        count = arrow.write_parquet((batch.cast(SCHEMA) for batch in batches), folder / ATTRIBUTION, SCHEMA)
         if count != sum(samples.values()):
             raise MissingPieceError(
                 f"{splits}: {count:,} rows have a label, but the shards hold {sum(samples.values()):,} samples; "
@@ -81,20 +81,20 @@ def write(splits: Path, label_column: str, samples: Mapping[str, int], folder: P
 
 def _select(path: Path, split: str, label_column: str) -> str:
     """The query of a split's rows in the table's columns."""
-    names = tables.header(path)
+    names = tables.read_header(path)
     columns = []
     for name, sources in COLUMNS.items():
-        there = [tables.quoted(source) for source in sources if source in names]
-        columns.append(f"coalesce({', '.join(there) or 'NULL'}) AS {tables.quoted(name)}")
-    label = tables.quoted(label_column)
+        there = [tables.quote_name(source) for source in sources if source in names]
+        columns.append(f"coalesce({', '.join(there) or 'NULL'}) AS {tables.quote_name(name)}")
+    label = tables.quote_name(label_column)
     stated = f"'{split}' AS split, key, {label} AS label"
-    return f"SELECT {stated}, {', '.join(columns)} FROM ({keyed(tables.csv(path))}) WHERE {label} IS NOT NULL"
+    return f"SELECT {stated}, {', '.join(columns)} FROM ({keyed(tables.csv_source(path))}) WHERE {label} IS NOT NULL"
 
 
 def _uses(connection: duckdb.DuckDBPyConnection, path: Path) -> Uses:
-    table = tables.parquet([path])
+    table = tables.parquet_source([path])
     counted: dict[str, dict[str, int]] = {}
-    for split, code, count in tables.rows(
+    for split, code, count in tables.fetch_rows(
         connection, f"SELECT split, coalesce(licenseCode, '{licences.UNKNOWN}'), count(*) FROM {table} GROUP BY 1, 2"
     ):
         counted.setdefault(split, {})[code] = count
@@ -104,15 +104,15 @@ def _uses(connection: duckdb.DuckDBPyConnection, path: Path) -> Uses:
         if split in counted
     }
     version = "regexp_extract(coalesce(license, ''), '[1-9][.][0-9]')"
-    versions = tables.rows(connection, f"SELECT DISTINCT {version} FROM {table} ORDER BY 1")
+    versions = tables.fetch_rows(connection, f"SELECT DISTINCT {version} FROM {table} ORDER BY 1")
     datasets = (
         f"SELECT datasetKey, count(*) FROM (SELECT DISTINCT datasetKey, coreid FROM {table} "
         "WHERE datasetKey IS NOT NULL) GROUP BY 1 ORDER BY 2 DESC, 1"
     )
-    return Uses(in_order, tuple(version for (version,) in versions), dict(tables.rows(connection, datasets)))
+    return Uses(in_order, tuple(version for (version,) in versions), dict(tables.fetch_rows(connection, datasets)))
 
 
 def _write_derived(path: Path, occurrences: Mapping[str, int]) -> None:
     rows = [(key, count) for key, count in occurrences.items() if DATASET_KEY.fullmatch(key)]
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)

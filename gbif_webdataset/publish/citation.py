@@ -10,7 +10,7 @@ import yaml
 
 from gbif_webdataset.publish.description import Facts
 from gbif_webdataset.read.provenance import Source
-from gbif_webdataset.storage.atomic import sha256_of, whole_file
+from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 from gbif_webdataset.terms import licences
 
 CFF = "CITATION.cff"
@@ -64,7 +64,7 @@ def write_cff(path: Path, facts: Facts, shards: Path) -> None:
         "authors": [{"name": name} for name in facts.authors or (EVERYONE,)],
         "keywords": ["biodiversity", "Darwin Core", "image classification", "WebDataset"],
         "identifiers": [
-            {"type": "other", "value": f"sha256:{sha256_of(shards)}", "description": "SHA-256 of shards.csv"}
+            {"type": "other", "value": f"sha256:{file_sha256(shards)}", "description": "SHA-256 of shards.csv"}
         ],
     }
     if facts.url:
@@ -74,7 +74,7 @@ def write_cff(path: Path, facts: Facts, shards: Path) -> None:
     else:
         content["abstract"] = f"The images are under {_and([licences.name_of(code) for code in facts.uses.codes])}."
     content["references"] = [_reference(facts.source)]
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(dumped(content), encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from gbif_webdataset.publish import citation
 from gbif_webdataset.publish.attribution import ATTRIBUTION, SCHEMA
 from gbif_webdataset.publish.description import Facts
-from gbif_webdataset.storage.atomic import sha256_of, whole_file
+from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 from gbif_webdataset.terms import licences
 
 CROISSANT = "croissant.json"
@@ -74,7 +74,7 @@ MEANINGS = {
 
 def write(path: Path, facts: Facts, attribution: Path) -> None:
     """Write the description, whose paths are relative to the shards' folder, where `attribution` has to lie, too."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         text = json.dumps(description(facts, attribution), ensure_ascii=False, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -118,7 +118,7 @@ def _table(attribution: Path) -> list[dict[str, Any]]:
             "contentUrl": ATTRIBUTION,
             "contentSize": f"{attribution.stat().st_size} B",
             "encodingFormat": "application/x-parquet",
-            "sha256": sha256_of(attribution),
+            "sha256": file_sha256(attribution),
         }
     ]
 

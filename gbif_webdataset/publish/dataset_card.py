@@ -7,17 +7,17 @@ from typing import Any
 
 import jinja2
 
-from gbif_webdataset.account.accounting import MEANINGS
 from gbif_webdataset.publish import citation
 from gbif_webdataset.publish.description import Facts, told
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.reasons import MEANINGS
+from gbif_webdataset.terms.splits import HUB_SPLITS
 
 CARD = "README.md"
 MOST_CLASSES = 50
 LONGEST = 2_000  # characters of a text from outside; its file has all of it
 TASKS = ("ReadArchive", "FetchChunk", "VerifyChunk", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
-HUB_SPLITS = {"train": "train", "val": "validation", "test": "test", "holdout": "holdout"}
 # What the Hub knows, https://huggingface.co/docs/hub/repositories-licenses; any other is "other", with a name.
 HUB_LICENCES = {
     "cc0-1.0",
@@ -45,7 +45,7 @@ def write(path: Path, facts: Facts) -> None:
     )
     environment.filters["plain"] = plain
     page = environment.get_template("card.md").render(header=citation.dumped(header(facts)), **_told(facts))
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(re.sub("\n{3,}", "\n\n", page), encoding="utf-8")
 
 

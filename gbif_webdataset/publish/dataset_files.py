@@ -16,10 +16,10 @@ from gbif_webdataset.publish import attribution, citation, croissant, dataset_ca
 from gbif_webdataset.publish.description import Facts, read_classes, read_shards
 from gbif_webdataset.read import provenance
 from gbif_webdataset.shards.create_webdataset import PUBLISHED
-from gbif_webdataset.shards.recipe import SPLITS, split_paths
 from gbif_webdataset.shards.sample import extension_of
-from gbif_webdataset.storage.atomic import whole_file
-from gbif_webdataset.storage.tables import csv, database, rows
+from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
+from gbif_webdataset.terms.splits import SPLITS, split_paths
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,17 @@ def _extensions(places: Places, image_format: str) -> tuple[str, ...]:
     if image_format != "original":
         return (image_format,)
     found: set[str] = set()
-    with database(places.scratch) as connection:
+    with open_database(places.scratch) as connection:
         for path in split_paths(places.splits).values():
-            query = f"SELECT DISTINCT format FROM {csv(path)} WHERE format IS NOT NULL"
-            found.update(extension_of(name) for (name,) in rows(connection, query))
+            query = f"SELECT DISTINCT format FROM {csv_source(path)} WHERE format IS NOT NULL"
+            found.update(extension_of(name) for (name,) in fetch_rows(connection, query))
     return tuple(sorted(found))
 
 
 def _beside(path: Path, folder: Path) -> Path:
     """The same file in another folder, by a hard link where the file system has them."""
     target = folder / path.name
-    with whole_file(target) as temporary:
+    with atomic_file(target) as temporary:
         temporary.unlink()
         try:
             os.link(path, temporary)

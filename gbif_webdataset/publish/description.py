@@ -8,9 +8,9 @@ from typing import Any
 from gbif_webdataset.account.accounting import Line
 from gbif_webdataset.publish.attribution import Uses
 from gbif_webdataset.read.provenance import Source
-from gbif_webdataset.shards.recipe import SPLITS
-from gbif_webdataset.storage.tables import plain_csv
+from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.splits import SPLITS
 
 PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")  # of the user's machine, nobody else's business
 
@@ -78,7 +78,7 @@ class Facts:
 
 def read_shards(path: Path) -> list[Shard]:
     """The lines of shards.csv."""
-    with plain_csv(path) as lines:
+    with open_csv(path) as lines:
         return [
             Shard(line["split"], line["shard"], int(line["samples"]), int(line["bytes"]), line["sha256"])
             for line in lines
@@ -88,7 +88,7 @@ def read_shards(path: Path) -> list[Shard]:
 def read_classes(path: Path) -> list[Class]:
     """The classes of classes.csv, those with most samples first."""
     found: dict[str, Class] = {}
-    with plain_csv(path) as lines:
+    with open_csv(path) as lines:
         for line in lines:
             number, name = int(line["class"]), line.get("name") or ""
             one = found.setdefault(line["label"], Class(line["label"], number, name, {}))

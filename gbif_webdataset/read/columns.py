@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.dwca import DataFile
 from gbif_webdataset.read.row_reader import KEY, LINE
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow
+from gbif_webdataset.storage.arrow import RECURRING
 
 RECORD_COLUMNS = (
     "datasetKey", "occurrenceID", "basisOfRecord", "institutionCode", "catalogNumber", "recordedBy", "sex", "lifeStage",
@@ -39,7 +40,6 @@ OWN = {
     "accessURI", "bestQualityAccessURI", "references", "furtherInformationURL",
     "mediaReferences",
 }  # fmt: skip
-RECURRING = pa.dictionary(pa.int32(), pa.string())
 HASH, PART = "#hash", "#part"
 
 
@@ -76,10 +76,10 @@ class Wanted:
             columns = {name: _unwrapped(column) for name, column in columns.items()}
         for name, default in self.defaults.items():
             if name in columns:
-                columns[name] = pc.fill_null(tables.plain(columns[name]), tables.scalar(default))
+                columns[name] = pc.fill_null(arrow.decode_dictionary(columns[name]), arrow.to_scalar(default))
             else:
-                everywhere = tables.array(np.zeros(rows.num_rows, np.int32))
-                columns[name] = pa.DictionaryArray.from_arrays(everywhere, tables.texts([default]))
+                everywhere = arrow.to_array(np.zeros(rows.num_rows, np.int32))
+                columns[name] = pa.DictionaryArray.from_arrays(everywhere, arrow.to_text_array([default]))
         columns = {name: held(column, pa.string() if name in OWN else RECURRING) for name, column in columns.items()}
         return pa.table({**{name: rows.column(name) for name in (HASH, PART, LINE)}, **columns})
 
@@ -89,14 +89,14 @@ def first_of(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
     found = [rows.column(name) for name in names if name in rows.column_names]
     if not found:
         return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
-    return found[0] if len(found) == 1 else pc.coalesce(*map(tables.plain, found))
+    return found[0] if len(found) == 1 else pc.coalesce(*map(arrow.decode_dictionary, found))
 
 
 def held(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """The same texts, held as texts or as a dictionary."""
     if column.type == kind:
         return column
-    return tables.plain(column) if kind == pa.string() else column.dictionary_encode()
+    return arrow.decode_dictionary(column) if kind == pa.string() else column.dictionary_encode()
 
 
 def _unwrapped(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -105,7 +105,7 @@ def _unwrapped(column: pa.ChunkedArray) -> pa.ChunkedArray:
         texts = column.combine_chunks()
         values = _unwrapped(texts.dictionary)
         if values.null_count:
-            return _unwrapped(tables.plain(column))
+            return _unwrapped(arrow.decode_dictionary(column))
         return pa.DictionaryArray.from_arrays(texts.indices, values)
     if not pc.any(pc.starts_with(column, '"')).as_py():
         return column

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow
 
 Hashes = "np.ndarray[Any, np.dtype[np.uint64]]"
 
@@ -60,7 +60,7 @@ class Buckets:
         if bucket in self._writers:
             with pa.OSFile(str(self._path(bucket))) as file, pa.ipc.open_stream(file) as stream:
                 return stream.read_all()
-        parts = [rows.filter(tables.array(places == bucket)) for rows, places in self._held]
+        parts = [rows.filter(arrow.to_array(places == bucket)) for rows, places in self._held]
         return pa.concat_tables(parts) if parts else self._schema.empty_table()
 
     def _spill(self) -> None:
@@ -68,12 +68,12 @@ class Buckets:
         places = np.concatenate([places for _, places in self._held])
         self._held, self._size = [], 0
         order = np.argsort(places, kind="stable")
-        rows = rows.take(tables.array(order))
+        rows = rows.take(arrow.to_array(order))
         bounds = np.searchsorted(places[order], np.arange(self._count + 1))
         for bucket in range(self._count):
             begin, end = int(bounds[bucket]), int(bounds[bucket + 1])
             if end > begin:
-                self._writer(bucket).write_table(tables.compact(rows.slice(begin, end - begin)))
+                self._writer(bucket).write_table(arrow.compact_table(rows.slice(begin, end - begin)))
 
     def _writer(self, bucket: int) -> pa.ipc.RecordBatchStreamWriter:
         if bucket not in self._writers:

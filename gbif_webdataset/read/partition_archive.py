@@ -18,8 +18,8 @@ from gbif_webdataset.read.hash_partitions import Buckets
 from gbif_webdataset.read.line_blocks import ahead
 from gbif_webdataset.read.row_reader import KEY, LINE, RowReader, Unreadable, raw_lines
 from gbif_webdataset.read.select_media import Judge
-from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.tables import text
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.tables import quote_text
 
 BUCKET_BYTES = 128 << 20
 MOST_BUCKETS = 512
@@ -60,7 +60,7 @@ class Dealt:
         self._done, self._progress = 0, progress
         bucket_bytes = max(1, min(BUCKET_BYTES, resources.memory // 8))  # so that what is made of it fits, too
         self.buckets = min(MOST_BUCKETS, 2 + archive.size_in_all // bucket_bytes)
-        folder, memory = tables.folder_of(connection), resources.memory // 8
+        folder, memory = tables.spill_folder(connection), resources.memory // 8
         self._media = Buckets(folder / "media", _schema(judge.media), self.buckets, memory // 2)
         self._records = Buckets(folder / "records", _schema(judge.records), self.buckets, memory)
         slots = 1 << 16
@@ -130,8 +130,8 @@ class Dealt:
 
     def _put(self, kind: str, part: int, rows: pa.Table) -> None:
         hashes = self._hashes(rows.column(KEY))
-        rows = rows.add_column(0, PART, tables.array(np.full(rows.num_rows, part, np.int32)))
-        rows = rows.add_column(0, HASH, tables.array(hashes))
+        rows = rows.add_column(0, PART, arrow.to_array(np.full(rows.num_rows, part, np.int32)))
+        rows = rows.add_column(0, HASH, arrow.to_array(hashes))
         slots = hashes & np.uint64(len(self._has_media) - 1)
         if kind == "media":
             self._has_media[slots] = True
@@ -151,7 +151,7 @@ class Dealt:
         if nameless:
             chosen &= rows.column(KEY).is_valid().to_numpy()
         if not chosen.all():
-            rows, hashes = rows.filter(tables.array(chosen)), hashes[chosen]
+            rows, hashes = rows.filter(arrow.to_array(chosen)), hashes[chosen]
         self._records.add(rows, hashes)
 
     def _hashes(self, keys: pa.ChunkedArray) -> "np.ndarray[Any, np.dtype[np.uint64]]":
@@ -166,7 +166,7 @@ class Dealt:
 
 def write_rejected(path: Path, archive: Archive, connection: duckdb.DuckDBPyConnection) -> None:
     """Write the rejected lines, by file and line, each with its text, from one more reading of files that have any."""
-    tables.write_parquet(_rejected(archive, connection), path, REJECTED)
+    arrow.write_parquet(_rejected(archive, connection), path, REJECTED)
 
 
 def _rejected(archive: Archive, connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
@@ -176,10 +176,11 @@ def _rejected(archive: Archive, connection: duckdb.DuckDBPyConnection) -> Iterat
             ahead_of_them = connection.cursor().execute(f"SELECT line {lines} AND raw IS NULL ORDER BY line")
             numbers = (number for (number,) in iter(ahead_of_them.fetchone, None))
             raw = _texts(archive, location, layout, numbers)
-            query = f"SELECT {text(location)} AS file, line, reason, coreid, identifier, raw {lines} ORDER BY line"
-            for batch in tables.select(connection.cursor(), query):
+            named = f"{quote_text(location)} AS file"
+            query = f"SELECT {named}, line, reason, coreid, identifier, raw {lines} ORDER BY line"
+            for batch in tables.select_batches(connection.cursor(), query):
                 told = [next(raw) if known is None else known for known in batch.column("raw").to_pylist()]
-                yield pa.RecordBatch.from_arrays([*batch.columns[:-1], tables.texts(told)], schema=REJECTED)
+                yield pa.RecordBatch.from_arrays([*batch.columns[:-1], arrow.to_text_array(told)], schema=REJECTED)
 
 
 def _texts(archive: Archive, location: str, layout: DataFile, numbers: Iterator[int]) -> Iterator[str]:
@@ -201,7 +202,7 @@ def _gathered(read: Iterator[pa.Table]) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
     for rows in read:
         held.append(rows)
-        if sum(table.num_rows for table in held) >= tables.ROW_GROUP:
+        if sum(table.num_rows for table in held) >= arrow.ROW_GROUP:
             yield pa.concat_tables(held).unify_dictionaries()
             held = []
     if held:

@@ -17,7 +17,7 @@ from typing import Any
 from xml.parsers import expat
 
 from gbif_webdataset.read.dwca import Archive, xml_text
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 
 NAME, SOURCE = "source.json", "manifest/source.json"
 AS_THEY_CAME = ("citations.txt", "rights.txt")
@@ -65,11 +65,11 @@ def keep(archive: Archive, folder: Path, digest: str) -> Source:
     for name in AS_THEY_CAME:
         content = archive.document(name, LARGEST_TEXT + 1)
         if content is not None and len(content) <= LARGEST_TEXT:
-            with whole_file(folder / name) as temporary:
+            with atomic_file(folder / name) as temporary:
                 temporary.write_bytes(content)
             texts.append(name)
     source = Source(archive.path.name, digest, **_described(archive), texts=tuple(texts))
-    with whole_file(folder / NAME) as temporary:
+    with atomic_file(folder / NAME) as temporary:
         temporary.write_text(json.dumps(asdict(source), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return source
 
@@ -84,7 +84,7 @@ def copy_texts(source: Source, manifest: Path, folder: Path) -> list[Path]:
     """Copy citations.txt and rights.txt, as far as the archive has them, from the manifest's folder; the copies."""
     copies = [folder / name for name in source.texts]
     for copy in copies:
-        with whole_file(copy) as temporary:
+        with atomic_file(copy) as temporary:
             shutil.copyfile(manifest / copy.name, temporary)
     return copies
 

@@ -21,13 +21,13 @@ import numpy as np
 import pyarrow as pa
 
 from gbif_webdataset.errors import ArchiveError, ParameterError, SelectionError
-from gbif_webdataset.fetch.ledger import chunk_name
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.hash_partitions import share_of
 from gbif_webdataset.read.partition_archive import CHECKLIST, Dealt, Resources, write_rejected
 from gbif_webdataset.read.provenance import digested, keep
 from gbif_webdataset.read.select_media import Decided, Judge, Selection
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.chunks import chunk_name
 
 REASONS = {
     "orphaned": "whose occurrence is not in the archive",
@@ -95,7 +95,7 @@ def build(
     with ExitStack() as stack:
         source = stack.enter_context(dwca.opened(archive, resources.max_expansion))
         digest = stack.enter_context(digested(archive))
-        connection = stack.enter_context(tables.database(resources.scratch, f"{resources.memory // 2 >> 20}MB"))
+        connection = stack.enter_context(tables.open_database(resources.scratch, f"{resources.memory // 2 >> 20}MB"))
         judge = Judge(connection, source, selection)
         dealt = stack.enter_context(Dealt(source, connection, judge, resources, progress))
         if selection.cap:
@@ -187,13 +187,13 @@ def _write_chunks(folder: Path, chunks: int, schema: pa.Schema, pieces: Iterator
 
 
 def _write_chunk(path: Path, schema: pa.Schema, pieces: Iterable[Decided]) -> int:
-    return tables.write_parquet((b for piece in pieces for b in piece.images().to_batches()), path, schema)
+    return arrow.write_parquet((b for piece in pieces for b in piece.images().to_batches()), path, schema)
 
 
 def _rejected(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
     counted: dict[str, dict[str, int]] = {"media": {}, "records": {}}
     query = "SELECT kind, reason, count(*) FROM rejected GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
-    for kind, reason, count in tables.rows(connection, query):
+    for kind, reason, count in tables.fetch_rows(connection, query):
         counted[kind][reason] = count
     return counted
 

@@ -18,7 +18,7 @@ import pyarrow.csv
 from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read.dwca import DataFile
 from gbif_webdataset.read.line_blocks import Block, records, whole_lines
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow
 
 PARSED_AT_ONCE = 1 << 20
 MOST_COLUMNS = 10_000
@@ -179,7 +179,7 @@ class RowReader:
                 )
 
     def _numbered(self, table: pa.Table, numbers: "np.ndarray[Any, Any]") -> pa.Table:
-        return table.add_column(0, LINE, tables.array(numbers))
+        return table.add_column(0, LINE, arrow.to_array(numbers))
 
     def _enclosed(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[list[list[object]]]:
         """Rows whose fields may be enclosed by quotes and hold line ends, through the standard csv module."""

@@ -18,7 +18,6 @@ from gbif_webdataset.read.columns import (
     OWN,
     PART,
     RECORD_COLUMNS,
-    RECURRING,
     URLS,
     Wanted,
     first_of,
@@ -27,8 +26,9 @@ from gbif_webdataset.read.columns import (
 from gbif_webdataset.read.dwca import Archive, DataFile
 from gbif_webdataset.read.row_reader import KEY, LINE
 from gbif_webdataset.read.where_clause import Condition
-from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.tables import text
+from gbif_webdataset.storage import arrow
+from gbif_webdataset.storage.arrow import RECURRING
+from gbif_webdataset.storage.tables import quote_text
 from gbif_webdataset.terms import licences
 
 OURS = ("coreid", "identifier", "image_path", "licenseCode")
@@ -146,12 +146,12 @@ class Judge:
         judged = self._judged(records, media)
         if self._selection.cap:
             judged.bar("over-cap", self._over_cap(records, judged))
-        barred = tables.array(np.flatnonzero(judged.reason))
-        reasons = tables.texts(REASONS).take(tables.array(judged.reason).take(barred))
+        barred = arrow.to_array(np.flatnonzero(judged.reason))
+        reasons = arrow.to_text_array(REASONS).take(arrow.to_array(judged.reason).take(barred))
         self._reject("media", media.take(barred), reasons, judged.url.take(barred))
         if not self._of_events:
-            repeated = records.take(tables.array(judged.repeated))
-            reasons = tables.texts(["duplicate-id"] * repeated.num_rows)
+            repeated = records.take(arrow.to_array(judged.repeated))
+            reasons = arrow.to_text_array(["duplicate-id"] * repeated.num_rows)
             self._reject("records", repeated, reasons, pa.nulls(repeated.num_rows, pa.string()))
         stated = {n: held(first_of(media, MEDIUM_COLUMNS[n]), self.schema.field(n).type) for n in self._stated}
         return Decided(
@@ -182,7 +182,7 @@ class Judge:
             record=first[of_media],
             coreid=coreid,
             url=trimmed(url),
-            licence=licence.take(tables.array(statement)),
+            licence=licence.take(arrow.to_array(statement)),
             nth=np.zeros(media.num_rows, np.int64),
             reason=np.zeros(media.num_rows, np.int8),
             repeated=np.flatnonzero(first[of_records] != np.arange(records.num_rows)),
@@ -190,7 +190,7 @@ class Judge:
         judged.bar("orphaned", (judged.record < 0) | _truths(coreid.is_null()))
         if self._of_events:
             judged.bar("several-occurrences", np.bincount(of_records, minlength=count)[of_media] > 1)
-        judged.bar("no-url", ~_truths(pc.not_equal(judged.url, tables.scalar(""))))
+        judged.bar("no-url", ~_truths(pc.not_equal(judged.url, arrow.to_scalar(""))))
         judged.bar("not-http", ~_truths(pc.match_substring_regex(url, HTTP)))
         judged.bar("not-still-image", not_still[statement])
         _number(judged, of_media)
@@ -210,9 +210,9 @@ class Judge:
         numbers, count = np.zeros(media.num_rows, np.int64), 1
         for column in said.columns:
             others, many = _numbered(column)
-            numbers, count = _numbered(pa.chunked_array([tables.array(numbers * many + others)]))
-        self._connection.register("statements", said.take(tables.array(_firsts(numbers, count)[: count - 1])))
-        taken = ", ".join(text(code) for code in self._selection.licenses)
+            numbers, count = _numbered(pa.chunked_array([arrow.to_array(numbers * many + others)]))
+        self._connection.register("statements", said.take(arrow.to_array(_firsts(numbers, count)[: count - 1])))
+        taken = ", ".join(quote_text(code) for code in self._selection.licenses)
         query = f"SELECT {licences.code_of('licence')} AS code, {NOT_STILL} AS not_still FROM statements"
         judged = self._connection.sql(
             f"SELECT code, not_still, {f'code NOT IN ({taken})' if taken else 'false'} AS unusable FROM ({query})"
@@ -223,8 +223,8 @@ class Judge:
         """For each record whether the subset has it and whether the condition holds, by the reason where not."""
         chosen = {}
         if self._selection.subset is not None:
-            keys = tables.texts(self._selection.subset)
-            chosen["not-in-subset"] = _truths(pc.is_in(tables.plain(self._category(records)), keys))
+            keys = arrow.to_text_array(self._selection.subset)
+            chosen["not-in-subset"] = _truths(pc.is_in(arrow.decode_dictionary(self._category(records)), keys))
         if self._condition is not None:
             if "coreid" not in records.column_names:
                 records = records.append_column("coreid", trimmed(records.column(KEY)))
@@ -237,18 +237,18 @@ class Judge:
 
     def _found(self, records: pa.Table, media: pa.Table, judged: Judged) -> pa.Table:
         """The images, each with its path and with its rows among the records and the media."""
-        rows, record = tables.array(judged.images), tables.array(judged.record[judged.images])
-        datasets = pc.fill_null(tables.plain(first_of(records, ("datasetKey",))), tables.scalar("no-dataset"))
-        datasets = datasets.combine_chunks().dictionary_encode()
+        rows, record = arrow.to_array(judged.images), arrow.to_array(judged.record[judged.images])
+        datasets = arrow.decode_dictionary(first_of(records, ("datasetKey",)))
+        datasets = pc.fill_null(datasets, arrow.to_scalar("no-dataset")).combine_chunks().dictionary_encode()
         folders = self._safe(datasets.dictionary).take(datasets.indices.take(record))
         nth = judged.nth[judged.images]
-        ends = tables.texts([f"_{n}.jpg" if n else ".jpg" for n in range(int(nth.max(initial=0)) + 1)])
+        ends = arrow.to_text_array([f"_{n}.jpg" if n else ".jpg" for n in range(int(nth.max(initial=0)) + 1)])
         coreid = judged.coreid.take(rows)
         found = pa.table(
             {"coreid": coreid, "identifier": judged.url.take(rows), "licenseCode": judged.licence.take(rows)}
         )
-        files = [self._safe(coreid), ends.take(tables.array(nth))]
-        paths = pc.binary_join_element_wise(folders, tables.scalar("/"), *files, tables.scalar(""))
+        files = [self._safe(coreid), ends.take(arrow.to_array(nth))]
+        paths = pc.binary_join_element_wise(folders, arrow.to_scalar("/"), *files, arrow.to_scalar(""))
         found = found.append_column("image_path", paths)
         for name, column in {"record": record, "medium": rows, "hash": media.column(HASH).take(rows)}.items():
             found = found.append_column(name, column)
@@ -263,7 +263,7 @@ class Judge:
 
     def _draw(self, records: pa.Table, judged: Judged) -> None:
         """Make the table `drawn` of a bucket's images, with the number that each has drawn."""
-        rows, record = tables.array(judged.images), tables.array(judged.record[judged.images])
+        rows, record = arrow.to_array(judged.images), arrow.to_array(judged.record[judged.images])
         columns = [rows, self._category(records).take(record), judged.coreid.take(rows), judged.url.take(rows)]
         self._connection.register("images", pa.table(columns, ["medium", "category", "coreid", "url"]))
         draw = f"md5_number_lower('{self._selection.seed}|' || coreid || '|' || url)"
@@ -294,7 +294,7 @@ def _numbered(column: pa.ChunkedArray) -> tuple[Rows, int]:
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.combine_chunks()
     count = len(encoded.dictionary)
-    return np.from_dlpack(pc.fill_null(encoded.indices.cast(pa.int64()), tables.scalar(count))), count + 1
+    return np.from_dlpack(pc.fill_null(encoded.indices.cast(pa.int64()), arrow.to_scalar(count))), count + 1
 
 
 def _firsts(numbers: Rows, count: int) -> Rows:
@@ -306,7 +306,7 @@ def _firsts(numbers: Rows, count: int) -> Rows:
 
 def _truths(column: pa.ChunkedArray | pa.Array) -> Rows:
     """Truths as numpy holds them; null is none."""
-    known = pc.fill_null(column, tables.scalar(False)).cast(pa.uint8())
+    known = pc.fill_null(column, arrow.to_scalar(False)).cast(pa.uint8())
     return np.from_dlpack(known.combine_chunks() if isinstance(known, pa.ChunkedArray) else known).astype(bool)
 
 
@@ -314,7 +314,7 @@ def _number(judged: Judged, owner: Rows) -> None:
     """Number the images of each owner by their URLs; of several with one URL all but the first are no images."""
     images = judged.images
     images = images[np.bincount(owner[images], minlength=1)[owner[images]] > 1]
-    urls = pc.rank(judged.url.take(tables.array(images)), tiebreaker="dense")
+    urls = pc.rank(judged.url.take(arrow.to_array(images)), tiebreaker="dense")
     order = np.lexsort((np.from_dlpack(urls), owner[images]))
     images, urls = images[order], np.from_dlpack(urls)[order]
     again = (np.diff(owner[images], prepend=-1) == 0) & (np.diff(urls.astype(np.int64), prepend=-1) == 0)

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.storage.tables import quoted
+from gbif_webdataset.storage.tables import quote_name
 
 REFUSED = {
     "SUBQUERY": "a subquery", "WINDOW": "a window function", "PARAMETER": "a parameter", "LAMBDA": "a lambda",
@@ -32,7 +32,8 @@ class Condition:
             tree = _parsed(connection, text)
             by_lower = {name.lower(): name for name in columns}
             self.columns = tuple(sorted({_known(name, by_lower) for name in _named(tree)}))
-            connection.execute(f"CREATE TABLE occurrence ({', '.join(f'{quoted(name)} VARCHAR' for name in columns)})")
+            typed = ", ".join(f"{quote_name(name)} VARCHAR" for name in columns)
+            connection.execute(f"CREATE TABLE occurrence ({typed})")
             try:
                 connection.execute(HOLDS.format(text))
             except duckdb.Error as error:

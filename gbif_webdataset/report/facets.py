@@ -61,7 +61,7 @@ class Breakdown:
 
 
 def _said(column: str) -> str:
-    return f"nullif(trim({tables.quoted(column)}), '')"
+    return f"nullif(trim({tables.quote_name(column)}), '')"
 
 
 def _of_date(column: str, pattern: str, least: int, most: int) -> str:
@@ -105,7 +105,7 @@ def count(connection: duckdb.DuckDBPyConnection, facets: dict[str, Facet], manif
     """Make the table `counted` (facet, value, images, samples) of two views; nothing of a facet that they lack."""
     connection.execute("CREATE TABLE counted (facet VARCHAR, value VARCHAR, images BIGINT, samples BIGINT)")
     for view, numbers in ((manifest, "images, 0"), (samples, "0, images")):
-        if present := _present(facets, [name for name, *_ in tables.rows(connection, f"DESCRIBE {view}")]):
+        if present := _present(facets, [name for name, *_ in tables.fetch_rows(connection, f"DESCRIBE {view}")]):
             connection.execute(f"INSERT INTO counted SELECT facet, value, {numbers} FROM ({_query(view, present)})")
 
 
@@ -117,7 +117,7 @@ def _present(facets: dict[str, Facet], columns: Collection[str]) -> dict[str, Fa
         if facet.any_of and len(lacking) < len(facet.columns):
             value = facet.value
             for column in lacking:
-                value = value.replace(tables.quoted(column), "NULL::VARCHAR")
+                value = value.replace(tables.quote_name(column), "NULL::VARCHAR")
             found[name] = replace(facet, value=value)
         elif not lacking:
             found[name] = facet
@@ -130,7 +130,7 @@ def _query(view: str, facets: dict[str, Facet]) -> str:
     values = ", ".join(f"left(({facet.value})::VARCHAR, {LONGEST}) AS f{i}" for i, facet in enumerate(facets.values()))
     every = (1 << len(names)) - 1
     masks = [every - (1 << (len(names) - 1 - place)) for place in range(len(names))]
-    facet = " ".join(f"WHEN {mask} THEN {tables.text(name)}" for mask, name in zip(masks, facets, strict=True))
+    facet = " ".join(f"WHEN {mask} THEN {tables.quote_text(name)}" for mask, name in zip(masks, facets, strict=True))
     value = " ".join(f"WHEN {mask} THEN {name}" for mask, name in zip(masks, names, strict=True))
     sets = ", ".join(f"({name})" for name in names)
     return f"""SELECT CASE which {facet} END AS facet, CASE which {value} END AS value, images FROM (
@@ -141,7 +141,7 @@ def _query(view: str, facets: dict[str, Facet]) -> str:
 def breakdown(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Breakdown:
     """A facet of `counted`, its most frequent values first; of equally frequent ones the first by its text."""
     summed = f"""SELECT value, sum(images)::BIGINT AS images, sum(samples)::BIGINT AS samples FROM counted
-        WHERE facet = {tables.text(name)} GROUP BY value"""
+        WHERE facet = {tables.quote_text(name)} GROUP BY value"""
     turn = "row_number() OVER (PARTITION BY value IS NULL ORDER BY images DESC, samples DESC, value)"
     kind = f"CASE WHEN value IS NULL THEN 'missing' WHEN turn <= {most} THEN 'bar' ELSE 'others' END"
     query = f"""SELECT kind, CASE WHEN kind = 'bar' THEN value ELSE '' END AS shown, count(*),
@@ -150,7 +150,7 @@ def breakdown(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Br
         GROUP BY kind, shown ORDER BY 4 DESC, 5 DESC, shown"""
     bars: dict[str, list[Bar]] = {"bar": [], "others": [], "missing": []}
     other_values = 0
-    for of, value, values, images, samples in tables.rows(connection, query):
+    for of, value, values, images, samples in tables.fetch_rows(connection, query):
         bars[of].append(Bar(value, images, samples))
         other_values += values if of == "others" else 0
     others, missing = (next(iter(bars[kind]), NONE) for kind in ("others", "missing"))
@@ -160,6 +160,6 @@ def breakdown(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Br
 def numbers(connection: duckdb.DuckDBPyConnection, name: str) -> dict[int, int]:
     """A facet of `counted` whose values are whole numbers: the samples of each that has any."""
     query = f"""SELECT value::BIGINT AS number, sum(samples)::BIGINT FROM counted
-        WHERE facet = {tables.text(name)} AND value IS NOT NULL
+        WHERE facet = {tables.quote_text(name)} AND value IS NOT NULL
         GROUP BY number HAVING sum(samples) > 0 ORDER BY number"""
-    return dict(tables.rows(connection, query))
+    return dict(tables.fetch_rows(connection, query))

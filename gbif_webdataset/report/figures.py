@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gbif_webdataset.account.funnel import Step, size
+from gbif_webdataset.account.funnel import Step
+from gbif_webdataset.formatting import format_size
 from gbif_webdataset.report import svg as plots
 from gbif_webdataset.report.facets import NONE, Bar, Breakdown
 from gbif_webdataset.report.statistics import Overview
@@ -89,6 +90,8 @@ def _weights(weights: dict[int, int]) -> str:
     bars = []
     for place in range(first, last + 1):
         images = weights.get(bounds[place], 0)
-        bars.append((f"{size(bounds[place])} to {size(bounds[place + 1])}", images, images))
-    ticks = {place: size(bounds[first + place]).replace(".0", "") for place in range(0, len(bars), 1 + len(bars) // 8)}
+        bars.append((f"{format_size(bounds[place])} to {format_size(bounds[place + 1])}", images, images))
+    ticks = {
+        place: format_size(bounds[first + place]).replace(".0", "") for place in range(0, len(bars), 1 + len(bars) // 8)
+    }
     return plots.columns(bars, ticks, "size of the file, from", "Samples by the size of their file")

@@ -16,8 +16,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from gbif_webdataset.account import accounting, costs
-from gbif_webdataset.account.funnel import Step, duration, funnel, size
+from gbif_webdataset.account import costs
+from gbif_webdataset.account.funnel import Step, funnel
+from gbif_webdataset.formatting import format_duration, format_size
 from gbif_webdataset.publish import citation
 from gbif_webdataset.publish.description import Facts, Shard, told
 from gbif_webdataset.read import dataset_titles
@@ -26,9 +27,10 @@ from gbif_webdataset.report import svg as plots
 from gbif_webdataset.report.equal_earth import CELL
 from gbif_webdataset.report.facets import Breakdown
 from gbif_webdataset.report.statistics import Overview, Places, look
-from gbif_webdataset.shards.recipe import HOLDOUT, SPLITS
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.reasons import MEANINGS
+from gbif_webdataset.terms.splits import HOLDOUT, SPLITS
 
 TREATMENTS = {
     "passed_through": "byte for byte as they came",
@@ -97,7 +99,7 @@ def write(folder: Path, places: Places, of: Told, scratch: Path) -> list[Path]:
     written = []
     for name, svg in drawn.figures().items():
         written.append(folder / "figures" / f"{name}.svg")
-        with whole_file(written[-1]) as temporary:
+        with atomic_file(written[-1]) as temporary:
             temporary.write_text(svg, encoding="utf-8")
     template = _environment().get_template("report.html")
     page = template.render(
@@ -109,7 +111,7 @@ def write(folder: Path, places: Places, of: Told, scratch: Path) -> list[Path]:
         scale=drawn.scale,
         figures=list(drawn.figures()),
     )
-    with whole_file(folder / "index.html") as temporary:
+    with atomic_file(folder / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return [folder / "index.html", *written]
 
@@ -128,7 +130,7 @@ def _of_records(of: Told, steps: Sequence[Step], overview: Overview) -> dict[str
         "shards": facts.shards[:MOST_SHARDS],
         "more_shards": len(facts.shards[MOST_SHARDS:]),
         "treatments": [(of.made[name], name, text) for name, text in TREATMENTS.items() if of.made.get(name)],
-        "meanings": accounting.MEANINGS,
+        "meanings": MEANINGS,
         "settings": {task: shown for task, values in facts.settings.items() if (shown := told(values))},
         "paces": list(_paces(of_slurm or of.spent, steps, bytes_of)),
         "is_of_slurm": bool(of_slurm),
@@ -210,7 +212,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     script = _resource("report.js")
-    environment.filters |= {"size": size, "duration": duration, "shown": shown, "shown_lines": shown_lines}
+    environment.filters |= {
+        "size": format_size,
+        "duration": format_duration,
+        "shown": shown,
+        "shown_lines": shown_lines,
+    }
     environment.filters |= {"count": "{:,}".format, "rate": lambda rate: f"{rate:,.{0 if rate >= 10 else 1}f}"}
     environment.globals |= {
         "style": Markup(_resource("report.css") + plots.STYLE),  # noqa: S704 - our own

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from gbif_webdataset.report import facets
 from gbif_webdataset.report.equal_earth import Cell, cell_of
 from gbif_webdataset.report.facets import FACETS, OF_SAMPLES, Breakdown
-from gbif_webdataset.shards.recipe import SPLITS, split_paths
 from gbif_webdataset.storage import tables
+from gbif_webdataset.terms.splits import SPLITS, split_paths
 
 MEMORY_LIMIT = "1GB"
 MOST_LINES = 50
@@ -126,10 +126,10 @@ def look(places: Places, label_column: str, scratch: Path) -> Overview:
 
     Images to show are those with the least hashes of their paths: the order of rows does not matter.
     """
-    with tables.database(scratch, MEMORY_LIMIT) as connection:
+    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
         _open(connection, places, label_column)
         facets.count(connection, {**FACETS, **OF_SAMPLES}, "fetched", "samples")
-        there = {name for (name,) in tables.rows(connection, "SELECT DISTINCT facet FROM counted")}
+        there = {name for (name,) in tables.fetch_rows(connection, "SELECT DISTINCT facet FROM counted")}
         classes = tuple(classes_of(connection, places.shards / "classes.csv", label_column))
         chosen = f"min_by(image_path, md5_number_lower(image_path), {CANDIDATES})"
         return Overview(
@@ -153,19 +153,19 @@ def _open(connection: duckdb.DuckDBPyConnection, places: Places, label_column: s
 
     `labelled` are these with the label's column.
     """
-    later = [tables.csv(places.splits / "dropped.csv"), tables.csv(places.shards / "dropped.csv")]
+    later = [tables.csv_source(places.splits / "dropped.csv"), tables.csv_source(places.shards / "dropped.csv")]
     lost = " UNION ALL ".join(f"SELECT stage, reason, image_path FROM {source}" for source in later)
-    before = f"SELECT stage, reason, image_path FROM {tables.parquet([places.clean_dropped])}"
-    connection.execute(f"CREATE VIEW fetched AS SELECT * FROM {tables.parquet(places.fetched)}")
-    connection.execute(f"CREATE VIEW clean AS SELECT * FROM {tables.parquet([places.clean])}")
+    before = f"SELECT stage, reason, image_path FROM {tables.parquet_source([places.clean_dropped])}"
+    connection.execute(f"CREATE VIEW fetched AS SELECT * FROM {tables.parquet_source(places.fetched)}")
+    connection.execute(f"CREATE VIEW clean AS SELECT * FROM {tables.parquet_source([places.clean])}")
     connection.execute(f"CREATE VIEW dropped AS {before} UNION ALL {lost}")
     connection.execute(f"CREATE TABLE lost AS SELECT image_path FROM ({lost})")
-    is_any_lost = tables.rows(connection, "SELECT 1 FROM lost LIMIT 1")
+    is_any_lost = tables.fetch_rows(connection, "SELECT 1 FROM lost LIMIT 1")
     less = "ANTI JOIN lost USING (image_path)" if is_any_lost else ""
     connection.execute(f"CREATE VIEW samples AS SELECT clean.* FROM clean {less}")
     if label_column not in pq.read_schema(places.clean).names:  # the splits have it
-        parts = map(tables.csv, split_paths(places.splits).values())
-        label = f"SELECT image_path, {tables.quoted(label_column)} FROM"
+        parts = map(tables.csv_source, split_paths(places.splits).values())
+        label = f"SELECT image_path, {tables.quote_name(label_column)} FROM"
         labels = " UNION ALL ".join(f"{label} {part}" for part in parts)
         connection.execute(f"CREATE TABLE labels AS {labels}")
         connection.execute("CREATE VIEW labelled AS SELECT * FROM samples JOIN labels USING (image_path)")
@@ -189,14 +189,16 @@ def classes_of(connection: duckdb.DuckDBPyConnection, path: Path, label_column: 
 
 def _names(connection: duckdb.DuckDBPyConnection, label_column: str) -> dict[str, str]:
     """What most images with a label are called in the column that goes with that of the label."""
-    columns = [name for name, *_ in tables.rows(connection, "DESCRIBE labelled")]
+    columns = [name for name, *_ in tables.fetch_rows(connection, "DESCRIBE labelled")]
     names = NAMES.get(label_column, (label_column.removesuffix("Key"),))
     name = next((name for name in names if name in columns and name != label_column), None)
     if name is None:
         return {}
-    counted = f"""SELECT {tables.quoted(label_column)}::VARCHAR AS label, left({tables.quoted(name)}, 500) AS name,
-        count(*) AS images FROM labelled WHERE {tables.quoted(name)} IS NOT NULL GROUP BY ALL"""
-    return dict(tables.rows(connection, f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"))
+    label, name = tables.quote_name(label_column), tables.quote_name(name)
+    counted = f"""SELECT {label}::VARCHAR AS label, left({name}, 500) AS name, count(*) AS images
+        FROM labelled WHERE {name} IS NOT NULL GROUP BY ALL"""
+    query = f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"
+    return dict(tables.fetch_rows(connection, query))
 
 
 def _failures(connection: duckdb.DuckDBPyConnection) -> Iterator[Failed]:
@@ -207,40 +209,40 @@ def _failures(connection: duckdb.DuckDBPyConnection) -> Iterator[Failed]:
     shown = f"CASE WHEN turn <= {MOST_LINES} THEN host ELSE '' END AS shown"
     query = f"""SELECT {shown}, error, sum(images)::BIGINT FROM (SELECT *, {turn} AS turn FROM ({counted}))
         GROUP BY shown, error ORDER BY shown = '', 3 DESC, shown, error"""
-    yield from (Failed(*row) for row in tables.rows(connection, query))
+    yield from (Failed(*row) for row in tables.fetch_rows(connection, query))
 
 
 def _fetched_bytes(connection: duckdb.DuckDBPyConnection) -> int:
     query = "SELECT coalesce(sum(bytes), 0)::BIGINT FROM fetched WHERE status <> 'failed'"
-    return int(tables.rows(connection, query)[0][0])
+    return int(tables.fetch_rows(connection, query)[0][0])
 
 
 def _copies(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Copies]:
     if path.exists():
         query = f"""SELECT kind, count(DISTINCT "group"), count(*), count(*) FILTER (kept)
-            FROM {tables.parquet([path])} GROUP BY kind ORDER BY kind"""
-        yield from (Copies(*row) for row in tables.rows(connection, query))
+            FROM {tables.parquet_source([path])} GROUP BY kind ORDER BY kind"""
+        yield from (Copies(*row) for row in tables.fetch_rows(connection, query))
 
 
 def _of_classes(
     connection: duckdb.DuckDBPyConnection, chosen: str, label_column: str, labels: list[str]
 ) -> dict[str, tuple[str, ...]]:
-    wanted = ", ".join(tables.text(label) for label in labels)
-    label = f"{tables.quoted(label_column)}::VARCHAR"
+    wanted = ", ".join(tables.quote_text(label) for label in labels)
+    label = f"{tables.quote_name(label_column)}::VARCHAR"
     query = f"SELECT {label} AS label, {chosen} FROM labelled WHERE {label} IN ({wanted}) GROUP BY 1"
-    found = dict(tables.rows(connection, query)) if labels else {}
+    found = dict(tables.fetch_rows(connection, query)) if labels else {}
     return {label: tuple(found.get(label, ())) for label in labels}
 
 
 def _dropped(connection: duckdb.DuckDBPyConnection, chosen: str) -> Iterator[Dropped]:
     query = f"SELECT stage, reason, count(*) AS images, {chosen} FROM dropped GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
-    for stage, reason, images, paths in tables.rows(connection, query):
+    for stage, reason, images, paths in tables.fetch_rows(connection, query):
         yield Dropped(stage, reason, images, tuple(paths))
 
 
 def _balance(path: Path) -> Iterator[Balanced]:
     """The classes that are furthest from the asked fractions."""
-    with tables.plain_csv(path) as lines:
+    with tables.open_csv(path) as lines:
         for line in islice(lines, MOST_BALANCED):
             images, val, test = (int(line[name]) for name in ("images", "val", "test"))
             yield Balanced(line["label"], images, val, test, float(line["val_off"]), float(line["test_off"]))
@@ -248,7 +250,7 @@ def _balance(path: Path) -> Iterator[Balanced]:
 
 def _leakage(path: Path) -> list[Leak]:
     found: dict[str, Leak] = {}
-    with tables.plain_csv(path) as lines:
+    with tables.open_csv(path) as lines:
         for line in lines:
             shared = int(line["shared"]) if line["shared"] else None
             share = float(line["share"]) if line["share"] else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 
 LABEL_NAMES = "label_names.json"
 
@@ -54,7 +54,7 @@ def write_category_map(categories: dict[str, int], path: Path) -> None:
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Write a JSON object, a line for each of its keys."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 

@@ -18,10 +18,11 @@ from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.process_pool import side_by_side
 from gbif_webdataset.shards.category_map import LABEL_NAMES
 from gbif_webdataset.shards.plan_shards import PARTS, Plan, make_plan, read_plan
-from gbif_webdataset.shards.recipe import SPLITS, Recipe, digest_of
+from gbif_webdataset.shards.recipe import Recipe, digest_of
 from gbif_webdataset.shards.sample import TREATMENTS
 from gbif_webdataset.shards.shard_chunk import Part, Record, read_record, record_name, write_group
-from gbif_webdataset.storage.atomic import TEMPORARY, sync, whole_file
+from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, sync
+from gbif_webdataset.terms.splits import SPLITS
 
 __all__ = [
     "SOME_TABLES",
@@ -184,7 +185,7 @@ def finish(folder: Path) -> Outcome:
                 part.replace(folder / name)
     for split in {shard.split for shard in shards}:
         sync(folder / split)
-    with whole_file(folder / "shards.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(folder / "shards.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["split", "shard", "samples", "bytes", "sha256"])
         for shard in shards:

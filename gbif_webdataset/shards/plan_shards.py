@@ -10,12 +10,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gbif_webdataset.images.jpeg_decode import CODECS
-from gbif_webdataset.shards.recipe import Recipe, split_paths
+from gbif_webdataset.shards.recipe import Recipe
 from gbif_webdataset.shards.sample import Look, Sample
 from gbif_webdataset.shards.sample_rows import load_classes, load_detections, load_rows
 from gbif_webdataset.shards.size_groups import COLUMNS, Group, estimate, grouped
-from gbif_webdataset.storage.atomic import whole_file
-from gbif_webdataset.storage.tables import database, write_parquet
+from gbif_webdataset.storage.arrow import write_parquet
+from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.tables import open_database
+from gbif_webdataset.terms.splits import split_paths
 
 PARTS = ".parts"
 AT_ONCE = 1024  # samples that are read from the plan at a time
@@ -69,7 +71,7 @@ def make_plan(splits: Path, images: Path, folder: Path, recipe: Recipe, digest: 
     an unknown column, a label that the map lacks, or nothing to write; MissingPieceError for an image that isn't as
     verified; ParameterError for an unreadable category map or unreadable detections.
     """
-    with database(scratch) as connection:
+    with open_database(scratch) as connection:
         dropped = load_rows(connection, splits, folder, recipe)
         load_classes(connection, folder, recipe)
         ignored, without = load_detections(connection, recipe)
@@ -89,6 +91,6 @@ def make_plan(splits: Path, images: Path, folder: Path, recipe: Recipe, digest: 
         boxes_ignored=ignored,
         without_detection=without,
     )
-    with whole_file(folder / PARTS / "plan.json") as temporary:
+    with atomic_file(folder / PARTS / "plan.json") as temporary:
         temporary.write_text(json.dumps(asdict(plan)) + "\n", encoding="utf-8")
     return plan

@@ -5,16 +5,14 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gbif_webdataset.errors import MissingPieceError, ParameterError
+from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.images.crop import RESIZE_MODES
 from gbif_webdataset.images.jpeg_decode import CODECS
 from gbif_webdataset.shards.sample import IMAGE_FORMATS, Look
-from gbif_webdataset.storage.atomic import sha256_of
+from gbif_webdataset.storage.atomic import file_sha256
+from gbif_webdataset.terms.splits import split_paths
 
 FORMAT = 3  # goes up with any change of this code that changes a byte of the shards
-DEALT = ("train", "val", "test")
-HOLDOUT = "holdout"  # what is of no class that is trained on; only some datasets have it
-SPLITS = (*DEALT, HOLDOUT)
 SMALLEST_TAR = 10_240
 
 
@@ -43,20 +41,6 @@ class Recipe:
         return Look(self.image_format, self.resize_min_size, self.resize_mode, self.jpeg_quality)
 
 
-def split_path(splits: Path, split: str) -> Path:
-    """The CSV of a split."""
-    return splits / f"{split}.csv"
-
-
-def split_paths(splits: Path) -> dict[str, Path]:
-    """The CSV of each split that there is. Raises MissingPieceError where train, val or test is missing."""
-    paths = {split: split_path(splits, split) for split in SPLITS}
-    for split in DEALT:
-        if not paths[split].is_file():
-            raise MissingPieceError(f"{paths[split]}: the split is missing; run SplitDataset again")
-    return {split: path for split, path in paths.items() if path.is_file()}
-
-
 def digest_of(splits: Path, recipe: Recipe) -> str:
     """A fingerprint of all that the shards follow from, the images excepted.
 
@@ -69,9 +53,9 @@ def digest_of(splits: Path, recipe: Recipe) -> str:
         path: Path | None = getattr(recipe, name)
         if path is not None and not path.is_file():
             raise ParameterError(f"{name}: there is no file {path}")
-        facts[name] = sha256_of(path) if path else None
+        facts[name] = file_sha256(path) if path else None
     for split, path in split_paths(splits).items():
-        facts[split] = sha256_of(path)
+        facts[split] = file_sha256(path)
     facts["code"] = [FORMAT, CODECS]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -17,10 +17,12 @@ from gbif_webdataset.shards.category_map import (
     write_json,
 )
 from gbif_webdataset.shards.megadetector import load_boxes
-from gbif_webdataset.shards.recipe import HOLDOUT, SPLITS, Recipe, split_path, split_paths
-from gbif_webdataset.storage.atomic import whole_file
-from gbif_webdataset.storage.tables import array, csv, header, quoted, rows, select, text, texts
-from gbif_webdataset.terms.ranks import from_there_up
+from gbif_webdataset.shards.recipe import Recipe
+from gbif_webdataset.storage.arrow import to_array, to_text_array
+from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.tables import csv_source, fetch_rows, quote_name, quote_text, read_header, select_batches
+from gbif_webdataset.terms.ranks import ranks_from
+from gbif_webdataset.terms.splits import HOLDOUT, SPLITS, split_path, split_paths
 
 NUMBERS = ("width", "height", "stored_width", "stored_height", "file_size", "bytes", "attempts", "http_status")
 TRUTHS = ("valid", "flat")
@@ -39,28 +41,28 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
     )
     connection.execute("CREATE TABLE names (label VARCHAR, name VARCHAR, images BIGINT)")
     unlabelled = 0
-    with whole_file(folder / "dropped.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(folder / "dropped.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv_files.writer(file, lineterminator="\n")
         lines.writerow(["stage", "reason", "image_path", "identifier", "coreid"])
         for split, path in split_paths(splits).items():
-            number, names = SPLITS.index(split), header(path)
+            number, names = SPLITS.index(split), read_header(path)
             _check_columns(path, names, recipe)
-            label = quoted(recipe.label_column)
+            label = quote_name(recipe.label_column)
             connection.execute(
                 f"INSERT INTO labelled SELECT {number}, image_path, {label}, TRY_CAST(width AS BIGINT), "
                 f"TRY_CAST(height AS BIGINT), TRY_CAST(file_size AS BIGINT), format, {_json(recipe)} "
-                f"FROM {csv(path)} WHERE {label} IS NOT NULL"
+                f"FROM {csv_source(path)} WHERE {label} IS NOT NULL"
             )
-            shown = [quoted(name) if name in names else "NULL" for name in ("image_path", "identifier", "coreid")]
+            shown = [quote_name(name) if name in names else "NULL" for name in ("image_path", "identifier", "coreid")]
             if recipe.label_name:
-                ranks = from_there_up(recipe.label_name, names) or [recipe.label_name]
-                name = f"coalesce({', '.join(map(quoted, ranks))})"
+                ranks = ranks_from(recipe.label_name, names) or [recipe.label_name]
+                name = f"coalesce({', '.join(map(quote_name, ranks))})"
                 connection.execute(
-                    f"INSERT INTO names SELECT {label}, {name}, count(*) FROM {csv(path)} "
+                    f"INSERT INTO names SELECT {label}, {name}, count(*) FROM {csv_source(path)} "
                     f"WHERE {label} IS NOT NULL AND {name} IS NOT NULL GROUP BY ALL"
                 )
-            query = f"SELECT {', '.join(shown)} FROM {csv(path)} WHERE {label} IS NULL ORDER BY image_path"
-            for batch in select(connection, query):
+            query = f"SELECT {', '.join(shown)} FROM {csv_source(path)} WHERE {label} IS NULL ORDER BY image_path"
+            for batch in select_batches(connection, query):
                 lines.writerows(
                     ["shards", "no-label", *row]
                     for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
@@ -92,15 +94,16 @@ def _json(recipe: Recipe) -> str:
     pairs = []
     for name in dict.fromkeys(recipe.columns_to_json):
         kind = "BIGINT" if name in NUMBERS else "BOOLEAN" if name in TRUTHS else ""
-        value = quoted(name)
-        pairs += [text(name), f"coalesce(to_json(TRY_CAST({value} AS {kind})), to_json({value}))" if kind else value]
+        value = quote_name(name)
+        typed = f"coalesce(to_json(TRY_CAST({value} AS {kind})), to_json({value}))"
+        pairs += [quote_text(name), typed if kind else value]
     return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)"
 
 
 def _check_rows(connection: duckdb.DuckDBPyConnection, splits: Path) -> None:
-    if not rows(connection, "SELECT 1 FROM labelled LIMIT 1"):
+    if not fetch_rows(connection, "SELECT 1 FROM labelled LIMIT 1"):
         raise SelectionError(f"{splits}: no row of train, val or test has a label; choose another label_column")
-    unmeasured = rows(
+    unmeasured = fetch_rows(
         connection,
         "SELECT split, image_path FROM labelled WHERE image_path IS NULL OR format IS NULL OR width IS NULL OR "
         "height IS NULL OR file_size IS NULL ORDER BY ALL LIMIT 1",
@@ -129,7 +132,7 @@ def _key(connection: duckdb.DuckDBPyConnection, splits: Path) -> None:
     """Make `keyed` of `labelled`."""
     connection.execute(f"CREATE TABLE keyed AS {keyed('labelled')}")
     connection.execute("DROP TABLE labelled")
-    twins = rows(
+    twins = fetch_rows(
         connection,
         "SELECT any_value(split), min(image_path), max(image_path) FROM keyed WHERE key IN (SELECT key FROM keyed "
         "WHERE contains(base, '.')) GROUP BY split, key HAVING count(*) > 1 ORDER BY ALL LIMIT 1",
@@ -157,18 +160,18 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
     else:
         earlier = recipe.previous_category_map
         categories = numbered(
-            (label for (label,) in rows(connection, "SELECT DISTINCT label FROM keyed WHERE split = 0")),
+            (label for (label,) in fetch_rows(connection, "SELECT DISTINCT label FROM keyed WHERE split = 0")),
             read_category_map(earlier, "previous_category_map") if earlier else None,
         )
-    ids = array(np.fromiter(categories.values(), np.int64, len(categories)))
-    connection.register("given", pa.table({"label": texts(list(categories)), "id": ids}))
+    ids = to_array(np.fromiter(categories.values(), np.int64, len(categories)))
+    connection.register("given", pa.table({"label": to_text_array(list(categories)), "id": ids}))
     connection.execute("CREATE TABLE category AS SELECT * FROM given")
     connection.unregister("given")
     unknown = "SELECT DISTINCT label FROM keyed ANTI JOIN category USING (label) WHERE split {} {} ORDER BY label"
     held_out = SPLITS.index(HOLDOUT)
-    if missing := rows(connection, unknown.format("<>", held_out)):
+    if missing := fetch_rows(connection, unknown.format("<>", held_out)):
         raise lacking([label for (label,) in missing], recipe.category_map_json)
-    unseen = [label for (label,) in rows(connection, unknown.format("=", held_out))]
+    unseen = [label for (label,) in fetch_rows(connection, unknown.format("=", held_out))]
     connection.execute(f"INSERT INTO category SELECT label, {NO_CLASS} FROM ({unknown.format('=', held_out)})")
     write_category_map(categories, folder / "category_map.json")
     counted = "SELECT split, label, id, count(*) FROM keyed JOIN category USING (label) GROUP BY ALL ORDER BY 1, 3"
@@ -176,13 +179,13 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
         sums = "SELECT label, name, sum(images) AS images FROM names GROUP BY ALL"
         turn = "row_number() OVER (PARTITION BY label ORDER BY images DESC, name) = 1"
         named = f"SELECT label, name FROM ({sums}) QUALIFY {turn}"
-        known = dict(rows(connection, named))
+        known = dict(fetch_rows(connection, named))
         write_json({label: known.get(label, label) for label in (*categories, *unseen)}, folder / LABEL_NAMES)
         counted = f"SELECT counted.*, name FROM ({counted}) AS counted LEFT JOIN ({named}) USING (label) ORDER BY 1, 3"
-    with whole_file(folder / "classes.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(folder / "classes.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv_files.writer(file, lineterminator="\n")
         lines.writerow(["split", "label", "class", "samples", *(["name"] if recipe.label_name else [])])
-        for batch in select(connection, counted):
+        for batch in select_batches(connection, counted):
             for split, *row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 lines.writerow([SPLITS[split], *row])
 
@@ -196,7 +199,7 @@ def load_detections(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> tu
         connection.execute("CREATE TEMP TABLE detection (image_path VARCHAR, box DOUBLE[], ignored BIGINT)")
         return 0, 0
     load_boxes(connection, recipe.megadetector_results_json)
-    [(ignored, without)] = rows(
+    [(ignored, without)] = fetch_rows(
         connection,
         "SELECT coalesce(sum(ignored), 0)::BIGINT, count(*) FILTER (WHERE box IS NULL) "
         "FROM keyed LEFT JOIN detection USING (image_path)",

@@ -17,7 +17,7 @@ from gbif_webdataset.shards import tar_writer
 from gbif_webdataset.shards.plan_shards import PARTS, Plan, read_plan, samples_of
 from gbif_webdataset.shards.prefetch import in_order, read_ahead
 from gbif_webdataset.shards.sample import Picture, Sample, picture_of
-from gbif_webdataset.storage.atomic import sync, whole_file
+from gbif_webdataset.storage.atomic import atomic_file, sync
 
 _REPORT_EVERY = 0.2  # seconds
 
@@ -83,14 +83,14 @@ def write_group(folder: Path, images: Path, group: int, progress: Callable[[int]
     while first is not None:
         path = folder / PARTS / f"group-{group:06d}-{len(record.parts):03d}.tar"
         index = path.with_suffix(".idx")
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             tar, checksum, first = _write_part(temporary, first, packed, plan.max_shard_size)
             sync(temporary)
             _read_back(temporary, path, checksum)
-            with whole_file(index) as lines:
+            with atomic_file(index) as lines:
                 lines.write_bytes(tar.index)
         record.parts.append(Part(path.name, tar.samples, tar.bytes, tar.sha256, index.name, len(tar.index)))
-    with whole_file(folder / PARTS / record_name(group)) as temporary:
+    with atomic_file(folder / PARTS / record_name(group)) as temporary:
         temporary.write_text(json.dumps(asdict(record)) + "\n", encoding="utf-8")
 
 

@@ -9,9 +9,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from gbif_webdataset.shards.recipe import SPLITS, Recipe
+from gbif_webdataset.shards.recipe import Recipe
 from gbif_webdataset.shards.sample import Look, Sample, picture_of, read
-from gbif_webdataset.storage.tables import array, rows, select, text
+from gbif_webdataset.storage.arrow import to_array
+from gbif_webdataset.storage.tables import fetch_rows, quote_text, select_batches
+from gbif_webdataset.terms.splits import SPLITS
 
 FILL = 0.97  # of a shard, as estimated: its end is padded, and EXIF turns some photos that seem to pass through
 SURE = 2.0  # standard deviations of a group's bytes that are left free: too few cost a shard that is nearly empty
@@ -58,7 +60,7 @@ def estimate(connection: duckdb.DuckDBPyConnection, images: Path, recipe: Recipe
     They are exact where a file passes through (but for photos that EXIF turns, and inks). Encoded anew, an image takes
     the bytes a pixel that some of them took, and the standard error of that on top.
     """
-    order = f"md5_number_lower({text(str(recipe.seed))} || '|' || image_path)"
+    order = f"md5_number_lower({quote_text(str(recipe.seed))} || '|' || image_path)"
     connection.execute(
         f"CREATE TABLE sized AS SELECT *, {order} AS dealt, {_anew(recipe.look)} AS anew, "
         "CASE WHEN box IS NULL THEN width ELSE width * (box[3] - box[1]) END AS across, "
@@ -107,9 +109,9 @@ def _padded(member: str) -> str:
 
 def _bytes_per_pixel(connection: duckdb.DuckDBPyConnection, images: Path, look: Look) -> tuple[float, float]:
     """What images encoded anew take, with a standard error on top; and the deviation of one image from that."""
-    [(many,)] = rows(connection, "SELECT count(*) FROM sized WHERE anew")
+    [(many,)] = fetch_rows(connection, "SELECT count(*) FROM sized WHERE anew")
     least, most = CALIBRATED_ON
-    first = rows(
+    first = fetch_rows(
         connection,
         "SELECT area, key, image_path, id, format, file_size, width * height, box FROM sized WHERE anew "
         f"ORDER BY dealt, image_path LIMIT {min(max(least, many // 50), most)}",
@@ -135,12 +137,12 @@ def grouped(connection: duckdb.DuckDBPyConnection, recipe: Recipe, groups: list[
     """
     order = "dealt, image_path" if recipe.shuffle else "image_path"
     names = ", ".join(COLUMNS.names[1:])
-    batches = select(connection, f"SELECT split, estimate, spread, {names} FROM sample ORDER BY split, {order}")
+    batches = select_batches(connection, f"SELECT split, estimate, spread, {names} FROM sample ORDER BY split, {order}")
     return _numbered(batches, _cuts(connection, recipe), groups)
 
 
 def _cuts(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> dict[int, _Cut]:
-    totals = rows(connection, "SELECT split, count(*), sum(estimate)::BIGINT FROM sample GROUP BY split")
+    totals = fetch_rows(connection, "SELECT split, count(*), sum(estimate)::BIGINT FROM sample GROUP BY split")
     shard = FILL * recipe.max_shard_size
     shards = int(sum(total for _, _, total in totals) / shard)
     usual = shard * min(SHARDS_AT_MOST, max(1, shards // GROUPS_AT_LEAST))
@@ -176,6 +178,6 @@ def _numbered(
             count, filled, variance = count + 1, filled + size, variance + spread * spread
             numbers[line] = len(groups)
         yield pa.RecordBatch.from_arrays(
-            [array(numbers), *(batch[name] for name in COLUMNS.names[1:])], names=COLUMNS.names
+            [to_array(numbers), *(batch[name] for name in COLUMNS.names[1:])], names=COLUMNS.names
         )
     groups.append(Group(SPLITS[current], count))

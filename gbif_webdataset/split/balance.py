@@ -7,7 +7,7 @@ import duckdb
 
 from gbif_webdataset.split.assignment import TEST, VAL, Fractions
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 
 COLUMNS = ("label", "images", "train", "val", "test", "val_off", "test_off")
 SHOWN = 5
@@ -24,10 +24,10 @@ def write(connection: duckdb.DuckDBPyConnection, fractions: Fractions, path: Pat
     query = f"""SELECT label, images, images - val - test AS train, val, test,
         val - images * {fractions.val!r} AS val_off, test - images * {fractions.test!r} AS test_off FROM ({counted})
         ORDER BY greatest(abs(val_off), abs(test_off)) DESC, label"""
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
-        for batch in tables.select(connection, query):
+        for batch in tables.select_batches(connection, query):
             for *row, val, test in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 rows.writerow([*row, f"{val:.1f}", f"{test:.1f}"])
 
@@ -35,7 +35,7 @@ def write(connection: duckdb.DuckDBPyConnection, fractions: Fractions, path: Pat
 def told(folder: Path, fractions: Fractions) -> str:
     """What people read of balance.csv and leakage.csv in `folder`, in a few lines."""
     lines = []
-    with tables.plain_csv(folder / "balance.csv") as classes:
+    with tables.open_csv(folder / "balance.csv") as classes:
         for number, row in enumerate(classes):
             if number == SHOWN:
                 break
@@ -43,7 +43,7 @@ def told(folder: Path, fractions: Fractions) -> str:
             shares = (f"{name} {int(row[name]) / images:.2f}" for name in ("val", "test"))
             lines.append(f"           {row['label']}: {images:,} images, {', '.join(shares)}")
     head = f"  splits   val {fractions.val}, test {fractions.test} of each class; furthest off are"
-    with tables.plain_csv(folder / "leakage.csv") as shared:
+    with tables.open_csv(folder / "leakage.csv") as shared:
         leaks = [
             f"{row['shares']} {float(row['share']):.3f}" for row in shared if row["split"] == "test" and row["share"]
         ]

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.union_find import Forest
 
 OCCURRENCE, NEAR = "occurrence", "near-duplicates"
@@ -58,7 +58,7 @@ def trait(entry: str, columns: Collection[str], place_km: float, table: str = "c
     for name in entry.split("+"):
         if not set(TRAITS[name]) <= set(columns):
             return None
-        texts = [f"nullif(trim({table}.{tables.quoted(column)}::VARCHAR), '')" for column in TRAITS[name]]
+        texts = [f"nullif(trim({table}.{tables.quote_name(column)}::VARCHAR), '')" for column in TRAITS[name]]
         if name == "place":
             lat, lon = (f"TRY_CAST({text} AS DOUBLE)" for text in texts)
             found.append(f"cell({lat}, {lon}, {place_km!r})")
@@ -89,7 +89,8 @@ def connect(
         if entry == NEAR:
             if duplicates is None or not duplicates.exists():
                 raise SelectionError(f"group_by near-duplicates needs {duplicates}: run CleanDataset again")
-            source = f"{labelled} JOIN {tables.parquet([duplicates])} AS copies ON copies.image_path = clean.image_path"
+            copies = tables.parquet_source([duplicates])
+            source = f"{labelled} JOIN {copies} AS copies ON copies.image_path = clean.image_path"
             value = "copies.kind || '|' || copies.\"group\""
         else:
             found = trait(entry, columns, grouping.place_km)
@@ -100,11 +101,11 @@ def connect(
                     "leave it out"
                 )
             source, value = labelled, found
-        kind = tables.text(f"{place}|{entry}|")
+        kind = tables.quote_text(f"{place}|{entry}|")
         query = f"SELECT DISTINCT number, {kind} AS kind, {value} AS value FROM {source} WHERE images.class IS NOT NULL"
         connection.execute(f"INSERT INTO ties SELECT * FROM ({query}) WHERE value IS NOT NULL")
     _join(connection)
-    near = tables.text(f"|{NEAR}|")
+    near = tables.quote_text(f"|{NEAR}|")
     connection.execute(
         """CREATE TABLE members AS SELECT key, coalesce(root, number) AS number
         FROM numbered LEFT JOIN roots USING (number)"""
@@ -122,15 +123,15 @@ def connect(
 
 def _join(connection: duckdb.DuckDBPyConnection) -> None:
     """Make `roots` (number, root): of all that hang on another, the smallest that they are connected with."""
-    [(count,)] = tables.rows(connection, "SELECT count(*) FROM numbered")
+    [(count,)] = tables.fetch_rows(connection, "SELECT count(*) FROM numbered")
     forest = Forest(count)
     tied = "SELECT number, min(number) OVER (PARTITION BY kind, value) AS first FROM ties"
     with connection.cursor() as cursor:
-        for batch in tables.select(cursor, f"SELECT * FROM ({tied}) WHERE number <> first"):
+        for batch in tables.select_batches(cursor, f"SELECT * FROM ({tied}) WHERE number <> first"):
             forest.join(*(column.to_numpy() for column in batch.columns))
     connection.execute("CREATE TABLE roots (number BIGINT, root BIGINT)")
-    for numbers, roots in forest.hanging(tables.ROW_GROUP):
-        batch = pa.record_batch([tables.array(numbers), tables.array(roots)], names=["number", "root"])
+    for numbers, roots in forest.hanging(arrow.ROW_GROUP):
+        batch = pa.record_batch([arrow.to_array(numbers), arrow.to_array(roots)], names=["number", "root"])
         connection.register("batch", batch)
         connection.execute("INSERT INTO roots SELECT * FROM batch")
         connection.unregister("batch")

@@ -8,7 +8,7 @@ import duckdb
 
 from gbif_webdataset.split.groups import CELL, trait
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage.atomic import atomic_file
 
 TRAITS = ("observer", "place+date", "event")
 COLUMNS = ("split", "shares", "images", "shared", "share")
@@ -34,18 +34,19 @@ def write(
     names = ["occurrence", *TRAITS, "content", "near-duplicate"]
     lines: list[tuple[str, str, int, int | None]] = []
     dealt = "(SELECT clean.*, fate FROM clean POSITIONAL JOIN fates) AS clean"
-    totals = dict(tables.rows(connection, "SELECT fate, count(*) FROM fates GROUP BY fate"))
+    totals = dict(tables.fetch_rows(connection, "SELECT fate, count(*) FROM fates GROUP BY fate"))
     for name in names:
         if name == "near-duplicate":
             known = duplicates is not None and duplicates.exists()
-            source = f"{dealt} JOIN {tables.parquet([duplicates])} AS copies USING (image_path)" if duplicates else ""
+            copies = tables.parquet_source([duplicates]) if duplicates else ""
+            source = f"{dealt} JOIN {copies} AS copies USING (image_path)"
             shared = _shared(connection, source, 'copies.kind || copies."group"') if known else {}
         else:
             known = name in values
             shared = _shared(connection, dealt, values[name]) if known else {}
         for split in ("val", "test"):
             lines.append((split, name, totals.get(split, 0), shared.get(split, 0) if known else None))
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
         for split, name, images, found in lines:
@@ -60,4 +61,4 @@ def _shared(connection: duckdb.DuckDBPyConnection, source: str, value: str) -> d
             WHERE fate IN ('train', 'val', 'test') AND {value} IS NOT NULL)
         SELECT fate, count(DISTINCT image_path) FROM valued WHERE fate <> 'train'
         AND value IN (SELECT value FROM valued WHERE fate = 'train') GROUP BY fate"""
-    return dict(tables.rows(connection, query))
+    return dict(tables.fetch_rows(connection, query))

@@ -19,7 +19,7 @@ def files(folder: Path) -> list[Path]:
         if not path.is_file():
             raise ParameterError(f"previous_splits: there is no file {path}; name the folder splits of a dataset")
         for name in NEEDED:
-            if name not in tables.header(path):
+            if name not in tables.read_header(path):
                 raise ParameterError(
                     f"previous_splits: {path} has no column {name}; name the folder splits of a dataset"
                 )
@@ -34,7 +34,7 @@ def load(connection: duckdb.DuckDBPyConnection, folder: Path, by_occurrence: boo
     """
     connection.execute("CREATE TABLE earlier (coreid VARCHAR, identifier VARCHAR, split UTINYINT)")
     for number, path in enumerate(files(folder)):
-        connection.execute(f"INSERT INTO earlier SELECT coreid, identifier, {number} FROM {tables.csv(path)}")
+        connection.execute(f"INSERT INTO earlier SELECT coreid, identifier, {number} FROM {tables.csv_source(path)}")
     if by_occurrence:
         query = "SELECT coreid AS key, max(split) AS earlier FROM earlier GROUP BY coreid"
     else:

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gbif_webdataset.clean.clean_dataset import MEMORY_LIMIT
 from gbif_webdataset.errors import MissingPieceError, ParameterError, SelectionError
 from gbif_webdataset.split import balance, leakage, previous_splits
 from gbif_webdataset.split.assignment import (
@@ -33,18 +32,15 @@ from gbif_webdataset.split.assignment import (
     goal,
 )
 from gbif_webdataset.split.groups import Grouping, connect
-from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
-from gbif_webdataset.terms.ranks import LADDERS, from_there_up
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.terms.ranks import LADDERS, NAME_COLUMNS, ranks_from
+from gbif_webdataset.terms.splits import LABEL
 
 __all__ = ["SPLITS", "TEST", "TRAIN", "VAL", "Fractions", "How", "Limits", "deal", "deal_class", "goal"]
 
-RANKS = (
-    *("kingdom", "phylum", "class", "order", "superfamily", "family", "subfamily", "tribe", "subtribe"),
-    *("genus", "subgenus", "species"),
-)
-LABEL = "label"  # the column that a roll-up adds to the splits
 NO_LABEL, OVER, UNDER, HELD_OUT = "no-label", "over-max-instances", "under-min-instances", "holdout"
+MEMORY_LIMIT = "700MB"  # of DuckDB, which spills beyond it
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def deal(
 
     `clean` is a Parquet file of one row per image with `image_path`, `identifier`, `coreid` and the column
     `category_key`. The splits have all its columns, dropped.csv has `stage,reason,image_path,identifier,coreid`; all
-    are sorted by `image_path` and are read back with `tables.csv`. The order of rows in `clean` does not matter.
+    are sorted by `image_path` and are read back with `tables.csv_source`. The order of rows in `clean` does not matter.
     With a roll-up the splits have the column `label`, too. balance.csv tells how far each class is from the fractions,
     leakage.csv what val and test share with train; what is held out goes to holdout.csv.
 
@@ -107,10 +103,11 @@ def deal(
     the previous splits can't be read, MissingPieceError where the rows written are not the rows read.
     """
     columns = _check_columns(clean, category_key, how.holdout_key)
-    category = _category(category_key, columns) if how.roll_up else f"clean.{tables.quoted(category_key)}::VARCHAR"
-    with tables.database(scratch, MEMORY_LIMIT) as connection:
-        order = tables.order_of(connection, clean)
-        connection.execute(f"CREATE VIEW clean AS SELECT file_row_number AS place, * FROM {tables.parquet([clean])}")
+    category = _category(category_key, columns) if how.roll_up else f"clean.{tables.quote_name(category_key)}::VARCHAR"
+    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
+        order = tables.order_clause(connection, clean)
+        source = tables.parquet_source([clean])
+        connection.execute(f"CREATE VIEW clean AS SELECT file_row_number AS place, * FROM {source}")
         _label(connection, category, by_occurrence, how, seed)
         _group(connection, columns, by_occurrence, how, seed)
         _deal_groups(connection, fractions, how.to_the_image)
@@ -131,7 +128,7 @@ def _check_columns(clean: Path, category_key: str, holdout_key: str) -> list[str
     names = list(pq.read_schema(clean).names)
     for parameter, name in (("category_key", category_key), ("holdout_key", holdout_key or category_key)):
         if name not in names:
-            choices = [name for name in names if name.endswith("Key") or name in RANKS]
+            choices = [name for name in names if name.endswith("Key") or name in NAME_COLUMNS]
             raise SelectionError(
                 f"{parameter} {name!r} is not a column of the archive: choose "
                 + (f"one of {', '.join(choices)}" if choices else "another; there is none that names a taxon")
@@ -141,13 +138,13 @@ def _check_columns(clean: Path, category_key: str, holdout_key: str) -> list[str
 
 def _category(category_key: str, columns: list[str]) -> str:
     """The SQL of an image's class: what the first of `category_key` and the higher ranks that is known says."""
-    ranks = from_there_up(category_key, columns)
+    ranks = ranks_from(category_key, columns)
     if not ranks:
         raise SelectionError(
             f"roll_up goes from a rank to higher ones, and category_key {category_key!r} is none: choose one of "
             f"{', '.join(name for ladder in LADDERS for name in ladder if name in columns)}"
         )
-    known = [f"nullif(trim(clean.{tables.quoted(name)}::VARCHAR), '')" for name in ranks]
+    known = [f"nullif(trim(clean.{tables.quote_name(name)}::VARCHAR), '')" for name in ranks]
     return f"coalesce({', '.join(known)})"
 
 
@@ -163,7 +160,7 @@ def _label(connection: duckdb.DuckDBPyConnection, category: str, by_occurrence: 
     )
     held = "false"
     if how.holdout_key:
-        value = f"clean.{tables.quoted(how.holdout_key)}::VARCHAR"
+        value = f"clean.{tables.quote_name(how.holdout_key)}::VARCHAR"
         own = _hash(seed, "'holdout|' || value")
         connection.execute(
             f"""CREATE TABLE held AS SELECT value FROM (SELECT DISTINCT {value} AS value FROM clean
@@ -215,7 +212,7 @@ def _group(connection: duckdb.DuckDBPyConnection, columns: list[str], by_occurre
 
 
 def _hash(seed: int, column: str) -> str:
-    return f"md5_number_lower({tables.text(f'{seed}|')} || {column})"
+    return f"md5_number_lower({tables.quote_text(f'{seed}|')} || {column})"
 
 
 def _deal_groups(connection: duckdb.DuckDBPyConnection, fractions: Fractions, to_the_image: bool) -> None:
@@ -224,10 +221,11 @@ def _deal_groups(connection: duckdb.DuckDBPyConnection, fractions: Fractions, to
     connection.execute("CREATE TABLE dealt (split UTINYINT)")
     with connection.cursor() as cursor:
         held = bytearray()
-        for number, sizes, hashes, earlier in _by_class(tables.select(cursor, "SELECT * EXCLUDE number FROM groups")):
+        batches = tables.select_batches(cursor, "SELECT * EXCLUDE number FROM groups")
+        for number, sizes, hashes, earlier in _by_class(batches):
             own = None if to_the_image else hashes
             held += deal_class(sizes, fractions, own, earlier, elsewhere.get(number))
-            if len(held) >= tables.ROW_GROUP:
+            if len(held) >= arrow.ROW_GROUP:
                 _append(connection, held)
                 held = bytearray()
         _append(connection, held)
@@ -239,15 +237,15 @@ def _deal_mixed(
 ) -> dict[int, Elsewhere]:
     """Deal the groups of several classes; what each class has of them."""
     connection.execute("CREATE TABLE homes AS SELECT number, 0::UTINYINT AS split FROM groups LIMIT 0")
-    [(count,)] = tables.rows(connection, "SELECT count(DISTINCT number) FROM mixed")
+    [(count,)] = tables.fetch_rows(connection, "SELECT count(DISTINCT number) FROM mixed")
     if not count:
         return {}
     out = f"earlier IN ({VAL}, {TEST})"
     sums = f"""SELECT class, sum(size), sum(size * size), count(*), count(*) FILTER ({out}),
         coalesce(sum(size) FILTER (earlier = {VAL}), 0), coalesce(sum(size) FILTER (earlier = {TEST}), 0)
         FROM parts GROUP BY class"""
-    totals = np.zeros((7, 1 + tables.rows(connection, "SELECT max(class) FROM classes")[0][0]), np.int64)
-    for row in tables.rows(connection, sums):
+    totals = np.zeros((7, 1 + tables.fetch_rows(connection, "SELECT max(class) FROM classes")[0][0]), np.int64)
+    for row in tables.fetch_rows(connection, sums):
         totals[1:, row[0]] = row[1:]
     _, images, squares, groups, gone, val, test = totals
     deal = MixedDeal(images, squares, groups, np.stack([np.zeros_like(val), val, test]), gone)
@@ -257,8 +255,8 @@ def _deal_mixed(
         for part, size in parts:
             found.setdefault(part, Elsewhere()).add(size, split)
     connection.execute("CREATE TABLE dealt (split UTINYINT)")
-    for start in range(0, count, tables.ROW_GROUP):
-        _append(connection, dealt[start : start + tables.ROW_GROUP])
+    for start in range(0, count, arrow.ROW_GROUP):
+        _append(connection, dealt[start : start + arrow.ROW_GROUP])
     connection.execute(
         """INSERT INTO homes SELECT number, split FROM (SELECT DISTINCT hash, number FROM mixed ORDER BY hash, number)
         POSITIONAL JOIN dealt"""
@@ -272,7 +270,7 @@ def _mixed(connection: duckdb.DuckDBPyConnection) -> Iterator[Mixed]:
     with connection.cursor() as cursor:
         rows = (
             row
-            for batch in tables.select(cursor, "SELECT number, hash, earlier, class, size FROM mixed")
+            for batch in tables.select_batches(cursor, "SELECT number, hash, earlier, class, size FROM mixed")
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         )
         for _, parts in groupby(rows, key=itemgetter(0)):
@@ -299,7 +297,7 @@ def _append(connection: duckdb.DuckDBPyConnection, splits: bytearray) -> None:
 
 def _limit(connection: duckdb.DuckDBPyConnection, fractions: Fractions, limits: Limits, seed: int) -> None:
     """Make `fates` (fate), a row for each of the file's, in its order: a split or why it is dropped."""
-    names = ", ".join(tables.text(split) for split in SPLITS)
+    names = ", ".join(tables.quote_text(split) for split in SPLITS)
     over = "false"
     if limits.max_instances:
         caps = [limits.max_instances] * len(SPLITS)
@@ -326,7 +324,7 @@ def _limit(connection: duckdb.DuckDBPyConnection, fractions: Fractions, limits: 
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, limits: Limits, how: How) -> dict[str, int]:
-    found: dict[str, int] = dict(tables.rows(connection, "SELECT fate, count(*) FROM fates GROUP BY fate"))
+    found: dict[str, int] = dict(tables.fetch_rows(connection, "SELECT fate, count(*) FROM fates GROUP BY fate"))
     names = [*SPLITS, NO_LABEL]
     names += [OVER] if limits.max_instances else []
     names += [UNDER] if limits.min_instances else []
@@ -348,7 +346,7 @@ def _write(
     connection: duckdb.DuckDBPyConnection, clean: Path, folder: Path, order: str, holdout: bool, every: str
 ) -> None:
     """Write the rows of each split with `every` column, and those that are in none."""
-    source = f"FROM {tables.parquet([clean])} AS clean POSITIONAL JOIN fates WHERE fate"
+    source = f"FROM {tables.parquet_source([clean])} AS clean POSITIONAL JOIN fates WHERE fate"
     queries = {split: f"SELECT {every} {source} = '{split}'{order}" for split in SPLITS}
     columns = "'split' AS stage, fate AS reason, image_path, identifier, coreid"
     dealt = (*SPLITS, HELD_OUT)
@@ -358,7 +356,7 @@ def _write(
     written = 0
     with ExitStack() as stack:
         for name, query in queries.items():
-            written += _copy(connection, query, stack.enter_context(whole_file(folder / f"{name}.csv")))
+            written += _copy(connection, query, stack.enter_context(atomic_file(folder / f"{name}.csv")))
         images = pq.read_metadata(clean).num_rows
         if written != images:
             raise MissingPieceError(
@@ -370,5 +368,5 @@ def _write(
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
     """Write a query's rows as CSV; return how many."""
     options = "FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', USE_TMP_FILE false"
-    copied = tables.rows(connection, f"COPY ({query}) TO {tables.text(str(path))} ({options})")
+    copied = tables.fetch_rows(connection, f"COPY ({query}) TO {tables.quote_text(str(path))} ({options})")
     return int(copied[0][0])

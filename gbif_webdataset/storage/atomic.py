@@ -13,7 +13,7 @@ TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; once its writer is done it is synced and renamed to `path`.
 
     Where the writer fails nothing is left behind and an older `path` stays as it was.
@@ -33,13 +33,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that takes the place of `path` once its writer is done.
 
     A process killed between the two renames leaves no `path`; never a half one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with own_folder(path.parent, path.name) as temporary:
+    with temporary_folder(path.parent, path.name) as temporary:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
@@ -53,7 +53,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def own_folder(parent: Path, name: str) -> Iterator[Path]:
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yield a temporary folder in `parent` that goes with the block; those of killed processes go before.
 
     A process holds its folder locked, so that others can tell it from one that was left.
@@ -95,7 +95,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

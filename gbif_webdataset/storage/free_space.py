@@ -4,8 +4,8 @@ import shutil
 import time
 from pathlib import Path
 
-from gbif_webdataset.account.funnel import size
 from gbif_webdataset.errors import FetchError
+from gbif_webdataset.formatting import format_size
 
 EVERY = 1.0  # seconds from one look at a disk to the next
 
@@ -32,8 +32,8 @@ class Room:
         free = free_bytes(self._folder)
         if free < self._least:
             raise FetchError(
-                f"{self._folder}: {size(free)} are free there, less than min_free_bytes {self._least:,}, so nothing "
-                "more is fetched; free some space or lower min_free_bytes, and run the same command again: it goes "
-                "on where it stopped"
+                f"{self._folder}: {format_size(free)} are free there, less than min_free_bytes {self._least:,}, "
+                "so nothing more is fetched; free some space or lower min_free_bytes, and run the same command again: "
+                "it goes on where it stopped"
             )
         self._looked = now

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from gbif_webdataset.storage.atomic import sha256_of, whole_file
+from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FileRecord:
     @classmethod
     def of(cls, path: Path) -> Self:
         """Read the file and describe it."""
-        return cls(path.stat().st_size, sha256_of(path))
+        return cls(path.stat().st_size, file_sha256(path))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Write the record to `path`, whole or not at all."""
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
 
     @staticmethod
@@ -90,4 +90,4 @@ def _read(path: Path, modified: int, size: int, inode: int) -> Record:
 
 @functools.lru_cache
 def _hash(path: Path, modified: int, size: int) -> str:
-    return sha256_of(path)
+    return file_sha256(path)

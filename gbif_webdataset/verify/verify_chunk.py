@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from gbif_webdataset.fetch.ledger import FAILED
 from gbif_webdataset.images import perceptual_hash
 from gbif_webdataset.images.convert import (
     HEAD_BYTES,
@@ -27,8 +26,9 @@ from gbif_webdataset.images.convert import (
     stored_size,
     upright_pixels,
 )
-from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import whole_file
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.terms.outcomes import Status
 from gbif_webdataset.verify import finding as findings
 from gbif_webdataset.verify import jpeg_damage, png_damage
 from gbif_webdataset.verify.finding import Finding
@@ -154,7 +154,7 @@ def verify_chunk(
     def verified() -> Iterator[pa.RecordBatch]:
         with ThreadPoolExecutor(workers, "verify") as pool:
             for batch in source.iter_batches(ROWS):
-                there = batch.filter(pa.compute.not_equal(batch.column("status"), FAILED))
+                there = batch.filter(pa.compute.not_equal(batch.column("status"), Status.FAILED))
                 columns = (there.column(name).to_pylist() for name in ("image_path", "sha256"))
                 rows = list(zip(*columns, strict=True))
                 found: list[Finding] = []
@@ -168,7 +168,7 @@ def verify_chunk(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow thinks of a file's metadata
-        tables.write_parquet(verified(), target, schema)
+        arrow.write_parquet(verified(), target, schema)
     return counts
 
 
@@ -179,16 +179,16 @@ def combine(chunks: list[Path], verified: Path, errors: Path, scratch: Path, mem
     """
     schema = pq.read_schema(chunks[0]).remove_metadata()
     batches = (batch for chunk in chunks for batch in pq.ParquetFile(chunk).iter_batches(ROWS))
-    tables.write_parquet(batches, verified, schema)
-    with tables.database(scratch, memory_limit) as connection:
-        whole = tables.parquet([verified])
-        with whole_file(errors) as temporary:
+    arrow.write_parquet(batches, verified, schema)
+    with tables.open_database(scratch, memory_limit) as connection:
+        whole = tables.parquet_source([verified])
+        with atomic_file(errors) as temporary:
             connection.execute(
                 f"COPY (SELECT image_path, error, identifier FROM {whole} WHERE NOT valid ORDER BY image_path) "
-                f"TO {tables.text(str(temporary))} (FORMAT csv, HEADER)"
+                f"TO {tables.quote_text(str(temporary))} (FORMAT csv, HEADER)"
             )
         found = "CASE WHEN valid THEN 'valid' ELSE error END"
-        return dict(tables.rows(connection, f"SELECT {found}, count(*) FROM {whole} GROUP BY 1 ORDER BY 1"))
+        return dict(tables.fetch_rows(connection, f"SELECT {found}, count(*) FROM {whole} GROUP BY 1 ORDER BY 1"))
 
 
 def _column(field: pa.Field, found: list[Finding], rows: pa.RecordBatch) -> pa.Array:

@@ -17,8 +17,8 @@ from luigi.task_register import Register
 
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError
-from gbif_webdataset.fetch.ledger import chunk_name
 from gbif_webdataset.slurm.jobs import LOGS
+from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.target_record import FileRecord, Record, digest_of_file
 from tasks.framework import messages, slurm_runner
 from tasks.framework.parameters import Choice, Count, InputFile, InputFolder, Text

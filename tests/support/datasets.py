@@ -13,7 +13,8 @@ from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 
-from gbif_webdataset.fetch.ledger import MAY_PASS, read_journal
+from gbif_webdataset.fetch.ledger import read_journal
+from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES
 from sample.plan import Medium, make_plan
 from tests.support.archives import gbif
 
@@ -83,7 +84,9 @@ class Dataset:
             for outcome in pq.read_table(path).to_pylist()
         ]
         journals = [asdict(outcome) for path in folder.glob("*.journal") for outcome in read_journal(path)]
-        known = {row["image_path"]: row["identifier"] for row in ledgers + journals if row["error"] not in MAY_PASS}
+        known = {
+            row["image_path"]: row["identifier"] for row in ledgers + journals if row["error"] not in TEMPORARY_FAILURES
+        }
         rows = {row["image_path"]: row["identifier"] for row in self.rows("manifest")}
         return set(known.values()) - {identifier for path, identifier in rows.items() if path not in known}
 

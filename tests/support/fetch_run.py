@@ -15,6 +15,7 @@ from gbif_webdataset.fetch.download import Limits
 from gbif_webdataset.fetch.fetch_chunk import Plan, fetch_chunk
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import Patience
+from gbif_webdataset.storage.chunks import chunk_name
 from tests.support.faulty_server import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 
 MANIFEST = pa.schema([(name, pa.string()) for name in ("coreid", "identifier", "image_path", "datasetKey")])
@@ -42,7 +43,7 @@ class Fetching:
 
     def ask_for(self, urls: Mapping[str, str], chunk: int = 0, folder: Path | None = None) -> Path:
         """Write a chunk of a manifest."""
-        path = (folder or self.manifest) / ledger.chunk_name(chunk)
+        path = (folder or self.manifest) / chunk_name(chunk)
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [
             {"coreid": Path(name).stem, "identifier": url, "image_path": name, "datasetKey": name.split("/")[0]}
@@ -59,7 +60,7 @@ class Fetching:
         **changes: Any,
     ) -> Counter[str]:
         """Fetch a chunk, of a manifest made of `urls` if they are given; `changes` are of the plan."""
-        path = self.ask_for(urls, chunk) if urls is not None else self.manifest / ledger.chunk_name(chunk)
+        path = self.ask_for(urls, chunk) if urls is not None else self.manifest / chunk_name(chunk)
         return fetch_chunk(self.output, path, chunk, replace(PLAN, **changes), progress)
 
     def carry(self, *chunks: Mapping[str, str]) -> None:
@@ -76,7 +77,7 @@ class Fetching:
 
     def ledger(self, chunk: int = 0) -> dict[str, dict[str, Any]]:
         """The ledger's rows by image path."""
-        rows = pq.read_table(self.folder / ledger.chunk_name(chunk)).to_pylist()
+        rows = pq.read_table(self.folder / chunk_name(chunk)).to_pylist()
         return {row["image_path"]: row for row in rows}
 
     def bytes_of(self, name: str) -> bytes:

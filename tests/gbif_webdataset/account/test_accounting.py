@@ -1,4 +1,3 @@
-import ast
 import csv
 import re
 from dataclasses import replace
@@ -9,12 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.account import accounting
-from gbif_webdataset.account.accounting import MEANINGS, Line, Tables, account
+from gbif_webdataset.account.accounting import Line, Tables, account
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.verify.finding import ERRORS, WARNINGS
+from gbif_webdataset.terms.reasons import MEANINGS
 from tests.support.faulty_server import CASES
-
-CORE = Path(accounting.__file__).parent
 
 
 @pytest.fixture
@@ -91,19 +88,3 @@ def test_the_lines_of_the_file_add_up_to_its_first(counted: Tables, tmp_path: Pa
 def test_every_end_of_a_fetch_has_a_meaning() -> None:
     codes = {case.code for case in CASES.values() if case.code and not re.fullmatch("http-[0-9]{3}", case.code)}
     assert codes - MEANINGS.keys() == set()
-
-
-def test_every_finding_has_a_meaning() -> None:
-    assert {*ERRORS, *WARNINGS, "flat"} - MEANINGS.keys() == set()
-
-
-def test_every_code_that_download_raises_has_a_meaning() -> None:
-    tree = ast.parse((CORE / "download.py").read_text())
-    raised = {
-        node.args[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "DownloadError"
-        if isinstance(node.args[0], ast.Constant)
-    }
-    assert len(raised) >= 6
-    assert raised - MEANINGS.keys() == set()

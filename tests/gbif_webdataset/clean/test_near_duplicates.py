@@ -59,19 +59,19 @@ def test_hashes_of_several_blocks_are_found_across_them(monkeypatch: pytest.Monk
 
 def test_linked_hashes_name_the_smallest_of_their_chain(tmp_path) -> None:
     hashes = [0b0, 0b11, 0b1111, 1 << 40, 1 << 63, (1 << 63) + 1, 0b0]
-    with tables.database(tmp_path) as connection:
+    with tables.open_database(tmp_path) as connection:
         values = ", ".join(f"({value}::UBIGINT)" for value in hashes)
         near_duplicates.link(connection, f"VALUES {values}", 2)
-        linked = dict(tables.rows(connection, "SELECT hash, first FROM linked"))
+        linked = dict(tables.fetch_rows(connection, "SELECT hash, first FROM linked"))
     assert linked == {0: 0, 3: 0, 15: 0, 1 << 40: 0, 1 << 63: 0, (1 << 63) + 1: 0}
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_hashes_have_no_pair(count: int, tmp_path) -> None:
     assert found_by_search(np.arange(count, dtype=np.uint64), 6) == set()
-    with tables.database(tmp_path) as connection:
+    with tables.open_database(tmp_path) as connection:
         near_duplicates.link(connection, f"SELECT * FROM (VALUES (7::UBIGINT)) LIMIT {count}", 6)
-        assert tables.rows(connection, "SELECT * FROM linked") == []
+        assert tables.fetch_rows(connection, "SELECT * FROM linked") == []
 
 
 def naive(size: int, joins: list[tuple[int, int]]) -> list[int]:

@@ -23,7 +23,8 @@ from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.fetch_chunk import fetch_chunk
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import RECOVERY, Patience
-from gbif_webdataset.fetch.ledger import COLUMNS, MAY_PASS, OUTCOME, Journal, Outcome, journal_path
+from gbif_webdataset.fetch.ledger import COLUMNS, OUTCOME, Journal, Outcome, journal_path
+from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES
 from tests.support.faulty_server import (
     CASES,
     JPEG,
@@ -137,7 +138,7 @@ def test_no_request_carries_a_cookie(everything: Everything) -> None:
 
 
 def test_a_rerun_tries_again_what_may_pass_and_leaves_what_will_not(everything: Everything) -> None:
-    expected = {name: case.requests for name, case in CASES.items() if case.code in MAY_PASS}
+    expected = {name: case.requests for name, case in CASES.items() if case.code in TEMPORARY_FAILURES}
     # Where some addresses are opened, those that were blocked before may be among them: the hop before them is asked.
     expected |= {name: 1 for name, case in CASES.items() if case.code == "blocked-address"}
     assert everything.requests_again == expected

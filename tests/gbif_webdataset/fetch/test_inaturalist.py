@@ -7,7 +7,8 @@ import pytest
 
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.fetch.inaturalist import AS_GIVEN, SIZES, in_size
-from gbif_webdataset.fetch.ledger import chunk_name, journal_path
+from gbif_webdataset.fetch.ledger import journal_path
+from gbif_webdataset.storage.chunks import chunk_name
 from tests.support.faulty_server import MisbehavingServer, Visit, photo
 from tests.support.fetch_run import Fetching
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gbif_webdataset.fetch.ledger import Journal, Outcome, chunk_name, journal_path
+from gbif_webdataset.fetch.ledger import Journal, Outcome, journal_path
 from gbif_webdataset.read import read_archive
 from gbif_webdataset.read.partition_archive import Resources
 from gbif_webdataset.read.select_media import Selection
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow
+from gbif_webdataset.storage.chunks import chunk_name
 from tests.support.faulty_server import photo
 from tests.support.fetch_run import PLAN, Fetching
 from tests.support.load_server import TirelessServer
@@ -42,7 +43,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     read_archive.build(
         SAMPLE, folder / "manifest", 1, Selection("acceptedTaxonKey"), resources, lambda done, total: None
     )
-    return tables.parquet_file(folder / "manifest" / chunk_name(0)).read()
+    return arrow.open_parquet(folder / "manifest" / chunk_name(0)).read()
 
 
 def ask_for(fetching: Fetching, rows: pa.Table, url: str, chunk: int, numbers: Sequence[int]) -> None:
@@ -54,7 +55,7 @@ def ask_for(fetching: Fetching, rows: pa.Table, url: str, chunk: int, numbers: S
     for name, values in own.items():
         at = table.schema.get_field_index(name)
         table = table.set_column(at, pa.field(name, pa.string()), pa.array(values))
-    tables.write_parquet(table.to_batches(), fetching.manifest / chunk_name(chunk), table.schema)
+    arrow.write_parquet(table.to_batches(), fetching.manifest / chunk_name(chunk), table.schema)
 
 
 def url_of(url: str, number: int) -> str:
@@ -106,7 +107,7 @@ def test_a_chunk_of_100_000_images_takes_less_than_300_mb(fetching: Fetching, ro
     assert took.counts == [{"fetched": images}]
     assert took.peak < 300e6 / 2**20
     assert server.asked == images - known
-    table = tables.parquet_file(fetching.folder / chunk_name(0)).read(columns=["image_path", "sha256"])
+    table = arrow.open_parquet(fetching.folder / chunk_name(0)).read(columns=["image_path", "sha256"])
     for number in (0, known - 1, known, images - 1):
         assert table["image_path"][number].as_py() == path_of(number)
         assert table["sha256"][number].as_py() == hashlib.sha256(photo_of(number)).hexdigest()

@@ -11,8 +11,9 @@ from gbif_webdataset.errors import FetchError
 from gbif_webdataset.fetch import plan_fetch
 from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
-from gbif_webdataset.fetch.ledger import chunk_name
-from gbif_webdataset.fetch.plan_fetch import Line, Outlook, duration, text
+from gbif_webdataset.fetch.plan_fetch import Line, Outlook, text
+from gbif_webdataset.formatting import format_estimate
+from gbif_webdataset.storage.chunks import chunk_name
 from tests.support.faulty_server import HTML, JPEG, Behaviour, MisbehavingServer, Visit
 from tests.support.fetch_run import PLAN, Fetching, limits
 
@@ -442,4 +443,4 @@ def test_more_than_the_disk_has_is_warned_of(
     [(0, "0 s"), (0.01, "1 s"), (89, "89 s"), (90, "1.5 min"), (5400, "1.5 h"), (200_000, "2.3 days")],
 )
 def test_a_time_is_told_in_its_largest_unit(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+    assert format_estimate(seconds) == told

@@ -86,7 +86,7 @@ def test_spilling_and_many_buckets_change_no_byte(
         monkeypatch.setattr(partition_archive, "BUCKET_BYTES", bucket_bytes)
         monkeypatch.setattr(partition_archive, "READ_AT_ONCE", bucket_bytes, raising=False)
         if memory < 8 << 20:
-            monkeypatch.setattr(read_archive.tables, "database", small_database(read_archive.tables.database))
+            monkeypatch.setattr(read_archive.tables, "database", small_database(read_archive.tables.open_database))
         assert made(archive, tmp_path, selection, memory)[0] == expected
     assert spilled
 

@@ -12,7 +12,7 @@ from bench import archive as generator
 from gbif_webdataset.read import read_archive
 from gbif_webdataset.read.partition_archive import Resources
 from gbif_webdataset.read.select_media import Selection
-from gbif_webdataset.storage.atomic import sha256_of
+from gbif_webdataset.storage.atomic import file_sha256
 from tests.support.archives import gbif
 from tests.support.manifest_process import CHUNKS, DIE, built, run
 
@@ -111,7 +111,8 @@ def test_what_a_killed_process_spilled_is_gone_once_the_archive_is_read_again(tm
     built(some, tmp_path / "calm", LITTLE)
     assert not list((tmp_path / "killed" / "scratch").iterdir())
     killed_ones, calm_ones = (
-        {path.name: sha256_of(path) for path in (tmp_path / name / "manifest").iterdir()} for name in ("killed", "calm")
+        {path.name: file_sha256(path) for path in (tmp_path / name / "manifest").iterdir()}
+        for name in ("killed", "calm")
     )
     assert killed_ones == calm_ones
 

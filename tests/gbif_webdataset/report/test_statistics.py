@@ -27,7 +27,7 @@ from gbif_webdataset.report.statistics import (
     Places,
 )
 from gbif_webdataset.split import balance, leakage
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow
 from tests.support.published import HOSTILE
 
 Row = dict[str, Any]
@@ -89,7 +89,7 @@ def parquet(path: Path, rows: Sequence[Row], of: Sequence[Row]) -> Path:
 
 
 def write_as(path: Path, rows: Sequence[Row], schema: pa.Schema) -> Path:
-    tables.write_parquet(pa.Table.from_pylist(list(rows), schema).to_batches(), path, schema)
+    arrow.write_parquet(pa.Table.from_pylist(list(rows), schema).to_batches(), path, schema)
     return path
 
 

@@ -265,7 +265,7 @@ def test_shards_of_two_decoders_never_mix(tmp_path: Path, monkeypatch: pytest.Mo
     places = moths.root / "splits", moths.root / "images", folder, recipe, moths.root / "scratch"
     plan = prepare(*places)
     write_group(folder, moths.root / "images", 0, lambda samples: None)
-    monkeypatch.setattr(shard_chunk.scaled_jpeg, "CODECS", "another decoder")
+    monkeypatch.setattr(shard_chunk.jpeg_decode, "CODECS", "another decoder")
     with pytest.raises(DatasetError, match=r"begun with simplejpeg.*but this machine has another decoder"):
         write_group(folder, moths.root / "images", 1, lambda samples: None)
     monkeypatch.setattr("gbif_webdataset.shards.recipe.CODECS", "another decoder")

@@ -102,9 +102,9 @@ def test_text_survives_the_csv_exactly(tmp_path: Path) -> None:
     room = Room(tmp_path, images)
     room.run(Fractions(0, 0))
     with duckdb.connect() as connection:
-        back = tables.rows(
+        back = tables.fetch_rows(
             connection,
-            f"SELECT note, speciesKey, width FROM {tables.csv(room.splits / 'train.csv')} ORDER BY image_path",
+            f"SELECT note, speciesKey, width FROM {tables.csv_source(room.splits / 'train.csv')} ORDER BY image_path",
         )
     assert back == [(note, "6E4", "640") for note in notes]
 

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow, tables
 
 SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64())])
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with tables.database(tmp_path / "scratch", "200MB") as connection:
+    with tables.open_database(tmp_path / "scratch", "200MB") as connection:
         yield connection
 
 
@@ -28,7 +28,7 @@ def batches(count: int, size: int) -> Iterator[pa.RecordBatch]:
 
 
 def test_a_database_is_gone_with_its_folder(tmp_path: Path) -> None:
-    with tables.database(tmp_path / "scratch") as connection:
+    with tables.open_database(tmp_path / "scratch") as connection:
         connection.execute("CREATE TABLE a AS SELECT range AS n FROM range(100000)")
         assert len(list((tmp_path / "scratch").iterdir())) == 1
     assert list((tmp_path / "scratch").iterdir()) == []
@@ -37,7 +37,7 @@ def test_a_database_is_gone_with_its_folder(tmp_path: Path) -> None:
 def test_a_sort_beyond_the_memory_limit_spills(connection: duckdb.DuckDBPyConnection) -> None:
     query = "SELECT md5(range::VARCHAR) || repeat('x', 200) AS key FROM range(1500000) ORDER BY key"
     last, rows = "", 0
-    for batch in tables.select(connection, query):
+    for batch in tables.select_batches(connection, query):
         keys = batch.column(0)
         first = keys[0].as_py()
         assert first > last
@@ -49,8 +49,8 @@ def test_a_sort_beyond_the_memory_limit_spills(connection: duckdb.DuckDBPyConnec
 def test_a_table_is_the_same_bytes_whatever_batches_it_came_in(tmp_path: Path, size: int) -> None:
     count = 70_001 if size > 1 else 500
     whole, parts = tmp_path / "whole.parquet", tmp_path / "parts.parquet"
-    assert tables.write_parquet(batches(count, count), whole, SCHEMA) == count
-    assert tables.write_parquet(batches(count, size), parts, SCHEMA) == count
+    assert arrow.write_parquet(batches(count, count), whole, SCHEMA) == count
+    assert arrow.write_parquet(batches(count, size), parts, SCHEMA) == count
     assert whole.read_bytes() == parts.read_bytes()
     read = pq.ParquetFile(parts)
     assert [read.metadata.row_group(n).num_rows for n in range(read.num_row_groups)] == (
@@ -59,12 +59,12 @@ def test_a_table_is_the_same_bytes_whatever_batches_it_came_in(tmp_path: Path, s
 
 
 def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
-    assert tables.write_parquet([], tmp_path / "a.parquet", SCHEMA) == 0
+    assert arrow.write_parquet([], tmp_path / "a.parquet", SCHEMA) == 0
     assert pq.read_table(tmp_path / "a.parquet").schema.equals(SCHEMA)
 
 
 def test_a_table_carries_its_metadata(tmp_path: Path) -> None:
-    tables.write_parquet(batches(3, 3), tmp_path / "a.parquet", SCHEMA.with_metadata({"made by": "a test"}))
+    arrow.write_parquet(batches(3, 3), tmp_path / "a.parquet", SCHEMA.with_metadata({"made by": "a test"}))
     assert pq.read_schema(tmp_path / "a.parquet").metadata[b"made by"] == b"a test"
 
 
@@ -74,7 +74,7 @@ def test_a_table_whose_rows_fail_is_not_there(tmp_path: Path) -> None:
         raise ParameterError("the rows are no rows")
 
     with pytest.raises(ParameterError):
-        tables.write_parquet(failing(), tmp_path / "a.parquet", SCHEMA)
+        arrow.write_parquet(failing(), tmp_path / "a.parquet", SCHEMA)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,8 +84,8 @@ def test_keys_and_names_stay_text_in_a_csv(connection: duckdb.DuckDBPyConnection
     rows = [["0012", "NA", 'say "x"'], ["6E4", "", "two\nlines, one field"], ["5WZLF", "null", " "]]
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([["key", "country", 'odd "name"'], *rows])
-    assert tables.header(path) == ["key", "country", 'odd "name"']
-    read = tables.rows(connection, f"SELECT * FROM {tables.csv(path)}")
+    assert tables.read_header(path) == ["key", "country", 'odd "name"']
+    read = tables.fetch_rows(connection, f"SELECT * FROM {tables.csv_source(path)}")
     assert read == [tuple(value or None for value in row) for row in rows]
 
 
@@ -94,48 +94,52 @@ def test_files_are_read_whatever_their_folder_is_called(connection: duckdb.DuckD
     for number, path in enumerate(paths):
         path.parent.mkdir()
         pq.write_table(pa.table({"key": [f"of {number}"]}), path)
-    assert tables.rows(connection, f"SELECT * FROM {tables.parquet(paths)}") == [("of 0",), ("of 1",), ("of 2",)]
+    assert tables.fetch_rows(connection, f"SELECT * FROM {tables.parquet_source(paths)}") == [
+        ("of 0",),
+        ("of 1",),
+        ("of 2",),
+    ]
 
 
 @pytest.mark.parametrize("value", ["plain", "o'clock", 'a "b"', "a; DROP TABLE x --", "", "\u00fc\u2028"])
 def test_text_and_names_are_quoted(connection: duckdb.DuckDBPyConnection, value: str) -> None:
-    assert tables.rows(connection, f"SELECT {tables.text(value)}") == [(value,)]
+    assert tables.fetch_rows(connection, f"SELECT {tables.quote_text(value)}") == [(value,)]
     name = value or "x"
-    relation = connection.sql(f"SELECT 1 AS {tables.quoted(name)}")
+    relation = connection.sql(f"SELECT 1 AS {tables.quote_name(name)}")
     assert relation.columns == [name]
 
 
 def test_batches_are_loaded_and_their_own_error_comes_out(connection: duckdb.DuckDBPyConnection) -> None:
-    tables.load(connection, "CREATE TABLE a AS SELECT * FROM rows", SCHEMA, batches(1000, 100))
-    assert tables.rows(connection, "SELECT count(*), sum(number) FROM a") == [(1000, 499_500)]
+    tables.insert_batches(connection, "CREATE TABLE a AS SELECT * FROM rows", SCHEMA, batches(1000, 100))
+    assert tables.fetch_rows(connection, "SELECT count(*), sum(number) FROM a") == [(1000, 499_500)]
 
     def failing() -> Iterator[pa.RecordBatch]:
         yield from batches(5, 5)
         raise ParameterError("line 7 is no line")
 
     with pytest.raises(ParameterError, match=r"^line 7 is no line$"):
-        tables.load(connection, "CREATE TABLE b AS SELECT * FROM rows", SCHEMA, failing())
+        tables.insert_batches(connection, "CREATE TABLE b AS SELECT * FROM rows", SCHEMA, failing())
     with pytest.raises(duckdb.Error):
-        tables.load(connection, "CREATE TABLE c AS SELECT nothing FROM rows", SCHEMA, batches(5, 5))
+        tables.insert_batches(connection, "CREATE TABLE c AS SELECT nothing FROM rows", SCHEMA, batches(5, 5))
 
 
 def test_a_csv_is_read_a_line_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('\ufeffimage_path,reason\n"d/a, b.jpg",x\nd/c.jpg,\n', encoding="utf-8")
-    with tables.plain_csv(tmp_path / "a.csv") as lines:
+    with tables.open_csv(tmp_path / "a.csv") as lines:
         assert list(lines) == [{"image_path": "d/a, b.jpg", "reason": "x"}, {"image_path": "d/c.jpg", "reason": ""}]
 
 
 def test_what_a_killed_process_spilled_is_swept_and_what_a_living_one_spills_stays(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from gbif_webdataset.storage import tables\n"
-        "with tables.database(Path(sys.argv[1])):\n    os.kill(os.getpid(), signal.SIGKILL)"
+        "with tables.open_database(Path(sys.argv[1])):\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[3], check=False)
     [left] = tmp_path.iterdir()
-    with tables.database(tmp_path) as living:
+    with tables.open_database(tmp_path) as living:
         assert not left.exists()
-        with tables.database(tmp_path):
-            assert tables.folder_of(living).exists()
+        with tables.open_database(tmp_path):
+            assert tables.spill_folder(living).exists()
     assert not list(tmp_path.iterdir())
 
 
@@ -154,7 +158,7 @@ def test_what_a_killed_process_spilled_is_swept_and_what_a_living_one_spills_sta
     ],
 )
 def test_a_column_holds_the_values_and_the_nulls_that_it_is_made_of(values: list[object], kind: pa.DataType) -> None:
-    column = tables.column(values, kind)
+    column = arrow.to_typed_array(values, kind)
     column.validate(full=True)
     assert column.type == kind
     assert column.to_pylist() == values
@@ -165,12 +169,12 @@ def test_a_file_is_read_with_the_columns_as_dictionaries_that_were_written_so(tm
     schema = pa.schema(list(kinds.items()))
     table = pa.table(
         [
-            tables.column(["a", "b"], kind) if name != "number" else pa.array([1, 2], kind)
+            arrow.to_typed_array(["a", "b"], kind) if name != "number" else pa.array([1, 2], kind)
             for name, kind in kinds.items()
         ],
         schema,
     )
-    tables.write_parquet(table.to_batches(), tmp_path / "a.parquet", schema)
-    assert tables.parquet_file(tmp_path / "a.parquet").read().equals(table)
-    tables.write_parquet([], tmp_path / "b.parquet", schema)
-    assert tables.parquet_file(tmp_path / "b.parquet").read().num_rows == 0
+    arrow.write_parquet(table.to_batches(), tmp_path / "a.parquet", schema)
+    assert arrow.open_parquet(tmp_path / "a.parquet").read().equals(table)
+    arrow.write_parquet([], tmp_path / "b.parquet", schema)
+    assert arrow.open_parquet(tmp_path / "b.parquet").read().num_rows == 0

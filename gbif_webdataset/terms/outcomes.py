@@ -1,0 +1,75 @@
+"""What can become of an image when it is fetched or verified: the columns `status`, `error` and `warning`."""
+
+from gbif_webdataset.terms.codes import Code
+
+
+class Status(Code):
+    """The column `status` of the ledger."""
+
+    FETCHED = "fetched", "downloaded"
+    CACHED = "cached", "copied from cache_path"
+    FAILED = "failed", "not downloaded, for the reason in the column error"
+
+
+class FetchFailure(Code):
+    """The column `error` of the ledger. Other HTTP statuses than these are written as `http-<status>`."""
+
+    NOT_FOUND = "not-found", "HTTP 404: the host does not have the image"
+    GONE = "gone", "HTTP 410: the host no longer has the image"
+    FORBIDDEN = "forbidden", "HTTP 403: the host refuses access"
+    UNAUTHORIZED = "unauthorized", "HTTP 401: the host asks for a login"
+    TOO_MANY_REQUESTS = "too-many-requests", "HTTP 429: too many requests, even after retries"
+    SERVER_ERROR = "server-error", "HTTP 5xx: an error of the server, even after retries"
+    TIMEOUT = "timeout", "no answer in time, even after retries"
+    TOO_SLOW = "too-slow", "the download took longer than max_seconds_per_image"
+    CONNECTION = "connection", "the connection failed or broke, even after retries"
+    NAME_NOT_RESOLVED = "name-not-resolved", "the host's name could not be resolved"
+    BAD_URL = "bad-url", "the URL is not valid"
+    BAD_REDIRECT = "bad-redirect", "the host redirects to an address that is neither http nor https"
+    TOO_MANY_REDIRECTS = "too-many-redirects", "the host redirects too often"
+    HOST_UNAVAILABLE = "host-unavailable", "the host failed too often or asked for a long pause, so it was not asked"
+    TLS = "tls", "no encrypted connection could be made"
+    BAD_CERTIFICATE = "bad-certificate", "the host's TLS certificate is not valid"
+    BLOCKED_ADDRESS = "blocked-address", "the host's address is not public"
+    TOO_LARGE = "too-large", "the image is larger than max_image_bytes"
+    EMPTY = "empty", "the host sent an empty answer"
+    NOT_AN_IMAGE = "not-an-image", "the bytes are not an image"
+    TRUNCATED = "truncated", "the image ends early"
+    OPTED_OUT = "opted-out", "the host asks not to use its images for machine learning (X-Robots-Tag)"
+
+
+TEMPORARY_FAILURES = frozenset(
+    {
+        FetchFailure.TIMEOUT,
+        FetchFailure.CONNECTION,
+        FetchFailure.NAME_NOT_RESOLVED,
+        FetchFailure.TOO_MANY_REQUESTS,
+        FetchFailure.SERVER_ERROR,
+        FetchFailure.TRUNCATED,
+        FetchFailure.HOST_UNAVAILABLE,
+    }
+)
+"""Failures that a later run retries."""
+
+
+class Defect(Code):
+    """The column `error` of the verified tables: why an image cannot be used."""
+
+    MISSING_FILE = "missing-file", "the file is missing"
+    CHANGED_FILE = "changed-file", "the file differs from what was downloaded"
+    NOT_AN_IMAGE = "not-an-image", "the bytes are not an image"
+    UNSUPPORTED_FORMAT = "unsupported-format", "an image of a format that cannot be decoded here, such as HEIC"
+    TOO_MANY_PIXELS = "too-many-pixels", "the image has more than max_pixels pixels"
+    TRUNCATED = "truncated", "the image ends early"
+    CORRUPT_DATA = "corrupt-data", "the decoder found damage"
+
+
+class DecoderWarning(Code):
+    """The column `warning` of the verified tables: irregularities of images that every viewer shows correctly.
+
+    With `strict` they make an image invalid and stand in the column `error`.
+    """
+
+    JFIF_REVISION = "jfif-revision", "a JPEG with an unknown JFIF revision"
+    STRAY_BYTES = "stray-bytes", "a JPEG with stray bytes in its header"
+    PADDING = "padding", "a JPEG with padding before its end"

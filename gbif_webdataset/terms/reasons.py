@@ -1,0 +1,55 @@
+"""Why an archive line or an image is left out: the column `reason`. Failures and defects are in `terms.outcomes`."""
+
+from gbif_webdataset.terms.codes import Code
+from gbif_webdataset.terms.outcomes import DecoderWarning, Defect, FetchFailure
+
+
+class LineFault(Code):
+    """Why a line of an archive's file is not a row."""
+
+    RAGGED_LINE = "ragged-line", "the line has too few or too many fields"
+    BLANK_LINE = "blank-line", "the line is empty"
+    INVALID_TEXT = "invalid-text", "the line is not in the encoding that the archive declares"
+    DUPLICATE_ID = "duplicate-id", "an earlier line has the same record id"
+
+
+class MediumReason(Code):
+    """Why a medium of the archive is not an image to fetch."""
+
+    ORPHANED = "orphaned", "its occurrence is not in the archive"
+    SEVERAL_OCCURRENCES = "several-occurrences", "its event has several occurrences, and it names none of them"
+    NO_URL = "no-url", "it has no URL"
+    NOT_HTTP = "not-http", "its URL is neither http nor https"
+    NOT_STILL_IMAGE = "not-still-image", "it is sound, video or a web page, not a still image"
+    DUPLICATE_MEDIUM = "duplicate-medium", "its occurrence lists the same URL twice"
+    NOT_IN_SUBSET = "not-in-subset", "its occurrence is not in subset_list"
+    NOT_WHERE = "not-where", "its occurrence does not meet the condition where"
+    UNUSABLE_LICENCE = "unusable-licence", "its licence is not one of licenses"
+    OVER_CAP = "over-cap", "its category already has num_images_per_category images"
+
+
+class DropReason(Code):
+    """Why an image that was fetched and verified is not a sample."""
+
+    DELETED = "deleted", "deleted because image_list names it"
+    DUPLICATE_URL = "duplicate-url", "another occurrence has the same URL"
+    CONFLICTING_LABELS = "conflicting-labels", "other images with the same bytes have another label"
+    DUPLICATE_CONTENT = "duplicate-content", "another image has the same bytes"
+    NEAR_CONFLICTING_LABELS = "near-conflicting-labels", "a nearly identical image has another label"
+    NEAR_DUPLICATE = "near-duplicate", "another image is nearly identical"
+    FLAT = "flat", "the image has one shade all over, such as a placeholder"
+    IGNORED_DATASET = "ignored-dataset", "its dataset is in ignore_dataset_by_key"
+    THUMBNAIL = "thumbnail", "its shorter side is below thumb_size"
+    NOT_ADULT = "not-adult", "its life stage is not adult"
+    LIFE_STAGE_UNKNOWN = "life-stage-unknown", "its life stage is not known"
+    NO_LABEL = "no-label", "it has no label"
+    OVER_MAX_INSTANCES = "over-max-instances", "its class already has max_instances images"
+    UNDER_MIN_INSTANCES = "under-min-instances", "its class has fewer than min_instances images"
+
+
+MEANINGS: dict[str, str] = {
+    code: code.meaning
+    for codes in (LineFault, MediumReason, FetchFailure, Defect, DecoderWarning, DropReason)
+    for code in codes
+}
+"""The meaning of every reason in accounting.csv, rejected.parquet, dropped.csv and the page."""
