@@ -43,7 +43,7 @@ class Made:
 
     root: Path
     fetched: list[Row]
-    clean_dataset: list[Row]
+    clean: list[Row]
     clean_dropped: list[Row] = field(default_factory=list)
     split_dropped: list[Row] = field(default_factory=list)
     shards_dropped: list[Row] = field(default_factory=list)
