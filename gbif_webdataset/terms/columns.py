@@ -1,0 +1,206 @@
+"""The columns of every table, each with its type, its unit and its meaning. docs/outputs.md is generated from here."""
+
+from typing import NamedTuple
+
+from gbif_webdataset.terms.ranks import KEY_COLUMNS, MAIN_NAME_COLUMNS
+
+TEXT, INT32, INT64, REAL, TRUTH = "text", "int32", "int64", "number", "true or false"
+
+
+class Column(NamedTuple):
+    """A column of a table; in CSV files every value is text, and an empty field means that there is no value."""
+
+    name: str
+    type: str
+    meaning: str
+
+
+COREID = Column("coreid", TEXT, "id of the core's record (GBIF: gbifID)")
+IDENTIFIER = Column("identifier", TEXT, "the image's URL, as the archive states it")
+IMAGE_PATH = Column("image_path", TEXT, "the image's path below `images/`")
+SHA256 = Column("sha256", TEXT, "SHA-256 of the bytes, in hexadecimal")
+
+DARWIN_CORE = (
+    "datasetKey", "occurrenceID", "basisOfRecord", "institutionCode", "catalogNumber", "recordedBy", "sex", "lifeStage",
+    "eventID", "eventDate", "year", "month", "day", "countryCode", "stateProvince", "decimalLatitude",
+    "decimalLongitude", "coordinateUncertaintyInMeters", "scientificName", "acceptedScientificName", "vernacularName",
+    "taxonRank", *reversed(MAIN_NAME_COLUMNS), "taxonKey", "acceptedTaxonKey", *reversed(KEY_COLUMNS), "checklistKey",
+    "license", "rightsHolder", "publisher",
+)  # fmt: skip
+"""Darwin Core terms of the record that the manifest carries if the archive has them, all of them text."""
+
+MANIFEST = (
+    COREID,
+    IDENTIFIER,
+    IMAGE_PATH,
+    *(Column(name, TEXT, "Darwin Core term of the record") for name in DARWIN_CORE),
+    Column("mediaType", TEXT, "the medium's `type`"),
+    Column("mediaFormat", TEXT, "the medium's `format`, a media type such as image/jpeg"),
+    Column("mediaReferences", TEXT, "web page of the medium"),
+    Column("mediaCreator", TEXT, "the medium's `creator`"),
+    Column("mediaPublisher", TEXT, "the medium's `publisher`"),
+    Column("mediaRightsHolder", TEXT, "the medium's `rightsHolder`"),
+    Column("mediaLicense", TEXT, "the medium's licence, as the archive states it"),
+    Column("licenseCode", TEXT, "the medium's licence as a code, such as `cc-by-nc`, or `unknown`"),
+)
+"""Columns of `manifest/chunk-NNNNN.parquet`. extra_columns of ReadArchive follow the Darwin Core terms."""
+
+REJECTED = (
+    Column("file", TEXT, "the archive's file"),
+    Column("line", INT64, "line number in the file, counted from 1"),
+    Column("reason", TEXT, "why the line is not an image to fetch"),
+    COREID,
+    IDENTIFIER,
+    Column("raw", TEXT, "the line itself; bytes that are not text are written as \\xNN"),
+)
+"""Columns of `manifest/rejected.parquet`."""
+
+LEDGER = (
+    Column("status", TEXT, "`fetched`, `cached` or `failed`"),
+    Column("error", TEXT, "why the image was not downloaded; empty if it was"),
+    Column("http_status", INT32, "HTTP status of the last answer"),
+    Column("attempts", INT32, "number of requests"),
+    Column("bytes", INT64, "size of the image in bytes"),
+    SHA256,
+    Column("content_type", TEXT, "the answer's Content-Type"),
+    Column("final_url", TEXT, "URL after redirects"),
+    Column("fetched_at", TEXT, "time of the last attempt, UTC, ISO 8601"),
+    Column("requested_url", TEXT, "URL that was requested; differs from `identifier` if `inaturalist_size` is set"),
+)
+"""Columns of `fetched/chunk-NNNNN.parquet`, after those of the manifest."""
+
+VERIFIED = (
+    Column("valid", TRUTH, "whether the image can be used"),
+    Column("error", TEXT, "why the image cannot be used; empty if it can"),
+    Column("warning", TEXT, "an irregularity that does not damage the picture; usually empty"),
+    Column("format", TEXT, "format found in the bytes, such as JPEG"),
+    Column("mode", TEXT, "Pillow's mode, such as RGB"),
+    Column("width", INT32, "width in pixels, as viewers show the image"),
+    Column("height", INT32, "height in pixels, as viewers show the image"),
+    Column("stored_width", INT32, "width in pixels before the EXIF orientation is applied"),
+    Column("stored_height", INT32, "height in pixels before the EXIF orientation is applied"),
+    Column("flat", TRUTH, "whether the image has one shade all over"),
+    Column("perceptual_hash", TEXT, "64-bit perceptual hash, in hexadecimal"),
+    Column("file_size", INT64, "size of the file in bytes"),
+    SHA256,
+    Column("fetch_date", TEXT, "`fetched_at` of the ledger"),
+)
+"""Columns of `verified/chunk-NNNNN.parquet` and `verified.parquet`, after those of the ledger."""
+
+DROPPED = (
+    Column("stage", TEXT, "the stage that dropped the image"),
+    Column("reason", TEXT, "why the image was dropped"),
+    IMAGE_PATH,
+    IDENTIFIER,
+    COREID,
+)
+"""Columns of `clean-dropped.parquet`, `splits/dropped.csv` and `shards/dropped.csv`."""
+
+ERRORS = (IMAGE_PATH, Column("error", TEXT, "why the image cannot be used"), IDENTIFIER)
+"""Columns of `errors.csv`."""
+
+DELETED = (
+    IMAGE_PATH,
+    IDENTIFIER,
+    SHA256,
+    Column("reason", TEXT, "the image's error, or `deleted` if image_list names it"),
+    Column("deleted_at", TEXT, "time of the deletion, UTC, ISO 8601; empty in would-delete.csv"),
+)
+"""Columns of `deleted.csv` and `would-delete.csv`."""
+
+DUPLICATES = (
+    Column("kind", TEXT, "`exact` (the same bytes) or `near` (perceptual hashes differ in at most near_distance bits)"),
+    Column("group", TEXT, "the smallest image_path of the group"),
+    IMAGE_PATH,
+    IDENTIFIER,
+    COREID,
+    Column("label", TEXT, "value of CleanDataset's category_key"),
+    Column("distance", INT32, "bits by which the hash differs from that of the group's first image"),
+    Column("kept", TRUTH, "whether the image is in clean.parquet"),
+)
+"""Columns of `duplicates.parquet`."""
+
+BALANCE = (
+    Column("label", TEXT, "the class's label"),
+    Column("images", INT64, "images of the class"),
+    Column("train", INT64, "images in train"),
+    Column("val", INT64, "images in val"),
+    Column("test", INT64, "images in test"),
+    Column("val_off", REAL, "images in val minus the requested number"),
+    Column("test_off", REAL, "images in test minus the requested number"),
+)
+"""Columns of `splits/balance.csv`."""
+
+LEAKAGE = (
+    Column("split", TEXT, "`val` or `test`"),
+    Column("shares", TEXT, "what is compared with train: occurrence, observer, place+date, event, content, ..."),
+    Column("images", INT64, "images of the split"),
+    Column("shared", INT64, "images of the split that share it with an image of train"),
+    Column("share", REAL, "`shared` divided by `images`"),
+)
+"""Columns of `splits/leakage.csv`."""
+
+SHARDS = (
+    Column("split", TEXT, "the split"),
+    Column("shard", TEXT, "the shard's path below `shards/`"),
+    Column("samples", INT64, "number of samples"),
+    Column("bytes", INT64, "size of the tar in bytes"),
+    SHA256,
+)
+"""Columns of `shards/shards.csv`."""
+
+CLASSES = (
+    Column("split", TEXT, "the split"),
+    Column("label", TEXT, "the class's label: a value of label_column"),
+    Column("class", INT64, "the class's number, as in `.cls`"),
+    Column("samples", INT64, "samples of the class in the split"),
+    Column("name", TEXT, "the class's name, if label_name is set"),
+)
+"""Columns of `shards/classes.csv`."""
+
+ACCOUNTING = (
+    Column("stage", TEXT, "`archive`, the stage at which images left, or `sample`"),
+    Column("reason", TEXT, "`media-lines`, why the images left, or the split of the samples"),
+    Column("images", INT64, "number of images"),
+)
+"""Columns of `accounting.csv`: the first line is the sum of the others."""
+
+COSTS = (
+    Column("stage", TEXT, "the task"),
+    Column("part", TEXT, "the chunk, if the task has chunks"),
+    Column("seconds", REAL, "wall-clock time in seconds"),
+    Column("peak_bytes", INT64, "peak memory of the largest process, in bytes"),
+    Column("source", TEXT, "`own record`, or `Slurm` for Slurm's accounting"),
+)
+"""Columns of `report/costs.csv`."""
+
+ATTRIBUTION = (
+    Column("split", TEXT, "the sample's split"),
+    Column("key", TEXT, "the sample's key in its shard"),
+    Column("label", TEXT, "the sample's label"),
+    IMAGE_PATH,
+    IDENTIFIER,
+    COREID,
+    Column("datasetKey", TEXT, "GBIF's key of the dataset that published the record"),
+    Column("licenseCode", TEXT, "the image's licence as a code"),
+    Column("license", TEXT, "the image's licence, as the archive states it"),
+    Column("rightsHolder", TEXT, "who holds the rights to the image"),
+    Column("creator", TEXT, "who made the image"),
+    Column("publisher", TEXT, "who published the image"),
+    Column("references", TEXT, "web page of the image"),
+)
+"""Columns of `attribution.parquet`, a row for each sample."""
+
+COMPARISON = (
+    Column("change", TEXT, "`added`, `dropped`, `label`, `split` or `label-and-split`"),
+    COREID,
+    IDENTIFIER,
+    IMAGE_PATH,
+    Column("old_split", TEXT, "split in the older dataset"),
+    Column("new_split", TEXT, "split in the newer dataset"),
+    Column("old_label", TEXT, "label in the older dataset"),
+    Column("new_label", TEXT, "label in the newer dataset"),
+    Column("stage", TEXT, "the stage at which the image left the dataset that lacks it"),
+    Column("reason", TEXT, "why it left"),
+)
+"""Columns of `report/comparison.csv`."""

@@ -1,0 +1,183 @@
+"""Every file of a dataset: docs/outputs.md is `python -m gbif_webdataset.terms.outputs`."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from gbif_webdataset.terms import columns
+from gbif_webdataset.terms.codes import Code
+from gbif_webdataset.terms.columns import Column
+from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, DecoderWarning, Defect, FetchFailure, Status
+from gbif_webdataset.terms.reasons import DropReason, LineFault, MediumReason
+
+
+class Output(NamedTuple):
+    """A file or folder below `output`, the task that writes it, and its columns if it is a table."""
+
+    path: str
+    task: str
+    meaning: str
+    columns: tuple[Column, ...] = ()
+    follows: str = ""
+    """What its other columns are, if `columns` does not list all of them."""
+
+
+OUTPUTS = (
+    Output("manifest/chunk-NNNNN.parquet", "ReadArchive", "The images to fetch, one row each.", columns.MANIFEST),
+    Output("manifest/rejected.parquet", "ReadArchive", "All other lines and media of the archive.", columns.REJECTED),
+    Output("manifest/source.json", "ReadArchive", "DOI, download key, title and SHA-256 of the archive."),
+    Output("manifest/citations.txt", "ReadArchive", "The archive's own file, if it has one."),
+    Output("manifest/rights.txt", "ReadArchive", "The archive's own file, if it has one."),
+    Output("images/<datasetKey>/<coreid>[_<n>].jpg", "FetchChunk", "The bytes as the host sent them."),
+    Output(
+        "fetched/chunk-NNNNN.parquet",
+        "FetchChunk",
+        "The ledger: what became of each image.",
+        columns.LEDGER,
+        "All columns of the manifest come first.",
+    ),
+    Output(
+        "fetched/chunk-NNNNN.journal", "FetchChunk", "Outcomes of a chunk that is being fetched, one JSON line each."
+    ),
+    Output("fetched/earlier/", "ReadArchive", "Ledgers made for an earlier manifest. Nothing is downloaded twice."),
+    Output(
+        "verified/chunk-NNNNN.parquet",
+        "VerifyChunk",
+        "Properties and validity of each downloaded image.",
+        columns.VERIFIED,
+        "All columns of the ledger come first, except those that have the same name.",
+    ),
+    Output(
+        "verified.parquet",
+        "VerifyImages",
+        "All chunks together.",
+        follows="The columns are those of `verified/chunk-NNNNN.parquet`.",
+    ),
+    Output("errors.csv", "VerifyImages", "The images that cannot be used.", columns.ERRORS),
+    Output("deleted.csv", "DeleteImages", "What was deleted, when and why.", columns.DELETED),
+    Output(
+        "would-delete.csv",
+        "DeleteImages",
+        "With dry_run, in place of deleted.csv.",
+        follows="The columns are those of `deleted.csv`.",
+    ),
+    Output(
+        "clean.parquet",
+        "CleanDataset",
+        "The images that pass every filter.",
+        follows="The columns are those of `verified.parquet`.",
+    ),
+    Output("clean-dropped.parquet", "CleanDataset", "The other images, each with its first reason.", columns.DROPPED),
+    Output(
+        "duplicates.parquet", "CleanDataset", "Groups of images that are equal or nearly equal.", columns.DUPLICATES
+    ),
+    Output(
+        "splits/train.csv, val.csv, test.csv, holdout.csv",
+        "SplitDataset",
+        "The images of each split; holdout.csv only with holdout_key.",
+        follows="The columns are those of `clean.parquet`, and `label` with roll_up.",
+    ),
+    Output(
+        "splits/dropped.csv",
+        "SplitDataset",
+        "The images without a split.",
+        follows="The columns are those of `clean-dropped.parquet`.",
+    ),
+    Output("splits/balance.csv", "SplitDataset", "What each split received of each class.", columns.BALANCE),
+    Output("splits/leakage.csv", "SplitDataset", "What val and test share with train.", columns.LEAKAGE),
+    Output(
+        "shards/<split>/<split>-NNNNNN.tar",
+        "CreateWebDataset",
+        "WebDataset samples: `<key>.jpg` (or the member's own format), `<key>.cls` (the class's number) and, "
+        "with columns_to_json, `<key>.json`.",
+    ),
+    Output("shards/<split>/<split>-NNNNNN.idx", "CreateWebDataset", "The shard's index for NVIDIA DALI."),
+    Output("shards/shards.csv", "CreateWebDataset", "The shards.", columns.SHARDS),
+    Output("shards/classes.csv", "CreateWebDataset", "Samples of each class in each split.", columns.CLASSES),
+    Output("shards/category_map.json", "CreateWebDataset", "Maps each label to its class number."),
+    Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, with label_name."),
+    Output(
+        "shards/dropped.csv",
+        "CreateWebDataset",
+        "Images that became no sample.",
+        follows="The columns are those of `clean-dropped.parquet`.",
+    ),
+    Output("accounting.csv", "ReportDataset", "Accounts for every image of the archive.", columns.ACCOUNTING),
+    Output("report/index.html", "ReportDataset", "The report page, one file that works offline."),
+    Output("report/figures/*.svg", "ReportDataset", "The page's plots."),
+    Output("report/README.md", "ReportDataset", "The dataset card; also in `shards/`."),
+    Output("report/CITATION.cff", "ReportDataset", "How to cite the dataset; also in `shards/`."),
+    Output("report/croissant.json", "ReportDataset", "Croissant metadata; also in `shards/`."),
+    Output(
+        "report/attribution.parquet", "ReportDataset", "Whose each image is; also in `shards/`.", columns.ATTRIBUTION
+    ),
+    Output(
+        "report/derived_dataset.csv",
+        "ReportDataset",
+        "Occurrences used of each GBIF dataset, without a header, as GBIF's form requires; also in `shards/`.",
+    ),
+    Output("report/costs.csv", "ReportDataset", "Time and memory of each stage.", columns.COSTS),
+    Output("report/comparison.html", "CompareDatasets", "How this dataset differs from an older one."),
+    Output("report/comparison.csv", "CompareDatasets", "Every image that differs.", columns.COMPARISON),
+    Output(
+        ".made/<task>.json",
+        "every task",
+        "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, and counts.",
+    ),
+    Output("logs/", "make slurm", "Logs of the Slurm jobs."),
+    Output(".scratch/", "every task", "Temporary files; may be deleted when nothing runs."),
+)
+
+CODES: tuple[tuple[str, type[Code]], ...] = (
+    ("`status` of the ledger", Status),
+    ("`error` of the ledger; other HTTP statuses are `http-<status>`", FetchFailure),
+    ("`error` of the verified tables", Defect),
+    ("`warning` of the verified tables", DecoderWarning),
+    ("`reason` of lines that are not rows", LineFault),
+    ("`reason` of media that are not images to fetch", MediumReason),
+    ("`reason` of images that are dropped", DropReason),
+)
+
+
+def render_outputs() -> str:
+    """docs/outputs.md."""
+    return "\n".join([*_render_files(), *_render_codes()]) + "\n"
+
+
+def _render_files() -> Iterator[str]:
+    yield "# Files of a dataset"
+    yield ""
+    yield "All paths are below `output`. This page is generated: `python -m gbif_webdataset.terms.outputs`."
+    yield "CSV files are UTF-8 with a header; every value is text, and an empty field means that there is no value."
+    yield "Keys are text: read them as text (`dtype=str`), because `5WZLF`, `6E4` and `0012` are different keys."
+    yield ""
+    yield "| path | written by | what it is |"
+    yield "|---|---|---|"
+    for output in OUTPUTS:
+        yield f"| `{output.path}` | {output.task} | {output.meaning} |"
+    for output in OUTPUTS:
+        if output.columns or output.follows:
+            yield from ("", f"## {output.path}", "", *([output.follows] if output.follows else []))
+        if output.columns:
+            yield from (*([""] if output.follows else []), "| column | type | meaning |", "|---|---|---|")
+            yield from _render_columns(output.columns)
+
+
+def _render_columns(listed: Iterable[Column]) -> Iterator[str]:
+    """A row for each column; neighbours of the same meaning share a row."""
+    for (kind, meaning), same in groupby(listed, key=lambda column: column[1:]):
+        names = ", ".join(f"`{column.name}`" for column in same)
+        yield f"| {names} | {kind} | {meaning} |"
+
+
+def _render_codes() -> Iterator[str]:
+    yield from ("", "# Codes")
+    for title, codes in CODES:
+        yield from ("", f"## {title}", "", "| code | meaning |", "|---|---|")
+        for code in codes:
+            retried = " (temporary: a later run retries it)" if code in TEMPORARY_FAILURES else ""
+            yield f"| `{code}` | {code.meaning}{retried} |"
+
+
+if __name__ == "__main__":
+    print(render_outputs(), end="")
