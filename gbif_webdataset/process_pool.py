@@ -19,7 +19,7 @@ Work = Callable[[Any, Callable[[int], None]], Any]
 _GRACE = 10.0  # seconds that a worker has to take its temporary files away
 
 
-def side_by_side(work: Work, tasks: Iterable[Any], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
+def run_in_processes(work: Work, tasks: Iterable[Any], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
     """Yield what `work(task, progress)` returns for each task, as they are done, `workers` at a time.
 
     `work`, tasks and results are pickled; `work` is a function of a module, or a partial of one. With one worker it

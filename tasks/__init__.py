@@ -1,10 +1,10 @@
 """From a GBIF Darwin Core Archive to a WebDataset: the public tasks."""
 
+from tasks import framework
 from tasks.clean import CleanDataset
 from tasks.compare import CompareDatasets
 from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
-from tasks.framework import forked_workers, messages
 from tasks.plan import PlanFetch
 from tasks.read import ReadArchive
 from tasks.report import ReportDataset
@@ -29,5 +29,4 @@ __all__ = [
     "VerifyImages",
 ]
 
-messages.install()
-forked_workers.install()
+framework.install()

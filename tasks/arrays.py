@@ -20,9 +20,9 @@ from gbif_webdataset.slurm import jobs
 from gbif_webdataset.slurm import status as slurm_status
 from tasks.fetch import FetchChunk
 from tasks.framework import messages
-from tasks.framework.dataset_task import MOST_CHUNKS, DatasetTask
-from tasks.framework.slurm_runner import given
+from tasks.framework.dataset_task import MAX_CHUNKS, DatasetTask
 from tasks.framework.slurm_runner import slurm as settings
+from tasks.framework.slurm_runner import task_options
 from tasks.read import ReadArchive
 from tasks.report import ReportDataset
 from tasks.shards import PlanShards
@@ -41,7 +41,7 @@ def missing(report: ReportDataset) -> dict[str, list[int]]:
     fetch = every if read else [chunk for chunk in every if not report.clone(FetchChunk, chunk=chunk).complete()]
     left = sorted(set(every) - set(fetch))
     verify = sorted({*fetch, *(chunk for chunk in left if not report.clone(VerifyChunk, chunk=chunk).complete())})
-    plan = planning.plan() if not verify and planning.complete() else None
+    plan = planning.load_plan() if not verify and planning.complete() else None
     unwritten = (
         every if plan is None else [g % report.chunks for g in create_webdataset.unwritten(report.paths.shards, plan)]
     )
@@ -102,7 +102,7 @@ def _count(job: jobs.Job) -> str:
 def _elements(report: DatasetTask) -> int:
     """Elements of an array: as many as chunks, where the cluster takes arrays of that size."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said("scontrol", "show", "config"), re.MULTILINE)
-    return min(report.chunks, int(found[1]) if found else MOST_CHUNKS)
+    return min(report.chunks, int(found[1]) if found else MAX_CHUNKS)
 
 
 def _by_element(chunks: Mapping[str, Sequence[int]], elements: int) -> dict[str, list[int]]:
@@ -139,7 +139,7 @@ def main() -> None:
             if arguments.action == "status":
                 status(report)
             else:
-                submit(report, given(), arguments.dry_run)
+                submit(report, task_options(), arguments.dry_run)
     except Exception as error:
         told = messages.explanation(error)
         if told is None:

@@ -78,12 +78,12 @@ class CleanDataset(DatasetTask):
                 self.remove_duplicate_content, self.remove_near_duplicates, self.near_distance, self.category_key
             ),
         )
-        with self.making() as making:
+        with self.write_target() as target:
             deleted = paths.would_delete if self.requires().dry_run else paths.deleted
             funnel = clean_dataset.clean(
                 paths.verified, deleted, paths.clean, paths.clean_dropped, filters, paths.scratch, paths.duplicates
             )
-            making.facts = {"funnel": [asdict(step) for step in funnel]}
-            making.add(paths.clean)
-            making.add(paths.clean_dropped)
-            making.add(paths.duplicates)
+            target.facts = {"funnel": [asdict(step) for step in funnel]}
+            target.add(paths.clean)
+            target.add(paths.clean_dropped)
+            target.add(paths.duplicates)

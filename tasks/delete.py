@@ -26,9 +26,9 @@ class DeleteImages(DatasetTask):
         """Delete, and list what was deleted."""
         paths = self.paths
         now = None if self.dry_run else datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        target = paths.would_delete if self.dry_run else paths.deleted
-        with self.making() as making:
+        deleted = paths.would_delete if self.dry_run else paths.deleted
+        with self.write_target() as target:
             listing = Path(self.image_list) if self.image_list else paths.errors
-            reasons = delete(listing, paths.verified, paths.images, paths.deleted, target, now, paths.scratch)
-            making.facts = {"reasons": reasons}
-            making.add(target)
+            reasons = delete(listing, paths.verified, paths.images, paths.deleted, deleted, now, paths.scratch)
+            target.facts = {"reasons": reasons}
+            target.add(deleted)

@@ -1,6 +1,5 @@
 """FetchChunk and FetchImages: fetch_images."""
 
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from gbif_webdataset.fetch.download import Limits
 from gbif_webdataset.fetch.host_queues import Patience
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
+from tasks.framework.worker_processes import run_started
 from tasks.read import ReadArchive
 
-BEGUN = time.time()  # of this run: its workers are forked from the process that imports this
 USER_AGENT = "gbif-webdataset/0.4 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
 
 
@@ -120,40 +119,40 @@ class FetchChunk(ChunkTask):
         """The manifest."""
         return self.clone(ReadArchive)
 
-    def complete(self) -> bool:
-        """Whether the ledger is fresh, and no earlier run left failures in it that this one is to try again."""
-        is_left = self.is_left_to_its_own_job  # which has tried what failed
-        return bool(super().complete()) and (is_left or self._is_of_this_run() or not self._failures())
+    def find_retry_reason(self) -> str | None:
+        """Return whether an earlier run left failures that this run has to retry."""
+        if self.is_made_by_other_job or self._is_of_this_run() or not self._failures():
+            return None
+        return "failed downloads will be retried"
 
     def inputs(self) -> dict[str, str]:
-        """This chunk's part of the manifest, and no other's."""
+        """Return the digest of this chunk's part of the manifest."""
         name = self.paths.chunk("manifest", self.chunk).relative_to(self.paths.output).as_posix()
         return {name: self.requires().output().record.files[name].sha256}
 
     def run(self) -> None:
         """Fetch what is missing and write the ledger."""
-        plan, images = self.plan(), self.requires().chunk_facts()
-        with self.making() as making, self.chunk_progress("fetch", images) as progress:
+        options, images = self.fetch_options(), self.requires().images_per_chunk()
+        with self.write_target() as target, self.chunk_progress("fetch", images) as progress:
 
             def tell(counts: Counter[str]) -> None:
                 failed = counts.total() - counts["fetched"] - counts["cached"]
                 progress.update(counts.total(), images[self.chunk], f"{failed:,} failed" if failed else "")
 
             manifest = self.paths.chunk("manifest", self.chunk)
-            making.facts = {
-                "outcomes": dict(fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, plan, tell))
-            }
-            making.add(self.paths.chunk("fetched", self.chunk))
+            outcomes = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, tell)
+            target.facts = {"outcomes": dict(outcomes)}
+            target.add(self.paths.chunk("fetched", self.chunk))
 
     def _is_of_this_run(self) -> bool:
-        return self.paths.record(self.label).stat().st_mtime >= BEGUN
+        return self.paths.record(self.label).stat().st_mtime >= run_started()
 
     def _failures(self) -> int:
         """Images that failed and are to be tried again."""
         outcomes: dict[str, int] = self.output().record.facts["outcomes"]
         return sum(count for code, count in outcomes.items() if fetch_chunk.is_tried_again(code, self.retry_failed))
 
-    def plan(self) -> fetch_chunk.Plan:
+    def fetch_options(self) -> fetch_chunk.Plan:
         """How it is fetched, by one of the processes that share what a host bears."""
         return fetch_chunk.Plan(
             workers=self.num_workers,
@@ -176,7 +175,7 @@ class FetchChunk(ChunkTask):
             min_free_bytes=self.min_free_bytes,
         )
 
-    def for_slurm(self) -> list[str]:
+    def slurm_options(self) -> list[str]:
         """The limits of hosts are divided as here, not among the workers of the element."""
         return ["--FetchChunk-concurrent-chunks", str(self.sharing)]
 
@@ -194,10 +193,12 @@ class FetchChunk(ChunkTask):
 class FetchImages(DatasetTask, luigi.WrapperTask):
     """Download all parts of the images."""
 
+    IS_STAGE = False
+
     def requires(self) -> list[FetchChunk]:
         """Every chunk."""
         return [self.clone(FetchChunk, chunk=chunk) for chunk in range(self.chunks)]
 
     def complete(self) -> bool:
-        """Whether every chunk is fetched."""
-        return all(task.complete() for task in self.needed)
+        """Return whether every chunk is fetched."""
+        return all(task.is_complete() for task in self.upstream)

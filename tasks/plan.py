@@ -16,13 +16,15 @@ from tasks.read import ReadArchive
 class PlanFetch(DatasetTask):
     """Tell how many images FetchImages would fetch of whom, their bytes, the time and the disk; fetch nothing."""
 
+    IS_STAGE = False
+
     sample: int = Count(
         default=5,
         significant=False,
         description="images of each host, of the 40 with most, whose bytes are asked for",
     )
 
-    _has_told = False
+    _is_done = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -34,14 +36,14 @@ class PlanFetch(DatasetTask):
 
     def complete(self) -> bool:
         """Whether it has told: only in this process, so that each command tells anew."""
-        return self._has_told
+        return self._is_done
 
     def run(self) -> None:
         """Ask a few images for their bytes, add up, and print."""
         fetcher = self.clone(FetchChunk, chunk=0)
         workers = fetcher.num_workers * fetcher.sharing
-        plan = replace(fetcher.plan(), hosts=fetcher.hosts(), workers=workers)
-        manifests = [self.paths.chunk("manifest", chunk) for chunk in range(self.chunks)]
+        plan = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)
+        manifests = self.paths.chunks("manifest", self.chunks)
 
         def announce(images: int, hosts: int) -> None:
             print(
@@ -50,4 +52,4 @@ class PlanFetch(DatasetTask):
 
         outlook = plan_fetch.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
         print(plan_fetch.text(outlook), flush=True)
-        self._has_told = True
+        self._is_done = True

@@ -20,7 +20,7 @@ class ReadArchive(DatasetTask):
     """
 
     FORMAT = 3
-    HAS_OWN_JOB = True
+    HAS_SLURM_JOB = True
 
     subset_list: str = InputFile(
         default="", description="take only occurrences whose subset_key is in this file: a JSON list, or a key a line"
@@ -74,15 +74,15 @@ class ReadArchive(DatasetTask):
         memory = tables.parse_memory_limit(self.memory_limit)
         resources = partition_archive.Resources(memory, scratch, self.max_expansion)
         total = read_archive.bytes_of(Path(self.dwca), self.max_expansion)
-        with self.making() as making, self.progress("read", "bytes", total) as progress:
-            with atomic_folder(paths.rejected.parent) as folder:
+        with self.write_target() as target, self.progress("read", "bytes", total) as progress:
+            with atomic_folder(paths.manifest) as folder:
                 counts = read_archive.build(Path(self.dwca), folder, self.chunks, selection, resources, progress.update)
                 ledger.carry(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
-            making.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
-            for path in sorted(paths.rejected.parent.iterdir()):
-                making.add(path)
+            target.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
+            for path in sorted(paths.manifest.iterdir()):
+                target.add(path)
 
-    def chunk_facts(self) -> list[int]:
-        """The images of each chunk."""
+    def images_per_chunk(self) -> list[int]:
+        """Return the number of images in each chunk."""
         facts: dict[str, Any] = self.output().record.facts
         return list(facts["images"])

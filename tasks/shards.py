@@ -9,9 +9,10 @@ from gbif_webdataset.images.crop import RESIZE_MODES
 from gbif_webdataset.shards import create_webdataset
 from gbif_webdataset.shards.recipe import FORMAT, Recipe, check
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
+from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms.splits import LABEL, SPLITS
-from tasks.framework.dataset_task import LOCAL, ON_SLURM, ChunkTask, DatasetTask, Paths
+from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
 from tasks.split import SplitDataset
 
@@ -96,37 +97,37 @@ class CreateWebDataset(DatasetTask):
 
     def requires(self) -> list[DatasetTask]:
         """The splits; and the groups of samples that Slurm's nodes write."""
-        groups = [self.clone(ShardChunk, chunk=chunk) for chunk in range(self.chunks if self.runner == ON_SLURM else 0)]
+        groups = [self.clone(ShardChunk, chunk=chunk) for chunk in range(self.chunks if self.runner == SLURM else 0)]
         return [self.clone(SplitDataset), *groups]
 
     def inputs(self) -> dict[str, str]:
         """The splits, whoever writes the shards."""
-        splits = self.needed[0]
+        splits = self.upstream[0]
         return {splits.label: splits.output().record.digest}
 
     def run(self) -> None:
         """Write the shards, and read them back."""
         paths = self.paths
         if create_webdataset.planned(paths.splits, paths.shards, self.recipe) is None:
-            _forget_parts(paths)
-        dealt = self.needed[0].output().record.facts
+            _delete_chunk_records(paths)
+        dealt = self.upstream[0].output().record.facts
         total = sum(dealt.get(split, 0) for split in SPLITS)
-        with self.making() as making, self.progress("shards", "images", total) as progress:
+        with self.write_target() as target, self.progress("shards", "images", total) as progress:
             outcome = create_webdataset.create(
                 paths.splits, paths.images, paths.shards, self.recipe, self.num_workers, paths.scratch, progress.update
             )
-            making.facts = asdict(outcome)
-            with open_csv(paths.shards / "shards.csv") as lines:
+            target.facts = asdict(outcome)
+            with open_csv(paths.shard_list) as lines:
                 for line in lines:
                     shard = paths.shards / line["shard"]
-                    making.add(shard, line["sha256"])
-                    making.add(shard.with_suffix(".idx"))
+                    target.add(shard, line["sha256"])
+                    target.add(shard.with_suffix(".idx"))
             for name in create_webdataset.TABLES + (create_webdataset.SOME_TABLES if self.label_name else ()):
-                making.add(paths.shards / name)
+                target.add(paths.shards / name)
 
 
-def _forget_parts(paths: Paths) -> None:
-    """Take away the records of parts of older shards, which tell what those cost."""
+def _delete_chunk_records(paths: DatasetPaths) -> None:
+    """Delete the records of the chunks of older shards, whose costs the report would count."""
     for record in paths.record("").parent.glob("ShardChunk-*.json"):
         record.unlink(missing_ok=True)
 
@@ -134,7 +135,8 @@ def _forget_parts(paths: Paths) -> None:
 class PlanShards(DatasetTask):
     """Plan the shards, for ShardChunk to write on many machines. CreateWebDataset does both where it runs alone."""
 
-    HAS_OWN_JOB = True
+    HAS_SLURM_JOB = True
+    IS_STAGE = False
 
     def requires(self) -> SplitDataset:
         """The splits."""
@@ -142,28 +144,30 @@ class PlanShards(DatasetTask):
 
     def complete(self) -> bool:
         """Whether these shards are planned, or written already."""
-        return self.dataset.complete() or (self.needed[0].complete() and self.plan() is not None)
+        return self.dataset.complete() or (self.upstream[0].complete() and self.load_plan() is not None)
 
     def run(self) -> None:
         """Plan the shards, in a folder cleared of older ones."""
         paths = self.paths
-        with self.making():
+        with self.write_target():
             paths.record(self.dataset.label).unlink(missing_ok=True)
-            _forget_parts(paths)
+            _delete_chunk_records(paths)
             create_webdataset.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
 
     @property
     def dataset(self) -> CreateWebDataset:
         """The shards."""
-        return self.clone(CreateWebDataset, runner=LOCAL if self.runner == ON_SLURM else self.runner)
+        return self.clone(CreateWebDataset, runner=LOCAL if self.runner == SLURM else self.runner)
 
-    def plan(self) -> create_webdataset.Plan | None:
+    def load_plan(self) -> create_webdataset.Plan | None:
         """The plan, where it is made."""
         return create_webdataset.planned(self.paths.splits, self.paths.shards, self.dataset.recipe)
 
 
 class ShardChunk(ChunkTask):
     """Write a part of the planned groups of samples; CreateWebDataset numbers them all and makes shards of them."""
+
+    IS_STAGE = False
 
     def requires(self) -> PlanShards:
         """The plan."""
@@ -174,17 +178,17 @@ class ShardChunk(ChunkTask):
         planning = self.requires()
         if planning.dataset.complete():
             return True
-        plan = planning.plan() if planning.complete() else None
+        plan = planning.load_plan() if planning.complete() else None
         return plan is not None and not self._missing(plan)
 
     def run(self) -> None:
         """Write what is missing of this part."""
-        plan = self.requires().plan()
+        plan = self.requires().load_plan()
         if plan is None:
             raise MissingPieceError(f"{self.paths.shards}: the plan of the shards has gone; run make slurm again")
         samples = [sum(group.samples for group in plan.groups[chunk :: self.chunks]) for chunk in range(self.chunks)]
         workers, mine = self.requires().dataset.num_workers, self._missing(plan)
-        with self.making(), self.chunk_progress("shards", samples) as progress:
+        with self.write_target(), self.chunk_progress("shards", samples) as progress:
             create_webdataset.write(
                 self.paths.shards, self.paths.images, plan, mine, workers, samples[self.chunk], progress.update
             )

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.split import balance, split_dataset
 from gbif_webdataset.split import previous_splits as previous
+from gbif_webdataset.split import split_dataset
 from gbif_webdataset.split.groups import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder
 from tasks.clean import CleanDataset
@@ -85,9 +86,9 @@ class SplitDataset(DatasetTask):
         """Deal."""
         paths = self.paths
         limits = split_dataset.Limits(self.max_instances, self.min_instances)
-        with self.making() as making:
+        with self.write_target() as target:
             with atomic_folder(paths.splits) as folder:
-                making.facts = split_dataset.deal(
+                target.facts = split_dataset.deal(
                     paths.clean,
                     folder,
                     self.category_key,
@@ -98,8 +99,7 @@ class SplitDataset(DatasetTask):
                     paths.scratch,
                     self.how,
                 )
-                told = balance.told(folder, self.fractions)
             for path in sorted(paths.splits.iterdir()):
-                making.add(path)
-        if self.is_asked_for:  # else the report tells it
-            print(told, flush=True)
+                target.add(path)
+        if self.is_root:  # otherwise the report prints it
+            print(describe_splits(paths.splits, self.val_frac, self.test_frac), flush=True)

@@ -35,8 +35,8 @@ class VerifyChunk(ChunkTask):
         """Look at every image of the chunk."""
         fetched = self.requires().output().record.facts["outcomes"]
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
-        images = self.requires().requires().chunk_facts()
-        with self.making() as making, self.chunk_progress("verify", images) as progress:
+        images = self.requires().requires().images_per_chunk()
+        with self.write_target() as target, self.chunk_progress("verify", images) as progress:
             if not jpeg_damage.IS_STRICT:
                 progress.remark(WITHOUT_SIMPLEJPEG)
 
@@ -44,13 +44,13 @@ class VerifyChunk(ChunkTask):
                 bad = counts.total() - counts["valid"]
                 progress.update(counts.total(), total, f"{bad:,} bad" if bad else "")
 
-            target = self.paths.chunk("verified", self.chunk)
+            verified = self.paths.chunk("verified", self.chunk)
             ledger = self.paths.chunk("fetched", self.chunk)
             found = verify_chunk.verify_chunk(
-                ledger, self.paths.images, target, self.num_workers, self.max_pixels, self.strict, tell
+                ledger, self.paths.images, verified, self.num_workers, self.max_pixels, self.strict, tell
             )
-            making.facts = {"findings": dict(found)}
-            making.add(target)
+            target.facts = {"findings": dict(found)}
+            target.add(verified)
 
 
 class VerifyImages(DatasetTask):
@@ -62,7 +62,7 @@ class VerifyImages(DatasetTask):
 
     def _why_nothing_came(self) -> str:
         outcomes: Counter[str] = Counter()
-        for task in self.needed:
+        for task in self.upstream:
             outcomes.update(task.requires().output().record.facts["outcomes"])
         hint = "; addresses that are not public are opened with --FetchChunk-allow-addresses"
         blocked = hint if outcomes["blocked-address"] else ""
@@ -74,12 +74,12 @@ class VerifyImages(DatasetTask):
 
     def run(self) -> None:
         """Write verified.parquet and errors.csv."""
-        with self.making() as making:
+        with self.write_target() as target:
             paths = self.paths
-            chunks = [paths.chunk("verified", chunk) for chunk in range(self.chunks)]
-            if not sum(sum(task.output().record.facts["findings"].values()) for task in self.needed):
+            chunks = list(paths.chunks("verified", self.chunks))
+            if not sum(sum(task.output().record.facts["findings"].values()) for task in self.upstream):
                 raise FetchError(self._why_nothing_came())
             findings = verify_chunk.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
-            making.facts = {"findings": findings}
-            making.add(paths.verified)
-            making.add(paths.errors)
+            target.facts = {"findings": findings}
+            target.add(paths.verified)
+            target.add(paths.errors)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gbif_webdataset.slurm.jobs import STAGES
 from gbif_webdataset.storage.atomic import atomic_file
-from gbif_webdataset.storage.target_record import Record
+from gbif_webdataset.storage.target_record import TargetRecord
 
 OWN, SLURM = "own record", "Slurm"
 SACCT = ("sacct", "--noheader", "--parsable2", "--format=JobID,JobName,ElapsedRaw,MaxRSS")
@@ -50,7 +50,7 @@ def peak_bytes() -> int:
     return max(own, children) * (1 if sys.platform == "darwin" else 1024)
 
 
-def of_records(records: Mapping[str, Record]) -> list[Cost]:
+def of_records(records: Mapping[str, TargetRecord]) -> list[Cost]:
     """What the records of tasks tell, in their order; `records` by the task's label, such as FetchChunk-00003."""
     found = []
     for label, record in records.items():

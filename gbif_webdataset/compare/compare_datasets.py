@@ -12,7 +12,8 @@ import pyarrow as pa
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
-from gbif_webdataset.storage.target_record import Record
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.splits import split_paths
 
 MEMORY_LIMIT = "700MB"
@@ -87,9 +88,9 @@ def compare(old: Path, new: Path, target: Path, scratch: Path) -> Comparison:
 def label_column(output: Path) -> str:
     """The column that a dataset's labels are in. Raises MissingPieceError where there is no dataset."""
     for task, parameter in (("CreateWebDataset", "label_column"), ("SplitDataset", "category_key")):
-        record = Record.load(output / ".made" / f"{task}.json")
+        record = TargetRecord.load(DatasetPaths.under(output).record(task))
         if record is not None:
-            return str(record.made_from["parameters"][parameter])
+            return str(record.fingerprint.parameters[parameter])
     raise MissingPieceError(f"{output}: holds no dataset; give the --output of a run that came as far as its splits")
 
 
@@ -99,7 +100,7 @@ def _load(connection: duckdb.DuckDBPyConnection, name: str, output: Path) -> Non
     columns = "coreid VARCHAR, identifier VARCHAR"
     connection.execute(f"CREATE TABLE {name}_rows ({columns}, image_path VARCHAR, split VARCHAR, label VARCHAR)")
     connection.execute(f"CREATE TABLE {name}_all (rank INT, {columns}, stage VARCHAR, reason VARCHAR)")
-    for split, path in split_paths(output / "splits").items():
+    for split, path in split_paths(DatasetPaths.under(output).splits).items():
         if label not in tables.read_header(path):
             raise MissingPieceError(f"{path}: has no column {label}, which its shards have labels of; run it again")
         connection.execute(
@@ -117,20 +118,21 @@ def _load(connection: duckdb.DuckDBPyConnection, name: str, output: Path) -> Non
 
 def _lost(output: Path) -> list[str]:
     """SQL of the images that each stage lost, in the stages' order."""
-    fetched = sorted((output / "fetched").glob("chunk-*.parquet"))
-    manifest = sorted((output / "manifest").glob("chunk-*.parquet"))
+    paths = DatasetPaths.under(output)
+    fetched, manifest = (sorted(folder.glob("chunk-*.parquet")) for folder in (paths.fetched, paths.manifest))
     found = []
-    if (rejected := output / "manifest" / "rejected.parquet").is_file():
-        found.append(f"(SELECT coreid, identifier, 'read' AS stage, reason FROM {tables.parquet_source([rejected])})")
+    if paths.rejected.is_file():
+        rejected = tables.parquet_source([paths.rejected])
+        found.append(f"(SELECT coreid, identifier, 'read' AS stage, reason FROM {rejected})")
     if fetched and manifest:
         failed = f"SELECT image_path, error FROM {tables.parquet_source(fetched)} WHERE status = 'failed'"
         found.append(
             f"(SELECT coreid, identifier, 'fetch' AS stage, error AS reason FROM {tables.parquet_source(manifest)} "
             f"JOIN ({failed}) USING (image_path))"
         )
-    if (cleaned := output / "clean-dropped.parquet").is_file():
-        found.append(tables.parquet_source([cleaned]))
-    dropped = (output / "splits" / "dropped.csv", output / "shards" / "dropped.csv")
+    if paths.clean_dropped.is_file():
+        found.append(tables.parquet_source([paths.clean_dropped]))
+    dropped = (paths.split_dropped, paths.shards_dropped)
     return [*found, *(tables.csv_source(path) for path in dropped if path.is_file())]
 
 

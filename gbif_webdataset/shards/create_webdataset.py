@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.process_pool import side_by_side
+from gbif_webdataset.process_pool import run_in_processes
 from gbif_webdataset.shards.category_map import LABEL_NAMES
 from gbif_webdataset.shards.plan_shards import PARTS, Plan, make_plan, read_plan
 from gbif_webdataset.shards.recipe import Recipe, digest_of
@@ -123,7 +123,7 @@ def write(
         progress(done, total)
 
     threads = max(1, workers // max(1, len(groups)))  # of each worker, where there are more of them than groups
-    for _ in side_by_side(partial(_write, folder, images, threads), groups, workers, advance):
+    for _ in run_in_processes(partial(_write, folder, images, threads), groups, workers, advance):
         pass
 
 

@@ -10,7 +10,6 @@ from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
 
 COLUMNS = ("label", "images", "train", "val", "test", "val_off", "test_off")
-SHOWN = 5
 
 
 def write(connection: duckdb.DuckDBPyConnection, fractions: Fractions, path: Path) -> None:
@@ -30,22 +29,3 @@ def write(connection: duckdb.DuckDBPyConnection, fractions: Fractions, path: Pat
         for batch in tables.select_batches(connection, query):
             for *row, val, test in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 rows.writerow([*row, f"{val:.1f}", f"{test:.1f}"])
-
-
-def told(folder: Path, fractions: Fractions) -> str:
-    """What people read of balance.csv and leakage.csv in `folder`, in a few lines."""
-    lines = []
-    with tables.open_csv(folder / "balance.csv") as classes:
-        for number, row in enumerate(classes):
-            if number == SHOWN:
-                break
-            images = int(row["images"])
-            shares = (f"{name} {int(row[name]) / images:.2f}" for name in ("val", "test"))
-            lines.append(f"           {row['label']}: {images:,} images, {', '.join(shares)}")
-    head = f"  splits   val {fractions.val}, test {fractions.test} of each class; furthest off are"
-    with tables.open_csv(folder / "leakage.csv") as shared:
-        leaks = [
-            f"{row['shares']} {float(row['share']):.3f}" for row in shared if row["split"] == "test" and row["share"]
-        ]
-    lines.append(f"  leakage  of test's images share with train: {', '.join(leaks) or 'nothing, for there is no test'}")
-    return "\n".join([head, *lines])

@@ -1,13 +1,13 @@
-"""The record of a target: what it was made from, and which files it is. A target without its record is not there.
+"""The record of a target: which files it consists of and what decided their bytes.
 
-The record is taken away before its files are touched and written after the last of them, so that files whose
-making was cut short never count.
+A target without a record does not exist. A task deletes the record before it changes a file of the target and writes
+it after the last file, so that an interrupted run leaves no target.
 """
 
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,7 @@ from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file of a target: its bytes and their SHA-256."""
+    """A file of a target: its size in bytes and its SHA-256."""
 
     bytes: int
     sha256: str
@@ -29,63 +29,114 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
-class Record:
-    """`files` by their path under the output folder; `facts` are what the stage counted, for the report."""
+class Fingerprint:
+    """Everything that decides a target's bytes.
+
+    `format` is the version of the stage's code. `parameters` are JSON values by name. `inputs` are digests by name.
+    """
+
+    format: int
+    parameters: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TargetRecord:
+    """The record of a target.
+
+    `files` are named by their path under the output folder. `facts` are numbers for the report. `seconds` is the time
+    that the task ran. `peak_bytes` is the memory of its largest process, earlier tasks of the process included.
+    """
 
     task: str
-    made_from: dict[str, Any]
+    fingerprint: Fingerprint
     files: dict[str, FileRecord] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
-    peak_bytes: int = 0  # of the largest process at work, with what else it had done before
+    peak_bytes: int = 0
 
     @property
     def digest(self) -> str:
-        """A digest of the files' contents, whatever they were made from."""
+        """A digest of the names and contents of the files, whatever decided them."""
         return digest_of({name: file.sha256 for name, file in self.files.items()})
 
-    def is_of(self, made_from: Mapping[str, Any], output: Path) -> bool:
-        """Whether it was made from just this, and its files are there with their full size."""
-        return self.made_from == made_from and all(_is_whole(output / n, file) for n, file in self.files.items())
+    def damaged_files(self, output: Path) -> Iterator[tuple[str, str]]:
+        """Yield the name of each file that is missing or has another size, and what is wrong with it."""
+        for name, file in self.files.items():
+            try:
+                size = (output / name).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                yield name, "is missing"
+            else:
+                if size != file.bytes:
+                    yield name, "has the wrong size"
 
     def save(self, path: Path) -> None:
-        """Write the record to `path`, whole or not at all."""
+        """Write the record to `path`."""
+        values = asdict(self)
+        values["made_from"] = values.pop("fingerprint")  # the name in every version's records
         with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+            temporary.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
 
     @staticmethod
-    def load(path: Path) -> "Record | None":
-        """The record at `path`; None where there is none."""
+    def load(path: Path) -> "TargetRecord | None":
+        """Return the record at `path`, or None if there is no file."""
         try:
             status = path.stat()
         except FileNotFoundError:
             return None
-        return _read(path, status.st_mtime_ns, status.st_size, status.st_ino)
+        return _load(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A part of a fingerprint that differs: `kind` is `format`, `parameter` or `input`."""
+
+    kind: str
+    name: str
+    before: Any
+    after: Any
+
+
+def find_changes(before: Fingerprint, after: Fingerprint, defaults: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield the differences between a record's fingerprint and the current one.
+
+    A parameter that the record lacks was added by a later version: it counts as its default. A parameter that exists
+    no longer is ignored.
+    """
+    if before.format != after.format:
+        yield Change("format", "", before.format, after.format)
+    for name, value in after.parameters.items():
+        recorded = before.parameters.get(name, defaults.get(name))
+        if recorded != value:
+            yield Change("parameter", name, recorded, value)
+    for name in sorted({*before.inputs, *after.inputs}):
+        if before.inputs.get(name) != after.inputs.get(name):
+            yield Change("input", name, before.inputs.get(name), after.inputs.get(name))
+
+
+def record_path(output: Path, label: str) -> Path:
+    """Return the path of a target's record in a dataset."""
+    return output / ".made" / f"{label}.json"
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON-like mapping, in any order of its keys."""
+    """Return the SHA-256 of a JSON-like mapping; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, read once as long as it doesn't change."""
+    """Return the SHA-256 of a file. It is read again only if its size or time of modification changed."""
     status = path.stat()
     return _hash(path, status.st_mtime_ns, status.st_size)
 
 
-def _is_whole(path: Path, file: FileRecord) -> bool:
-    try:
-        return path.stat().st_size == file.bytes
-    except FileNotFoundError:
-        return False
-
-
 @functools.lru_cache(maxsize=8192)
-def _read(path: Path, modified: int, size: int, inode: int) -> Record:
+def _load(path: Path, modified: int, size: int, inode: int) -> TargetRecord:
     values: dict[str, Any] = json.loads(path.read_text())
-    files = {name: FileRecord(**file) for name, file in values["files"].items()}
-    return Record(**{**values, "files": files})
+    values["files"] = {name: FileRecord(**file) for name, file in values["files"].items()}
+    values["fingerprint"] = Fingerprint(**values.pop("made_from"))
+    return TargetRecord(**values)
 
 
 @functools.lru_cache

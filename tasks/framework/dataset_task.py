@@ -1,4 +1,4 @@
-"""Which dataset: the base of all tasks, every path under `output`, and when a target is fresh."""
+"""The base of all tasks: parameters that all share, and when a target is up to date."""
 
 import contextlib
 import functools
@@ -6,161 +6,46 @@ import json
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import luigi
-from luigi.cmdline_parser import CmdlineParser
 from luigi.task import flatten
-from luigi.task_register import Register
 
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError
-from gbif_webdataset.slurm.jobs import LOGS
-from gbif_webdataset.storage.chunks import chunk_name
-from gbif_webdataset.storage.target_record import FileRecord, Record, digest_of_file
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import messages, slurm_runner
-from tasks.framework.parameters import Choice, Count, InputFile, InputFolder, Text
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, InputFolder, Text
 from tasks.framework.progress import Progress
+from tasks.framework.target import DatasetTarget, TargetBuilder
+from tasks.framework.worker_processes import RunTask, root_task_class
 
-MOST_CHUNKS = 1000
-LOCAL, ON_SLURM, ELEMENT = RUNNERS = ("local", "slurm", "element")
-LOOK_AGAIN = 1.0  # seconds
-PAGE_WIDTH = 62  # characters of a line in the page's box for errors, which doesn't wrap them
+MAX_CHUNKS = 1000
+LOCAL, SLURM, ELEMENT = RUNNERS = ("local", "slurm", "element")
+COMPLETE_SECONDS = 1.0  # a complete task is not checked again for this long
+PAGE_WIDTH = 62  # characters of a line in the error box of Luigi's page, which does not wrap lines
 
 Other = TypeVar("Other", bound=luigi.Task)
 
 
-@dataclass(frozen=True)
-class Paths:
-    """Every path under the output folder."""
+class DatasetTask(RunTask):
+    """A stage of the dataset. Its target is up to date while parameters, inputs and upstream targets stay the same.
 
-    output: Path
-    scratch: Path  # for what is needed no longer than a task runs
-
-    @property
-    def images(self) -> Path:
-        return self.output / "images"
-
-    @property
-    def fetched(self) -> Path:
-        return self.output / "fetched"
-
-    @property
-    def verified(self) -> Path:
-        return self.output / "verified.parquet"
-
-    @property
-    def errors(self) -> Path:
-        return self.output / "errors.csv"
-
-    @property
-    def deleted(self) -> Path:
-        return self.output / "deleted.csv"
-
-    @property
-    def would_delete(self) -> Path:
-        return self.output / "would-delete.csv"
-
-    @property
-    def clean(self) -> Path:
-        return self.output / "clean.parquet"
-
-    @property
-    def clean_dropped(self) -> Path:
-        return self.output / "clean-dropped.parquet"
-
-    @property
-    def duplicates(self) -> Path:
-        return self.output / "duplicates.parquet"
-
-    @property
-    def splits(self) -> Path:
-        return self.output / "splits"
-
-    @property
-    def shards(self) -> Path:
-        return self.output / "shards"
-
-    @property
-    def accounting(self) -> Path:
-        return self.output / "accounting.csv"
-
-    @property
-    def report(self) -> Path:
-        return self.output / "report"
-
-    @property
-    def logs(self) -> Path:
-        return self.output / LOGS
-
-    @property
-    def rejected(self) -> Path:
-        return self.output / "manifest" / "rejected.parquet"
-
-    def chunk(self, stage: str, chunk: int) -> Path:
-        """A chunk's table in `manifest`, `fetched` or `verified`."""
-        return self.output / stage / chunk_name(chunk)
-
-    def record(self, label: str) -> Path:
-        """Where a target's record is kept."""
-        return self.output / ".made" / f"{label}.json"
-
-
-@dataclass
-class Making:
-    """A target under way: the files that it will consist of, and what the stage counted."""
-
-    output: Path
-    files: dict[str, FileRecord] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, path: Path, sha256: str | None = None) -> None:
-        """Count a finished file to the target; its bytes are read unless their `sha256` is known."""
-        described = FileRecord(path.stat().st_size, sha256) if sha256 else FileRecord.of(path)
-        self.files[path.relative_to(self.output).as_posix()] = described
-
-
-class DatasetTarget(luigi.Target):
-    """The files of a task, which count only with their record."""
-
-    def __init__(self, task: "DatasetTask") -> None:
-        self._task = task
-
-    @property
-    def record(self) -> Record:
-        """The record; asked for only where the target exists."""
-        record = self._task.record()
-        if record is None:
-            raise DatasetError(f"{self._task.label}: its record has gone while it was needed; run it again")
-        return record
-
-    def exists(self) -> bool:
-        """Whether the target is there, made from what it would be made from now."""
-        record = self._task.record()
-        return record is not None and record.is_of(self._task.made_from(), self._task.paths.output)
-
-    def __str__(self) -> str:
-        return str(self._task.paths.record(self._task.label))
-
-
-class DatasetTask(luigi.Task):
-    """A stage of the dataset. Its target is fresh as long as parameters, inputs and upstream targets are the same.
-
-    The parameter `output` is the folder; Luigi wants the method `output()`, so the attribute is `paths.output`.
+    Users type `--output`, but `output` is a method of Luigi's tasks: the attributes are `folder` and `paths.output`.
     """
 
-    FORMAT = 1  # raised when this stage's code makes other bytes of the same inputs
-    HAS_OWN_JOB = False  # whether Slurm has jobs of its own for it
+    FORMAT = 1  # raise it when the stage's code writes other bytes for the same inputs
+    HAS_SLURM_JOB = False  # whether Slurm runs it in a job of its own
+    IS_STAGE = True  # False for what is not listed among the stages that are rebuilt
 
-    needed: list["DatasetTask"]  # the tasks that this one requires
-    _found_complete_at = float("-inf")
+    _complete_at = float("-inf")
 
     dwca: str = Text(description="path of the Darwin Core Archive, as GBIF sends it")
     folder: str = Text(default="", description="the folder of the dataset, data/<archive name> where none is given")
     chunks: int = Count(
-        default=16, least=1, most=MOST_CHUNKS, description="parts that the images are fetched and verified in"
+        default=16, least=1, most=MAX_CHUNKS, description="parts that the images are fetched and verified in"
     )
     scratch: str = Text(
         default="", significant=False, description="folder for what is spilled, <output>/.scratch where none is given"
@@ -169,82 +54,89 @@ class DatasetTask(luigi.Task):
         default=LOCAL,
         choices=RUNNERS,
         significant=False,
-        description="where chunks are worked at: here; slurm, each in an allocation of its own that this command "
-        "waits for; element is for the job scripts, and makes nothing that has jobs of its own but the task asked for",
+        description="Where chunks run. local: on this machine. slurm: each chunk in its own Slurm allocation; this "
+        "command waits for them. (element is set by sbatch/*.sbatch; do not use it yourself.)",
+    )
+    plan: bool = Flag(
+        default=False,
+        significant=False,
+        description="Print which stages would run and why, and run nothing.",
     )
 
     def __init_subclass__(cls) -> None:
-        """Let `run` do nothing where the target turns out to be fresh when its turn has come.
+        """Let `run` do nothing if the target is up to date when it is called.
 
-        Luigi plans all that depends on a task that has to run; what that makes may be the same as before.
+        Luigi schedules every task downstream of one that has to run, but that one may produce the same bytes as before.
         """
         super().__init_subclass__()
         if run := cls.__dict__.get("run"):
-            cls.run = _where_it_belongs(run)  # type: ignore[method-assign]
+            cls.run = _run_if_needed(run)  # type: ignore[method-assign]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
-        output = Path(self.folder or Path("data") / _bare_name(self.dwca))
-        self.paths = Paths(output, Path(self.scratch) if self.scratch else output / ".scratch")
-        self.needed = list(flatten(self.requires()))  # at once: a bad parameter of any stage is told before any work
+        self.paths = DatasetPaths.under(Path(self.folder or Path("data") / _archive_name(self.dwca)), self.scratch)
+        _ = self.upstream  # a wrong parameter of any stage is reported before work starts
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a worker process, without the upstream tasks, which may be thousands."""
+        state = super().__getstate__()
+        return {**state, "task": {name: value for name, value in state["task"].items() if name != "upstream"}}
 
     @classmethod
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
-        """The parameters; the attribute `folder` is `output` to users."""
+        """Return the parameters; the attribute `folder` is `output` to users."""
         return [("output" if name == "folder" else name, value) for name, value in super().get_params()]
 
     def clone(self, cls: type[Other], **options: Any) -> Other:  # type: ignore[override]
-        """Another task of the same dataset. Luigi's own would hand over every parameter of the same name, too."""
+        """Return another task of the same dataset. Luigi's own `clone` copies all parameters of the same name."""
         shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner")}
         return cls(**{"output": self.folder, **shared, **options})
 
-    @property
-    def is_left_to_its_own_job(self) -> bool:
-        """Whether this is an element of an array, or a job, that needs this task's target and must not make it."""
-        return self.runner == ELEMENT and self.HAS_OWN_JOB and not isinstance(self, _asked_for())
+    @functools.cached_property
+    def upstream(self) -> list["DatasetTask"]:
+        """The tasks that this one requires."""
+        return list(flatten(self.requires()))
 
     @property
-    def label(self) -> str:
-        """The task's name among its dataset's."""
-        return str(self.task_family)
-
-    @property
-    def is_asked_for(self) -> bool:
-        """Whether it is the task that the command line names."""
-        command = CmdlineParser.get_instance()
-        return command is not None and Register.get_task_cls(command.known_args.root_task) is type(self)
+    def is_made_by_other_job(self) -> bool:
+        """Whether this process is a Slurm job that needs the target, while another job has to make it."""
+        return self.runner == ELEMENT and self.HAS_SLURM_JOB and not self.is_root
 
     def output(self) -> DatasetTarget:
-        """The target."""
+        """Return the target."""
         return DatasetTarget(self)
 
     def complete(self) -> bool:
-        """Whether the target is fresh, and all that it was made from is; where that can't be told, running says why."""
+        """Return whether the target and all upstream targets are up to date; False if an error prevents the check.
+
+        The error is reported when the task runs.
+        """
         try:
-            return all(task.was_complete() for task in self.needed) and self.output().exists()
+            is_upstream_complete = all(task.is_complete() for task in self.upstream)
+            return is_upstream_complete and self.output().exists() and self.find_retry_reason() is None
         except (DatasetError, OSError):
             return False
 
-    def was_complete(self) -> bool:
-        """The same, by a look that may be a second old: a thousand chunks ask for one manifest of as many files."""
-        if time.monotonic() - self._found_complete_at < LOOK_AGAIN:
+    def is_complete(self) -> bool:
+        """Return the same, but remember a True for a second: 1,000 chunks ask for one manifest of 1,000 files."""
+        if time.monotonic() - self._complete_at < COMPLETE_SECONDS:
             return True
         if not self.complete():
             return False
-        self._found_complete_at = time.monotonic()
+        self._complete_at = time.monotonic()
         return True
 
-    def record(self) -> Record | None:
-        """The record of the target that is there now, fresh or not."""
-        return Record.load(self.paths.record(self.label))
+    def record(self) -> TargetRecord | None:
+        """Return the record of the present target, up to date or not."""
+        return TargetRecord.load(self.paths.record(self.label))
 
     def inputs(self) -> dict[str, str]:
-        """A digest of each thing that the target is made from."""
-        return {task.label: task.output().record.digest for task in self.needed}
+        """Return a digest of each input."""
+        return {task.label: task.output().record.digest for task in self.upstream}
 
-    def made_from(self) -> dict[str, Any]:
-        """All that decides the target's bytes: parameters, files that they name, and inputs."""
+    def fingerprint(self, is_input_known: bool = True) -> Fingerprint:
+        """Return what decides the target's bytes, without the inputs if these are not made yet."""
         values: dict[str, Any] = {}
         for name, parameter in self.get_params():
             if parameter.significant and name not in ("dwca", "output", "chunks"):
@@ -255,54 +147,59 @@ class DatasetTask(luigi.Task):
                     values[f"{name} sha256"] = {
                         path.name: digest_of_file(path) for path in sorted(Path(value).glob("*.csv"))
                     }
-        return {"format": self.FORMAT, "parameters": json.loads(json.dumps(values)), "inputs": self.inputs()}
+        return Fingerprint(self.FORMAT, json.loads(json.dumps(values)), self.inputs() if is_input_known else {})
+
+    def find_retry_reason(self) -> str | None:
+        """Return why an up-to-date target is worth another run, or None."""
+        return None
 
     @contextlib.contextmanager
-    def making(self) -> Iterator[Making]:
-        """Make the target: its old record goes first, its new one is written when the block has ended well."""
-        made_from, begun = self.made_from(), time.monotonic()
+    def write_target(self) -> Iterator[TargetBuilder]:
+        """Delete the old record; write the new one if the block ends without an error."""
+        fingerprint, started = self.fingerprint(), time.monotonic()
         try:
             self.paths.output.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
             raise ParameterError(f"--output {self.paths.output} can't be made a folder; choose another") from error
         self.paths.record(self.label).unlink(missing_ok=True)
-        making = Making(self.paths.output)
-        yield making
-        seconds = round(time.monotonic() - begun, 3)
-        record = Record(self.label, made_from, making.files, making.facts, seconds, costs.peak_bytes())
+        target = TargetBuilder(self.paths.output)
+        yield target
+        seconds = round(time.monotonic() - started, 3)
+        record = TargetRecord(self.label, fingerprint, target.files, target.facts, seconds, costs.peak_bytes())
         record.save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
-        """Progress of this task, for the terminal and for Luigi's page."""
+        """Return the progress of this task, for the terminal and for Luigi's page."""
         return Progress(self, stage, unit, self.paths.scratch, [total], lambda: [0], 0)
 
     def on_failure(self, exception: BaseException) -> str:
-        """What Luigi's page shows of a failure: the sentence, or a defect's traceback."""
-        told = messages.explanation(exception)
-        return textwrap.fill(told, PAGE_WIDTH) if told else super().on_failure(exception)
+        """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
+        sentence = messages.explanation(exception)
+        return textwrap.fill(sentence, PAGE_WIDTH) if sentence else super().on_failure(exception)
 
 
-def _where_it_belongs(run: Callable[[Any], None]) -> Callable[[Any], None]:
+def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
     @functools.wraps(run)
-    def run_where_it_belongs(task: DatasetTask) -> None:
+    def run_if_needed(task: DatasetTask) -> None:
         if task.complete():
             task.trigger_event(luigi.Event.DEPENDENCY_PRESENT, task)
-        elif task.is_left_to_its_own_job:
+        elif task.is_made_by_other_job:
             raise MissingPieceError(
-                "its target is missing, and this job is not the one to make it: run make slurm again"
+                "the output of this earlier stage is missing and another Slurm job has to create it. Run `make slurm` "
+                "again to submit that job"
             )
-        elif task.runner == ON_SLURM and isinstance(task, ChunkTask):
-            slurm_runner.run(task)
+        elif task.runner == SLURM and isinstance(task, ChunkTask):
+            slurm_runner.run_chunk(task)
         else:
             run(task)
 
-    return run_where_it_belongs
+    return run_if_needed
 
 
 class ChunkTask(DatasetTask):
-    """One of the parts that the images are fetched and verified in."""
+    """One of the chunks in which images are fetched and verified."""
 
-    HAS_OWN_JOB = True
+    HAS_SLURM_JOB = True
 
     chunk: int = Count(description="which part, counted from 0")
 
@@ -312,34 +209,29 @@ class ChunkTask(DatasetTask):
             last = self.chunks - 1
             raise ParameterError(f"--chunk {self.chunk} is out of range: the {self.chunks} chunks are 0 to {last}")
 
-    def for_slurm(self) -> list[str]:
-        """Further words for the command that works at this chunk elsewhere."""
+    def slurm_options(self) -> list[str]:
+        """Return further options for the command that runs this chunk in a Slurm job."""
         return []
 
     @property
     def label(self) -> str:
-        """The task's name, with its chunk."""
+        """The name of the task with its chunk."""
         return f"{self.task_family}-{self.chunk:05d}"
 
     def chunk_progress(self, stage: str, images: Sequence[int]) -> Progress:
-        """Progress of the stage whose chunks have so many images, of which this task does one chunk."""
+        """Return the progress of a stage whose chunks have so many images; this task is one of the chunks."""
 
-        def done_before() -> list[int]:
+        def count_done() -> list[int]:
             siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
             return [count if task.complete() else 0 for task, count in zip(siblings, images, strict=True)]
 
-        if issubclass(_asked_for(), ChunkTask):
+        if issubclass(root_task_class(), ChunkTask):  # the other chunks are not part of this run
             return Progress(self, stage, "images", self.paths.scratch, [images[self.chunk]], lambda: [0], 0)
-        return Progress(self, stage, "images", self.paths.scratch, images, done_before, self.chunk)
+        return Progress(self, stage, "images", self.paths.scratch, images, count_done, self.chunk)
 
 
-def _asked_for() -> type:
-    """The task that the command line names; where it is a chunk's, the other chunks are no part of the run."""
-    command = CmdlineParser.get_instance()
-    return Register.get_task_cls(command.known_args.root_task) if command else luigi.Task
-
-
-def _bare_name(archive: str) -> str:
+def _archive_name(archive: str) -> str:
+    """Return an archive's file name without its ending."""
     name = Path(archive).name
     for ending in (".tar.gz", ".tgz", ".zip"):
         name = name.removesuffix(ending)

@@ -168,7 +168,8 @@ class _Board:
     """The run's board, `progress-<host>-<process id of the run>`: the disk may be that of many machines."""
 
     def __init__(self, scratch: Path) -> None:
-        run = os.getppid() if multiprocessing.parent_process() else os.getpid()
+        parent = multiprocessing.parent_process()
+        run = parent.pid if parent else os.getpid()
         self._path = scratch / f"progress-{platform.node()}-{run}"
 
     @contextlib.contextmanager

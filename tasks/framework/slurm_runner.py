@@ -54,7 +54,7 @@ def _dashed(options: str) -> tuple[str, ...]:
     return tuple(word if word.startswith("-") else f"--{word}" for word in shlex.split(options))
 
 
-def given() -> list[str]:
+def task_options() -> list[str]:
     """The options of this command line that a job needs too: all parameters of tasks but those that all share.
 
     Each is one word: a value that begins with a dash would be taken for an option.
@@ -74,7 +74,7 @@ def given() -> list[str]:
     return words
 
 
-def accounted(paths: Any) -> list[costs.Cost]:
+def read_costs(paths: Any) -> list[costs.Cost]:
     """What Slurm's accounts tell of the dataset's jobs, whose logs are there; nothing where it keeps none."""
     jobs = sorted({log.job for log in slurm_status.logs_in(paths.logs)})
     if not jobs or not shutil.which("sacct"):
@@ -84,20 +84,20 @@ def accounted(paths: Any) -> list[costs.Cost]:
     return [] if ended.returncode else costs.of_slurm(ended.stdout, dataset_of(paths.output))
 
 
-SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner")
+SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner", "plan")
 
 
-def run(task: Any) -> None:
+def run_chunk(task: Any) -> None:
     """Run a chunk's task as an element, in an allocation by sciluigi's helpers; raises DatasetError where it fails."""
     site, stage = slurm().site(), STAGE_OF[task.task_family]
     log = task.paths.logs / f"{task.label}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}"]
     element = [*which, "--chunk", str(task.chunk), "--runner", "element", "--local-scheduler", "true", "--no-lock"]
-    command = [sys.executable, "-m", "luigi", "--module", "tasks", task.task_family, *element, *given()]
+    command = [sys.executable, "-m", "luigi", "--module", "tasks", task.task_family, *element, *task_options()]
     words = ["--job-name", task.label, *site.options, *site.of_stage[stage], "srun", "--ntasks=1"]
     with log.open("wb") as file:
-        _allocation(words, file).ex(shlex.join([*command, *task.for_slurm()]))
+        _allocation(words, file).ex(shlex.join([*command, *task.slurm_options()]))
 
 
 def _allocation(words: list[str], log: IO[bytes]) -> Any:

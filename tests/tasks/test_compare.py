@@ -1,7 +1,6 @@
 """What a newer dataset changed: told, drawn, and written line by line, each time that it is asked for."""
 
 import csv
-import json
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from gbif_webdataset.compare import compare_datasets, comparison_page
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.split.split_dataset import SPLITS
+from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, record_path
 from tests.support.datasets import ROOT, Dataset
 from tests.support.published import HOSTILE
 
@@ -37,10 +37,10 @@ class Output:
         self.lost[where].append((coreid, f"http://x.example/{coreid}", reason))
 
     def write(self) -> Path:
-        for name in ("splits", "manifest", "fetched", ".made"):
+        for name in ("splits", "manifest", "fetched"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        record = {"task": "CreateWebDataset", "made_from": {"parameters": {"label_column": self.label_column}}}
-        (self.folder / ".made" / "CreateWebDataset.json").write_text(json.dumps({**record, "files": {}}))
+        record = TargetRecord("CreateWebDataset", Fingerprint(1, {"label_column": self.label_column}))
+        record.save(record_path(self.folder, "CreateWebDataset"))
         for split, rows in self.rows.items():
             lines = [[coreid, url, f"d/{coreid}.jpg", label] for coreid, url, label in rows]
             self._csv(f"splits/{split}.csv", ["coreid", "identifier", "image_path", self.label_column], lines)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from gbif_webdataset.account import costs
 from gbif_webdataset.account.costs import OWN, SLURM, Cost, Total
-from gbif_webdataset.storage.target_record import Record
+from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord
 
 LISTING = """\
 7|gbif-0123456789-read|61|
@@ -32,9 +32,9 @@ def test_a_cluster_without_accounts_tells_nothing() -> None:
 
 def test_the_parts_of_a_stage_are_added_up() -> None:
     records = {
-        "ReadArchive": Record("ReadArchive", {}, seconds=2.5, peak_bytes=700),
-        "FetchChunk-00000": Record("FetchChunk-00000", {}, seconds=10.0, peak_bytes=100),
-        "FetchChunk-00001": Record("FetchChunk-00001", {}, seconds=30.0, peak_bytes=90),
+        "ReadArchive": TargetRecord("ReadArchive", Fingerprint(1), seconds=2.5, peak_bytes=700),
+        "FetchChunk-00000": TargetRecord("FetchChunk-00000", Fingerprint(1), seconds=10.0, peak_bytes=100),
+        "FetchChunk-00001": TargetRecord("FetchChunk-00001", Fingerprint(1), seconds=30.0, peak_bytes=90),
     }
     assert costs.totals(costs.of_records(records)) == [
         Total("ReadArchive", 1, 2.5, 2.5, 700),

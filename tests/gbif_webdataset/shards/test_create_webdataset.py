@@ -21,7 +21,7 @@ import webdataset
 from PIL import Image
 
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, SelectionError
-from gbif_webdataset.process_pool import side_by_side
+from gbif_webdataset.process_pool import run_in_processes
 from gbif_webdataset.shards.create_webdataset import finish, prepare, unwritten, write_group
 from gbif_webdataset.shards.megadetector import with_margin
 from gbif_webdataset.shards.recipe import Recipe
@@ -596,4 +596,4 @@ def test_a_worker_that_was_killed_is_told_in_a_sentence(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     work = importlib.import_module("greedy").work
     with pytest.raises(DatasetError, match="memory ran out: run again with fewer workers"):
-        list(side_by_side(work, [1, 2, 3], 2, lambda count: None))
+        list(run_in_processes(work, [1, 2, 3], 2, lambda count: None))

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.split import balance
 from gbif_webdataset.split.assignment import HASHES, TEST, TRAIN, VAL, Fractions, deal_class
 from gbif_webdataset.split.groups import Grouping
 from gbif_webdataset.split.split_dataset import SPLITS, How, Limits, deal
@@ -243,7 +243,7 @@ def test_the_balance_lists_the_classes_furthest_off_first(room: Room) -> None:
     for row in rows:
         for split in SPLITS:
             assert int(row[split]) == sum(one["speciesKey"] == row["label"] for one in room.rows(split))
-    told = balance.told(room.splits, USUAL)
+    told = describe_splits(room.splits, USUAL.val, USUAL.test)
     assert f"{rows[0]['label']}: {int(rows[0]['images']):,} images" in told
     assert "observer 0.000" in told
 

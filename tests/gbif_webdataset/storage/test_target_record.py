@@ -1,38 +1,47 @@
 import hashlib
-import json
 import os
 from pathlib import Path
 
-from gbif_webdataset.storage.target_record import FileRecord, Record, digest_of, digest_of_file
+import pytest
 
-MADE_FROM = {"format": 1, "parameters": {"seed": 42, "name": "M\u00fcll"}, "inputs": {"archive": "ab"}}
+from gbif_webdataset.storage.target_record import (
+    Change,
+    FileRecord,
+    Fingerprint,
+    TargetRecord,
+    digest_of,
+    digest_of_file,
+    find_changes,
+)
+
+FINGERPRINT = Fingerprint(1, {"seed": 42, "name": "M\u00fcll"}, {"archive": "ab"})
 
 
-def record(output: Path, **contents: str) -> Record:
+def record(output: Path, **contents: str) -> TargetRecord:
     """A record of files with these contents."""
     files = {}
     for name, content in contents.items():
         (output / name).write_text(content)
         files[name] = FileRecord.of(output / name)
-    return Record("Task", MADE_FROM, files, {"images": [1, 2]}, 1.5)
+    return TargetRecord("Task", FINGERPRINT, files, {"images": [1, 2]}, 1.5)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     written = record(tmp_path, a="1", b="22")
     written.save(tmp_path / ".made" / "Task.json")
-    assert Record.load(tmp_path / ".made" / "Task.json") == written
+    assert TargetRecord.load(tmp_path / ".made" / "Task.json") == written
     assert [path.name for path in (tmp_path / ".made").iterdir()] == ["Task.json"]
 
 
 def test_no_record_is_none(tmp_path: Path) -> None:
-    assert Record.load(tmp_path / "Task.json") is None
+    assert TargetRecord.load(tmp_path / "Task.json") is None
 
 
 def test_a_record_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "Task.json"
     for content in ("1", "2", "3"):
         record(tmp_path, a=content).save(path)
-        loaded = Record.load(path)
+        loaded = TargetRecord.load(path)
         assert loaded is not None
         assert loaded.files["a"].sha256 == hashlib.sha256(content.encode()).hexdigest()
 
@@ -42,21 +51,42 @@ def test_a_file_is_described_by_its_size_and_hash(tmp_path: Path) -> None:
     assert FileRecord.of(tmp_path / "a") == FileRecord(3, hashlib.sha256(b"123").hexdigest())
 
 
-def test_a_target_is_of_what_it_was_made_from_while_its_files_are_whole(tmp_path: Path) -> None:
+def test_files_that_are_missing_or_cut_are_damaged(tmp_path: Path) -> None:
     made = record(tmp_path, a="123", b="4")
-    assert made.is_of(json.loads(json.dumps(MADE_FROM)), tmp_path)
-    assert not made.is_of(MADE_FROM | {"format": 2}, tmp_path)
-    assert not made.is_of({**MADE_FROM, "parameters": {"seed": 43, "name": "M\u00fcll"}}, tmp_path)
+    assert list(made.damaged_files(tmp_path)) == []
     (tmp_path / "a").write_text("12")
-    assert not made.is_of(MADE_FROM, tmp_path)
-    (tmp_path / "a").write_text("123")
     (tmp_path / "b").unlink()
-    assert not made.is_of(MADE_FROM, tmp_path)
+    assert list(made.damaged_files(tmp_path)) == [("a", "has the wrong size"), ("b", "is missing")]
+
+
+@pytest.mark.parametrize(
+    ("now", "changes"),
+    [
+        (FINGERPRINT, []),
+        (Fingerprint(2, FINGERPRINT.parameters, FINGERPRINT.inputs), [Change("format", "", 1, 2)]),
+        (Fingerprint(1, {"seed": 43, "name": "M\u00fcll"}, {"archive": "ab"}), [Change("parameter", "seed", 42, 43)]),
+        (Fingerprint(1, FINGERPRINT.parameters, {"archive": "cd"}), [Change("input", "archive", "ab", "cd")]),
+        (Fingerprint(1, FINGERPRINT.parameters, {}), [Change("input", "archive", "ab", None)]),
+    ],
+)
+def test_each_difference_of_a_fingerprint_is_named(now: Fingerprint, changes: list[Change]) -> None:
+    assert list(find_changes(FINGERPRINT, now, {})) == changes
+
+
+def test_a_parameter_that_a_record_lacks_counts_as_its_default() -> None:
+    later = Fingerprint(1, {**FINGERPRINT.parameters, "place_km": 1.0}, FINGERPRINT.inputs)
+    assert list(find_changes(FINGERPRINT, later, {"place_km": 1.0})) == []
+    assert list(find_changes(FINGERPRINT, later, {"place_km": 2.0})) == [Change("parameter", "place_km", 2.0, 1.0)]
+
+
+def test_a_parameter_that_exists_no_longer_is_ignored() -> None:
+    later = Fingerprint(1, {"seed": 42}, FINGERPRINT.inputs)
+    assert list(find_changes(FINGERPRINT, later, {})) == []
 
 
 def test_a_digest_is_of_the_files_contents_alone(tmp_path: Path) -> None:
     first = record(tmp_path, a="1", b="2")
-    other = Record("Other", {}, dict(reversed(first.files.items())), {"x": 1}, 9)
+    other = TargetRecord("Other", Fingerprint(2), dict(reversed(first.files.items())), {"x": 1}, 9)
     assert first.digest == other.digest
     assert first.digest != record(tmp_path, a="1", b="3").digest
     assert first.digest != record(tmp_path, a="1", c="2").digest

@@ -1,0 +1,25 @@
+"""The summary of the splits for the terminal."""
+
+from pathlib import Path
+
+from gbif_webdataset.storage.tables import open_csv
+
+SHOWN_CLASSES = 5
+
+
+def describe_splits(splits: Path, val_frac: float, test_frac: float) -> str:
+    """Return a few lines about balance.csv and leakage.csv in the folder `splits`."""
+    lines = [f"  splits   val {val_frac}, test {test_frac} of each class; furthest off are"]
+    with open_csv(splits / "balance.csv") as classes:
+        for number, row in enumerate(classes):
+            if number == SHOWN_CLASSES:
+                break
+            images = int(row["images"])
+            shares = (f"{name} {int(row[name]) / images:.2f}" for name in ("val", "test"))
+            lines.append(f"           {row['label']}: {images:,} images, {', '.join(shares)}")
+    with open_csv(splits / "leakage.csv") as shared:
+        leaks = [
+            f"{row['shares']} {float(row['share']):.3f}" for row in shared if row["split"] == "test" and row["share"]
+        ]
+    lines.append(f"  leakage  of test's images share with train: {', '.join(leaks) or 'nothing, for there is no test'}")
+    return "\n".join(lines)

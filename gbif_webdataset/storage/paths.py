@@ -1,0 +1,144 @@
+"""The path of every file and folder of a dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from gbif_webdataset.slurm.jobs import LOGS
+from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.target_record import record_path
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """Every path under the output folder, and the folder for temporary files."""
+
+    output: Path
+    scratch: Path
+
+    @classmethod
+    def under(cls, output: Path, scratch: str = "") -> Self:
+        """Return the paths of the dataset in `output`; temporary files are in <output>/.scratch by default."""
+        return cls(output, Path(scratch) if scratch else output / ".scratch")
+
+    @property
+    def manifest(self) -> Path:
+        """The folder of ReadArchive's tables."""
+        return self.output / "manifest"
+
+    @property
+    def rejected(self) -> Path:
+        """The lines and media of the archive that are not in the manifest, with the reason."""
+        return self.manifest / "rejected.parquet"
+
+    @property
+    def images(self) -> Path:
+        """The folder of the downloaded images."""
+        return self.output / "images"
+
+    @property
+    def fetched(self) -> Path:
+        """The folder of the ledgers."""
+        return self.output / "fetched"
+
+    @property
+    def verified(self) -> Path:
+        """The properties of all images."""
+        return self.output / "verified.parquet"
+
+    @property
+    def errors(self) -> Path:
+        """The corrupt images."""
+        return self.output / "errors.csv"
+
+    @property
+    def deleted(self) -> Path:
+        """The deleted images."""
+        return self.output / "deleted.csv"
+
+    @property
+    def would_delete(self) -> Path:
+        """The images that a run without dry_run would delete."""
+        return self.output / "would-delete.csv"
+
+    @property
+    def clean(self) -> Path:
+        """The images that passed all filters."""
+        return self.output / "clean.parquet"
+
+    @property
+    def clean_dropped(self) -> Path:
+        """The images that a filter dropped, with the reason."""
+        return self.output / "clean-dropped.parquet"
+
+    @property
+    def duplicates(self) -> Path:
+        """The groups of duplicate images."""
+        return self.output / "duplicates.parquet"
+
+    @property
+    def splits(self) -> Path:
+        """The folder of the splits' tables."""
+        return self.output / "splits"
+
+    @property
+    def split_dropped(self) -> Path:
+        """The images that are in no split, with the reason."""
+        return self.splits / "dropped.csv"
+
+    @property
+    def shards(self) -> Path:
+        """The folder of the shards."""
+        return self.output / "shards"
+
+    @property
+    def shard_list(self) -> Path:
+        """Each shard's samples, bytes and SHA-256."""
+        return self.shards / "shards.csv"
+
+    @property
+    def shards_dropped(self) -> Path:
+        """The images of the splits that are in no shard, with the reason."""
+        return self.shards / "dropped.csv"
+
+    @property
+    def accounting(self) -> Path:
+        """What happened to every image of the archive."""
+        return self.output / "accounting.csv"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.output / "report"
+
+    @property
+    def costs(self) -> Path:
+        """The seconds and memory of each stage."""
+        return self.report / "costs.csv"
+
+    @property
+    def comparison_page(self) -> Path:
+        """The page of the differences from an older dataset."""
+        return self.report / "comparison.html"
+
+    @property
+    def comparison_table(self) -> Path:
+        """The images that differ from those of an older dataset."""
+        return self.report / "comparison.csv"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the Slurm jobs' logs."""
+        return self.output / LOGS
+
+    def chunk(self, stage: str, chunk: int) -> Path:
+        """Return the path of a chunk's table in `manifest`, `fetched` or `verified`."""
+        return self.output / stage / chunk_name(chunk)
+
+    def chunks(self, stage: str, chunks: int) -> tuple[Path, ...]:
+        """Return the paths of the first `chunks` chunks' tables."""
+        return tuple(self.chunk(stage, chunk) for chunk in range(chunks))
+
+    def record(self, label: str) -> Path:
+        """Return the path of a target's record."""
+        return record_path(self.output, label)

@@ -1,0 +1,107 @@
+"""Why stages are built again: one line per stage, printed before work starts."""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from luigi import interface
+
+from gbif_webdataset.errors import DatasetError
+from tasks.framework.dataset_task import ELEMENT, DatasetTask
+
+NOTHING = "Nothing to do: everything is up to date."
+_CHUNK_FILE = re.compile(r"chunk-\d{5}")
+
+
+def find_reasons(root: DatasetTask) -> list[tuple[DatasetTask, str]]:
+    """Return the tasks that have to run for `root`, upstream ones first, each with the reason.
+
+    Raises DatasetError or OSError if an input cannot be read.
+    """
+    reasons = []
+    rebuilt: set[str] = set()
+    for task in _upstream_first(root, set()):
+        sources = [source for source in task.upstream if source.label in rebuilt]
+        reason = task.output().find_reason(is_input_known=not sources) if task.IS_STAGE else None
+        if reason is not None or sources:
+            rebuilt.add(task.label)
+        families = dict.fromkeys(source.task_family for source in sources if source.IS_STAGE)
+        reason = reason or (f"{' and '.join(families)} will be rebuilt" if families else task.find_retry_reason())
+        if reason is not None and task.IS_STAGE:
+            reasons.append((task, reason))
+    return reasons
+
+
+def describe_reasons(reasons: list[tuple[DatasetTask, str]]) -> list[str]:
+    """Return a line for each stage, with the chunks of a stage together."""
+    stages: dict[str, list[tuple[DatasetTask, str]]] = {}
+    for task, reason in reasons:
+        stages.setdefault(task.task_family, []).append((task, reason))
+    return [f"{family}: {_describe_stage(found)}" for family, found in stages.items()]
+
+
+def print_reasons(root: DatasetTask) -> None:
+    """Print why each stage has to run for `root`; nothing if no stage was made yet."""
+    reasons = find_reasons(root)
+    if root.plan and not reasons:
+        print(NOTHING, file=sys.stderr)
+    elif root.plan or any(task.record() for task in _upstream_first(root, set())):
+        print("\n".join(describe_reasons(reasons)), end="\n" if reasons else "", file=sys.stderr, flush=True)
+
+
+def install() -> None:
+    """Print the reasons before Luigi schedules the task of the command line, and end there if it has `--plan`."""
+    luigis_own: Callable[..., Any] = interface._schedule_and_run
+    if getattr(luigis_own, "prints_reasons", False):
+        return
+
+    def schedule_and_run(tasks: Any, *arguments: Any, **options: Any) -> Any:
+        for task in tasks:
+            _print_before_run(task)
+        return luigis_own(tasks, *arguments, **options)
+
+    schedule_and_run.prints_reasons = True  # type: ignore[attr-defined]
+    interface._schedule_and_run = schedule_and_run
+
+
+def _print_before_run(task: Any) -> None:
+    if not isinstance(task, DatasetTask) or task.runner == ELEMENT:  # the command that submitted the job printed them
+        return
+    try:
+        print_reasons(task)
+    except (DatasetError, OSError):
+        if task.plan:
+            raise
+        return  # the task that reads the input reports the error
+    if task.plan:
+        sys.exit(0)
+
+
+def _upstream_first(task: DatasetTask, seen: set[int]) -> Iterator[DatasetTask]:
+    if id(task) not in seen:
+        seen.add(id(task))
+        for source in task.upstream:
+            yield from _upstream_first(source, seen)
+        yield task
+
+
+def _describe_stage(found: list[tuple[DatasetTask, str]]) -> str:
+    task = found[0][0]
+    if not hasattr(task, "chunk"):
+        return found[0][1]
+    counts = Counter(_CHUNK_FILE.sub("chunk-*", reason) for _, reason in found)
+    if len(found) == 1:
+        return f"chunk {task.chunk}, {found[0][1]}"
+    return "; ".join(f"{_count(number, task.chunks)}, {reason}" for reason, number in counts.items())
+
+
+def _count(chunks: int, of: int) -> str:
+    return f"{chunks:,} chunks" if chunks == of else f"{chunks:,} of {of:,} chunks"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value in ("", None) else str(value)

@@ -1,0 +1,93 @@
+"""The target of a task: its files, which exist only together with their record, and when they are up to date."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import luigi
+
+from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.storage.target_record import Change, FileRecord, TargetRecord, find_changes
+
+if TYPE_CHECKING:
+    from tasks.framework.dataset_task import DatasetTask
+
+
+NOT_MADE = "not made yet"
+_CHUNK = re.compile(r"-\d{5}$")
+
+
+class DatasetTarget(luigi.Target):
+    """The files of a task."""
+
+    def __init__(self, task: "DatasetTask") -> None:
+        self._task = task
+
+    @property
+    def record(self) -> TargetRecord:
+        """The record. Raises DatasetError if there is none."""
+        record = self._task.record()
+        if record is None:
+            raise DatasetError(f"{self._task.label}: its record was deleted during the run; run the command again")
+        return record
+
+    def exists(self) -> bool:
+        """Return whether the files exist and are up to date."""
+        return self.find_reason() is None
+
+    def find_reason(self, is_input_known: bool = True) -> str | None:
+        """Return why the files have to be made, or None if they are up to date.
+
+        With `is_input_known` False the inputs are not compared: they are about to be made again.
+        """
+        task, record = self._task, self._task.record()
+        if record is None:
+            return NOT_MADE
+        now = task.fingerprint(is_input_known)
+        defaults = {name: parameter._default for name, parameter in task.get_params()}
+        changes = [
+            _describe_change(task, change)
+            for change in find_changes(record.fingerprint, now, defaults)
+            if is_input_known or change.kind != "input"
+        ]
+        damaged = record.damaged_files(task.paths.output)
+        return "; ".join(changes) or next((f"{name} {damage}" for name, damage in damaged), None)
+
+    def __str__(self) -> str:
+        return str(self._task.paths.record(self._task.label))
+
+
+@dataclass
+class TargetBuilder:
+    """A target that is being written: the finished files, and numbers for the report."""
+
+    output: Path
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, path: Path, sha256: str | None = None) -> None:
+        """Add a finished file. Its bytes are read unless their `sha256` is given."""
+        record = FileRecord(path.stat().st_size, sha256) if sha256 else FileRecord.of(path)
+        self.files[path.relative_to(self.output).as_posix()] = record
+
+
+def _describe_change(task: "DatasetTask", change: Change) -> str:
+    """Return a change of a task's fingerprint in words."""
+    if change.kind == "format":
+        return "made by an older version" if change.before < change.after else "made by a newer version"
+    name, is_file, _ = change.name.partition(" sha256")
+    if is_file:
+        path = Path(getattr(task, name))
+        return f"the {'file' if path.is_file() else 'folder'} {path.name} that {name} names changed"
+    if change.kind == "input" and name == "archive":
+        return f"{Path(task.dwca).name} changed"
+    if change.kind == "input" and name != "chunks":
+        return f"{_CHUNK.sub('', name)} changed"
+    return f"{name} changed from {_describe_value(change.before)} to {_describe_value(change.after)}"
+
+
+def _describe_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value in ("", None) else str(value)

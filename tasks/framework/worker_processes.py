@@ -1,0 +1,84 @@
+"""Luigi's worker processes: they get the command line of the run, and end when the run ends.
+
+With `--workers` above 1 Luigi runs each task in a process of its own. A forked process inherits everything from the
+run's process. A spawned one, or one from a fork server, only gets the pickled task, so the task carries the rest.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import luigi
+from luigi.cmdline_parser import CmdlineParser
+from luigi.interface import core
+from luigi.setup_logging import InterfaceLogging
+from luigi.task_register import Register
+
+from tasks import framework
+
+
+class _Run:
+    started = 0.0
+
+
+def run_started() -> float:
+    """Return when the command started, in seconds since 1970, in each of its processes."""
+    return _Run.started
+
+
+class RunTask(luigi.Task):
+    """A task that carries the command line and the start time of the run into its worker process."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes of the task and the state of the run."""
+        return {"task": vars(self), "command_line": CmdlineParser.get_instance(), "run_started": run_started()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the task, and the run in a process that does not have it yet."""
+        vars(self).update(state["task"])
+        if CmdlineParser.get_instance() is None and state["command_line"] is not None:
+            CmdlineParser._instance = state["command_line"]
+            _Run.started = state["run_started"]
+            framework.install()
+            InterfaceLogging.setup(core())
+
+    @property
+    def label(self) -> str:
+        """The name of the task within its dataset."""
+        return str(self.task_family)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the command line names this task."""
+        return root_task_class() is type(self)
+
+
+def root_task_class() -> type[luigi.Task]:
+    """Return the class of the task that the command line names, or luigi.Task without a command line."""
+    command = CmdlineParser.get_instance()
+    return Register.get_task_cls(command.known_args.root_task) if command else luigi.Task
+
+
+def install() -> None:
+    """Note the start of the run, and let each worker process end when the run's process ends.
+
+    `kill` and supervisors end a run by the id of its first process. Other workers would continue with their chunks,
+    and the next run would find those chunks locked.
+    """
+    _Run.started = _Run.started or time.time()
+    luigi.Task.event_handler(luigi.Event.START)(_end_with_parent)
+
+
+def _end_with_parent(task: luigi.Task) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)  # unfinished files have temporary names
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
