@@ -26,6 +26,7 @@ DATASET = $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS
 	--scheduler-port '$(lastword $(subst :, ,$(SCHEDULER)))') $(ARGS)
 RUN = $(if $(DWCA),$(LUIGI) $(1) --dwca '$(DWCA)' $(DATASET),\
 	$(VENV)/bin/python -m sample.server -- $(LUIGI) $(1) --dwca $(SAMPLE) $(SAMPLE_ARGS) $(DATASET))
+RUN_STAGE = $(call RUN,$(1) $(if $(filter-out 0,$(PLAN)),--plan))
 
 ARRAYS = $(VENV)/bin/python -m tasks.arrays $(1) --dwca '$(DWCA)' $(if $(OUTPUT),--output '$(OUTPUT)') \
 	$(if $(CHUNKS),--chunks '$(CHUNKS)') $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(ARGS)
@@ -43,35 +44,35 @@ help: ## list the targets and variables
 	@echo '  WORKERS    Luigi processes (default: 1)'
 	@echo '  OLD, NEW   for make compare: the folders of two datasets'
 	@echo '  SCHEDULER  host:port of a central scheduler (default: none; see make scheduler)'
-	@echo '  PLAN       1: make fetch fetches nothing, and tells what that would take (default: none)'
+	@echo '  PLAN       1: print which stages would run and why, and run nothing; make fetch: what fetching would take'
 	@echo '  DRY_RUN    1: make slurm prints what it would submit (default: none)'
 	@echo '  ARGS       passed to luigi as they stand: ARGS="--SplitDataset-test-frac 0.1"'
 
 dataset: report ## the whole job: archive to shards and report
 
 manifest: $(READY) ## read the archive
-	@$(call RUN,ReadArchive)
+	@$(call RUN_STAGE,ReadArchive)
 
 fetch: $(READY) ## ... and download the images; with PLAN=1, tell what that would take
 	@$(call RUN,$(if $(filter-out 0,$(PLAN)),PlanFetch,FetchImages))
 
 verify: $(READY) ## ... and decode and measure them
-	@$(call RUN,VerifyImages)
+	@$(call RUN_STAGE,VerifyImages)
 
 delete: $(READY) ## ... and delete the corrupt ones
-	@$(call RUN,DeleteImages)
+	@$(call RUN_STAGE,DeleteImages)
 
 clean: $(READY) ## ... and filter them
-	@$(call RUN,CleanDataset)
+	@$(call RUN_STAGE,CleanDataset)
 
 split: $(READY) ## ... and deal them out to train, val and test
-	@$(call RUN,SplitDataset)
+	@$(call RUN_STAGE,SplitDataset)
 
 shards: $(READY) ## ... and write WebDataset shards
-	@$(call RUN,CreateWebDataset)
+	@$(call RUN_STAGE,CreateWebDataset)
 
 report: $(READY) ## ... and the report
-	@$(call RUN,ReportDataset)
+	@$(call RUN_STAGE,ReportDataset)
 
 compare: $(READY) ## what differs between two datasets: make compare OLD=data/a NEW=data/b
 	@$(LUIGI) CompareDatasets --old '$(OLD)' --new '$(NEW)' $(ARGS)

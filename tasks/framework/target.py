@@ -47,12 +47,13 @@ class DatasetTarget(luigi.Target):
         now = task.fingerprint(is_input_known)
         defaults = {name: parameter._default for name, parameter in task.get_params()}
         changes = [
-            _describe_change(task, change)
+            change
             for change in find_changes(record.fingerprint, now, defaults)
             if is_input_known or change.kind != "input"
         ]
+        described = "; ".join(_describe_change(task, change) for change in _without_files_of_other_names(changes))
         damaged = record.damaged_files(task.paths.output)
-        return "; ".join(changes) or next((f"{name} {damage}" for name, damage in damaged), None)
+        return described or next((f"{name} {damage}" for name, damage in damaged), None)
 
     def __str__(self) -> str:
         return str(self._task.paths.record(self._task.label))
@@ -70,6 +71,12 @@ class TargetBuilder:
         """Add a finished file. Its bytes are read unless their `sha256` is given."""
         record = FileRecord(path.stat().st_size, sha256) if sha256 else FileRecord.of(path)
         self.files[path.relative_to(self.output).as_posix()] = record
+
+
+def _without_files_of_other_names(changes: list[Change]) -> list[Change]:
+    """Leave out that a file's content changed where the parameter names another file."""
+    names = {change.name for change in changes}
+    return [change for change in changes if change.name.removesuffix(" sha256") not in names - {change.name}]
 
 
 def _describe_change(task: "DatasetTask", change: Change) -> str:

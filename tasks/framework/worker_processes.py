@@ -9,6 +9,8 @@ import os
 import signal
 import threading
 import time
+from multiprocessing.connection import Pipe, wait
+from multiprocessing.util import Finalize
 from typing import Any
 
 import luigi
@@ -76,9 +78,17 @@ def _end_with_parent(task: luigi.Task) -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    ended, own_end = Pipe(duplex=False)
 
-    def wait() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)  # unfinished files have temporary names
+    def watch() -> None:
+        if ended not in wait([parent.sentinel, ended]):
+            os.kill(os.getpid(), signal.SIGKILL)  # unfinished files have temporary names
 
-    threading.Thread(target=wait, name="parent", daemon=True).start()
+    thread = threading.Thread(target=watch, name="parent", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        own_end.close()
+        thread.join()
+
+    Finalize(None, stop, exitpriority=0)  # a thread that outlives the interpreter makes DuckDB report leaks

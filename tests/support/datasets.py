@@ -44,17 +44,24 @@ class Dataset:
 
     def make(self, *arguments: str, task: str = "ReportDataset") -> str:
         """Run the command, which has to end well; what it prints."""
-        ended = self._run(*arguments, task=task)
+        ended = self.run(*arguments, task=task)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
     def fail(self, *arguments: str, task: str = "ReportDataset") -> str:
         """Run the command, which has to fail; what it prints on stderr."""
-        ended = self._run(*arguments, task=task)
+        ended = self.run(*arguments, task=task)
         assert ended.returncode not in (0, 40), ended.stderr
         return ended.stderr
 
-    def _run(self, *arguments: str, task: str) -> "subprocess.CompletedProcess[str]":
+    def plan(self, *arguments: str, task: str = "ReportDataset") -> list[str]:
+        """Run the command with --plan; the lines that it prints on stderr."""
+        ended = self.run("--plan", *arguments, task=task)
+        assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+        return ended.stderr.splitlines()
+
+    def run(self, *arguments: str, task: str = "ReportDataset") -> "subprocess.CompletedProcess[str]":
+        """Run the command, however it ends."""
         command = self.command(*arguments, task=task)
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
