@@ -128,7 +128,7 @@ class FetchChunk(ChunkTask):
     def inputs(self) -> dict[str, str]:
         """Return the digest of this chunk's part of the manifest."""
         name = self.paths.chunk("manifest", self.chunk).relative_to(self.paths.output).as_posix()
-        return {name: self.requires().output().record.files[name].sha256}
+        return {name: self.upstream[0].output().record.files[name].sha256}
 
     def run(self) -> None:
         """Fetch what is missing and write the ledger."""

@@ -84,6 +84,7 @@ class DatasetTask(RunTask):
         return {**state, "task": {name: value for name, value in state["task"].items() if name != "upstream"}}
 
     @classmethod
+    @functools.cache  # Luigi looks through all attributes of the class, for each of thousands of tasks several times
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
         """Return the parameters; the attribute `folder` is `output` to users."""
         return [("output" if name == "folder" else name, value) for name, value in super().get_params()]
@@ -137,17 +138,23 @@ class DatasetTask(RunTask):
 
     def fingerprint(self, is_input_known: bool = True) -> Fingerprint:
         """Return what decides the target's bytes, without the inputs if these are not made yet."""
-        values: dict[str, Any] = {}
+        digests: dict[str, Any] = {}
         for name, parameter in self.get_params():
-            if parameter.significant and name not in ("dwca", "output", "chunks"):
-                values[name] = value = getattr(self, name)
-                if isinstance(parameter, InputFile) and value and Path(value).is_file():
-                    values[f"{name} sha256"] = digest_of_file(Path(value))
-                if isinstance(parameter, InputFolder) and value:
-                    values[f"{name} sha256"] = {
-                        path.name: digest_of_file(path) for path in sorted(Path(value).glob("*.csv"))
-                    }
-        return Fingerprint(self.FORMAT, json.loads(json.dumps(values)), self.inputs() if is_input_known else {})
+            value = getattr(self, "folder" if name == "output" else name)
+            if isinstance(parameter, InputFile) and value and Path(value).is_file():
+                digests[f"{name} sha256"] = digest_of_file(Path(value))
+            if isinstance(parameter, InputFolder) and value:
+                digests[f"{name} sha256"] = {
+                    path.name: digest_of_file(path) for path in sorted(Path(value).glob("*.csv"))
+                }
+        return Fingerprint(self.FORMAT, self._parameters | digests, self.inputs() if is_input_known else {})
+
+    @functools.cached_property
+    def _parameters(self) -> dict[str, Any]:
+        """The significant parameters as JSON values."""
+        names = [name for name, parameter in self.get_params() if parameter.significant]
+        values = {name: getattr(self, name) for name in names if name not in ("dwca", "output", "chunks")}
+        return dict(json.loads(json.dumps(values)))
 
     def find_retry_reason(self) -> str | None:
         """Return why an up-to-date target is worth another run, or None."""
