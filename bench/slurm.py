@@ -46,7 +46,7 @@ def _half_fetched(folder: Path) -> list[str]:
 
 
 def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
-    missing = _told("looking at what is missing", lambda: arrays.missing(report))
+    missing = _told("looking at what is missing", lambda: arrays.find_missing(report))
     plan = _told("planning", lambda: slurm.plan(missing, []))
     order = slurm.Order(Path.cwd(), output, CHUNKS, CHUNKS, tuple(which))
     site, numbers = slurm.Site(("--hold",)), dict.fromkeys((job.key for job in plan.jobs), "1")
@@ -65,7 +65,7 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
         _told("make slurm again: nothing", lambda: runs.timed(command))
         _told("make slurm-status", lambda: runs.timed([*command[:3], "status", *which]))
     finally:
-        jobs = [one.array for one in slurm.queued(arrays.said(*slurm.SQUEUE), dataset)]
+        jobs = [one.array for one in slurm.queued(arrays.run_slurm(*slurm.SQUEUE), dataset)]
         subprocess.run(["scancel", *sorted(set(jobs))], check=False)
 
 

@@ -1,8 +1,8 @@
-"""Work side by side, in processes that are started afresh.
+"""Work in several processes, each a new interpreter.
 
-A fork of a process with threads (DuckDB's, Arrow's) may hang, and multiprocessing's other ways import the caller's
-`__main__` again and leave workers behind where the caller is killed. These are plain subprocesses: each holds one end
-of a socket, and ends when the other end is gone.
+A fork of a process with threads (DuckDB, Arrow) may hang. The other start methods of multiprocessing import the
+caller's `__main__` again and leave workers behind if the caller is killed. These workers are plain subprocesses: each
+holds one end of a socket and ends when the other end is closed.
 """
 
 import signal
@@ -16,15 +16,18 @@ from typing import Any, cast
 from gbif_webdataset.errors import DatasetError
 
 Work = Callable[[Any, Callable[[int], None]], Any]
-_GRACE = 10.0  # seconds that a worker has to take its temporary files away
+_STOP_SECONDS = 10.0  # for a worker to delete its temporary files
 
 
 def run_in_processes(work: Work, tasks: Iterable[Any], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
-    """Yield what `work(task, progress)` returns for each task, as they are done, `workers` at a time.
+    """Yield the result of `work(task, progress)` for each task, in the order in which they finish.
 
-    `work`, tasks and results are pickled; `work` is a function of a module, or a partial of one. With one worker it
-    runs here. `progress` is called here with what the work counts there. An error in a worker ends the others and
-    is raised here; DatasetError where a worker was killed.
+    `workers` tasks run at a time; with one worker or one task they run in this process. `work`, tasks and results are
+    pickled; `work` is a function of a module, or a partial of one. `progress` is called in this process with the counts
+    that `work` passes to its own. An error in a worker ends the others and is raised here.
+
+    Raises:
+        DatasetError: a worker was killed.
     """
     pending = list(tasks)
     if workers == 1 or len(pending) == 1:
@@ -34,13 +37,13 @@ def run_in_processes(work: Work, tasks: Iterable[Any], workers: int, progress: C
     running: dict[Connection[Any, Any], subprocess.Popen[bytes]] = {}
     try:
         for _ in range(min(workers, len(pending))):
-            connection, process = _started()
+            connection, process = _start_worker()
             running[connection] = process
             connection.send(work)
             connection.send(pending.pop())
         while running:
             for connection in cast("list[Connection[Any, Any]]", wait(list(running))):
-                kind, value = _message(connection, running[connection])
+                kind, value = _receive(connection, running[connection])
                 if kind == "error":
                     raise value
                 if kind == "progress":
@@ -56,7 +59,7 @@ def run_in_processes(work: Work, tasks: Iterable[Any], workers: int, progress: C
         _stop(running)
 
 
-def _started() -> tuple["Connection[Any, Any]", "subprocess.Popen[bytes]"]:
+def _start_worker() -> tuple["Connection[Any, Any]", "subprocess.Popen[bytes]"]:
     ours, theirs = Pipe()
     serving = "from gbif_webdataset.process_pool import serve; serve(int(sys.argv[1]))"
     code = f"import sys; sys.path[:] = {sys.path!r}; {serving}"
@@ -68,17 +71,16 @@ def _started() -> tuple["Connection[Any, Any]", "subprocess.Popen[bytes]"]:
     return ours, process
 
 
-def _message(connection: "Connection[Any, Any]", process: "subprocess.Popen[bytes]") -> tuple[str, Any]:
+def _receive(connection: "Connection[Any, Any]", process: "subprocess.Popen[bytes]") -> tuple[str, Any]:
     try:
         kind, value = connection.recv()
     except (EOFError, ConnectionResetError):
         status = process.wait()
         if status == -signal.SIGKILL:
             raise DatasetError(
-                "a worker process was killed, most likely because memory ran out: run again with fewer workers "
-                "(num_workers)"
+                "a worker process was killed, probably because memory ran out; run again with a smaller num_workers"
             ) from None
-        raise DatasetError(f"a worker process ended with status {status}: run again, it goes on there") from None
+        raise DatasetError(f"a worker process ended with status {status}; run the command again to continue") from None
     return kind, value
 
 
@@ -88,26 +90,26 @@ def _stop(running: dict["Connection[Any, Any]", "subprocess.Popen[bytes]"]) -> N
         process.terminate()
     for process in running.values():
         try:
-            process.wait(_GRACE)
+            process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def serve(handle: int) -> None:
-    """A worker's life: take the work, then task after task, until the other end of the socket is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller ends its workers
+    """Run tasks in a worker until the other end of the socket is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the caller ends its workers
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     connection: Connection[Any, Any] = Connection(handle)
     try:
         work: Work = connection.recv()
         while True:
-            connection.send(_outcome(work, connection.recv(), connection))
+            connection.send(_run(work, connection.recv(), connection))
     except (EOFError, ConnectionError):
         sys.exit(0)
 
 
-def _outcome(work: Work, task: Any, connection: "Connection[Any, Any]") -> tuple[str, Any]:
+def _run(work: Work, task: Any, connection: "Connection[Any, Any]") -> tuple[str, Any]:
     try:
         return "done", work(task, lambda count: connection.send(("progress", count)))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The dataset as Slurm job arrays: submit what is missing, or tell how far it is.
+"""The dataset as Slurm job arrays: submit the missing jobs, or print their status.
 
 python -m tasks.arrays submit --dwca archive.zip [--output DIR] [--chunks N] [--dry-run] [LUIGI_OPTION ...]
 python -m tasks.arrays status --dwca archive.zip [--output DIR] [--chunks N] [LUIGI_OPTION ...]
@@ -21,6 +21,7 @@ from gbif_webdataset.slurm import status as slurm_status
 from tasks.fetch import FetchChunk
 from tasks.framework import messages
 from tasks.framework.dataset_task import MAX_CHUNKS, DatasetTask
+from tasks.framework.rebuild_reasons import print_reasons
 from tasks.framework.slurm_runner import slurm as settings
 from tasks.framework.slurm_runner import task_options
 from tasks.read import ReadArchive
@@ -29,8 +30,8 @@ from tasks.shards import PlanShards
 from tasks.verify import VerifyChunk
 
 
-def missing(report: ReportDataset) -> dict[str, list[int]]:
-    """The chunks, or 0 for a stage of one job, whose target isn't fresh, by stage; each is looked at once."""
+def find_missing(report: ReportDataset) -> dict[str, list[int]]:
+    """Return by stage the chunks whose target is missing or outdated; 0 stands for a stage of a single job."""
     every = list(range(report.chunks))
     if report.complete():
         return {stage: [] for stage in jobs.STAGES}
@@ -56,10 +57,11 @@ def missing(report: ReportDataset) -> dict[str, list[int]]:
 
 
 def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None:
-    """Submit the jobs of what is missing and not queued, and print them; or print what would be done."""
+    """Submit and print the missing jobs that are not queued; with `dry_run` only print their commands."""
+    print_reasons(report)
     elements = _elements(report)
-    present = jobs.queued(said(*jobs.SQUEUE), jobs.dataset_of(report.paths.output))
-    plan = jobs.plan(_by_element(missing(report), elements), present)
+    present = jobs.queued(run_slurm(*jobs.SQUEUE), jobs.dataset_of(report.paths.output))
+    plan = jobs.plan(_by_element(find_missing(report), elements), present)
     paths, site = report.paths, settings().site()
     if "\\" in str(paths.logs.absolute()):
         raise ParameterError(f"--output {paths.output}: Slurm takes no backslash in the path of a log; choose another")
@@ -68,7 +70,7 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     if plan.cancel:
         print(f"cancelled, since what they wait for won't come: {' '.join(plan.cancel)}")
         if not dry_run:
-            said("scancel", *plan.cancel)
+            run_slurm("scancel", *plan.cancel)
     if not plan.jobs:
         left = [one for one in present if one.job not in plan.cancel]
         print(f"nothing to submit: {len(left):,} of its jobs are queued or running" if left else "nothing to do")
@@ -80,16 +82,16 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
             numbers[job.key] = job.key.upper()
             print(shlex.join(jobs.sbatch(job, order, site, numbers)))
         else:
-            numbers[job.key] = said(*jobs.sbatch(job, order, site, numbers)).strip().partition(";")[0]
+            numbers[job.key] = run_slurm(*jobs.sbatch(job, order, site, numbers)).strip().partition(";")[0]
             print(f"{job.stage:<8}{_count(job):<14}job {numbers[job.key]}", flush=True)
 
 
 def status(report: ReportDataset) -> None:
-    """Print how far each stage is."""
+    """Print the status of each stage."""
     elements = _elements(report)
-    present = jobs.queued(said(*jobs.SQUEUE), jobs.dataset_of(report.paths.output))
-    lacking = _by_element(missing(report), elements)
-    stages = list(slurm_status.states(lacking, elements, present, slurm_status.logs_in(report.paths.logs)))
+    present = jobs.queued(run_slurm(*jobs.SQUEUE), jobs.dataset_of(report.paths.output))
+    missing = _by_element(find_missing(report), elements)
+    stages = list(slurm_status.states(missing, elements, present, slurm_status.logs_in(report.paths.logs)))
     print(slurm_status.table(stages, elements))
 
 
@@ -100,8 +102,8 @@ def _count(job: jobs.Job) -> str:
 
 
 def _elements(report: DatasetTask) -> int:
-    """Elements of an array: as many as chunks, where the cluster takes arrays of that size."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said("scontrol", "show", "config"), re.MULTILINE)
+    """Return the elements of an array: one per chunk, or fewer if the cluster's MaxArraySize is smaller."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", run_slurm("scontrol", "show", "config"), re.MULTILINE)
     return min(report.chunks, int(found[1]) if found else MAX_CHUNKS)
 
 
@@ -109,8 +111,8 @@ def _by_element(chunks: Mapping[str, Sequence[int]], elements: int) -> dict[str,
     return {stage: jobs.elements_of(found, elements) for stage, found in chunks.items()}
 
 
-def said(*command: str) -> str:
-    """What a command of Slurm's prints; DatasetError where it fails or isn't there."""
+def run_slurm(*command: str) -> str:
+    """Return the output of a Slurm command. Raises DatasetError if it fails or does not exist."""
     try:
         ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except FileNotFoundError:
@@ -141,10 +143,10 @@ def main() -> None:
             else:
                 submit(report, task_options(), arguments.dry_run)
     except Exception as error:
-        told = messages.explanation(error)
-        if told is None:
+        sentence = messages.explanation(error)
+        if sentence is None:
             raise
-        sys.exit(f"ERROR: {told}")
+        sys.exit(f"ERROR: {sentence}")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class VerifyChunk(ChunkTask):
         images = self.requires().requires().images_per_chunk()
         with self.write_target() as target, self.chunk_progress("verify", images) as progress:
             if not jpeg_damage.IS_STRICT:
-                progress.remark(WITHOUT_SIMPLEJPEG)
+                progress.print_once(WITHOUT_SIMPLEJPEG)
 
             def tell(counts: Counter[str]) -> None:
                 bad = counts.total() - counts["valid"]

@@ -18,7 +18,7 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import messages, slurm_runner
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, InputFolder, Text
-from tasks.framework.progress import Progress
+from tasks.framework.progress import Progress, Stage
 from tasks.framework.target import DatasetTarget, TargetBuilder
 from tasks.framework.worker_processes import RunTask, root_task_class
 
@@ -177,7 +177,7 @@ class DatasetTask(RunTask):
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
         """Return the progress of this task, for the terminal and for Luigi's page."""
-        return Progress(self, stage, unit, self.paths.scratch, [total], lambda: [0], 0)
+        return Progress(self, Stage(stage, unit, [total]), self.paths.scratch)
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
@@ -233,8 +233,8 @@ class ChunkTask(DatasetTask):
             return [count if task.complete() else 0 for task, count in zip(siblings, images, strict=True)]
 
         if issubclass(root_task_class(), ChunkTask):  # the other chunks are not part of this run
-            return Progress(self, stage, "images", self.paths.scratch, [images[self.chunk]], lambda: [0], 0)
-        return Progress(self, stage, "images", self.paths.scratch, images, count_done, self.chunk)
+            return self.progress(stage, "images", images[self.chunk])
+        return Progress(self, Stage(stage, "images", images, count_done, self.chunk), self.paths.scratch)
 
 
 def _archive_name(archive: str) -> str:

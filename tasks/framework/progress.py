@@ -1,7 +1,8 @@
-"""Progress for people: one bar a stage on a terminal, plain lines elsewhere, and the same on Luigi's page.
+"""Progress on the terminal (a bar per stage), in log files (plain lines) and on Luigi's page.
 
-The chunks of a stage may run in several processes of one machine, and those of two stages side by side. The processes
-of a run share a board, a small file of numbers; whoever holds its lock draws what is on it, so nothing interleaves.
+The chunks of a stage may run in several processes of one machine, and chunks of two stages may run at the same time.
+The processes of a run share a board, a small file of numbers. The process that holds its lock draws all stages, so
+that lines of different processes never mix.
 """
 
 import contextlib
@@ -15,41 +16,46 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import luigi
 from tqdm import tqdm
 
-TICK = 0.5
-DRAWN_EVERY = 0.1
-PLAIN_EVERY = 30.0
-PAGE_EVERY = 2.0
-QUIET = 0.3  # seconds that the bars leave to an error's sentence
+# Seconds between updates: of the board, of the bars, of the plain lines, of Luigi's page.
+BOARD_INTERVAL = 0.5
+BAR_INTERVAL = 0.1
+LINE_INTERVAL = 30.0
+PAGE_INTERVAL = 2.0
+ERROR_PAUSE = 0.3  # seconds without bars after an error, so that its sentence is not overwritten
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The stage of a task: its name, the unit of its numbers, and the size of each of its chunks.
+
+    `count_done` returns how much of each chunk was done by earlier runs. `chunk` is the chunk of the task.
+    """
+
+    name: str
+    unit: str
+    sizes: Sequence[int]
+    count_done: Callable[[], Sequence[int]] = lambda: [0]
+    chunk: int = 0
 
 
 class Progress:
-    """Shows how far a task is. `shares` are the images of each chunk of its stage, `before` tells those done."""
+    """Shows the progress of a task while the context is open."""
 
-    def __init__(
-        self,
-        task: luigi.Task,
-        stage: str,
-        unit: str,
-        scratch: Path,
-        shares: Sequence[int],
-        before: Callable[[], Sequence[int]],
-        chunk: int,
-    ) -> None:
-        self._task, self._stage, self._unit, self._chunk = task, stage, unit, chunk
-        self._shares, self._before = shares, before
-        self._board = _Board(scratch)
-        self._done, self._total, self._note = 0, shares[chunk], ""
+    def __init__(self, task: luigi.Task, stage: Stage, scratch: Path) -> None:
+        self._task, self._stage, self._board = task, stage, _Board(scratch)
+        self._done, self._total, self._note = 0, stage.sizes[stage.chunk], ""
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
-        self._begun = self._paged = time.monotonic()
-        self._tell_board()
+        self._started = self._page_updated = time.monotonic()
+        self._update_board()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._thread.start()
         return self
@@ -57,76 +63,83 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._show_on_page()
-        self._tell_board(ended=kind is None, failed=kind is not None)
+        self._update_page()
+        self._update_board(is_ended=kind is None, is_failed=kind is not None)
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        """So many of the task's images are done; `note` counts what else is worth knowing, such as '3 failed'."""
+        """Set how many of the task's images are done; `note` is a further count, such as '3 failed'."""
         self._done, self._total, self._note = done, total, note
 
-    def remark(self, sentence: str) -> None:
-        """Print a sentence that is worth saying once a run, whichever of its processes says it first."""
-        with contextlib.suppress(OSError, ValueError), self._board.held() as stages:
-            stages.remark(sentence)
+    def print_once(self, sentence: str) -> None:
+        """Print a sentence, unless a process of this run has printed it."""
+        with contextlib.suppress(OSError, ValueError), self._board.locked() as stages:
+            stages.print_once(sentence)
 
     def _run(self) -> None:
-        while not self._ended.wait(TICK):
-            self._tell_board()
+        while not self._ended.wait(BOARD_INTERVAL):
+            self._update_board()
             now = time.monotonic()
-            if now - self._paged > PAGE_EVERY:
-                self._paged = now
-                self._show_on_page()
+            if now - self._page_updated > PAGE_INTERVAL:
+                self._page_updated = now
+                self._update_page()
 
-    def _show_on_page(self) -> None:
-        """Tell Luigi's scheduler; its callbacks are there only while a worker runs the task."""
-        task: Any = self._task
+    def _update_page(self) -> None:
+        task: Any = self._task  # Luigi sets these callbacks only while a worker runs the task
         if task.set_status_message:
-            speed = self._done / max(1e-9, time.monotonic() - self._begun)
-            task.set_status_message(_text(self._done, self._total, self._unit, [self._note], speed))
+            speed = self._done / max(1e-9, time.monotonic() - self._started)
+            task.set_status_message(_text(self._done, self._total, self._stage.unit, [self._note], speed))
         if task.set_progress_percentage:
             task.set_progress_percentage(100 * self._done // max(1, self._total))
 
-    def _tell_board(self, ended: bool = False, failed: bool = False) -> None:
-        share = self._shares[self._chunk]
-        done = share if ended else 0 if failed else self._done * share // max(1, self._total)
-        # A disk that is full, or an output that went away, is for the task to tell: its bar just stops.
-        with contextlib.suppress(OSError, ValueError), self._board.held() as stages:
-            if self._stage not in stages.all:
-                stages.all[self._stage] = stages.new(self._unit, self._shares, self._before())
-            stages.all[self._stage]["chunks"][str(self._chunk)] = [done, self._note]
-            if failed:
-                stages.make_way()
+    def _update_board(self, is_ended: bool = False, is_failed: bool = False) -> None:
+        stage = self._stage
+        size = stage.sizes[stage.chunk]
+        done = size if is_ended else 0 if is_failed else self._done * size // max(1, self._total)
+        # The task reports a full disk or a deleted output folder. Its bar just stops.
+        with contextlib.suppress(OSError, ValueError), self._board.locked() as stages:
+            if stage.name not in stages.all:
+                stages.add(stage)
+            stages.all[stage.name]["chunks"][str(stage.chunk)] = [done, self._note]
+            if is_failed:
+                stages.clear_bars()
             elif sys.stderr.isatty():
-                stages.draw()
+                stages.draw_bars()
             else:
-                stages.say()
+                stages.print_lines()
 
 
 class _Stages:
-    """What is on the board: each stage's numbers, and how many lines its bars take on the terminal now."""
+    """The content of the board: the numbers of each stage, and how many lines the bars take on the terminal."""
 
     def __init__(self, state: dict[str, Any]) -> None:
         self.all: dict[str, dict[str, Any]] = state.get("stages", {})
         self.lines: int = state.get("lines", 0)
         self.not_before: float = state.get("not_before", 0.0)
-        self.remarks: list[str] = state.get("remarks", [])
+        self.printed: list[str] = state.get("printed", [])
 
     def state(self) -> dict[str, Any]:
-        """What is kept between two looks at the board."""
-        return {"stages": self.all, "lines": self.lines, "not_before": self.not_before, "remarks": self.remarks}
+        """Return the content as JSON values."""
+        return {"stages": self.all, "lines": self.lines, "not_before": self.not_before, "printed": self.printed}
 
-    def new(self, unit: str, shares: Sequence[int], before: Sequence[int]) -> dict[str, Any]:
-        """A stage that begins now, some of its chunks done by an earlier run."""
-        chunks = {str(chunk): [done, ""] for chunk, done in enumerate(before) if done}
+    def add(self, stage: Stage) -> None:
+        """Add a stage that starts now; earlier runs may have done some of its chunks."""
+        done = stage.count_done()
         now = time.time()
-        return {"unit": unit, "total": sum(shares), "before": sum(before), "begun": now, "said": now, "chunks": chunks}
+        self.all[stage.name] = {
+            "unit": stage.unit,
+            "total": sum(stage.sizes),
+            "done_before": sum(done),
+            "started": now,
+            "printed": now,
+            "chunks": {str(chunk): [count, ""] for chunk, count in enumerate(done) if count},
+        }
 
-    def draw(self) -> None:
-        """Draw the bars over those that are there; a finished one at the top stays where it is for good."""
+    def draw_bars(self) -> None:
+        """Draw the bars over the present ones. A finished bar at the top stays where it is and is not drawn again."""
         now = time.time()
         if now < self.not_before and not any(map(_is_finished, self.all.values())):
             return
-        self.not_before = now + DRAWN_EVERY
+        self.not_before = now + BAR_INTERVAL
         width = _width()
         bars = [_bar(name, stage, width) for name, stage in self.all.items() if not stage.get("drawn")]
         sys.stderr.write("\x1b[A" * self.lines + "".join(f"\r{bar:<{width}}\n" for bar in bars))
@@ -139,33 +152,33 @@ class _Stages:
                 stage["drawn"] = True
                 self.lines -= 1
 
-    def make_way(self) -> None:
-        """Wipe the bars, and leave their place for a while to the sentence of an error."""
+    def clear_bars(self) -> None:
+        """Clear the bars, and leave their lines to the sentence of an error for a while."""
         if sys.stderr.isatty():
             blank = f"\r{'':{_width()}}\n" * self.lines
             sys.stderr.write("\x1b[A" * self.lines + blank + "\x1b[A" * self.lines)
             sys.stderr.flush()
-        self.lines, self.not_before = 0, time.time() + QUIET
+        self.lines, self.not_before = 0, time.time() + ERROR_PAUSE
 
-    def remark(self, sentence: str) -> None:
-        """Print a sentence above the bars, unless the run has said it."""
-        if sentence not in self.remarks:
-            self.remarks.append(sentence)
-            self.make_way()
+    def print_once(self, sentence: str) -> None:
+        """Print a sentence above the bars, unless the run has printed it."""
+        if sentence not in self.printed:
+            self.printed.append(sentence)
+            self.clear_bars()
             print(sentence, file=sys.stderr, flush=True)
 
-    def say(self) -> None:
-        """Print a line for each stage that has been silent for long, or is finished."""
+    def print_lines(self) -> None:
+        """Print a line for each stage that is finished, or whose last line is old."""
         now = time.time()
         for name, stage in self.all.items():
             finished = _is_finished(stage)
-            if not stage.get("drawn") and (finished or now - stage["said"] > PLAIN_EVERY):
-                stage["said"], stage["drawn"] = now, finished
-                print(f"{name}: {_account(stage)}", file=sys.stderr, flush=True)
+            if not stage.get("drawn") and (finished or now - stage["printed"] > LINE_INTERVAL):
+                stage["printed"], stage["drawn"] = now, finished
+                print(f"{name}: {_describe(stage)}", file=sys.stderr, flush=True)
 
 
 class _Board:
-    """The run's board, `progress-<host>-<process id of the run>`: the disk may be that of many machines."""
+    """The board of a run: progress-<host>-<process id of the run>. Several machines may share the folder."""
 
     def __init__(self, scratch: Path) -> None:
         parent = multiprocessing.parent_process()
@@ -173,21 +186,21 @@ class _Board:
         self._path = scratch / f"progress-{platform.node()}-{run}"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[_Stages]:
-        """What is on the board, which no other process sees until the block ends."""
+    def locked(self) -> Iterator[_Stages]:
+        """Lock the board and return its content; the content is written when the block ends."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             content = file.read()
             if not content:
-                self._clear_away_others()
+                self._delete_old_boards()
             stages = _Stages(json.loads(content or b"{}"))
             yield stages
             file.truncate(0)
             file.write(json.dumps(stages.state()).encode())
 
-    def _clear_away_others(self) -> None:
+    def _delete_old_boards(self) -> None:
         for other in self._path.parent.glob(f"progress-{platform.node()}-*"):
             run = other.name.rpartition("-")[2]
             if other != self._path and not Path(f"/proc/{run}").exists():
@@ -204,23 +217,23 @@ def _done(stage: dict[str, Any]) -> int:
 
 def _bar(name: str, stage: dict[str, Any], width: int) -> str:
     done, total = _done(stage), stage["total"]
-    layout = f"{name:<7}{{percentage:3.0f}}% {{bar}} {_account(stage)}"
+    layout = f"{name:<7}{{percentage:3.0f}}% {{bar}} {_describe(stage)}"
     return str(tqdm.format_meter(done or not total, total or 1, 0, ncols=width, bar_format=layout))[:width]
 
 
-def _account(stage: dict[str, Any]) -> str:
-    """A stage's numbers in words, with the time that it took or may take yet."""
-    done, seconds = _done(stage), time.time() - stage["begun"]
+def _describe(stage: dict[str, Any]) -> str:
+    """Return a stage's numbers in words, with the time that it took or the time that is left."""
+    done, seconds = _done(stage), time.time() - stage["started"]
     notes = [note for _, note in stage["chunks"].values()]
     if _is_finished(stage):
         return f"{_text(done, done, stage['unit'], notes)} in {tqdm.format_interval(seconds)}"
-    speed = (done - stage["before"]) / max(1e-9, seconds)
+    speed = (done - stage["done_before"]) / max(1e-9, seconds)
     left = f", {tqdm.format_interval((stage['total'] - done) / speed)} left" if speed else ""
     return f"{_text(done, stage['total'], stage['unit'], notes, speed)}{left}"
 
 
 def _text(done: int, total: int, unit: str, notes: Sequence[str], speed: float = 0.0) -> str:
-    """Such as '3,120 of 4,000 images, 12 failed, 45/s'; the notes of several chunks are added up."""
+    """Return text such as '3,120 of 4,000 images, 12 failed, 45/s'; the notes of all chunks are added up."""
     noted: Counter[str] = Counter()
     for note in filter(None, notes):
         number, what = note.split(" ", 1)
@@ -245,5 +258,5 @@ def _amount(number: float, unit: str) -> str:
 
 
 def _width() -> int:
-    """Columns to draw in; the last one stays free, for some terminals wrap there."""
+    """Return the columns for a bar; the last column stays free because some terminals wrap there."""
     return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1

@@ -1,4 +1,4 @@
-"""Running a chunk's task through Slurm, in an allocation of its own that the driver waits for."""
+"""Run a chunk's task in a Slurm allocation of its own, and wait for it."""
 
 import ctypes
 import functools
@@ -24,12 +24,12 @@ from gbif_webdataset.slurm.jobs import STAGES, Site, dataset_of
 from tasks.framework.parameters import Count, Text
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
-GRACE = 60  # seconds that an element has to end in
+STOP_SECONDS = 60  # for an element to end
 STAGE_OF = {"FetchChunk": "fetch", "VerifyChunk": "verify", "ShardChunk": "shards"}
 
 
-class slurm(luigi.Config):  # what the section of luigi.cfg is called
-    """What the cluster asks for."""
+class slurm(luigi.Config):  # the name of the section in luigi.cfg
+    """The settings of the cluster."""
 
     partition: str = Text(default="", description="partition of all jobs, the cluster's default without")
     account: str = Text(default="", description="account that all jobs are charged to, the user's default without")
@@ -43,21 +43,21 @@ class slurm(luigi.Config):  # what the section of luigi.cfg is called
     report: str = Text(default="", description="options of sbatch for the report")
 
     def site(self) -> Site:
-        """The same for core/slurm."""
-        named = [f"--{name}={value}" for name in ("partition", "account") if (value := getattr(self, name))]
-        of_stage = {stage: _dashed(getattr(self, stage)) for stage in STAGES}
-        return Site((*named, *_dashed(self.options)), of_stage, self.concurrent)
+        """Return the settings for `gbif_webdataset.slurm`."""
+        common = [f"--{name}={value}" for name in ("partition", "account") if (value := getattr(self, name))]
+        by_stage = {stage: _dashed(getattr(self, stage)) for stage in STAGES}
+        return Site((*common, *_dashed(self.options)), by_stage, self.concurrent)
 
 
 def _dashed(options: str) -> tuple[str, ...]:
-    """Options as sbatch takes them; on a command line a value that begins with a dash would be taken for an option."""
+    """Add dashes to options: on luigi's command line a value that starts with a dash is taken for an option."""
     return tuple(word if word.startswith("-") else f"--{word}" for word in shlex.split(options))
 
 
 def task_options() -> list[str]:
-    """The options of this command line that a job needs too: all parameters of tasks but those that all share.
+    """Return the options of the command line that a job needs too: all parameters that belong to one task.
 
-    Each is one word: a value that begins with a dash would be taken for an option.
+    Each option is one word, because a value that starts with a dash would be taken for an option.
     """
     command = CmdlineParser.get_instance()  # type: ignore[no-untyped-call]
     values = vars(command.known_args)
@@ -75,7 +75,7 @@ def task_options() -> list[str]:
 
 
 def read_costs(paths: Any) -> list[costs.Cost]:
-    """What Slurm's accounts tell of the dataset's jobs, whose logs are there; nothing where it keeps none."""
+    """Return the costs of the dataset's jobs from Slurm's accounting; none if the cluster has no accounting."""
     jobs = sorted({log.job for log in slurm_status.logs_in(paths.logs)})
     if not jobs or not shutil.which("sacct"):
         return []
@@ -88,7 +88,7 @@ SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner", "plan")
 
 
 def run_chunk(task: Any) -> None:
-    """Run a chunk's task as an element, in an allocation by sciluigi's helpers; raises DatasetError where it fails."""
+    """Run a chunk's task in a Slurm allocation. Raises DatasetError if it fails."""
     site, stage = slurm().site(), STAGE_OF[task.task_family]
     log = task.paths.logs / f"{task.label}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def run_chunk(task: Any) -> None:
 
 
 def _allocation(words: list[str], log: IO[bytes]) -> Any:
-    """sciluigi's helpers, with our words for salloc, quoted, and a shell that goes when this process goes."""
+    """Return sciluigi's helpers with our quoted options for salloc, and with a shell that ends with this process."""
     sciluigi = _sciluigi()
 
     class Info(sciluigi.SlurmInfo):  # type: ignore[misc, name-defined]
@@ -112,19 +112,19 @@ def _allocation(words: list[str], log: IO[bytes]) -> Any:
         slurminfo = Info(sciluigi.RUNMODE_HPC, None, None, None, None, None, None)
 
         def ex_local(self, command: str) -> tuple[int, str, str]:
-            status = _waited_for(f"exec {command}", log)
+            status = _run_shell(f"exec {command}", log)
             if status:
-                raise DatasetError(f"its element ended with status {status}: {_last_words(Path(log.name))}")
+                raise DatasetError(f"the Slurm job ended with status {status}: {_last_line(Path(log.name))}")
             return status, "", ""
 
         def log_slurm_info(self, stderr: str) -> None:
-            """The elements keep their own account of time and memory; many clusters keep none."""
+            """Do nothing: the records have time and memory, and many clusters have no accounting."""
 
     return Allocation()
 
 
-def _waited_for(command: str, log: IO[bytes]) -> int:
-    """Run a command of the shell; where this process is interrupted or killed, it gets SIGTERM and ends first."""
+def _run_shell(command: str, log: IO[bytes]) -> int:
+    """Run a shell command and return its status. If this process is interrupted or killed, the command gets SIGTERM."""
     process = subprocess.Popen(  # noqa: S602  # quoted by shlex.join
         command,
         shell=True,
@@ -139,27 +139,27 @@ def _waited_for(command: str, log: IO[bytes]) -> int:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(GRACE)
+            process.wait(STOP_SECONDS)
 
 
 def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _last_words(log: Path) -> str:
-    told = slurm_status.last_lines(log)
-    words = next((line for line in reversed(told) if not line.startswith(("srun: ", "salloc: "))), told[-1])
-    return words.removeprefix("ERROR: ").removeprefix(f"{log.stem}: ")
+def _last_line(log: Path) -> str:
+    lines = slurm_status.last_lines(log)
+    last = next((line for line in reversed(lines) if not line.startswith(("srun: ", "salloc: "))), lines[-1])
+    return last.removeprefix("ERROR: ").removeprefix(f"{log.stem}: ")
 
 
 @functools.cache
 def _sciluigi() -> Any:
-    """sciluigi's helpers. Its `interface`, which nothing here needs, would write logs into the working directory."""
+    """Import sciluigi's helpers without its `interface`, which would write logs into the working directory."""
     names = ("run", "run_local", "LOGFMT_STREAM", "LOGFMT_LUIGI", "LOGFMT_SCILUIGI", "DATEFMT")
     interface = ModuleType("sciluigi.interface")
     vars(interface).update(dict.fromkeys(names))
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # of storage that nobody asked for
+    logging.disable(logging.WARNING)  # about storage that is not used
     try:
         sys.modules[interface.__name__] = interface
         return importlib.import_module("sciluigi.slurm")

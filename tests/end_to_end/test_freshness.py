@@ -1,6 +1,6 @@
-"""What is remade when something changes, and what is not: images that are there are never fetched again.
+"""Which stages are rebuilt after a change, and which are not. Present images are never fetched again.
 
-Of the photos in the archive one is answered with 500, always: a failure that may pass, so it is tried again.
+One photo of the archive is always answered with HTTP 500, a temporary failure, which each run retries.
 """
 
 import os

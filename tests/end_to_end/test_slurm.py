@@ -276,7 +276,7 @@ def test_an_element_without_its_input_says_so_and_makes_nothing(dataset: Dataset
     assert ended.returncode == 30
     lines = ended.stderr.splitlines()
     assert lines == [
-        f"ERROR: {lacks}: its target is missing, and this job is not the one to make it: run make slurm again"
+        f"ERROR: {lacks}: the output of this earlier stage is missing and another Slurm job has to create it. Run `make slurm` again to submit that job"
     ]
     assert sorted(dataset.output.rglob("*")) == before
 
