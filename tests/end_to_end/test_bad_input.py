@@ -106,7 +106,8 @@ def failure(ended: "subprocess.CompletedProcess[str]") -> Ended:
     assert "Traceback" not in ended.stdout + ended.stderr, ended.stderr
     lines = ended.stderr.splitlines()
     errors = [line for line in lines if line.startswith("ERROR: ")]
-    noise = [line for line in lines if line not in errors and not re.match("(read|fetch|verify|shards): ", line)]
+    progress_or_reason = re.compile(r"(read|fetch|verify|shards|[A-Z]\w+): ")
+    noise = [line for line in lines if line not in errors and not progress_or_reason.match(line)]
     assert len(errors) == 1 and not noise, ended.stderr
     return Ended(ended.returncode, errors[0].removeprefix("ERROR: "), ended.stderr)
 
