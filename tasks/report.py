@@ -4,10 +4,7 @@ from pathlib import Path
 
 import luigi
 
-from gbif_webdataset.account import accounting, costs, funnel
-from gbif_webdataset.publish import dataset_files
-from gbif_webdataset.publish.dataset_files import Named, Places
-from gbif_webdataset.report import page, statistics
+from gbif_webdataset.account.finished_dataset import FinishedDataset
 from gbif_webdataset.split import balance
 from gbif_webdataset.split.assignment import Fractions
 from gbif_webdataset.storage.target_record import Record
@@ -15,8 +12,6 @@ from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Text, WebAddress, listed
 from tasks.shards import CreateWebDataset
-
-STAGES = ("ReadArchive", "VerifyImages", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
 
 
 class ReportDataset(DatasetTask):
@@ -38,67 +33,49 @@ class ReportDataset(DatasetTask):
 
     def inputs(self) -> dict[str, str]:
         """All that is counted."""
-        return {label: record.digest for label, record in self._records().items()}
+        labels = ("PlanShards", *self._chunks("ShardChunk"))
+        return {label: record.digest for label, record in self._records().items() if label not in labels}
 
     def _records(self) -> dict[str, Record]:
-        """The records of all stages, those of every chunk's fetching and verifying among them."""
-        labels = (*STAGES, *self._chunks("FetchChunk"), *self._chunks("VerifyChunk"))
-        found = {label: Record.load(self.paths.record(label)) for label in labels}
+        """The records of all stages in their order, those of every chunk among them."""
+        labels = ["ReadArchive", *self._chunks("FetchChunk"), *self._chunks("VerifyChunk"), "VerifyImages"]
+        labels += ["DeleteImages", "CleanDataset", "SplitDataset", "PlanShards", *self._chunks("ShardChunk")]
+        found = {label: Record.load(self.paths.record(label)) for label in (*labels, "CreateWebDataset")}
         return {label: record for label, record in found.items() if record is not None}
-
-    def _costs(self) -> list[costs.Cost]:
-        """What each stage took, chunk by chunk."""
-        labels = ["ReadArchive", *self._chunks("FetchChunk"), *self._chunks("VerifyChunk"), *STAGES[1:-1]]
-        labels += ["PlanShards", *self._chunks("ShardChunk"), "CreateWebDataset"]
-        found = {label: Record.load(self.paths.record(label)) for label in labels}
-        own = costs.of_records({label: record for label, record in found.items() if record is not None})
-        return own + slurm_runner.accounted(self.paths)
-
-    def _tables(self) -> statistics.Places:
-        paths = self.paths
-        return statistics.Places(
-            tuple(paths.chunk("fetched", chunk) for chunk in range(self.chunks)),
-            *(paths.clean, paths.clean_dropped, paths.duplicates, paths.splits, paths.shards, paths.images),
-        )
 
     def _chunks(self, task: str) -> list[str]:
         return [f"{task}-{chunk:05d}" for chunk in range(self.chunks)]
 
+    def _dataset(self) -> FinishedDataset:
+        paths = self.paths
+        return FinishedDataset(
+            archive=Path(self.dwca),
+            manifest=paths.rejected.parent,
+            fetched=tuple(paths.chunk("fetched", chunk) for chunk in range(self.chunks)),
+            images=paths.images,
+            clean=paths.clean,
+            clean_dropped=paths.clean_dropped,
+            duplicates=paths.duplicates,
+            splits=paths.splits,
+            shards=paths.shards,
+            accounting=paths.accounting,
+            report=paths.report,
+            scratch=paths.scratch,
+        )
+
     def run(self) -> None:
         """Count, write, and say what came of it."""
-        paths, records = self.paths, self._records()
-        manifest = records["ReadArchive"].facts
-        counted = accounting.Tables(
-            paths.rejected,
-            tuple(manifest["media_files"]),
-            tuple(paths.chunk("fetched", chunk) for chunk in range(self.chunks)),
-            paths.clean_dropped,
-            paths.splits / "dropped.csv",
-            paths.shards / "dropped.csv",
-            paths.shards / "shards.csv",
-        )
+        from gbif_webdataset.publish.dataset_files import Named  # with pandas and Jinja, which the other tasks spare
+        from gbif_webdataset.report.report_dataset import report_dataset
+
+        records, named = self._records(), Named(self.title, listed(self.authors, ";"), self.url)
+        fractions = records["SplitDataset"].made_from["parameters"]
         with self.making() as making:
-            lines = accounting.account(manifest["media_lines"], counted, paths.scratch)
-            accounting.write(paths.accounting, manifest["media_lines"], lines)
-            settings = {
-                label.split("-")[0]: {name: v for name, v in record.made_from["parameters"].items() if name != "chunk"}
-                for label, record in records.items()
-            }
-            spent = self._costs()
-            costs.write(paths.report / "costs.csv", spent)
-            places = Places(paths.rejected.parent, paths.splits, paths.shards, paths.report, paths.scratch)
-            named = Named(self.title, listed(self.authors, ";"), self.url)
-            facts, published = dataset_files.write(places, named, manifest["media_lines"], lines, settings)
-            made = records["CreateWebDataset"].facts
-            beside = [path.name for path in published if path.parent == paths.report]
-            told = page.Told(Path(self.dwca), facts, made, spent, (*beside, "costs.csv"))
-            drawn = page.write(paths.report, self._tables(), told, paths.scratch)
-            for path in (paths.accounting, paths.report / "costs.csv", *published, *drawn):
+            report = report_dataset(self._dataset(), records, named, slurm_runner.accounted(self.paths))
+            for path in report.files:
                 making.add(path)
-            summary = funnel.summary(manifest["media_lines"], lines, len(facts.classes), made["shards"], paths.output)
-            asked = records["SplitDataset"].made_from["parameters"]
-            dealt = balance.told(paths.splits, Fractions(asked["test_frac"], asked["val_frac"]))
-            making.facts = {"summary": f"{summary}\n{dealt}"}
+            dealt = balance.told(self.paths.splits, Fractions(fractions["test_frac"], fractions["val_frac"]))
+            making.facts = {"summary": f"{report.summary}\n{dealt}"}
         print(making.facts["summary"], flush=True)
 
 
