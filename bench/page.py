@@ -1,4 +1,4 @@
-"""The report's page of tables of any size: seconds, the peak of memory, bytes of the page."""
+"""Seconds, peak memory and size of the report page of a large dataset."""
 
 import os
 import subprocess
@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 from bench import runs
-from gbif_webdataset.account.accounting import Line
-from gbif_webdataset.publish.attribution import Uses
-from gbif_webdataset.publish.description import Facts
+from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.finished_dataset import FinishedDataset
+from gbif_webdataset.publish.attribution import AttributionSummary
+from gbif_webdataset.publish.description import DatasetDescription, read_classes
 from gbif_webdataset.read.provenance import Source
-from gbif_webdataset.report import page
-from gbif_webdataset.report.statistics import Places
+from gbif_webdataset.report.page import ReportContent, write_page
 from gbif_webdataset.storage import tables
 
 LABEL = "acceptedTaxonKey"
@@ -31,7 +31,7 @@ IMAGES = """SELECT 'd' || i % 40 || '/' || i || '.jpg' AS image_path, (i // 2)::
 
 
 def bench(images: int, classes: int) -> None:
-    """Write the page of so many images in a process of its own."""
+    """Write the page of a dataset with so many images and classes, in a process of its own."""
     print(f"page: {images:,} images of {classes:,} classes, {runs.load()}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         write_tables(Path(name), images, classes)
@@ -43,12 +43,12 @@ def bench(images: int, classes: int) -> None:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise runs.BenchError(f"{' '.join(command)} failed")
-        size = (Path(name) / "index.html").stat().st_size
+        size = (Path(name) / "report" / "index.html").stat().st_size
     print(f"  {seconds:.1f} s, {usage.ru_maxrss / 1024:,.0f} MiB; the page has {size / 1e6:.1f} MB")
 
 
 def write_tables(folder: Path, images: int, classes: int) -> None:
-    """Write the tables of a dataset in which all that was fetched became samples; nearly every class has some."""
+    """Write the tables of a dataset in which every downloaded image is a sample."""
     for name in ("splits", "shards", "images"):
         (folder / name).mkdir()
     drawn = IMAGES.format(images=images, classes=classes)
@@ -68,17 +68,34 @@ def write_tables(folder: Path, images: int, classes: int) -> None:
     (folder / "splits" / "balance.csv").write_text("label,images,train,val,test,val_off,test_off\n")
 
 
-def write(folder: Path, images: int) -> None:
-    """Write the page of the tables in a folder into it."""
-    places = Places((folder / "fetched.parquet",), folder / "clean.parquet", folder / "dropped.parquet",
-                    *(folder / name for name in ("duplicates.parquet", "splits", "shards", "images")))  # fmt: skip
-    facts = Facts(
-        title="Many images", source=Source("many.zip"), uses=Uses({"train": {"cc0": images}}, (), {}), shards=[],
-        classes=[], media_lines=images, lines=[Line("sample", "train", images, kept=True)],
+def write_report(folder: Path, images: int) -> None:
+    """Write the page of the tables in `folder` into `folder`/report."""
+    dataset = FinishedDataset(
+        archive=folder / "many.zip",
+        manifest=folder / "manifest",
+        fetched=(folder / "fetched.parquet",),
+        images=folder / "images",
+        clean=folder / "clean.parquet",
+        clean_dropped=folder / "dropped.parquet",
+        duplicates=folder / "duplicates.parquet",
+        splits=folder / "splits",
+        shards=folder / "shards",
+        accounting=folder / "accounting.csv",
+        report=folder / "report",
+        scratch=folder / "scratch",
+    )
+    description = DatasetDescription(
+        title="Many images",
+        source=Source("many.zip"),
+        attribution=AttributionSummary({"train": {"cc0": images}}, (), {}),
+        shards=[],
+        classes=read_classes(dataset.shards / "classes.csv"),
+        media_lines=images,
+        lines=[AccountLine("sample", "train", images, kept=True)],
         settings={"CreateWebDataset": {"label_column": LABEL}},
-    )  # fmt: skip
-    page.write(folder, places, page.Told(Path("many.zip"), facts, {}, []), folder / "scratch")
+    )
+    write_page(dataset, ReportContent(description, {}, []))
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), int(sys.argv[2]))
+    write_report(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""ReportDataset: what people look at."""
+"""ReportDataset: the accounting, the report page, and the files that are published with the shards."""
 
 from pathlib import Path
 
@@ -15,24 +15,24 @@ from tasks.shards import CreateWebDataset
 
 
 class ReportDataset(DatasetTask):
-    """Account for every image of the archive, draw the page, and write what goes with the shards when published."""
+    """Account for every image of the archive, and write the report page and the files to publish with the shards."""
 
     FORMAT = 2
 
-    title: str = Text(default="", description="the dataset's title, made of the archive's where none is given")
+    title: str = Text(default="", description="Title of the dataset. Empty: 'Images of' and the title of the archive.")
     authors: str = Text(
         default="",
-        description="who is to be cited for the dataset, with semicolons between; the images' own authors, as a whole, "
-        "where none is given",
+        description="Authors to cite for the dataset, separated by semicolons. Empty: the creators of the images are "
+        "cited as a group.",
     )
-    url: str = WebAddress(default="", description="where the dataset is to be published, http or https")
+    url: str = WebAddress(default="", description="Address where the dataset will be published (http or https).")
 
     def requires(self) -> CreateWebDataset:
         """The shards."""
         return self.clone(CreateWebDataset)
 
     def inputs(self) -> dict[str, str]:
-        """All that is counted."""
+        """The records of the stages, except those of parts of the shards."""
         labels = ("PlanShards", *self._chunks("ShardChunk"))
         return {label: record.digest for label, record in self._records().items() if label not in labels}
 
@@ -64,14 +64,15 @@ class ReportDataset(DatasetTask):
         )
 
     def run(self) -> None:
-        """Count, write, and say what came of it."""
-        from gbif_webdataset.publish.dataset_files import Named  # with pandas and Jinja, which the other tasks spare
+        """Write the report, and print its summary."""
+        # Imported here because pandas and Jinja take half a second, which the other tasks need not spend.
+        from gbif_webdataset.publish.description import Publication
         from gbif_webdataset.report.report_dataset import report_dataset
 
-        records, named = self._records(), Named(self.title, listed(self.authors, ";"), self.url)
+        records, publication = self._records(), Publication(self.title, listed(self.authors, ";"), self.url)
         fractions = records["SplitDataset"].made_from["parameters"]
         with self.making() as making:
-            report = report_dataset(self._dataset(), records, named, slurm_runner.accounted(self.paths))
+            report = report_dataset(self._dataset(), records, publication, slurm_runner.accounted(self.paths))
             for path in report.files:
                 making.add(path)
             dealt = balance.told(self.paths.splits, Fractions(fractions["test_frac"], fractions["val_frac"]))
@@ -80,6 +81,6 @@ class ReportDataset(DatasetTask):
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
-def say_again(task: ReportDataset) -> None:
-    """The report is fresh: nothing was to be done, and this is where everything is."""
+def repeat_summary(task: ReportDataset) -> None:
+    """Print the summary of a report that is up to date."""
     print(f"Nothing new: everything is up to date.\n{task.output().record.facts['summary']}", flush=True)

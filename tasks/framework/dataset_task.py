@@ -269,7 +269,7 @@ class DatasetTask(luigi.Task):
         making = Making(self.paths.output)
         yield making
         seconds = round(time.monotonic() - begun, 3)
-        record = Record(self.label, made_from, making.files, making.facts, seconds, costs.peak_bytes())
+        record = Record(self.label, made_from, making.files, making.facts, seconds, costs.measure_peak_bytes())
         record.save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
