@@ -46,7 +46,7 @@ def test_the_page_explains_why_images_were_added_or_dropped(old_and_new: Folders
         "the image is not in the archive of the new dataset",
         "the image is not in the archive of the old dataset",
     ):
-        assert page.count(f"<td>{explanation}</td>") == 1
+        assert page.count(f">{explanation}</td>") == 1
 
 
 def test_hostile_labels_and_column_names_do_not_become_elements(tmp_path: Path) -> None:
