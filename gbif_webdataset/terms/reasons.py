@@ -23,8 +23,8 @@ class MediumReason(Code):
     NOT_STILL_IMAGE = "not-still-image", "the medium is sound, video or a web page, not a still image"
     DUPLICATE_MEDIUM = "duplicate-medium", "the occurrence lists the same URL twice"
     NOT_IN_SUBSET = "not-in-subset", "the occurrence is not in subset_list"
-    NOT_WHERE = "not-where", "the occurrence does not meet the condition in where"
-    UNUSABLE_LICENCE = "unusable-licence", "the licence is not in the list licenses"
+    NOT_WHERE = "not-where", "the occurrence does not meet the condition of the parameter where"
+    UNUSABLE_LICENCE = "unusable-licence", "the licence is not in the parameter licenses"
     OVER_CAP = "over-cap", "the category already has num_images_per_category images"
 
 
