@@ -75,8 +75,8 @@ class ReportDataset(DatasetTask):
             report = report_dataset(self._dataset(), records, publication, slurm_runner.accounted(self.paths))
             for path in report.files:
                 making.add(path)
-            dealt = balance.told(self.paths.splits, Fractions(fractions["test_frac"], fractions["val_frac"]))
-            making.facts = {"summary": f"{report.summary}\n{dealt}"}
+            splits = balance.told(self.paths.splits, Fractions(fractions["test_frac"], fractions["val_frac"]))
+            making.facts = {"summary": f"{report.summary}\n{splits}"}
         print(making.facts["summary"], flush=True)
 
 
