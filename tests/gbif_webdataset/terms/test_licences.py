@@ -78,6 +78,22 @@ def test_a_code_is_its_own_wording_and_case_and_space_do_not_matter() -> None:
     assert codes([f"  {name.upper()} " for name in written]) == written
 
 
+def test_the_order_from_permissive_to_restrictive_has_each_code_once() -> None:
+    assert sorted(licences.ORDER) == sorted([*licences.CODES, licences.UNKNOWN, licences.RESERVED])
+    assert licences.most_restrictive(["cc-by", "cc-by-nc-nd", "cc-by-nc"]) == "cc-by-nc-nd"
+    assert licences.most_restrictive(["unknown", "cc-by-nc-nd"]) == "unknown"
+    assert licences.most_restrictive(["unknown", "all-rights-reserved"]) == "all-rights-reserved"
+    assert licences.most_restrictive([]) == ""
+
+
+def test_conditions_are_those_of_all_licences_together() -> None:
+    assert licences.conditions(["cc0", "public-domain"]) == ()
+    assert licences.conditions(["cc-by-nd", "cc-by-nc-sa"]) == (
+        "attribution", "no commercial use", "no derivatives", "share alike"
+    )  # fmt: skip
+    assert licences.conditions(["unknown", "cc0"]) == ("permission",)
+
+
 def test_a_list_of_licences_may_be_written_loosely_and_holds_codes_only() -> None:
     assert licences.accepted(("CC0", " cc-by ", "CC BY NC", "cc_by_sa")) == ("cc0", "cc-by", "cc-by-nc", "cc-by-sa")
     assert licences.accepted(("all rights reserved", "unknown")) == ("all-rights-reserved", "unknown")
