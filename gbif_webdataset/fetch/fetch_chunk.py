@@ -35,7 +35,7 @@ from gbif_webdataset.images.convert import kind_of
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import TEMPORARY, file_sha256
 from gbif_webdataset.storage.chunks import chunk_name
-from gbif_webdataset.storage.free_space import Room
+from gbif_webdataset.storage.free_space import FreeSpaceGuard
 from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, FetchFailure, Status
 
 LONGEST_BACKOFF = 60.0
@@ -112,7 +112,7 @@ class _Run:
         self.images, self.plan, self._journal, self._progress = images, plan, journal, progress
         self.ended: dict[str, Packed] = {}
         self.counts: Counter[str] = Counter()
-        self._room = Room(images, plan.min_free_bytes)
+        self._free_space = FreeSpaceGuard(images, plan.min_free_bytes)
         self._rows: dict[str, str] = {}
         self._jobs: list[_Job] = []
         self._queues: HostQueues[_Job] = HostQueues(plan.hosts.of, plan.patience)
@@ -161,7 +161,7 @@ class _Run:
         """Copy a job's image from the cache, which no host's limits hold up, or queue it at its host."""
         if self.plan.cache:
             as_given = [path for path in job.paths if self._rows[path] == job.url]
-            self._room.check()
+            self._free_space.check()
             temporary = self._temporary(job.paths[0])
             if cached := _from_cache(self.plan.cache, as_given, temporary):
                 size, sha256 = cached
@@ -173,7 +173,7 @@ class _Run:
         try:
             while turn := self._queues.take():
                 try:
-                    self._room.check()
+                    self._free_space.check()
                     if turn.given_up:
                         self._give_up(turn.job)
                     else:
@@ -257,7 +257,7 @@ class _Run:
         A run that was killed while it moved images may have left the only copy under the temporary name.
         """
         for outcome in known.with_bytes(url):
-            self._room.check()
+            self._free_space.check()
             temporary = self._temporary(path)
             for source in (temporary, self.images / outcome.image_path):
                 with contextlib.suppress(FileNotFoundError):

@@ -238,7 +238,7 @@ def test_a_memory_limit_that_is_none_is_named(forks: Forks, limit: str, archive:
     where = ("--dwca", archive, "--output", tmp_path / "out")
     ended = failure(forks.run("ReadArchive", *where, "--ReadArchive-memory-limit", limit))
     assert "memory_limit" in ended.sentence
-    assert ended.sentence.endswith(": write it as 800MB or 4GB")
+    assert ended.sentence.endswith("; write it like 800MB or 4GB")
 
 
 WHERE = "; mend it on the command line or in luigi.cfg"
@@ -463,8 +463,8 @@ def test_a_disk_with_little_room_is_left_alone_in_a_sentence(
     ended = failure(forks.run("FetchChunk", *where, "--chunk", 0, "--FetchChunk-min-free-bytes", "1000000000"))
     assert ended.status == FAILED
     assert re.fullmatch(
-        rf"FetchChunk-00000: {small_disk}/out/images: [23]\.\d MB are free there, less than min_free_bytes 1,000,000,000, so "
-        "nothing more is fetched; free some space or lower min_free_bytes, and run the same command again: .*",
+        rf"FetchChunk-00000: --FetchChunk-min-free-bytes 1000000000: only [23]\.\d MB are free in {small_disk}/out/images; "
+        "free some space or lower the value, and run the same command again: it continues where it stopped",
         ended.sentence,
     )
     assert forks.run("FetchChunk", *where, "--chunk", 0).returncode == 0
