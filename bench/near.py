@@ -41,14 +41,14 @@ def bench(count: int, distance: int) -> None:
 
 
 def search(folder: Path, distance: int) -> None:
-    """Search the hashes of a folder as CleanDataset does, and tell seconds and the peak of memory."""
+    """Search the hashes of a folder as CleanDataset does, and print seconds and peak memory."""
     source = tables.parquet_source([folder / "hashes.parquet"])
     with tables.open_database(folder / "scratch", "700MB") as connection:
         begun = time.perf_counter()
-        near_duplicates.link(connection, f"SELECT hash FROM {source}", distance)
+        near_duplicates.link_near_hashes(connection, f"SELECT hash FROM {source}", distance)
         seconds = time.perf_counter() - begun
         connection.execute(f"COPY linked TO {tables.quote_text(str(folder / 'linked.parquet'))} (FORMAT parquet)")
-        [(linked, groups)] = tables.fetch_rows(connection, "SELECT count(*), count(DISTINCT first) FROM linked")
+        [(linked, groups)] = tables.fetch_rows(connection, "SELECT count(*), count(DISTINCT smallest) FROM linked")
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     print(f"  {seconds:.1f} s, {int(line.split()[1]) / 1024:,.0f} MiB; {linked:,} hashes in {groups:,} groups")
 
@@ -68,7 +68,7 @@ def _hashes(count: int, distance: int) -> Hashes:
 
 def _linked(folder: Path) -> dict[int, int]:
     table = pq.read_table(folder / "linked.parquet")
-    return dict(zip(table["hash"].to_pylist(), table["first"].to_pylist(), strict=True))
+    return dict(zip(table["hash"].to_pylist(), table["smallest"].to_pylist(), strict=True))
 
 
 def _all_pairs(hashes: Hashes, distance: int) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gbif_webdataset.errors import ParameterError, SelectionError
 from gbif_webdataset.storage import arrow, tables
-from gbif_webdataset.union_find import Forest
+from gbif_webdataset.union_find import DisjointSets
 
 OCCURRENCE, NEAR = "occurrence", "near-duplicates"
 TRAITS = {  # what images may share, and the columns that tell
@@ -124,13 +124,13 @@ def connect(
 def _join(connection: duckdb.DuckDBPyConnection) -> None:
     """Make `roots` (number, root): of all that hang on another, the smallest that they are connected with."""
     [(count,)] = tables.fetch_rows(connection, "SELECT count(*) FROM numbered")
-    forest = Forest(count)
+    sets = DisjointSets(count)
     tied = "SELECT number, min(number) OVER (PARTITION BY kind, value) AS first FROM ties"
     with connection.cursor() as cursor:
         for batch in tables.select_batches(cursor, f"SELECT * FROM ({tied}) WHERE number <> first"):
-            forest.join(*(column.to_numpy() for column in batch.columns))
+            sets.join(*(column.to_numpy() for column in batch.columns))
     connection.execute("CREATE TABLE roots (number BIGINT, root BIGINT)")
-    for numbers, roots in forest.hanging(arrow.ROW_GROUP):
+    for numbers, roots in sets.select_joined(arrow.ROW_GROUP):
         batch = pa.record_batch([arrow.to_array(numbers), arrow.to_array(roots)], names=["number", "root"])
         connection.register("batch", batch)
         connection.execute("INSERT INTO roots SELECT * FROM batch")

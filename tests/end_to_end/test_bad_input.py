@@ -346,7 +346,7 @@ STAGES: dict[str, str] = {
     "CreateWebDataset --CreateWebDataset-label-column taxonkey":
         "CreateWebDataset: label_column: {out}/splits/train.csv has no column 'taxonkey'; its columns are ",
     "CleanDataset --CleanDataset-thumb-size 4000":
-        "CleanDataset: no image is left after clean 'thumbnail' (",
+        "CleanDataset: {out}/verified.parquet: no image is left after clean 'thumbnail' (",
 }  # fmt: skip
 
 
@@ -376,7 +376,7 @@ def test_an_image_list_that_leads_out_of_images_deletes_nothing(
     ended = failure(forks.run("DeleteImages", *dataset, "--DeleteImages-image-list", tmp_path / "list"))
     assert ended.status == FAILED
     assert ended.sentence == (
-        f"DeleteImages: image_list {tmp_path}/list, line 2: {entry} leads out of images/; list paths below it. "
+        f"DeleteImages: {tmp_path}/list, line 2: {entry} leads out of images/; list paths below images/. "
         "Nothing was deleted"
     )
     assert len(images) == OCCURRENCES
