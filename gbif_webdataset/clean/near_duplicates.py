@@ -65,7 +65,7 @@ def _store_hashes(connection: duckdb.DuckDBPyConnection, query: str, path: Path)
     with path.open("wb") as file, connection.cursor() as cursor:
         distinct = f"SELECT DISTINCT hash FROM ({query}) AS hashes(hash) ORDER BY hash"
         for batch in tables.select_batches(cursor, distinct):
-            file.write(batch.column(0).to_numpy().tobytes())
+            file.write(arrow.to_numpy(batch.column(0)).tobytes())
             count += batch.num_rows
     return count
 

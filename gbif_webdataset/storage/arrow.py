@@ -1,6 +1,6 @@
 """Arrow arrays made without pandas, and Parquet files whose bytes depend on their rows alone.
 
-`pa.array` imports pandas for NumPy arrays and Python lists, which takes half a second and 50 MB.
+pyarrow's own conversions, such as `pa.array` and `Array.to_numpy`, import pandas, which takes half a second and 50 MB.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +33,12 @@ def to_array(values: "np.ndarray[Any, Any]") -> pa.Array:
             pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
         )
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def to_numpy(array: pa.Array) -> "np.ndarray[Any, Any]":
+    """An Arrow array of numbers without nulls as a NumPy array, which shares its memory."""
+    kind = array.type.to_pandas_dtype()  # a NumPy type, in spite of its name
+    return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * np.dtype(kind).itemsize)
 
 
 def to_text_array(values: Sequence[str | None]) -> pa.Array:

@@ -340,9 +340,9 @@ def dataset(photos: str, tmp_path_factory: pytest.TempPathFactory) -> list[objec
 
 STAGES: dict[str, str] = {
     "SplitDataset --SplitDataset-category-key taxonkey":
-        "SplitDataset: category_key 'taxonkey' is not a column of the archive: choose one of datasetKey, accepted",
+        "SplitDataset: --SplitDataset-category-key taxonkey: the archive has no such column; choose one of datasetKey, ac",
     "SplitDataset --SplitDataset-min-instances 400":
-        "SplitDataset: no class has 400 images for train (dropped: no-label 0, under-min-instances 24): lower min_",
+        "SplitDataset: --SplitDataset-min-instances 400: no class has 400 images in train (dropped: no-label 0, under-min",
     "CreateWebDataset --CreateWebDataset-label-column taxonkey":
         "CreateWebDataset: label_column: {out}/splits/train.csv has no column 'taxonkey'; its columns are ",
     "CleanDataset --CleanDataset-thumb-size 4000":
@@ -364,7 +364,8 @@ def test_fractions_that_leave_nothing_to_train_are_refused(forks: Forks, dataset
     ended = failure(
         forks.run("SplitDataset", *dataset, "--SplitDataset-test-frac", "0.7", "--SplitDataset-val-frac", "0.4")
     )
-    assert "test_frac 0.7 and val_frac 0.4 leave nothing to train: give less than 1 together" in ended.sentence
+    sentence = "--SplitDataset-test-frac 0.7 --SplitDataset-val-frac 0.4: no images are left for train; "
+    assert sentence in ended.sentence
 
 
 @pytest.mark.parametrize("entry", ["../../etc/passwd", "/etc/passwd", "images/../../secret"])

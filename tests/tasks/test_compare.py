@@ -14,8 +14,8 @@ import pytest
 
 from gbif_webdataset.compare import compare_datasets, comparison_page
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.split.split_dataset import SPLITS
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, record_path
+from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
 from tests.support.datasets import ROOT, Dataset
 from tests.support.published import HOSTILE
 
@@ -27,7 +27,7 @@ class Output:
 
     def __init__(self, folder: Path, label_column: str = "species") -> None:
         self.folder, self.label_column = folder, label_column
-        self.rows: dict[str, list[tuple[str, str, str]]] = {split: [] for split in SPLITS}
+        self.rows: dict[str, list[tuple[str, str, str]]] = {split: [] for split in SPLITS_OF_CLASSES}
         self.lost: dict[str, list[tuple[str, str, str]]] = {"rejected": [], "failed": [], "clean": [], "split": []}
 
     def add(self, split: str, coreid: str, label: str = "moth", url: str = "") -> None:
@@ -186,7 +186,7 @@ def test_the_command_tells_each_time_and_writes_into_the_newer_report(dataset: D
         ended = run("--old", str(made.output), "--new", str(dataset.output))
         assert ended.returncode == 0, ended.stderr
         rows = dataset.rows("report/comparison.csv")
-        total = sum(len(dataset.rows(f"splits/{split}.csv")) for split in SPLITS)
+        total = sum(len(dataset.rows(f"splits/{split}.csv")) for split in SPLITS_OF_CLASSES)
         assert f"{total:,} images before, {total:,} now" in ended.stdout
         assert {row["change"] for row in rows} == {"split"}
         assert f"{len(rows):,} in another split" in ended.stdout

@@ -282,17 +282,18 @@ stages = st.sampled_from([None, "", "Adult", "imago", "Larva", "adult "])
 @settings(max_examples=25, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.booleans(), st.integers(1, 4), stages, st.integers(0, 5), st.booleans()), min_size=1),
-    choice=st.sampled_from(["none", "all-but-one", "all"]),
-    thumb_size=st.integers(0, 3),
-    adults=st.booleans(),
+    filters=st.builds(
+        Filters,
+        remove_duplicate_url=st.sampled_from(["none", "all-but-one", "all"]),
+        thumb_size=st.integers(0, 3),
+        remove_non_adults=st.booleans(),
+    ),
     shuffled=st.randoms(use_true_random=False),
 )
 def test_every_row_is_kept_or_dropped_and_order_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[tuple[bool, int, str | None, int, bool]],
-    choice: str,
-    thumb_size: int,
-    adults: bool,
+    filters: Filters,
     shuffled: random.Random,
 ) -> None:
     images = [
@@ -310,15 +311,14 @@ def test_every_row_is_kept_or_dropped_and_order_does_not_matter(
     left = [
         one
         for one, (valid, width, stage, _, gone) in zip(images, rows, strict=True)
-        if valid and not gone and width >= thumb_size
-        if not adults or (stage or "").strip().lower() in ("adult", "imago")
+        if valid and not gone and width >= filters.thumb_size
+        if not filters.remove_non_adults or (stage or "").strip().lower() in ("adult", "imago")
     ]
     urls = [one["identifier"] for one in left]
-    if choice == "all":
+    if filters.remove_duplicate_url == "all":
         left = [one for one in left if urls.count(one["identifier"]) == 1]
-    elif choice == "all-but-one":
+    elif filters.remove_duplicate_url == "all-but-one":
         left = [one for place, one in enumerate(left) if one["identifier"] not in urls[:place]]
-    filters = Filters(choice, (), thumb_size, adults)
     cleaning = CleanRun(tmp_path_factory.mktemp("clean"))
     if not left:
         with pytest.raises(SelectionError):

@@ -1,5 +1,7 @@
 import hashlib
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,22 @@ def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
         made.append([(tmp_path / name / file).read_bytes() for file in files])
         chance.shuffle(images)
     assert made[0] == made[1]
+
+
+def test_cleaning_does_not_import_pandas(cleaning: CleanRun) -> None:
+    """Importing pandas takes half a second and 50 MB."""
+    cleaning.run([image("a", near=0), image("b", near=1), image("c")])
+    (cleaning.folder / "predictions.csv").write_text("image_path,life_stage_prediction\nd1/a.jpg,adult\n")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from gbif_webdataset.clean.clean_dataset import CleanFiles, Filters, clean_dataset\n"
+        "folder = Path(sys.argv[1])\n"
+        "names = ('verified.parquet', 'deleted.csv', 'clean.parquet', 'dropped.parquet', 'duplicates.parquet')\n"
+        "filters = Filters(remove_non_adults=True, life_stage_predictions=folder / 'predictions.csv')\n"
+        "clean_dataset(CleanFiles(*(folder / name for name in names)), filters, folder / 'scratch')\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script, cleaning.folder], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_an_archive_without_the_default_label_column_has_no_labels_to_compare(cleaning: CleanRun) -> None:

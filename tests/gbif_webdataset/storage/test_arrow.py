@@ -36,6 +36,14 @@ def test_a_numpy_array_becomes_an_arrow_array_of_the_same_values(values: np.ndar
     assert converted.to_pylist() == values.tolist()
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.float64(), pa.int32()])
+def test_an_arrow_array_becomes_a_numpy_array_of_the_same_values(kind: pa.DataType) -> None:
+    array = pa.array(range(10), kind)
+    assert arrow.to_numpy(array).tolist() == list(range(10))
+    assert arrow.to_numpy(array.slice(3, 4)).tolist() == [3, 4, 5, 6]
+    assert arrow.to_numpy(pa.array([], kind)).tolist() == []
+
+
 @pytest.mark.parametrize("value", ["a\u00e9", "", True, False, 7])
 def test_a_value_becomes_an_arrow_scalar(value: str | bool | int) -> None:
     assert arrow.to_scalar(value).as_py() == value
