@@ -53,7 +53,7 @@ def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -
             SELECT listed.image_path, verified.identifier, verified.sha256, listed.reason
             FROM listed LEFT JOIN {tables.parquet_source([files.verified])} AS verified USING (image_path)
             WHERE listed.image_path NOT IN (SELECT image_path FROM deleted_earlier)""")
-        _check_known(connection, files.image_list)
+        _check_listed(connection, files.image_list)
         _check_links(connection, files.images)
         time = tables.quote_text(deleted_at) if deleted_at else "NULL"
         with atomic_file(files.deleted if deleted_at else files.would_delete) as target:
@@ -128,7 +128,7 @@ def _create_deleted_earlier(connection: duckdb.DuckDBPyConnection, files: Deleti
     connection.execute("DELETE FROM deleted_earlier WHERE image_path IN (SELECT image_path FROM existing)")
 
 
-def _check_known(connection: duckdb.DuckDBPyConnection, image_list: Path) -> None:
+def _check_listed(connection: duckdb.DuckDBPyConnection, image_list: Path) -> None:
     unknown = tables.fetch_rows(connection, "SELECT image_path FROM to_delete WHERE identifier IS NULL ORDER BY 1")
     if unknown:
         raise SelectionError(

@@ -49,10 +49,10 @@ def _count_shared(
     source = "(SELECT clean.*, destination FROM clean POSITIONAL JOIN destinations) AS clean"
     counts: dict[str, dict[str, int] | None] = {"occurrence": _count_images(connection, source, "clean.coreid")}
     for entry in TRAITS:
-        is_known = not find_missing_columns(entry, columns)
-        counts[entry] = _count_images(connection, source, trait_value(entry, place_km)) if is_known else None
-    is_known = "sha256" in columns
-    counts["content"] = _count_images(connection, source, "nullif(clean.sha256, '')") if is_known else None
+        has_columns = not find_missing_columns(entry, columns)
+        counts[entry] = _count_images(connection, source, trait_value(entry, place_km)) if has_columns else None
+    has_columns = "sha256" in columns
+    counts["content"] = _count_images(connection, source, "nullif(clean.sha256, '')") if has_columns else None
     source += f" JOIN {tables.parquet_source([duplicates])} AS copies USING (image_path)"
     counts[str(DropReason.NEAR_DUPLICATE)] = _count_images(connection, source, 'copies.kind || copies."group"')
     return counts
