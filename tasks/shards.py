@@ -6,9 +6,12 @@ from typing import Any
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
-from gbif_webdataset.shards import create_webdataset
-from gbif_webdataset.shards.recipe import FORMAT, Recipe, check
+from gbif_webdataset.shards.create_webdataset import create_shards
+from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
+from gbif_webdataset.shards.recipe import FORMAT, Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
+from gbif_webdataset.shards.shard_chunk import write_groups
+from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms.splits import LABEL, SPLITS
@@ -93,7 +96,7 @@ class CreateWebDataset(DatasetTask):
             columns_to_json=listed(self.columns_to_json),
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
         )
-        check(self.recipe)
+        check_recipe(self.recipe)
 
     def requires(self) -> list[DatasetTask]:
         """The splits; and the groups of samples that Slurm's nodes write."""
@@ -108,22 +111,24 @@ class CreateWebDataset(DatasetTask):
     def run(self) -> None:
         """Write the shards, and read them back."""
         paths = self.paths
-        if create_webdataset.planned(paths.splits, paths.shards, self.recipe) is None:
+        if find_plan(paths.splits, paths.shards, self.recipe) is None:
             _delete_chunk_records(paths)
         dealt = self.upstream[0].output().record.facts
         total = sum(dealt.get(split, 0) for split in SPLITS)
         with self.write_target() as target, self.progress("shards", "images", total) as progress:
-            outcome = create_webdataset.create(
-                paths.splits, paths.images, paths.shards, self.recipe, self.num_workers, paths.scratch, progress.update
-            )
-            target.facts = asdict(outcome)
+            counts = create_shards(_folders(paths), self.recipe, self.num_workers, progress.update)
+            target.facts = asdict(counts)
             with open_csv(paths.shard_list) as lines:
                 for line in lines:
                     shard = paths.shards / line["shard"]
                     target.add(shard, line["sha256"])
                     target.add(shard.with_suffix(".idx"))
-            for name in create_webdataset.TABLES + (create_webdataset.SOME_TABLES if self.label_name else ()):
+            for name in TABLES + (OPTIONAL_TABLES if self.label_name else ()):
                 target.add(paths.shards / name)
+
+
+def _folders(paths: DatasetPaths) -> ShardFolders:
+    return ShardFolders(paths.splits, paths.images, paths.shards, paths.scratch)
 
 
 def _delete_chunk_records(paths: DatasetPaths) -> None:
@@ -152,16 +157,16 @@ class PlanShards(DatasetTask):
         with self.write_target():
             paths.record(self.dataset.label).unlink(missing_ok=True)
             _delete_chunk_records(paths)
-            create_webdataset.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
+            prepare_plan(_folders(paths), self.dataset.recipe)
 
     @property
     def dataset(self) -> CreateWebDataset:
         """The shards."""
         return self.clone(CreateWebDataset, runner=LOCAL if self.runner == SLURM else self.runner)
 
-    def load_plan(self) -> create_webdataset.Plan | None:
+    def load_plan(self) -> Plan | None:
         """The plan, where it is made."""
-        return create_webdataset.planned(self.paths.splits, self.paths.shards, self.dataset.recipe)
+        return find_plan(self.paths.splits, self.paths.shards, self.dataset.recipe)
 
 
 class ShardChunk(ChunkTask):
@@ -187,13 +192,11 @@ class ShardChunk(ChunkTask):
         if plan is None:
             raise MissingPieceError(f"{self.paths.shards}: the plan of the shards has gone; run make slurm again")
         samples = [sum(group.samples for group in plan.groups[chunk :: self.chunks]) for chunk in range(self.chunks)]
-        workers, mine = self.requires().dataset.num_workers, self._missing(plan)
+        groups = range(self.chunk, len(plan.groups), self.chunks)
+        workers = self.requires().dataset.num_workers
         with self.write_target(), self.chunk_progress("shards", samples) as progress:
-            create_webdataset.write(
-                self.paths.shards, self.paths.images, plan, mine, workers, samples[self.chunk], progress.update
-            )
+            write_groups(_folders(self.paths), plan, groups, workers, progress.update)
 
-    def _missing(self, plan: create_webdataset.Plan) -> list[int]:
-        return [
-            group for group in create_webdataset.unwritten(self.paths.shards, plan) if group % self.chunks == self.chunk
-        ]
+    def _missing(self, plan: Plan) -> list[int]:
+        unwritten = find_unwritten_groups(self.paths.shards, plan.groups)
+        return [group for group in unwritten if group % self.chunks == self.chunk]
