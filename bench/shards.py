@@ -112,12 +112,13 @@ def _copying(folder: Path) -> float:
 
 
 def _make(folder: Path, workers: int) -> None:
-    from gbif_webdataset.shards.create_webdataset import create
+    from gbif_webdataset.shards.create_webdataset import create_shards
     from gbif_webdataset.shards.recipe import Recipe
+    from gbif_webdataset.shards.shard_files import ShardFolders
 
     recipe = Recipe("label", max_shard_size=100 << 20, shuffle=True, seed=42, resize_min_size=SIDE)
-    places = folder / "splits", folder / "images", folder / "shards"
-    create(*places, recipe, workers, folder / "scratch", lambda done, total: None)
+    folders = ShardFolders(*(folder / name for name in ("splits", "images", "shards", "scratch")))
+    create_shards(folders, recipe, workers, lambda done, total: None)
 
 
 def _photos(folder: Path, width: int) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from luigi.cmdline_parser import CmdlineParser
 
 from gbif_webdataset.errors import DatasetError, ParameterError
-from gbif_webdataset.shards import create_webdataset
+from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import jobs
 from gbif_webdataset.slurm import status as slurm_status
 from tasks.fetch import FetchChunk
@@ -43,9 +43,8 @@ def find_missing(report: ReportDataset) -> dict[str, list[int]]:
     left = sorted(set(every) - set(fetch))
     verify = sorted({*fetch, *(chunk for chunk in left if not report.clone(VerifyChunk, chunk=chunk).complete())})
     plan = planning.load_plan() if not verify and planning.complete() else None
-    unwritten = (
-        every if plan is None else [g % report.chunks for g in create_webdataset.unwritten(report.paths.shards, plan)]
-    )
+    shards = report.paths.shards
+    unwritten = every if plan is None else [g % report.chunks for g in find_unwritten_groups(shards, plan.groups)]
     return {
         "read": [0] if read else [],
         "fetch": fetch,

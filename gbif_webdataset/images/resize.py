@@ -50,12 +50,17 @@ def smoothed(pixels: Pixels, ratios: tuple[float, float]) -> Pixels:
     return cast(Pixels, cv2.sepFilter2D(plain, -1, across, down, delta=_DELTA, borderType=cv2.BORDER_REPLICATE))
 
 
-@cache
 def _opencv() -> ModuleType:
-    """OpenCV without what differs from one make of processor to the next, and without threads of its own."""
-    import cv2  # a fifth of the start of every task, if it stood above
+    """OpenCV without Intel's IPP, whose results differ between processors, and without threads of its own."""
+    cv2 = _import_opencv()
+    cv2.ipp.setUseIPP(False)  # a setting of the calling thread alone
+    return cv2
 
-    cv2.ipp.setUseIPP(False)
+
+@cache
+def _import_opencv() -> ModuleType:
+    import cv2  # at the top of the module it would take a fifth of the start of every task
+
     cv2.setNumThreads(0)
     return cv2
 

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.shards.sample_rows import keyed
+from gbif_webdataset.shards.sample_keys import select_with_keys
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.arrow import RECURRING
 from gbif_webdataset.storage.atomic import atomic_file
@@ -88,7 +88,8 @@ def _select(path: Path, split: str, label_column: str) -> str:
         columns.append(f"coalesce({', '.join(there) or 'NULL'}) AS {tables.quote_name(name)}")
     label = tables.quote_name(label_column)
     stated = f"'{split}' AS split, key, {label} AS label"
-    return f"SELECT {stated}, {', '.join(columns)} FROM ({keyed(tables.csv_source(path))}) WHERE {label} IS NOT NULL"
+    rows = select_with_keys(tables.csv_source(path))
+    return f"SELECT {stated}, {', '.join(columns)} FROM ({rows}) WHERE {label} IS NOT NULL"
 
 
 def _uses(connection: duckdb.DuckDBPyConnection, path: Path) -> Uses:

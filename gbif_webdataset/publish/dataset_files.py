@@ -15,8 +15,8 @@ from gbif_webdataset.account.accounting import Line
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
 from gbif_webdataset.publish.description import Facts, read_classes, read_shards
 from gbif_webdataset.read import provenance
-from gbif_webdataset.shards.create_webdataset import PUBLISHED
-from gbif_webdataset.shards.sample import extension_of
+from gbif_webdataset.shards.sample import get_extension
+from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
 from gbif_webdataset.terms.splits import SPLITS, split_paths
@@ -54,7 +54,7 @@ def write(
     Raises MissingPieceError where the splits don't hold what the shards do.
     """
     report, shards = places.report, places.shards
-    for name in PUBLISHED:
+    for name in PUBLISHED_FILES:
         (report / name).unlink(missing_ok=True)
         (shards / name).unlink(missing_ok=True)
     listed = read_shards(shards / "shards.csv")
@@ -92,7 +92,7 @@ def _extensions(places: Places, image_format: str) -> tuple[str, ...]:
     with open_database(places.scratch) as connection:
         for path in split_paths(places.splits).values():
             query = f"SELECT DISTINCT format FROM {csv_source(path)} WHERE format IS NOT NULL"
-            found.update(extension_of(name) for (name,) in fetch_rows(connection, query))
+            found.update(get_extension(name) for (name,) in fetch_rows(connection, query))
     return tuple(sorted(found))
 
 

@@ -344,7 +344,7 @@ STAGES: dict[str, str] = {
     "SplitDataset --SplitDataset-min-instances 400":
         "SplitDataset: --SplitDataset-min-instances 400: no class has 400 images in train (dropped: no-label 0, under-min",
     "CreateWebDataset --CreateWebDataset-label-column taxonkey":
-        "CreateWebDataset: label_column: {out}/splits/train.csv has no column 'taxonkey'; its columns are ",
+        "CreateWebDataset: --CreateWebDataset-label-column taxonkey: {out}/splits/train.csv has no column 'taxonkey'; choose from ",
     "CleanDataset --CleanDataset-thumb-size 4000":
         "CleanDataset: {out}/verified.parquet: no image is left after clean 'thumbnail' (",
 }  # fmt: skip

@@ -163,7 +163,7 @@ def test_an_image_that_was_lost_is_told_with_a_remedy_that_fetches_it_alone(
     (dataset.output / "images" / lost["image_path"]).unlink()
     shutil.rmtree(dataset.output / "shards")
     told = dataset.fail()
-    assert f"{lost['image_path']}: the image is missing though it was verified; remove" in told
+    assert f"{lost['image_path']}: was verified but is now missing; to fetch it again, delete " in told
     requests = len(photos.requests)
 
     shutil.rmtree(dataset.output / ".made")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import yaml
 
-from gbif_webdataset.shards.create_webdataset import PUBLISHED
+from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from tests.support.datasets import Dataset, digest
 
 SPLITS = ("train", "val", "test")
@@ -46,10 +46,10 @@ def test_the_derived_dataset_counts_the_occurrences_in_the_tars(made: Dataset) -
 
 
 def test_the_same_files_lie_in_the_report_and_beside_the_shards(made: Dataset) -> None:
-    for name in PUBLISHED:
+    for name in PUBLISHED_FILES:
         assert digest(made.output / "report" / name) == digest(made.output / "shards" / name)
     record = json.loads((made.output / ".made" / "ReportDataset.json").read_text())
-    assert {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED} <= set(record["files"])
+    assert {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED_FILES} <= set(record["files"])
 
 
 def test_a_title_and_authors_remake_the_report_alone(dataset: Dataset) -> None:
@@ -65,7 +65,7 @@ def test_a_title_and_authors_remake_the_report_alone(dataset: Dataset) -> None:
 
 def test_shards_that_are_made_again_have_no_card_of_older_ones(dataset: Dataset) -> None:
     dataset.make("--SplitDataset-random-seed", "7", task="CreateWebDataset")
-    assert not [name for name in PUBLISHED if (dataset.output / "shards" / name).exists()]
+    assert not [name for name in PUBLISHED_FILES if (dataset.output / "shards" / name).exists()]
     dataset.make("--SplitDataset-random-seed", "7")
     assert Counter((row["split"], row["key"]) for row in dataset.rows("shards/attribution.parquet")) == keys(dataset)
 

@@ -50,7 +50,7 @@ DOI, KEY = "10.15468/dl.npd2js", "0022407-241107131044228"
 LINES = (Line("read", "no-url", 3), Line("clean", "thumbnail", 2), Line("sample", "train", 1, kept=True))
 
 
-class Dataset(shard_run.Dataset):
+class Dataset(shard_run.ShardRun):
     """Shards with the columns that an archive of GBIF gives their rows."""
 
     columns: Sequence[str] = (

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,11 @@ def test_pixels_that_lie_in_another_order_are_shrunk_the_same() -> None:
 
 def test_opencv_does_without_what_differs_between_makes_of_processor() -> None:
     assert not _opencv().ipp.useIPP()
+
+
+def test_every_thread_gives_the_same_pixels() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert {digest(), *pool.map(lambda number: digest(), range(4))} == {digest()}
 
 
 @pytest.mark.parametrize("module", ["cv2", "pandas"])
