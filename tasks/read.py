@@ -68,7 +68,7 @@ class ReadArchive(DatasetTask):
             cap=self.num_images_per_category,
             seed=self.random_seed,
             extra_columns=listed(self.extra_columns),
-            licenses=licences.accepted(listed(self.licenses)),
+            licenses=licences.parse_licences(listed(self.licenses)),
             where=self.where,
         )
         memory = tables.parse_memory_limit(self.memory_limit)

@@ -213,7 +213,7 @@ class Judge:
             numbers, count = _numbered(pa.chunked_array([arrow.to_array(numbers * many + others)]))
         self._connection.register("statements", said.take(arrow.to_array(_firsts(numbers, count)[: count - 1])))
         taken = ", ".join(quote_text(code) for code in self._selection.licenses)
-        query = f"SELECT {licences.code_of('licence')} AS code, {NOT_STILL} AS not_still FROM statements"
+        query = f"SELECT {licences.code_expression('licence')} AS code, {NOT_STILL} AS not_still FROM statements"
         judged = self._connection.sql(
             f"SELECT code, not_still, {f'code NOT IN ({taken})' if taken else 'false'} AS unusable FROM ({query})"
         ).to_arrow_table()

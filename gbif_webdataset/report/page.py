@@ -145,8 +145,8 @@ def _of_origin(facts: Facts) -> dict[str, Any]:
         "title": facts.title,
         "source": facts.source,
         "citation": citation.text(facts.source),
-        "licence": licences.name_of(facts.licence),
-        "conditions": licences.conditions(facts.uses.codes),
+        "licence": licences.display_name(facts.licence),
+        "conditions": licences.list_obligations(facts.uses.codes),
         "licences": facts.licences,
         "strictest": facts.strictest,
     }
@@ -167,7 +167,7 @@ def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
         "rows": _json(rows),
         "cells": _json({f"{cell.column},{cell.row}": images for cell, images in overview.cells.items()}),
         "titles": dataset_titles.titles(archive, keys),
-        "licence_names": {code: licences.name_of(code) for code in licences.ORDER},
+        "licence_names": {code: licences.display_name(code) for code in licences.Licence},
     }
 
 
