@@ -166,7 +166,7 @@ def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
         "are_named": any(one.name for one in classes),
         "rows": _json(rows),
         "cells": _json({f"{cell.column},{cell.row}": images for cell, images in overview.cells.items()}),
-        "titles": dataset_titles.titles(archive, keys),
+        "titles": dataset_titles.read_titles(archive, keys),
         "licence_names": {code: licences.display_name(code) for code in licences.Licence},
     }
 
