@@ -83,11 +83,11 @@ class BlockParser:
             return LineFault.INVALID_TEXT
         return None
 
-    def _parse_csv(self, data: bytes, longest: int = 0) -> pa.Table | None:
-        """The columns to read of lines of up to `longest` bytes; None if pyarrow finds a fault in a line."""
+    def _parse_csv(self, data: bytes, max_line_bytes: int = 0) -> pa.Table | None:
+        """The columns to read of lines of up to `max_line_bytes`; None if pyarrow finds a fault in a line."""
         if data.startswith(codecs.BOM_UTF8):
             data = codecs.BOM_UTF8 + data  # pyarrow removes one; the file's own has been removed before
-        block_size = max(PARSE_BYTES, data.find(b"\n") * 4, longest)
+        block_size = max(PARSE_BYTES, data.find(b"\n") * 4, max_line_bytes)
         try:
             table = pyarrow.csv.read_csv(
                 pa.py_buffer(data),
