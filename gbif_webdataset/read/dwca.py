@@ -20,15 +20,16 @@ IMAGE = "http://rs.gbif.org/terms/1.0/image"
 DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
-MEDIA_TYPES = (MULTIMEDIA, AUDUBON, IMAGE, DOCUMENT)
-"""Row types of media, in the order of preference. An archive's first type that has rows is read."""
 URL_COLUMNS = {
     MULTIMEDIA: ("identifier", "accessURI"),
     AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"),
     IMAGE: ("identifier", "accessURI"),
     DOCUMENT: ("accessURI", "identifier"),
 }
-"""Terms that may hold a medium's URL, by row type: the first that is not empty is used."""
+"""The row types of media, and the terms that may hold a medium's URL.
+
+An archive's first type with rows is read; of the terms, the first that is not empty is used.
+"""
 MEDIA, RECORDS = "media", "records"
 CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 MAX_DESCRIPTOR_BYTES = 16 << 20
@@ -122,8 +123,8 @@ class Archive:
         raise ArchiveError(f"{self.path}: meta.xml is missing, so this is not a Darwin Core Archive; {GET_DWCA}")
 
     def _choose_media(self, extensions: tuple[FileLayout, ...]) -> tuple[FileLayout, dict[str, str]]:
-        """The media to read: the first of MEDIA_TYPES that has rows. And the files of others that have rows."""
-        found = [layout for row_type in MEDIA_TYPES for layout in extensions if layout.row_type == row_type]
+        """The media to read: the first type of URL_COLUMNS that has rows. And the files of others that have rows."""
+        found = [layout for row_type in URL_COLUMNS for layout in extensions if layout.row_type == row_type]
         if not found:
             raise ArchiveError(f"{self.path}: meta.xml names no media (Multimedia or Image); {GET_DWCA}")
         files = [(layout, location) for layout in found for location in layout.locations]
@@ -168,7 +169,7 @@ def report_decoding(location: str, layout: FileLayout) -> Iterator[None]:
     except UnicodeError as error:
         raise ArchiveError(
             f"{location}: is not in {layout.encoding}, the encoding that meta.xml names ({error}); "
-            "download the archive again, or tell its publisher"
+            "download the archive again, or inform its publisher"
         ) from error
 
 

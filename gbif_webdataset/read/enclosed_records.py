@@ -78,7 +78,7 @@ class EnclosedFile:
             if self._record_characters > MAX_LINE_BYTES:
                 raise ArchiveError(
                     f"{self._name}: a record is longer than {MAX_LINE_BYTES >> 20} MiB; download the archive again, or "
-                    "tell its publisher"
+                    "inform its publisher"
                 )
             line, is_first = line.removeprefix("\ufeff") if is_first else line, False
             self._lines.append(line)

@@ -101,7 +101,7 @@ def _cut_into_lines(name: str, pieces: Iterator[bytes]) -> Iterator[LineBlock]:
             tail += data
         if len(tail) > MAX_LINE_BYTES:
             raise ArchiveError(
-                f"{name}: a line is longer than {MAX_LINE_BYTES >> 20} MiB; download the archive again, or tell its "
+                f"{name}: a line is longer than {MAX_LINE_BYTES >> 20} MiB; download the archive again, or inform its "
                 "publisher"
             )
     if tail:

@@ -121,7 +121,7 @@ def _parse_layout(path: Path, part: DataFileDescriptor) -> FileLayout:
     if len(separator) != 1 or len(quote) > 1 or not separator.isascii() or {separator, quote} & set("\r\n\0"):
         raise ArchiveError(
             f"{path}: meta.xml separates fields by {separator!r} and encloses them by {quote!r}, but this tool reads "
-            "files with one ASCII character as separator; tell the publisher, or convert the archive"
+            "files with one ASCII character as separator; inform the publisher, or convert the archive"
         )
     columns = tuple(
         Column(re.split("[/#]", field["term"].rstrip("/"))[-1], field["index"], field["default"] or None)
@@ -164,7 +164,7 @@ def _check_encoding(path: Path, encoding: str) -> None:
         codecs.getincrementaldecoder(encoding)("replace").decode("a".encode(encoding))
     except (LookupError, ValueError, TypeError) as error:
         raise ArchiveError(
-            f"{path}: meta.xml names the encoding {encoding}, which does not exist; tell the publisher, or correct "
+            f"{path}: meta.xml names the encoding {encoding}, which does not exist; inform the publisher, or correct "
             "meta.xml"
         ) from error
 

@@ -80,13 +80,13 @@ class RowReader:
         if self._fields > MAX_COLUMNS:
             raise ArchiveError(
                 f"{self._name}: has {self._fields:,} columns, but this tool reads at most {MAX_COLUMNS:,}; download "
-                "the archive again, or tell its publisher"
+                "the archive again, or inform its publisher"
             )
         for name, index in self._indexes.items():
             if 0 < self._fields <= index:
                 raise ArchiveError(
                     f"{self._name}: has {self._fields} columns, but in meta.xml {name} is column {index + 1}; "
-                    "download the archive again, or tell its publisher"
+                    "download the archive again, or inform its publisher"
                 )
 
     def _read_enclosed(self, source: EnclosedFile) -> Iterator[RowBatch]:
