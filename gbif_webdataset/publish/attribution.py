@@ -50,7 +50,7 @@ class Uses:
     @property
     def codes(self) -> tuple[str, ...]:
         """All codes there are, the most restrictive last."""
-        return tuple(code for code in licences.ORDER if any(code in counts for counts in self.licences.values()))
+        return tuple(str(code) for code in licences.Licence if any(code in counts for counts in self.licences.values()))
 
     @property
     def samples(self) -> int:
@@ -96,11 +96,12 @@ def _uses(connection: duckdb.DuckDBPyConnection, path: Path) -> Uses:
     table = tables.parquet_source([path])
     counted: dict[str, dict[str, int]] = {}
     for split, code, count in tables.fetch_rows(
-        connection, f"SELECT split, coalesce(licenseCode, '{licences.UNKNOWN}'), count(*) FROM {table} GROUP BY 1, 2"
+        connection,
+        f"SELECT split, coalesce(licenseCode, '{licences.Licence.UNKNOWN}'), count(*) FROM {table} GROUP BY 1, 2",
     ):
         counted.setdefault(split, {})[code] = count
     in_order = {
-        split: dict(sorted(counted[split].items(), key=lambda item: licences.ORDER.index(item[0])))
+        split: dict(sorted(counted[split].items(), key=lambda item: licences.strictness(item[0])))
         for split in SPLITS
         if split in counted
     }

@@ -72,7 +72,9 @@ def write_cff(path: Path, facts: Facts, shards: Path) -> None:
     if licence := spdx(facts):
         content["license"] = licence
     else:
-        content["abstract"] = f"The images are under {_and([licences.name_of(code) for code in facts.uses.codes])}."
+        content["abstract"] = (
+            f"The images are under {_and([licences.display_name(code) for code in facts.uses.codes])}."
+        )
     content["references"] = [_reference(facts.source)]
     with atomic_file(path) as temporary:
         temporary.write_text(dumped(content), encoding="utf-8")

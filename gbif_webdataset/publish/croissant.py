@@ -63,7 +63,7 @@ MEANINGS = {
     "identifier": "the URL that the image is from",
     "coreid": "the id of the occurrence that the image is of",
     "datasetKey": "the key of the GBIF dataset that the occurrence is in",
-    "licenseCode": "the licence, one of " + ", ".join(licences.ORDER),
+    "licenseCode": "the licence, one of " + ", ".join(licences.Licence),
     "license": "the licence as the publisher wrote it",
     "rightsHolder": "who holds the rights in the image",
     "creator": "who made the image",
@@ -87,7 +87,7 @@ def description(facts: Facts, attribution: Path) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "name": facts.title,
         "description": f"{sum(facts.samples.values()):,} images of {len(facts.classes):,} classes ({samples}), of "
-        f"which each has its own licence, at most {licences.name_of(facts.licence)}.",
+        f"which each has its own licence, at most {licences.display_name(facts.licence)}.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "citeAs": citation.text(facts.source),
         "license": [_licence(code, facts) for code in facts.uses.codes],
@@ -105,7 +105,7 @@ def _licence(code: str, facts: Facts) -> str:
     version = next((version for version in facts.uses.versions if version), "")
     if code.startswith("cc-") and len(facts.uses.versions) == 1 and version:
         return f"https://creativecommons.org/licenses/{code.removeprefix('cc-')}/{version}/"
-    return licences.name_of(code)
+    return licences.display_name(code)
 
 
 def _table(attribution: Path) -> list[dict[str, Any]]:

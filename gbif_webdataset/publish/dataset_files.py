@@ -61,7 +61,7 @@ def write(
     samples = {split: sum(shard.samples for shard in listed if shard.split == split) for split in SPLITS}
     recipe = settings["CreateWebDataset"]
     uses = attribution.write(places.splits, recipe["label_column"], samples, report, places.scratch)
-    origin = provenance.load(places.manifest)
+    origin = provenance.load_source(places.manifest)
     facts = Facts(
         title=named.title or f"Images of {origin.title or origin.archive}",
         source=origin,

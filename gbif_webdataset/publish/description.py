@@ -61,19 +61,19 @@ class Facts:
     @property
     def licence(self) -> str:
         """The code of the most restrictive licence there is."""
-        return licences.most_restrictive(self.uses.codes)
+        return licences.find_strictest(self.uses.codes)
 
     @property
     def licences(self) -> list[tuple[str, list[int]]]:
         """The licences as people write them, the most restrictive last, with the samples under each by split."""
         by_split = [self.uses.licences.get(split, {}) for split in self.samples]
-        return [(licences.name_of(code), [of.get(code, 0) for of in by_split]) for code in self.uses.codes]
+        return [(licences.display_name(code), [of.get(code, 0) for of in by_split]) for code in self.uses.codes]
 
     @property
     def strictest(self) -> list[str]:
         """The most restrictive licence in each of `samples`, as people write it."""
         by_split = (self.uses.licences.get(split, {}) for split in self.samples)
-        return [licences.name_of(licences.most_restrictive(of)) for of in by_split]
+        return [licences.display_name(licences.find_strictest(of)) for of in by_split]
 
 
 def read_shards(path: Path) -> list[Shard]:

@@ -145,8 +145,8 @@ def _of_origin(facts: Facts) -> dict[str, Any]:
         "title": facts.title,
         "source": facts.source,
         "citation": citation.text(facts.source),
-        "licence": licences.name_of(facts.licence),
-        "conditions": licences.conditions(facts.uses.codes),
+        "licence": licences.display_name(facts.licence),
+        "conditions": licences.list_obligations(facts.uses.codes),
         "licences": facts.licences,
         "strictest": facts.strictest,
     }
@@ -166,8 +166,8 @@ def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
         "are_named": any(one.name for one in classes),
         "rows": _json(rows),
         "cells": _json({f"{cell.column},{cell.row}": images for cell, images in overview.cells.items()}),
-        "titles": dataset_titles.titles(archive, keys),
-        "licence_names": {code: licences.name_of(code) for code in licences.ORDER},
+        "titles": dataset_titles.read_titles(archive, keys),
+        "licence_names": {code: licences.display_name(code) for code in licences.Licence},
     }
 
 

@@ -51,7 +51,7 @@ REJECTED = (
     Column("reason", TEXT, "why the line is not an image to fetch"),
     COREID,
     IDENTIFIER,
-    Column("raw", TEXT, "the line itself; bytes that are not text are written as \\xNN"),
+    Column("raw", TEXT, "the line itself; bytes that are not text are written as U+FFFD"),
 )
 """Columns of `manifest/rejected.parquet`."""
 

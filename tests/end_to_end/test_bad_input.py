@@ -144,28 +144,28 @@ def with_a_flipped_byte(path: Path) -> None:
 
 ENTITY = meta(CORE, MEDIA).replace("?>", '?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>')
 ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "no such archive; give the path of a GBIF download with --dwca"),
-    "folder": (Path.mkdir, "no meta.xml in it, so it is no Darwin Core Archive; search occurrences"),
-    "text": (lambda path: path.write_text("hello\n"), "neither a zip, a tar.gz nor a folder; give the archive as GBIF"),
-    "empty": (Path.touch, "neither a zip, a tar.gz nor a folder; give the archive as GBIF"),
-    "cut-off": (cut_off, "a zip that breaks off; download it again"),
-    "flipped": (with_a_flipped_byte, "damaged (Bad CRC-32 for file 'occurrence.txt'); download it again"),
+    "missing": (lambda path: None, "the archive does not exist; give the path of a GBIF download"),
+    "folder": (Path.mkdir, "meta.xml is missing, so this is not a Darwin Core Archive; search occurrences"),
+    "text": (lambda path: path.write_text("hello\n"), "not a zip, a tar.gz or a folder; give the archive as GBIF"),
+    "empty": (Path.touch, "not a zip, a tar.gz or a folder; give the archive as GBIF"),
+    "cut-off": (cut_off, "the zip is incomplete; download the archive again"),
+    "flipped": (with_a_flipped_byte, "the archive is damaged (Bad CRC-32 for file 'occurrence.txt'); download"),
     "no-meta": (
         lambda path: write_archive(path, meta=None),
-        "no meta.xml in it, so it is no Darwin Core Archive; search",
+        "meta.xml is missing, so this is not a Darwin Core Archive; search",
     ),
-    "broken-meta": (lambda path: write_archive(path, meta="<archive><core>"), "its meta.xml can't be understood"),
-    "no-core": (lambda path: write_archive(path, meta=meta()), "its meta.xml can't be understood"),
-    "entity": (lambda path: write_archive(path, meta=ENTITY), "its meta.xml declares entities; it is not trusted"),
+    "broken-meta": (lambda path: write_archive(path, meta="<archive><core>"), "meta.xml is not a valid descriptor ("),
+    "no-core": (lambda path: write_archive(path, meta=meta()), "meta.xml is not a valid descriptor ("),
+    "entity": (lambda path: write_archive(path, meta=ENTITY), "meta.xml declares entities, which are a risk; download"),
     "no-media": (
         lambda path: write_archive(path, meta=meta(CORE)),
-        "its meta.xml names no media (Multimedia or Image); search",
+        "meta.xml names no media (Multimedia or Image); search",
     ),
     "lost-media": (lambda path: write_archive(path, media=None), "meta.xml names multimedia.txt, which is not in the"),
-    "empty-media": (lambda path: write_archive(path, media=""), "its media file is empty; search occurrences"),
+    "empty-media": (lambda path: write_archive(path, media=""), "its media file has no rows; search occurrences"),
     "header-media": (
         lambda path: write_archive(path, media="id\turl\n"),
-        "its media file is empty; search occurrences",
+        "its media file has no rows; search occurrences",
     ),
 }
 
@@ -177,7 +177,8 @@ def test_an_archive_that_is_none_is_named_with_what_is_wrong(forks: Forks, name:
     make(path)
     ended = failure(forks.run("ReadArchive", "--dwca", path, "--output", tmp_path / "out"))
     assert ended.status == FAILED
-    assert ended.sentence.startswith(f"ReadArchive: {path}: {words}")
+    option = "--dwca " if name == "missing" else ""
+    assert ended.sentence.startswith(f"ReadArchive: {option}{path}: {words}")
 
 
 @pytest.fixture(scope="module")
@@ -188,19 +189,19 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 LISTS: dict[str, tuple[bytes | None, int, str]] = {
     "missing": (None, UNHANDLED, "--ReadArchive-subset-list: there is no file {path}; check the path"),
-    "empty": (b"", FAILED, "ReadArchive: subset_list {path} holds no key"),
-    "blank": (b"\n \n", FAILED, "ReadArchive: subset_list {path} holds no key"),
-    "broken": (b"[1, 2,", FAILED, "ReadArchive: subset_list {path} can't be read: "),
+    "empty": (b"", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: has no keys; write"),
+    "blank": (b"\n \n", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: has no keys; write"),
+    "broken": (b"[1, 2,", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: cannot be read ("),
     "object": (
         b'{"a": 1}',
         FAILED,
-        "ReadArchive: subset_list {path} must be a JSON list of keys, or a text with a key",
+        "ReadArchive: --ReadArchive-subset-list {path}: is not a list of keys; write a JSON list",
     ),
-    "binary": (b"\xff\xfe\xfa", FAILED, "ReadArchive: subset_list {path} can't be read: "),
+    "binary": (b"\xff\xfe\xfa", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: cannot be read ("),
     "strange": (
         b"zzz\nyyy\n",
         FAILED,
-        "ReadArchive: {archive}: none of its 24 media is left: subset_list holds 2 keys",
+        "ReadArchive: --ReadArchive-subset-list: none of its 2 keys is the acceptedTaxonKey of an image in {archive} (",
     ),
 }
 

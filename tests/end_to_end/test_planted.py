@@ -69,11 +69,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
             url = f"http://127.0.0.1:{server.server_address[1]}/{name}.jpg"
             media.append({"gbifID": str(number), "type": "StillImage", "identifier": url})
         members = {
-            "meta.xml": archives.meta(OCCURRENCE, MEDIA),
-            "occurrence.txt": archives.lines(OCCURRENCE, occurrences),
-            "multimedia.txt": archives.lines(MEDIA, media),
+            "meta.xml": archives.make_gbif_meta_xml(OCCURRENCE, MEDIA),
+            "occurrence.txt": archives.make_lines(OCCURRENCE, occurrences),
+            "multimedia.txt": archives.make_lines(MEDIA, media),
         }
-        dataset = Dataset(archives.write(folder / "planted.zip", members), folder / "dataset", chunks=3)
+        dataset = Dataset(archives.write_zip(folder / "planted.zip", members), folder / "dataset", chunks=3)
         dataset.make(*GROUPED)
         yield dataset
         server.shutdown()

@@ -89,7 +89,7 @@ def download(
     """A download as GBIF sends it, with its metadata; `members` take the place of its own, None leaves one out."""
     eml = EML.format(doi=escape(doi), key=KEY, title=escape(title), query='{ "TaxonKey" : [ "is Moths &amp; more" ] }')
     row = {"gbifID": "1", "datasetKey": MOTHS}
-    archives.gbif(path, [row], [{"gbifID": "1", "identifier": "https://photos.example/1.jpg"}])
+    archives.write_download(path, [row], [{"gbifID": "1", "identifier": "https://photos.example/1.jpg"}])
     texts = {"citations.txt": "Ada (2024). Moths.\r\n", "rights.txt": b"Dataset: Moths\n\xff"}
     with zipfile.ZipFile(path, "a") as archive:
         for name, content in {"metadata.xml": eml, **texts, **(members or {})}.items():
@@ -101,5 +101,5 @@ def download(
 def keep(archive: Path, folder: Path) -> provenance.Source:
     """What reading an archive leaves in the manifest's folder."""
     folder.mkdir(exist_ok=True)
-    with dwca.opened(archive) as opened, provenance.digested(archive) as digest:
-        return provenance.keep(opened, folder, digest.result())
+    with dwca.open_archive(archive) as opened, provenance.digest_in_background(archive) as digest:
+        return provenance.write_source(opened, folder, digest.result())

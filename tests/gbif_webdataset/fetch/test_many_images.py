@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from gbif_webdataset.fetch.ledger import Journal, Outcome, journal_path
-from gbif_webdataset.read import read_archive
+from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.select_media import Selection
+from gbif_webdataset.read.read_archive import read_archive
+from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.chunks import chunk_name
 from tests.support.faulty_server import photo
@@ -40,9 +41,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The sample's manifest, with all the columns that one has."""
     folder = tmp_path_factory.mktemp("sample")
     resources = Resources(1 << 30, folder / "scratch")
-    read_archive.build(
-        SAMPLE, folder / "manifest", 1, Selection("acceptedTaxonKey"), resources, lambda done, total: None
-    )
+    writer, options = ManifestWriter(folder / "manifest", 1), SelectionOptions("acceptedTaxonKey")
+    read_archive(SAMPLE, writer, options, resources, lambda done, total: None)
     return arrow.open_parquet(folder / "manifest" / chunk_name(0)).read()
 
 

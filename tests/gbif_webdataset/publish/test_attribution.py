@@ -87,7 +87,7 @@ def test_licences_are_counted_by_split_the_most_restrictive_last(moths: Dataset,
         "train": {"cc-by": len(HOSTILE)}, "val": {"cc0": 1, "cc-by-nc": 1}, "test": {"unknown": 1, "all-rights-reserved": 1}
     }  # fmt: skip
     assert uses.codes == ("cc0", "cc-by", "cc-by-nc", "unknown", "all-rights-reserved")
-    assert licences.most_restrictive(uses.licences["val"]) == "cc-by-nc"
+    assert licences.find_strictest(uses.licences["val"]) == "cc-by-nc"
     assert uses.versions == ("", "1.0", "4.0")
     assert uses.occurrences == {MOTHS: len(HOSTILE) + 1, "no key of GBIF's": 1, BIRDS: 1}
 
@@ -123,19 +123,3 @@ def test_the_table_is_the_same_bytes_each_time(moths: Dataset) -> None:
     first = digest()
     moths.publish()
     assert digest() == first
-
-
-def test_the_order_of_licences_holds_every_code_once() -> None:
-    assert sorted(licences.ORDER) == sorted([*licences.CODES, licences.UNKNOWN, licences.RESERVED])
-    assert licences.most_restrictive(["cc-by", "cc-by-nc-nd", "cc-by-nc"]) == "cc-by-nc-nd"
-    assert licences.most_restrictive(["unknown", "cc-by-nc-nd"]) == "unknown"
-    assert licences.most_restrictive(["unknown", "all-rights-reserved"]) == "all-rights-reserved"
-    assert licences.most_restrictive([]) == ""
-
-
-def test_conditions_are_those_of_all_licences_together() -> None:
-    assert licences.conditions(["cc0", "public-domain"]) == ()
-    assert licences.conditions(["cc-by-nd", "cc-by-nc-sa"]) == (
-        "attribution", "no commercial use", "no derivatives", "share alike"
-    )  # fmt: skip
-    assert licences.conditions(["unknown", "cc0"]) == ("permission",)
