@@ -30,9 +30,8 @@ from urllib3.exceptions import (
 
 from gbif_webdataset.fetch.address_guard import AddressGuard, BlockedAddressError
 from gbif_webdataset.fetch.connections import Routes
-from gbif_webdataset.images.convert import kind_of
+from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
 
-HEAD = 64
 PIECE = 1 << 18  # bytes to take at a time, if they have come; pieces of a quarter take a third more of the processor
 SMALL = 1 << 16  # bytes of an unwanted answer that are read for the sake of its connection
 REDIRECTS = 5
@@ -195,9 +194,9 @@ class Downloader:
         size, head = 0, b""
         with target.open("wb") as file:
             while piece := response.read1(PIECE, decode_content=True):
-                if size < HEAD:
-                    head += piece[: HEAD - size]
-                    if len(head) == HEAD and not kind_of(head):
+                if size < HEAD_BYTES:
+                    head += piece[: HEAD_BYTES - size]
+                    if len(head) == HEAD_BYTES and not identify_image(head):
                         raise DownloadError("not-an-image", reached)
                 size += len(piece)
                 if size > self._limits.max_bytes:
@@ -206,7 +205,7 @@ class Downloader:
                 file.write(piece)
         if not size:
             raise DownloadError("empty", reached)
-        if not kind_of(head):
+        if not identify_image(head):
             raise DownloadError("not-an-image", reached)
         return replace(reached, bytes=size, sha256=digest.hexdigest())
 

@@ -31,7 +31,7 @@ from gbif_webdataset.fetch.ledger import (
     packed,
     write,
 )
-from gbif_webdataset.images.convert import kind_of
+from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import TEMPORARY, file_sha256
 from gbif_webdataset.storage.chunks import chunk_name
@@ -344,7 +344,7 @@ def _from_cache(cache: Path, paths: Iterable[str], temporary: Path) -> tuple[int
         except FileNotFoundError:
             continue
         with temporary.open("rb") as file:
-            if kind_of(file.read(64)):
+            if identify_image(file.read(HEAD_BYTES)):
                 return temporary.stat().st_size, file_sha256(temporary)
     return None
 

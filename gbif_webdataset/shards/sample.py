@@ -14,17 +14,17 @@ from gbif_webdataset.errors import MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.images.convert import (
     Pixels,
+    convert_to_rgb,
+    encode_jpeg,
+    encode_webp,
     is_animated,
-    orientation,
-    to_jpeg,
-    to_rgb,
-    to_webp,
-    traits_of,
-    upright_pixels,
+    read_orientation,
+    read_traits,
+    turn_upright,
 )
-from gbif_webdataset.images.crop import Box, Frame, framed
-from gbif_webdataset.images.jpeg_decode import Header
-from gbif_webdataset.images.resize import resized
+from gbif_webdataset.images.crop import Box, Frame, fit_frame
+from gbif_webdataset.images.jpeg_decode import JpegHeader
+from gbif_webdataset.images.resize import resize_pixels
 
 IMAGE_FORMATS = ("jpg", "webp", "original")
 TREATMENTS = (
@@ -61,7 +61,7 @@ class Look:
 
     def frame(self, whole: tuple[int, int], box: Box | None) -> Frame:
         """What is kept of an upright image of so many pixels, and how large it becomes."""
-        return framed(whole, box, self.resize_min_size, self.resize_mode)
+        return fit_frame(whole, box, self.resize_min_size, self.resize_mode)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def picture_of(sample: Sample, data: bytes, images: Path, look: Look) -> Picture
             pixels, frame, treatments = _of_jpeg(sample, data, header, look)
     if pixels is None:
         return Picture(look.image_format, data, ("passed_through", *treatments))
-    encode = to_jpeg if look.image_format == "jpg" else to_webp
+    encode = encode_jpeg if look.image_format == "jpg" else encode_webp
     try:
         encoded = encode(pixels, look.quality)
     except ValueError as error:
@@ -126,33 +126,33 @@ def picture_of(sample: Sample, data: bytes, images: Path, look: Look) -> Picture
 _Made = tuple[Pixels | None, Frame, tuple[str, ...]]  # no pixels: the file passes through
 
 
-def _of_jpeg(sample: Sample, data: bytes, header: Header, look: Look) -> _Made:
+def _of_jpeg(sample: Sample, data: bytes, header: JpegHeader, look: Look) -> _Made:
     stored = header.width, header.height
     _check(sample, stored)
-    whole = stored[::-1] if header.turn >= 5 else stored
+    whole = stored[::-1] if header.orientation >= 5 else stored
     frame = look.frame(whole, sample.box)
-    is_plain = header.turn == 1 and not header.cmyk
+    is_plain = header.orientation == 1 and not header.is_cmyk
     if look.image_format == "jpg" and is_plain and _keeps(frame, whole):
         return None, frame, ()
-    scale = max(size / kept for size, kept in zip(frame.size, frame.kept_size, strict=True))
+    scale = max(size / kept for size, kept in zip(frame.size, frame.cropped_size, strict=True))
     least = tuple(math.ceil(side * min(scale, 1.0)) for side in stored)
-    pixels = upright_pixels(jpeg_decode.decode(data, header, (least[0], least[1])), header.turn)
-    turned = ("turned",) if header.turn != 1 else ()
-    return _cut(pixels, whole, frame), frame, (*turned, *(("cmyk",) if header.cmyk else ()))
+    pixels = turn_upright(jpeg_decode.decode_jpeg(data, header, (least[0], least[1])), header.orientation)
+    turned = ("turned",) if header.orientation != 1 else ()
+    return _cut(pixels, whole, frame), frame, (*turned, *(("cmyk",) if header.is_cmyk else ()))
 
 
 def _of_other(sample: Sample, data: bytes, look: Look) -> _Made:
     with Image.open(io.BytesIO(data)) as image:
         _check(sample, image.size)
-        traits = traits_of(image)  # loads it: Pillow turns a TIFF upright while it does
-        turn = orientation(image)
+        traits = read_traits(image)  # loads it: Pillow turns a TIFF upright while it does
+        turn = read_orientation(image)
         found = {**vars(traits), "turned": turn != 1, "animated": is_animated(data)}
         treatments = tuple(name for name in TREATMENTS if found.get(name))
         whole = image.size[::-1] if turn >= 5 else image.size
         frame = look.frame(whole, sample.box)
         if image.format in _FORMATS[look.image_format] and not treatments and _keeps(frame, whole):
             return None, frame, ()
-        return _cut(upright_pixels(np.asarray(to_rgb(image)), turn), whole, frame), frame, treatments
+        return _cut(turn_upright(np.asarray(convert_to_rgb(image)), turn), whole, frame), frame, treatments
 
 
 def _check(sample: Sample, size: tuple[int, int]) -> None:
@@ -161,18 +161,18 @@ def _check(sample: Sample, size: tuple[int, int]) -> None:
 
 
 def _keeps(frame: Frame, whole: tuple[int, int]) -> bool:
-    return frame.kept == (0, 0, *whole) and frame.size == whole
+    return frame.rectangle == (0, 0, *whole) and frame.size == whole
 
 
 def _cut(pixels: Pixels, whole: tuple[int, int], frame: Frame) -> Pixels:
     """The frame of an upright image of `whole` pixels that was perhaps decoded at a smaller scale."""
     height, width, _ = pixels.shape
-    left, top, right, bottom = frame.kept
-    if (width, height) == whole and frame.size == frame.kept_size:
+    left, top, right, bottom = frame.rectangle
+    if (width, height) == whole and frame.size == frame.cropped_size:
         return pixels[top:bottom, left:right]
     across, down = width / whole[0], height / whole[1]
     scaled = left * across, top * down, min(right * across, width), min(bottom * down, height)
-    return resized(pixels, scaled, frame.size)
+    return resize_pixels(pixels, scaled, frame.size)
 
 
 def _fetch_again(images: Path) -> str:

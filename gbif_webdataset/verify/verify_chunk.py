@@ -16,16 +16,15 @@ from PIL import Image, UnidentifiedImageError
 
 from gbif_webdataset.images import perceptual_hash
 from gbif_webdataset.images.convert import (
-    HEAD_BYTES,
     Pixels,
-    decoded_pixels,
-    kind_of,
-    orientation,
-    small_grey,
-    small_jpeg,
-    stored_size,
-    upright_pixels,
+    count_decoded_pixels,
+    decode_small_jpeg,
+    read_orientation,
+    read_stored_size,
+    shrink_to_grey,
+    turn_upright,
 )
+from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms.outcomes import Status
@@ -41,7 +40,7 @@ COLUMNS = pa.schema(
      ("stored_height", pa.int32()), ("flat", pa.bool_()), ("perceptual_hash", pa.string()),
      ("file_size", pa.int64()), ("sha256", pa.string()), ("fetch_date", pa.string())]
 )  # fmt: skip
-# What `kind_of` knows and Pillow decodes itself: EPS would start Ghostscript.
+# What `identify_image` knows and Pillow decodes itself: EPS would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000")
 Seen = tuple[int, Pixels | None]  # the EXIF orientation and, of a sound image, a small grey picture
 WITHOUT_DECODER = ("heic", "jxl")
@@ -72,8 +71,8 @@ def look(path: Path, sha256: str, max_pixels: int, strict: bool = False) -> Find
     if strict and found.warning:
         found.error, found.warning = found.warning, ""
     if grey is not None and not found.error:
-        grey = upright_pixels(grey, turn)
-        found.flat, found.perceptual_hash = perceptual_hash.is_flat(grey), perceptual_hash.hash_of(grey)
+        grey = turn_upright(grey, turn)
+        found.flat, found.perceptual_hash = perceptual_hash.is_flat(grey), perceptual_hash.compute_hash(grey)
     return found
 
 
@@ -97,25 +96,25 @@ def _opened(data: bytes, max_pixels: int, found: Finding) -> Seen:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         found.format, found.mode = image.format, image.mode
         found.width, found.height = image.size
-        found.stored_width, found.stored_height = stored_size(image)
-        if decoded_pixels(image) > max_pixels:
+        found.stored_width, found.stored_height = read_stored_size(image)
+        if count_decoded_pixels(image) > max_pixels:
             found.error = findings.TOO_MANY_PIXELS
             return 1, None
         if image.format in ("JPEG", "MPO"):
-            turn = orientation(image)
+            turn = read_orientation(image)
             looked = jpeg_damage.look(data, *image.size) if jpeg_damage.IS_STRICT else jpeg_damage.Look()
             found.error, found.warning, grey = looked.error, looked.warning, looked.grey
             if not found.error and (grey is None or image.mode == "CMYK"):  # whose grey no two libraries agree on
-                grey = small_jpeg(image, jpeg_damage.LEAST)
+                grey = decode_small_jpeg(image, jpeg_damage.LEAST)
             return turn, grey
         found.error = png_damage.fault_of(data) if image.format == "PNG" else ""
-        grey = None if found.error else small_grey(image, jpeg_damage.LEAST)
-        return orientation(image), grey
+        grey = None if found.error else shrink_to_grey(image, jpeg_damage.LEAST)
+        return read_orientation(image), grey
 
 
 def _code_of(fault: Exception, data: bytes) -> str:
     """The code for a file that Pillow could not open or decode."""
-    kind = kind_of(data[:HEAD_BYTES])
+    kind = identify_image(data[:HEAD_BYTES])
     if isinstance(fault, UnidentifiedImageError):
         if kind is None:
             return findings.NOT_AN_IMAGE

@@ -1,4 +1,4 @@
-"""What the small grey picture tells: which images are nearly the same, and which show nothing."""
+"""Perceptual hashes of near duplicates and of other images, and images that show nothing."""
 
 import hashlib
 import itertools
@@ -11,7 +11,7 @@ from gbif_webdataset.verify.verify_chunk import Finding, look
 from tests.support import damage
 from tests.support.damage import photos, saved, turned
 
-NEAR, FAR = 6, 16
+MAX_NEAR_BITS, MIN_FAR_BITS = 6, 17
 
 
 def find(folder: Path, data: bytes) -> Finding:
@@ -24,7 +24,7 @@ def bits(folder: Path, data: bytes) -> int:
     return int(find(folder, data).perceptual_hash or "", 16)
 
 
-def test_smaller_and_coarser_copies_are_near_and_other_photos_far(tmp_path: Path) -> None:
+def test_smaller_and_coarser_copies_have_similar_hashes_and_other_photos_do_not(tmp_path: Path) -> None:
     hashes = []
     for photo in photos():
         whole = bits(tmp_path, saved(photo, "JPEG", quality=90))
@@ -33,13 +33,13 @@ def test_smaller_and_coarser_copies_are_near_and_other_photos_far(tmp_path: Path
         copies = [saved(photo, "JPEG", quality=60), saved(half, "JPEG", quality=60), saved(third, "JPEG", quality=75)]
         copies += [saved(photo, "JPEG", progressive=True), saved(photo, "PNG"), saved(half, "WEBP")]
         copies += [saved(photo.convert("L"), "JPEG"), saved(half.convert("CMYK"), "JPEG")]
-        assert max((bits(tmp_path, copy) ^ whole).bit_count() for copy in copies) <= NEAR
+        assert max((bits(tmp_path, copy) ^ whole).bit_count() for copy in copies) <= MAX_NEAR_BITS
         hashes.append(whole)
-    assert min((one ^ other).bit_count() for one, other in itertools.combinations(hashes, 2)) > FAR
+    assert min((one ^ other).bit_count() for one, other in itertools.combinations(hashes, 2)) >= MIN_FAR_BITS
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
-def test_a_photo_that_exif_turns_is_near_its_upright_copy(tmp_path: Path, kind: str) -> None:
+def test_a_photo_turned_by_exif_has_a_hash_similar_to_its_upright_copy(tmp_path: Path, kind: str) -> None:
     photo = photos()[0].resize((250, 190))
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -48,10 +48,10 @@ def test_a_photo_that_exif_turns_is_near_its_upright_copy(tmp_path: Path, kind: 
         stored.info["exif"] = exif.tobytes()
         upright = ImageOps.exif_transpose(stored)
         near = bits(tmp_path, turned(photo, orientation, kind)) ^ bits(tmp_path, saved(upright, "PNG"))
-        assert near.bit_count() <= NEAR, orientation
+        assert near.bit_count() <= MAX_NEAR_BITS, orientation
 
 
-def test_plates_of_one_colour_are_flat_in_every_format(tmp_path: Path) -> None:
+def test_pictures_of_one_colour_are_flat_in_every_format(tmp_path: Path) -> None:
     for colour in ("white", "black", (200, 190, 170), (30, 60, 220)):
         plate = Image.new("RGB", (400, 300), colour)
         for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"):
@@ -62,7 +62,7 @@ def test_plates_of_one_colour_are_flat_in_every_format(tmp_path: Path) -> None:
     assert find(tmp_path, saved(Image.new("RGB", (1, 1)), "PNG")).flat is True
 
 
-def test_photos_are_not_flat_and_neither_is_a_speck_on_a_sheet(tmp_path: Path) -> None:
+def test_photos_and_a_speck_on_a_white_sheet_are_not_flat(tmp_path: Path) -> None:
     for number, photo in enumerate(photos()):
         for data in damage.jpegs(number).values():
             assert find(tmp_path, data).flat is False

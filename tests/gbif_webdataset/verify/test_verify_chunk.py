@@ -292,7 +292,7 @@ def test_out_of_memory_is_not_the_images_fault(tmp_path: Path, monkeypatch: pyte
     def greedy(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(verify_module, "small_grey", greedy)
+    monkeypatch.setattr(verify_module, "shrink_to_grey", greedy)
     with pytest.raises(MemoryError):
         look(path, digest(SOUND["png"][0]), MAX_PIXELS)
 
