@@ -3,7 +3,7 @@
 from collections import Counter
 
 from gbif_webdataset.errors import FetchError
-from gbif_webdataset.verify import jpeg_damage, verify_chunk
+from gbif_webdataset.verify import jpeg_damage, verify_chunk, verify_images
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
 from tasks.framework.parameters import Count, Flag, Text
@@ -37,7 +37,7 @@ class VerifyChunk(ChunkTask):
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().images_per_chunk()
         with self.write_target() as target, self.chunk_progress("verify", images) as progress:
-            if not jpeg_damage.IS_STRICT:
+            if not jpeg_damage.HAS_SIMPLEJPEG:
                 progress.print_once(WITHOUT_SIMPLEJPEG)
 
             def tell(counts: Counter[str]) -> None:
@@ -46,9 +46,8 @@ class VerifyChunk(ChunkTask):
 
             verified = self.paths.chunk("verified", self.chunk)
             ledger = self.paths.chunk("fetched", self.chunk)
-            found = verify_chunk.verify_chunk(
-                ledger, self.paths.images, verified, self.num_workers, self.max_pixels, self.strict, tell
-            )
+            options = verify_chunk.VerifyOptions(self.max_pixels, self.strict, self.num_workers)
+            found = verify_chunk.verify_chunk(ledger, self.paths.images, verified, options, tell)
             target.facts = {"findings": dict(found)}
             target.add(verified)
 
@@ -79,7 +78,9 @@ class VerifyImages(DatasetTask):
             chunks = list(paths.chunks("verified", self.chunks))
             if not sum(sum(task.output().record.facts["findings"].values()) for task in self.upstream):
                 raise FetchError(self._why_nothing_came())
-            findings = verify_chunk.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
+            findings = verify_images.combine_chunks(
+                chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit
+            )
             target.facts = {"findings": findings}
             target.add(paths.verified)
             target.add(paths.errors)

@@ -15,7 +15,7 @@ from gbif_webdataset.clean.duplicates import Duplicates
 from gbif_webdataset.errors import MissingPieceError, ParameterError, SelectionError
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
-from gbif_webdataset.verify.finding import ERRORS, WARNINGS
+from gbif_webdataset.terms.outcomes import DecoderWarning, Defect
 
 DUPLICATES = ("none", "all-but-one", "all")
 DROPPED = pa.schema([(name, pa.string()) for name in ("stage", "reason", "image_path", "identifier", "coreid")])
@@ -23,7 +23,8 @@ PREDICTIONS = pa.schema([("line", pa.int64()), ("image_path", pa.string()), ("pr
 PREDICTION_COLUMNS = ("image_path", "life_stage_prediction")
 # Python, Arrow and the Parquet file being written want the rest of 1 GB.
 MEMORY_LIMIT = "700MB"
-FOUND = ERRORS + WARNINGS  # what VerifyImages lists in errors.csv; any other reason in deleted.csv is the user's
+# VerifyImages lists these in errors.csv. Any other reason in deleted.csv is the user's.
+FOUND = tuple(str(code) for code in (*Defect, *DecoderWarning))
 DELETED = "(gone.deleted IS NOT NULL AND verified.error IS NOT DISTINCT FROM 'missing-file')"
 SPACES = " \t\r\n\v\f\u00a0"
 

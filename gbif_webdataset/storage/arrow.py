@@ -38,7 +38,10 @@ def to_scalar(value: str | bool | int) -> pa.Scalar:
 
 
 def to_typed_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Texts or whole numbers, or nulls, as an Arrow array of a type, without pandas, whose import takes 50 MB."""
+    """Texts, whole numbers, truths or nulls as an Arrow array of a type, without pandas, whose import takes 50 MB."""
+    if pa.types.is_boolean(kind):
+        bits = np.packbits(np.array(values, np.bool_), bitorder="little")
+        return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(bits)])
     if pa.types.is_integer(kind):
         numbers = np.array([value or 0 for value in values], kind.to_pandas_dtype())
         return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(numbers)])
