@@ -8,10 +8,11 @@ import luigi
 from luigi.interface import core
 
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
-from gbif_webdataset.fetch import host_limits as rates
 from gbif_webdataset.fetch.address_guard import AddressGuard
-from gbif_webdataset.fetch.download import Limits
-from gbif_webdataset.fetch.host_queues import Patience
+from gbif_webdataset.fetch.fetch_options import RETRY_CHOICES, RETRY_TEMPORARY, FetchOptions, is_retried
+from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
+from gbif_webdataset.fetch.host_queues import BackoffPolicy
+from gbif_webdataset.fetch.image_response import DownloadLimits
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
 from tasks.framework.worker_processes import run_started
@@ -104,8 +105,8 @@ class FetchChunk(ChunkTask):
         description="share of the images, from 0 to 1, above which failures that may pass fail the chunk",
     )
     retry_failed: str = Choice(
-        default=fetch_chunk.PASSING,
-        choices=fetch_chunk.RETRIES,
+        default=RETRY_TEMPORARY,
+        choices=RETRY_CHOICES,
         significant=False,
         description="failures of earlier runs to try again: those that may pass, all, or none",
     )
@@ -150,15 +151,15 @@ class FetchChunk(ChunkTask):
     def _failures(self) -> int:
         """Images that failed and are to be tried again."""
         outcomes: dict[str, int] = self.output().record.facts["outcomes"]
-        return sum(count for code, count in outcomes.items() if fetch_chunk.is_tried_again(code, self.retry_failed))
+        return sum(count for code, count in outcomes.items() if is_retried(code, self.retry_failed))
 
-    def fetch_options(self) -> fetch_chunk.Plan:
+    def fetch_options(self) -> FetchOptions:
         """How it is fetched, by one of the processes that share what a host bears."""
-        return fetch_chunk.Plan(
+        return FetchOptions(
             workers=self.num_workers,
             retries=self.retries,
-            hosts=self.hosts().divided(self.sharing),
-            limits=Limits(
+            hosts=self.hosts().divide(self.sharing),
+            limits=DownloadLimits(
                 self.request_timeout,
                 self.max_seconds_per_image,
                 self.max_image_bytes,
@@ -170,7 +171,7 @@ class FetchChunk(ChunkTask):
             max_failed_share=self.max_failed_share,
             refetch_deleted=self.refetch_deleted,
             retry_failed=self.retry_failed,
-            patience=Patience(self.host_failures, self.host_pause, longest=self.longest_host_pause),
+            backoff=BackoffPolicy(self.host_failures, self.host_pause, max_wait=self.longest_host_pause),
             inaturalist_size=self.inaturalist_size,
             min_free_bytes=self.min_free_bytes,
         )
@@ -184,10 +185,10 @@ class FetchChunk(ChunkTask):
         """Chunks that are fetched at the same time."""
         return self.concurrent_chunks or min(core().workers, self.chunks)
 
-    def hosts(self) -> rates.HostTable:
+    def hosts(self) -> HostTable:
         """What the whole job asks each host to bear."""
-        default = rates.HostLimits(self.connections_per_host, self.requests_per_second_per_host)
-        return rates.table(default, Path(self.host_limits) if self.host_limits else None)
+        default = HostLimits(self.connections_per_host, self.requests_per_second_per_host)
+        return read_host_table(default, Path(self.host_limits) if self.host_limits else None)
 
 
 class FetchImages(DatasetTask, luigi.WrapperTask):

@@ -5,7 +5,8 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from gbif_webdataset.fetch import plan_fetch
+from gbif_webdataset.fetch.plan_fetch import plan_fetch
+from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import DatasetTask
@@ -42,14 +43,16 @@ class PlanFetch(DatasetTask):
         """Ask a few images for their bytes, add up, and print."""
         fetcher = self.clone(FetchChunk, chunk=0)
         workers = fetcher.num_workers * fetcher.sharing
-        plan = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)
+        options = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)
         manifests = self.paths.chunks("manifest", self.chunks)
 
         def announce(images: int, hosts: int) -> None:
             print(
-                f"asking {format_count(hosts, 'host')} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True
+                f"asking {format_count(hosts, 'host')} for the sizes of {format_count(images, 'image')} ...",
+                file=sys.stderr,
+                flush=True,
             )
 
-        outlook = plan_fetch.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
-        print(plan_fetch.text(outlook), flush=True)
+        estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
+        print(format_fetch_estimate(estimate), flush=True)
         self._is_done = True

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.fetch import ledger
+from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca, partition_archive, read_archive, select_media
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
@@ -77,7 +77,7 @@ class ReadArchive(DatasetTask):
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
                 counts = read_archive.build(Path(self.dwca), folder, self.chunks, selection, resources, progress.update)
-                ledger.carry(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
+                carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
             target.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)

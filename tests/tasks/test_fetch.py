@@ -11,26 +11,26 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.datasets import ROOT, Dataset, archive_of, digest
-from tests.support.faulty_server import MisbehavingServer, Request, Visit, photo
+from tests.support.faulty_server import FaultyServer, Request, Visit, photo
 
 JITTER = 10  # requests: the log has the time of their arrival, which is not that of their sending
 HOSTS = "host,connections,requests_per_second\n"
 
 
 @pytest.fixture
-def museum() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as server:
+def museum() -> Iterator[FaultyServer]:
+    with FaultyServer() as server:
         yield server
 
 
 @pytest.fixture
-def bulk() -> Iterator[MisbehavingServer]:
+def bulk() -> Iterator[FaultyServer]:
     """Another host: another port is one."""
-    with MisbehavingServer() as server:
+    with FaultyServer() as server:
         yield server
 
 
-def photos_of(server: MisbehavingServer, count: int, prefix: str = "") -> list[str]:
+def photos_of(server: FaultyServer, count: int, prefix: str = "") -> list[str]:
     return [f"{server.url}/photo/{prefix}{number:03}" for number in range(count)]
 
 
@@ -43,11 +43,11 @@ def most_beyond(log: Sequence[Request], per_second: float) -> float:
 
 @pytest.mark.parametrize("how", ["two workers", "two commands"])
 def test_what_a_host_bears_holds_for_all_processes_together(
-    museum: MisbehavingServer, bulk: MisbehavingServer, tmp_path: Path, how: str
+    museum: FaultyServer, bulk: FaultyServer, tmp_path: Path, how: str
 ) -> None:
     def slowly(visit: Visit) -> None:
         time.sleep(0.2)
-        MisbehavingServer.photos(visit)
+        FaultyServer.photos(visit)
 
     bulk.photos = slowly  # type: ignore[method-assign]
     archive = archive_of(tmp_path / "a.zip", photos_of(museum, 60) + photos_of(bulk, 50))
@@ -64,8 +64,8 @@ def test_what_a_host_bears_holds_for_all_processes_together(
         assert [process.wait(60) for process in processes] == [0, 0]
     assert Counter(row["status"] for row in dataset.rows("fetched")) == {"fetched": 110}
     assert most_beyond(museum.log, 20) <= JITTER
-    assert 2 <= bulk.under_way.most <= 4
-    assert bulk.open.most <= 4
+    assert 2 <= bulk.running.max <= 4
+    assert bulk.open.max <= 4
     assert max(request.at for request in bulk.log) - min(request.at for request in bulk.log) >= 50 * 0.2 / 4 - 0.3
 
 
@@ -82,7 +82,7 @@ IMPATIENT = (
 
 
 def test_what_a_dead_host_left_is_fetched_by_the_run_that_finds_it_alive_and_nothing_else_is(
-    museum: MisbehavingServer, tmp_path: Path
+    museum: FaultyServer, tmp_path: Path
 ) -> None:
     dead = free_port()
     there, missing = photos_of(museum, 40), [f"{museum.url}/missing/{number}" for number in range(3)]
@@ -111,13 +111,13 @@ def test_what_a_dead_host_left_is_fetched_by_the_run_that_finds_it_alive_and_not
     assert not museum.log
     assert {path: digest(path) for path in dataset.output.glob("fetched/*.parquet")} == ledgers
 
-    with MisbehavingServer(port=dead) as alive:
+    with FaultyServer(port=dead) as alive:
         assert fetch("may-pass") == {"fetched": 340, "not-found": 3}
         assert Counter(request.path for request in alive.log) == Counter(path_of(url) for url in away)
         assert not museum.log
         assert fetch("all") == {"fetched": 340, "not-found": 3}
         assert sorted(request.path for request in museum.log) == sorted(path_of(url) for url in missing)
-        assert alive.asked() == 300
+        assert alive.count_requests() == 300
     for row in dataset.rows("fetched"):
         if row["status"] == "fetched":
             body = (dataset.output / "images" / row["image_path"]).read_bytes()
