@@ -1,4 +1,4 @@
-"""PlanFetch: what fetching would take."""
+"""PlanFetch: estimate what fetching will take."""
 
 import os
 import sys
@@ -15,14 +15,15 @@ from tasks.read import ReadArchive
 
 
 class PlanFetch(DatasetTask):
-    """Tell how many images FetchImages would fetch of whom, their bytes, the time and the disk; fetch nothing."""
+    """Estimate the images, bytes, time and disk space that FetchImages will need, by host. Nothing is downloaded."""
 
     IS_STAGE = False
 
     sample: int = Count(
         default=5,
         significant=False,
-        description="images of each host, of the 40 with most, whose bytes are asked for",
+        description="Number of images per host, of the 40 hosts with most images, whose size is requested; 0: no "
+        "request.",
     )
 
     _is_done = False
@@ -36,11 +37,11 @@ class PlanFetch(DatasetTask):
         return self.clone(ReadArchive)
 
     def complete(self) -> bool:
-        """Whether it has told: only in this process, so that each command tells anew."""
+        """Whether this process has printed the estimate; every command prints it again."""
         return self._is_done
 
     def run(self) -> None:
-        """Ask a few images for their bytes, add up, and print."""
+        """Request the sizes of a sample of the images, and print the estimate."""
         fetcher = self.clone(FetchChunk, chunk=0)
         workers = fetcher.num_workers * fetcher.sharing
         options = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)

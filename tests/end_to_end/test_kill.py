@@ -101,7 +101,7 @@ def _every_file_is_whole(dataset: Dataset, undisturbed: Dataset) -> None:
             pq.read_table(path)
 
 
-# FetchRun alone: what the host is asked, and who is left after the kill.
+# Fetching alone: the requests that the host gets, and the processes that remain after the kill.
 
 
 @pytest.mark.parametrize(
