@@ -1,4 +1,4 @@
-"""What core's fetch_chunk does in one process: against a wait for each answer, and without some of its work."""
+"""Speed of fetch_chunk in one process: compared with the wait for each answer, and without some of its work."""
 
 import contextlib
 import os
@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 
 from bench import photos, runs, server
 from bench.runs import Run
-from gbif_webdataset.fetch import download, fetch_chunk, ledger
+from gbif_webdataset.fetch import download, fetch_chunk, journal
 from gbif_webdataset.fetch.address_guard import AddressGuard
+from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
+from gbif_webdataset.fetch.image_response import Download, DownloadLimits
 from gbif_webdataset.storage.chunks import chunk_name
 
-LIMITS = download.Limits(
+LIMITS = DownloadLimits(
     request_timeout=30, max_seconds=300, max_bytes=100_000_000, user_agent="gbif-webdataset-bench", respect_opt_out=True
 )
 Omission = Callable[[], contextlib.AbstractContextManager[None]]
@@ -74,9 +76,9 @@ def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
     }
     pq.write_table(pa.table(rows), manifest)
     hosts = HostTable(HostLimits(threads, 0), {})
-    plan = fetch_chunk.Plan(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
+    options = FetchOptions(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
     begun, worked = time.perf_counter(), time.process_time()
-    counts = fetch_chunk.fetch_chunk(output, manifest, 0, plan, lambda _: None)
+    counts = fetch_chunk.fetch_chunk(output, manifest, 0, options, lambda _: None)
     seconds = time.perf_counter() - begun
     processor = time.process_time() - worked
     runs.empty(output)
@@ -87,13 +89,13 @@ def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
 
 @contextlib.contextmanager
 def _no_journal() -> Iterator[None]:
-    with mock.patch.object(ledger.Journal, "append", lambda *_: None):
+    with mock.patch.object(journal.Journal, "append", lambda *_: None):
         yield
 
 
 @contextlib.contextmanager
 def _no_table() -> Iterator[None]:
-    with mock.patch.object(fetch_chunk, "write", lambda *_: None):
+    with mock.patch.object(fetch_chunk, "write_ledger", lambda *_: None):
         yield
 
 
@@ -111,12 +113,12 @@ def _no_renaming() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_files() -> Iterator[None]:
-    get = download.Downloader.get
+    download_image = download.Downloader.download_image
 
-    def thrown_away(self: download.Downloader, url: str, _: Path, *redirected: Any) -> download.Download:
-        return get(self, url, Path(os.devnull), *redirected)
+    def discard(self: download.Downloader, url: str, _: Path, *redirected: Any) -> Download:
+        return download_image(self, url, Path(os.devnull), *redirected)
 
-    with mock.patch.object(download.Downloader, "get", thrown_away), _no_renaming():
+    with mock.patch.object(download.Downloader, "download_image", discard), _no_renaming():
         yield
 
 

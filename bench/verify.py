@@ -19,7 +19,7 @@ from pathlib import Path
 from bench import archive, real_photos, runs
 from bench.real_photos import KINDS
 from bench.runs import Run
-from gbif_webdataset.verify import verify_chunk
+from gbif_webdataset.verify.check_image import check_image
 
 MAX_PIXELS = 100_000_000
 SIZES = ((500, 375, 4000), (1024, 768, 1600), (2048, 1536, 480))  # pixels, and how many photos
@@ -48,7 +48,7 @@ def look(folder: Path, kind: str) -> None:
     """Look at every photo of a kind, one after another; ends the process where one is found bad."""
     for name, sha256 in real_photos.listed(folder):
         if name.startswith(kind):
-            found = verify_chunk.look(folder / name, sha256, MAX_PIXELS)
+            found = check_image(folder / name, sha256, MAX_PIXELS)
             if not found.valid:
                 sys.exit(f"{name}: {found.error}")
 

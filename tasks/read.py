@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.fetch import ledger
+from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import Resources
@@ -96,7 +96,7 @@ class ReadArchive(DatasetTask):
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)
                 counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
-                ledger.carry(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
+                carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
             target.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)

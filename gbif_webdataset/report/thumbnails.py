@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
-from gbif_webdataset.images.convert import decoded_pixels, orientation, to_rgb, upright_pixels
+from gbif_webdataset.images.convert import convert_to_rgb, count_decoded_pixels, read_orientation, turn_upright
 
 BOX = (192, 128)  # pixels at most; on the page they are shown at three quarters of that
 QUALITY = 60
@@ -59,7 +59,7 @@ def thumbnail(images: Path, path: str) -> Thumbnail | None:
     try:
         with _lenient(), Image.open(images / path, formats=FORMATS) as image:
             is_held_whole = image.format != "JPEG" or "progressive" in image.info
-            if is_held_whole and decoded_pixels(image) > MAX_PIXELS:
+            if is_held_whole and count_decoded_pixels(image) > MAX_PIXELS:
                 return None
             image.draft(None, (2 * BOX[0], 2 * BOX[1]))
             image.load()  # before it is turned: Pillow turns a TIFF meanwhile
@@ -83,10 +83,10 @@ def _lenient() -> Iterator[None]:
 
 
 def _small(image: Image.Image) -> Image.Image:
-    turn = orientation(image)
+    turn = read_orientation(image)
     box = BOX[::-1] if turn >= 5 else BOX
     if image.mode in ("RGB", "L", "CMYK", "RGBA"):
         image.thumbnail(box, reducing_gap=2.0)
-    small = to_rgb(image)
+    small = convert_to_rgb(image)
     small.thumbnail(box)
-    return Image.fromarray(upright_pixels(np.asarray(small), turn))
+    return Image.fromarray(turn_upright(np.asarray(small), turn))

@@ -14,17 +14,17 @@ from gbif_webdataset.errors import MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.images.convert import (
     Pixels,
+    convert_to_rgb,
+    encode_jpeg,
+    encode_webp,
     is_animated,
-    orientation,
-    to_jpeg,
-    to_rgb,
-    to_webp,
-    traits_of,
-    upright_pixels,
+    read_orientation,
+    read_traits,
+    turn_upright,
 )
-from gbif_webdataset.images.crop import Box, Frame, framed
-from gbif_webdataset.images.jpeg_decode import Header
-from gbif_webdataset.images.resize import resized
+from gbif_webdataset.images.crop import Box, Frame, fit_frame
+from gbif_webdataset.images.jpeg_decode import JpegHeader
+from gbif_webdataset.images.resize import resize_pixels
 
 ORIGINAL = "original"
 IMAGE_FORMATS = ("jpg", "webp", ORIGINAL)
@@ -64,7 +64,7 @@ class ImageSettings:
 
     def choose_frame(self, size: tuple[int, int], box: Box | None) -> Frame:
         """The part to keep of an upright image of `size` (width, height) pixels, and the size of the result."""
-        return framed(size, box, self.resize_min_size, self.resize_mode)
+        return fit_frame(size, box, self.resize_min_size, self.resize_mode)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSetti
             pixels, frame, transforms = _convert_jpeg(sample, data, header, settings)
     if pixels is None:
         return Picture(settings.image_format, data, (PASSED_THROUGH, *transforms))
-    encode = to_jpeg if settings.image_format == "jpg" else to_webp
+    encode = encode_jpeg if settings.image_format == "jpg" else encode_webp
     try:
         encoded = encode(pixels, settings.quality)
     except ValueError as error:
@@ -144,33 +144,33 @@ def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSetti
 _Converted = tuple[Pixels | None, Frame, tuple[str, ...]]  # pixels are None if the file needs no change
 
 
-def _convert_jpeg(sample: Sample, data: bytes, header: Header, settings: ImageSettings) -> _Converted:
+def _convert_jpeg(sample: Sample, data: bytes, header: JpegHeader, settings: ImageSettings) -> _Converted:
     stored_size = header.width, header.height
     _check_size(sample, stored_size)
-    size = stored_size[::-1] if header.turn >= 5 else stored_size
+    size = stored_size[::-1] if header.orientation >= 5 else stored_size
     frame = settings.choose_frame(size, sample.box)
-    is_plain = header.turn == 1 and not header.cmyk
+    is_plain = header.orientation == 1 and not header.is_cmyk
     if settings.image_format == "jpg" and is_plain and _is_whole(frame, size):
         return None, frame, ()
-    scale = max(side / kept for side, kept in zip(frame.size, frame.kept_size, strict=True))
+    scale = max(side / kept for side, kept in zip(frame.size, frame.cropped_size, strict=True))
     min_size = tuple(math.ceil(side * min(scale, 1.0)) for side in stored_size)
-    pixels = upright_pixels(jpeg_decode.decode(data, header, (min_size[0], min_size[1])), header.turn)
-    turned = ("turned",) if header.turn != 1 else ()
-    return _resize(pixels, size, frame), frame, (*turned, *(("cmyk",) if header.cmyk else ()))
+    pixels = turn_upright(jpeg_decode.decode_jpeg(data, header, (min_size[0], min_size[1])), header.orientation)
+    turned = ("turned",) if header.orientation != 1 else ()
+    return _resize(pixels, size, frame), frame, (*turned, *(("cmyk",) if header.is_cmyk else ()))
 
 
 def _convert_other(sample: Sample, data: bytes, settings: ImageSettings) -> _Converted:
     with Image.open(io.BytesIO(data)) as image:
         _check_size(sample, image.size)
-        traits = traits_of(image)  # loads it: Pillow turns a TIFF upright while loading
-        turn = orientation(image)
+        traits = read_traits(image)  # loads it: Pillow turns a TIFF upright while loading
+        turn = read_orientation(image)
         found = {**vars(traits), "turned": turn != 1, "animated": is_animated(data)}
         transforms = tuple(name for name in TRANSFORMS if found.get(name))
         size = image.size[::-1] if turn >= 5 else image.size
         frame = settings.choose_frame(size, sample.box)
         if image.format in _UNCHANGED_FORMATS[settings.image_format] and not transforms and _is_whole(frame, size):
             return None, frame, ()
-        return _resize(upright_pixels(np.asarray(to_rgb(image)), turn), size, frame), frame, transforms
+        return _resize(turn_upright(np.asarray(convert_to_rgb(image)), turn), size, frame), frame, transforms
 
 
 def _check_size(sample: Sample, size: tuple[int, int]) -> None:
@@ -179,18 +179,18 @@ def _check_size(sample: Sample, size: tuple[int, int]) -> None:
 
 
 def _is_whole(frame: Frame, size: tuple[int, int]) -> bool:
-    return frame.kept == (0, 0, *size) and frame.size == size
+    return frame.rectangle == (0, 0, *size) and frame.size == size
 
 
 def _resize(pixels: Pixels, size: tuple[int, int], frame: Frame) -> Pixels:
     """The part `frame` of an upright image of `size` pixels; `pixels` may be that image at a reduced scale."""
     height, width, _ = pixels.shape
-    left, top, right, bottom = frame.kept
-    if (width, height) == size and frame.size == frame.kept_size:
+    left, top, right, bottom = frame.rectangle
+    if (width, height) == size and frame.size == frame.cropped_size:
         return pixels[top:bottom, left:right]
     x_scale, y_scale = width / size[0], height / size[1]
     box = left * x_scale, top * y_scale, min(right * x_scale, width), min(bottom * y_scale, height)
-    return resized(pixels, box, frame.size)
+    return resize_pixels(pixels, box, frame.size)
 
 
 @contextlib.contextmanager

@@ -55,7 +55,10 @@ def to_scalar(value: str | bool | int) -> pa.Scalar:
 
 
 def to_typed_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Texts or whole numbers, and None for nulls, as an Arrow array of type `kind`: string, dictionary or integer."""
+    """Texts, whole numbers or truths, and None for nulls, as an Arrow array of type `kind`."""
+    if pa.types.is_boolean(kind):
+        bits = np.packbits(np.array(values, np.bool_), bitorder="little")
+        return pa.Array.from_buffers(kind, len(values), [_pack_validity(values), pa.py_buffer(bits)])
     if pa.types.is_integer(kind):
         numbers = np.array([value or 0 for value in values], kind.to_pandas_dtype())
         return pa.Array.from_buffers(kind, len(values), [_pack_validity(values), pa.py_buffer(numbers)])

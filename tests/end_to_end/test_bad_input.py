@@ -388,7 +388,7 @@ def test_an_image_list_that_leads_out_of_images_deletes_nothing(
 def test_a_bad_address_block_is_named(forks: Forks, archive: Path, tmp_path: Path) -> None:
     given = ("--chunks", 1, "--FetchChunk-allow-addresses", "10.0.0.300/8")
     ended = failure(forks.run("FetchImages", "--dwca", archive, "--output", tmp_path / "out", *given))
-    assert "allow_addresses: '10.0.0.300/8' does not appear to be an IPv4 or IPv6 network; write CIDR" in ended.sentence
+    assert "10.0.0.300/8: '10.0.0.300/8' does not appear to be an IPv4 or IPv6 network; write CIDR" in ended.sentence
 
 
 def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: str, tmp_path: Path) -> None:
@@ -403,8 +403,8 @@ def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: st
         ended = failure(run("FetchImages", *where))
     assert ended.status == FAILED
     assert ended.sentence == (
-        "FetchChunk-00000: chunk 0: 19 of 24 images failed for reasons that may pass (connection 19), more than "
-        "max_failed_share 0.5; what was fetched is kept: check the network and run it again"
+        "FetchChunk-00000: --FetchChunk-max-failed-share 0.5: 19 of the 24 images of chunk 0 had temporary failures "
+        "(connection 19); check the network and run the same command again. Images that were downloaded are kept"
     )
     assert len(list((tmp_path / "out/images").rglob("*.jpg"))) == len(served)
 
@@ -415,7 +415,7 @@ def test_a_dataset_of_blocked_addresses_ends_in_a_sentence(photos: str, tmp_path
         run("ReportDataset", "--dwca", archive, "--output", tmp_path / "out", "--chunks", 2, "--workers", 2)
     )
     assert ended.status == FAILED
-    assert "no image came: blocked-address 24; addresses that are not public are opened with" in ended.sentence
+    assert "no image was downloaded (blocked-address 24); allow addresses that are not public with" in ended.sentence
     assert f"{OCCURRENCES} failed" in ended.stderr
 
 

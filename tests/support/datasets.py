@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 
-from gbif_webdataset.fetch.ledger import read_journal
+from gbif_webdataset.fetch.journal import read_journal
 from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES
 from sample.plan import Medium, make_plan
 from tests.support.archives import write_download

@@ -13,8 +13,8 @@ from PIL import ImageOps
 from gbif_webdataset.clean.clean_dataset import CleanFiles, Filters, Step, clean_dataset
 from gbif_webdataset.clean.duplicates import GROUPS, DuplicateOptions
 from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.verify.verify_chunk import look
-from tests.support.damage import photos, saved
+from gbif_webdataset.verify.check_image import check_image
+from tests.support.damage import draw_photos, encode
 
 TEXTS = ("coreid", "identifier", "image_path", "acceptedTaxonKey", "error", "sha256", "perceptual_hash")
 SCHEMA = pa.schema(
@@ -139,16 +139,16 @@ def test_the_kept_copy_can_be_the_near_duplicate_of_another_image(cleaning: Clea
 
 def test_reencoded_and_scaled_photos_are_found_and_mirrored_ones_are_not(cleaning: CleanRun) -> None:
     images, expected = [], set()
-    for number, photo in enumerate(photos()):
+    for number, photo in enumerate(draw_photos()):
         half = photo.resize((photo.width // 2, photo.height // 2))
         copies = {
-            "whole": saved(photo, "JPEG", quality=90), "coarse": saved(photo, "JPEG", quality=60),
-            "half": saved(half, "JPEG", quality=80), "mirrored": saved(ImageOps.mirror(photo), "JPEG", quality=90),
+            "whole": encode(photo, "JPEG", quality=90), "coarse": encode(photo, "JPEG", quality=60),
+            "half": encode(half, "JPEG", quality=80), "mirrored": encode(ImageOps.mirror(photo), "JPEG", quality=90),
         }  # fmt: skip
         for kind, data in copies.items():
             path = cleaning.folder / f"{number}-{kind}.jpg"
             path.write_bytes(data)
-            found = look(path, hashlib.sha256(data).hexdigest(), 100_000_000)
+            found = check_image(path, hashlib.sha256(data).hexdigest(), 100_000_000)
             measured = {
                 name: getattr(found, name) for name in ("sha256", "perceptual_hash", "width", "height", "file_size")
             }
@@ -157,7 +157,7 @@ def test_reencoded_and_scaled_photos_are_found_and_mirrored_ones_are_not(cleanin
                 expected.add(path.stem)
     cleaning.run(images, remove_near_duplicates="all-but-one")
     assert set(cleaning.reasons()) == expected
-    assert {f"{number}-mirrored" for number in range(len(photos()))} <= set(cleaning.kept())
+    assert {f"{number}-mirrored" for number in range(len(draw_photos()))} <= set(cleaning.kept())
 
 
 def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
