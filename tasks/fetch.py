@@ -40,6 +40,12 @@ class FetchChunk(ChunkTask):
         significant=False,
         description="further tries of an image whose failure may pass (timeouts, 429, 5xx)",
     )
+    retry_pause: float = Real(
+        default=1.0,
+        significant=False,
+        description="seconds to wait before the first retry of an image; each further retry waits twice as long, at "
+        "most 60 seconds",
+    )
     request_timeout: float = Real(
         default=30.0, least=0.1, significant=False, description="seconds without a byte until a request is given up"
     )
@@ -107,7 +113,13 @@ class FetchChunk(ChunkTask):
         default=fetch_chunk.PASSING,
         choices=fetch_chunk.RETRIES,
         significant=False,
-        description="failures of earlier runs to try again: those that may pass, all, or none",
+        description="failures of earlier runs to retry: may-pass (temporary failures older than retry_after), all, or "
+        "none",
+    )
+    retry_after: float = Real(
+        default=3600.0,
+        significant=False,
+        description="seconds after which a run retries the temporary failures of an earlier run; 0: at once",
     )
     refetch_deleted: bool = Flag(default=False, description="fetch again, in the same size, what DeleteImages deleted")
 
@@ -121,7 +133,7 @@ class FetchChunk(ChunkTask):
 
     def find_retry_reason(self) -> str | None:
         """Return whether an earlier run left failures that this run has to retry."""
-        if self.is_made_by_other_job or self._is_of_this_run() or not self._failures():
+        if self.is_made_by_other_job or not self._has_failures_to_retry():
             return None
         return "failed downloads will be retried"
 
@@ -144,19 +156,19 @@ class FetchChunk(ChunkTask):
             target.facts = {"outcomes": dict(outcomes)}
             target.add(self.paths.chunk("fetched", self.chunk))
 
-    def _is_of_this_run(self) -> bool:
-        return self.paths.record(self.label).stat().st_mtime >= run_started()
-
-    def _failures(self) -> int:
-        """Images that failed and are to be tried again."""
+    def _has_failures_to_retry(self) -> bool:
+        """Whether an earlier run left failures that this run retries: with retry_failed all, recent ones, too."""
         outcomes: dict[str, int] = self.output().record.facts["outcomes"]
-        return sum(count for code, count in outcomes.items() if fetch_chunk.is_tried_again(code, self.retry_failed))
+        wait = 0.0 if self.retry_failed == fetch_chunk.ALL else self.retry_after
+        is_due = self.paths.record(self.label).stat().st_mtime < run_started() - wait
+        return is_due and any(fetch_chunk.is_tried_again(code, self.retry_failed) for code in outcomes)
 
     def fetch_options(self) -> fetch_chunk.Plan:
         """How it is fetched, by one of the processes that share what a host bears."""
         return fetch_chunk.Plan(
             workers=self.num_workers,
             retries=self.retries,
+            retry_pause=self.retry_pause,
             hosts=self.hosts().divided(self.sharing),
             limits=Limits(
                 self.request_timeout,

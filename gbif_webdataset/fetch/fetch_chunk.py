@@ -52,7 +52,10 @@ OWN_PORTS = {"http": ":80", "https": ":443"}
 
 @dataclass(frozen=True)
 class Plan:
-    """How a chunk is fetched. `retries` after the first try; `max_failed_share` of images may fail for now."""
+    """How a chunk is fetched. `retries` after the first try; `max_failed_share` of images may fail for now.
+
+    The first retry of an image waits `retry_pause` seconds, each further one twice as long.
+    """
 
     workers: int
     retries: int
@@ -66,6 +69,7 @@ class Plan:
     patience: Patience = PATIENCE
     inaturalist_size: str = AS_GIVEN
     min_free_bytes: int = 0
+    retry_pause: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,8 @@ class _Run:
             self._queues.succeeded(host)
         if failure.code not in TEMPORARY_FAILURES or tried.attempts > self.plan.retries:
             return False
-        self._queues.put(host_of(tried.url), tried, min(2.0**tried.attempts / 2, LONGEST_BACKOFF))
+        pause = min(self.plan.retry_pause * 2.0 ** (tried.attempts - 1), LONGEST_BACKOFF)
+        self._queues.put(host_of(tried.url), tried, pause)
         return True
 
     def _outcome(self, job: _Job, status: str, **reached: Any) -> Outcome:

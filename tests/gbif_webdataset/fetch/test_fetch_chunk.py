@@ -413,10 +413,13 @@ def test_redirects_are_requests_to_the_host_that_they_lead_to(fetching: Fetching
     assert (row["attempts"], row["final_url"]) == (1, f"{server.url}/photo/3")
 
 
-def test_retries_wait_longer_each_time(fetching: Fetching, server: MisbehavingServer) -> None:
-    fetching.fetch({"d/a.jpg": f"{server.url}/500"}, retries=2, max_failed_share=1)
+@pytest.mark.parametrize("pause", [1.0, 0.2])
+def test_each_retry_waits_twice_as_long_as_the_one_before(
+    fetching: Fetching, server: MisbehavingServer, pause: float
+) -> None:
+    fetching.fetch({"d/a.jpg": f"{server.url}/500"}, retries=2, retry_pause=pause, max_failed_share=1)
     first, second, third = (request.at for request in server.log)
-    assert 0.9 < second - first < third - second
+    assert 0.9 * pause < second - first < 1.5 * pause < third - second < 2.5 * pause
 
 
 # What is known already.
