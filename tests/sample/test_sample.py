@@ -1,6 +1,7 @@
 """The bundled sample: its archive holds what it promises, its photos are drawn the same, its server misbehaves so."""
 
 import io
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from sample.archive import BASE_URL, write_archive
+from sample.photo_cache import load_photos
 from sample.photos import encode
 from sample.plan import FAULTS, Fault, Photo, make_plan
 from sample.server import PhotoServer
@@ -183,6 +185,17 @@ def test_the_server_answers_as_planned(fault: Fault, statuses: list[int]) -> Non
     assert body.startswith(b"<!DOCTYPE") is (fault == "html") and (body == b"") is (fault == "empty")
 
 
+def test_only_the_first_busy_photo_names_a_retry_after() -> None:
+    busy = [photo.path for photo in make_plan().photos if photo.fault == "busy"]
+    with PhotoServer() as server:
+        answers = [_get(server.url + path) for path in busy]
+    assert [(status, headers["Retry-After"]) for status, _, headers in answers] == [
+        (503, "1"),
+        (503, None),
+        (503, None),
+    ]
+
+
 def test_what_is_no_photo_is_a_page_or_not_there() -> None:
     with PhotoServer() as server:
         assert _get(server.url + "/museum/specimens/1")[2]["Content-Type"].startswith("text/html")
@@ -193,8 +206,10 @@ def test_a_command_s_exit_status_is_the_server_s() -> None:
     port = _free_port()
     path = _photo("grey").path
     code = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}'); raise SystemExit(7)"
+    load_photos(make_plan().photos)
     done = _serve(port, sys.executable, "-c", code)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert re.fullmatch(r"The run took \d+\.\d s\.\n", done.stderr)
 
 
 def test_a_port_in_use_is_told_in_a_sentence_and_nothing_runs(tmp_path: Path) -> None:
@@ -202,7 +217,7 @@ def test_a_port_in_use_is_told_in_a_sentence_and_nothing_runs(tmp_path: Path) ->
         port = int(server.url.rsplit(":", 1)[1])
         done = _serve(port, "touch", str(tmp_path / "ran"))
     assert done.returncode == 2 and not (tmp_path / "ran").exists()
-    assert done.stderr == f"port {port} on 127.0.0.1 is in use: another sample run? Stop it and try again.\n"
+    assert done.stderr == f"port {port} on 127.0.0.1 is in use, perhaps by another sample run: stop it and retry.\n"
 
 
 def test_a_signal_is_passed_on_to_the_command(tmp_path: Path) -> None:
