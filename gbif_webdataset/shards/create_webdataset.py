@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 TABLES = ("shards.csv", "category_map.json", "classes.csv", "dropped.csv")
+SAMPLES_PER_PROCESS = 500  # threads of one process write so many before a second process has started
 SOME_TABLES = (LABEL_NAMES,)  # which not all shards have
 # What publication.write puts beside the shards, which tells of these and no others.
 PUBLISHED = (
@@ -122,8 +123,9 @@ def write(
         done += samples
         progress(done, total)
 
-    threads = max(1, workers // max(1, len(groups)))  # of each worker, where there are more of them than groups
-    for _ in run_in_processes(partial(_write, folder, images, threads), groups, workers, advance):
+    processes = max(1, min(workers, len(groups), 1 + (total - done) // SAMPLES_PER_PROCESS))
+    threads = workers // processes  # of each process
+    for _ in run_in_processes(partial(_write, folder, images, threads), groups, processes, advance):
         pass
 
 

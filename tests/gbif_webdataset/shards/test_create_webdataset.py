@@ -22,10 +22,17 @@ from PIL import Image
 
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, SelectionError
 from gbif_webdataset.process_pool import run_in_processes
+from gbif_webdataset.shards import create_webdataset
 from gbif_webdataset.shards.create_webdataset import finish, prepare, unwritten, write_group
 from gbif_webdataset.shards.megadetector import with_margin
 from gbif_webdataset.shards.recipe import Recipe
 from tests.support.shard_run import RECIPE, SPLITS, Dataset, decoded, encoded, hashes, photo, sixty_moths, turned
+
+
+@pytest.fixture(autouse=True)
+def as_many_processes_as_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The datasets of these tests are so small that one process would write them."""
+    monkeypatch.setattr(create_webdataset, "SAMPLES_PER_PROCESS", 1)
 
 
 @pytest.fixture
@@ -472,12 +479,22 @@ def test_an_image_that_cannot_be_decoded_is_named(moths: Dataset) -> None:
         moths.create(replace(RECIPE, resize_min_size=20))
 
 
+def test_a_few_samples_are_written_by_threads_of_one_process(moths: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    moths.create(name="by-one-worker")
+    monkeypatch.setattr(subprocess, "Popen", None)
+    moths.create(workers=2)
+    assert hashes(moths.root / "shards") == hashes(moths.root / "by-one-worker")
+
+
 # Killed and started again
 
 SCRIPT = """
 import sys
 from pathlib import Path
+from gbif_webdataset.shards import create_webdataset
 from gbif_webdataset.shards.create_webdataset import Recipe, create
+create_webdataset.SAMPLES_PER_PROCESS = 1
 root = Path(sys.argv[1])
 recipe = Recipe("label", max_shard_size=60_000, shuffle=True, seed=42, resize_min_size=80)
 create(root / "splits", root / "images", root / "shards", recipe, int(sys.argv[2]), root / "scratch",
