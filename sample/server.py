@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import NamedTuple, Self
 
 from sample.photo_cache import load_photos
-from sample.plan import photos_by_path
+from sample.plan import Fault, photos_by_path
 
 HOST = "127.0.0.1"
 PORT = 8970
@@ -25,6 +25,9 @@ PAGE = b"""<!DOCTYPE html>
 """
 PAGE_FOLDERS = ("/museum/specimens/", "/museum/models/", "/inaturalist/photo-pages/")
 MOVED_FOLDER = "/moved"
+STATUSES: dict[Fault, int] = {"missing": 404, "gone": 410, "broken": 500}
+BODIES: dict[Fault, bytes] = {"html": PAGE, "empty": b""}
+"""What is served as a JPEG instead of the photo."""
 
 
 class Answer(NamedTuple):
@@ -88,25 +91,14 @@ class PhotoServer:
         photo = self._photos.get(path.removeprefix(MOVED_FOLDER))
         if photo is None:
             return _plain(404)
-        match photo.fault:
-            case "missing":
-                return _plain(404)
-            case "gone":
-                return _plain(410)
-            case "broken":
-                return _plain(500)
-            case "busy" if (first := self._first_answer(path)) is not None:
-                return first
-            case "moved" if not path.startswith(MOVED_FOLDER):
-                return _plain(302, ("Location", MOVED_FOLDER + path))
-            case "html":
-                return Answer(200, "image/jpeg", PAGE)
-            case "empty":
-                return Answer(200, "image/jpeg", b"")
-            case "opted-out":
-                return Answer(200, "image/jpeg", self._files[photo.path], (("X-Robots-Tag", "noai, noimageai"),))
-            case _:
-                return Answer(200, "image/jpeg", self._files[photo.path])
+        if photo.fault in STATUSES:
+            return _plain(STATUSES[photo.fault])
+        if photo.fault == "busy" and (first := self._first_answer(path)) is not None:
+            return first
+        if photo.fault == "moved" and not path.startswith(MOVED_FOLDER):
+            return _plain(302, ("Location", MOVED_FOLDER + path))
+        headers = (("X-Robots-Tag", "noai, noimageai"),) if photo.fault == "opted-out" else ()
+        return Answer(200, "image/jpeg", BODIES.get(photo.fault, self._files[photo.path]), headers)
 
     def _first_answer(self, path: str) -> Answer | None:
         """503 when a busy photo is requested for the first time, later None.
