@@ -19,7 +19,7 @@ READY_DEV := $(VENV)/.ready-dev
 SAMPLE := sample/archive.zip
 # The sample's photos come from this machine, which needs no limits and no long pauses.
 SAMPLE_ARGS := --FetchChunk-allow-addresses 127.0.0.1/32 --FetchChunk-requests-per-second-per-host 0 \
-	--FetchChunk-connections-per-host 16 --FetchChunk-retry-pause 0.05
+	--FetchChunk-connections-per-host 16 --FetchChunk-retry-pause 0.01
 
 LUIGI = $(VENV)/bin/luigi --module tasks
 DATASET = $(if $(OUTPUT),--output '$(OUTPUT)') $(if $(CHUNKS),--chunks '$(CHUNKS)') --workers '$(WORKERS)' \

@@ -42,7 +42,7 @@ FAULTS: dict[Fault, int] = {
     "grey": 2,
     "cmyk": 1,
     "rotated": 2,  # EXIF orientation 6
-    "busy": 3,  # 503 with Retry-After: 1, once
+    "busy": 3,  # 503 at the first request, with Retry-After: 0, because the sample is to be quick
     "moved": 1,  # 302 to another path
     "broken": 1,  # 500, always
     "opted-out": 2,  # X-Robots-Tag: noai

@@ -50,7 +50,7 @@ class PhotoServer:
         self.delay = delay
         self._photos = photos_by_path()
         self._requests: list[tuple[str, int]] = []
-        self._busy: set[str] = set()  # busy photos that were requested before
+        self._requested: set[str] = set()  # busy photos that were requested before
         self._lock = threading.Lock()
         self._http = _HTTPServer(port, self)
         self._files = load_photos(list(self._photos.values()))
@@ -93,24 +93,18 @@ class PhotoServer:
             return _plain(404)
         if photo.fault in STATUSES:
             return _plain(STATUSES[photo.fault])
-        if photo.fault == "busy" and (first := self._first_answer(path)) is not None:
-            return first
+        if photo.fault == "busy" and self._is_first_request(path):
+            return _plain(503, ("Retry-After", "0"))
         if photo.fault == "moved" and not path.startswith(MOVED_FOLDER):
             return _plain(302, ("Location", MOVED_FOLDER + path))
         headers = (("X-Robots-Tag", "noai, noimageai"),) if photo.fault == "opted-out" else ()
         return Answer(200, "image/jpeg", BODIES.get(photo.fault, self._files[photo.path]), headers)
 
-    def _first_answer(self, path: str) -> Answer | None:
-        """503 when a busy photo is requested for the first time, later None.
-
-        Only the first of these answers has a Retry-After: one wait is enough to show that it is obeyed.
-        """
+    def _is_first_request(self, path: str) -> bool:
         with self._lock:
-            if path in self._busy:
-                return None
-            headers = () if self._busy else (("Retry-After", "1"),)
-            self._busy.add(path)
-            return _plain(503, *headers)
+            is_first = path not in self._requested
+            self._requested.add(path)
+            return is_first
 
 
 def _plain(status: int, *headers: tuple[str, str]) -> Answer:
