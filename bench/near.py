@@ -1,4 +1,4 @@
-"""Near-duplicate search: random hashes with planted near ones; seconds, the peak of memory, recall on a sample."""
+"""Near-duplicate search in random hashes with planted near ones: seconds, peak memory, recall in a sample."""
 
 import subprocess
 import sys
@@ -16,14 +16,17 @@ from gbif_webdataset.clean import near_duplicates
 from gbif_webdataset.clean.near_duplicates import Hashes
 from gbif_webdataset.storage import tables
 
-PLANTED = 0.1  # of the hashes: copies of another one in which up to `distance` bits differ
-SAMPLE = 2000  # hashes that are compared with all others
+PLANTED = 0.1  # share of hashes that are copies of another one with up to `distance` changed bits
+SAMPLE = 2000  # hashes to compare with all others
 SEED = 7
 
 
 def bench(count: int, distance: int) -> None:
-    """Search `count` hashes in a process of its own, and compare with all pairs of a sample."""
-    print(f"near: {count:,} hashes, {PLANTED:.0%} of them planted, distance {distance}, {runs.load()}", flush=True)
+    """Search `count` hashes in another process, and compare the result with all pairs of a sample."""
+    print(
+        f"near: {count:,} hashes, {PLANTED:.0%} of them planted, distance {distance}, {runs.describe_load()}",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         hashes = _hashes(count, distance)

@@ -1,4 +1,4 @@
-"""How long a job of 1,000 chunks takes to plan, to submit and to ask about: what is done on a login node."""
+"""The time to plan, submit and query a job of 1,000 chunks: the work on a login node."""
 
 import shutil
 import subprocess
@@ -22,12 +22,12 @@ IMAGES = 4000
 
 
 def bench() -> None:
-    """Measure on a dataset of which half of the chunks are fetched; on a cluster, if there is one, with held jobs."""
+    """Measure with a dataset in which half of the chunks are fetched. If there is a cluster, submit held jobs to it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         which = _half_fetched(folder)
         with CmdlineParser.global_instance(["ReportDataset", *which]) as command:
-            print(f"slurm: {CHUNKS:,} chunks, half of them fetched, {runs.load()}")
+            print(f"slurm: {CHUNKS:,} chunks, half of them fetched, {runs.describe_load()}")
             _measure(command.get_task_obj(), folder / "output", which)
 
 
@@ -58,7 +58,7 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
     _told("telling the state", lambda: status.table(list(states), CHUNKS))
     command = [sys.executable, "-m", "tasks.arrays", "submit", *which, "--slurm-options", "hold"]
     if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
-        print("  no cluster answers here: submitting and asking it are not measured")
+        print("  there is no cluster: submitting and querying are not measured")
         return
     try:
         _told("make slurm, all together", lambda: runs.timed(command))
@@ -70,7 +70,7 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
 
 
 def _told(what: str, work: Callable[[], Any]) -> Any:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     found = work()
-    print(f"  {what:28} {time.perf_counter() - begun:8.3f} s", flush=True)
+    print(f"  {what:28} {time.perf_counter() - start:8.3f} s", flush=True)
     return found

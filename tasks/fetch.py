@@ -9,7 +9,7 @@ from luigi.interface import core
 
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
 from gbif_webdataset.fetch.address_guard import AddressGuard
-from gbif_webdataset.fetch.fetch_options import RETRY_CHOICES, RETRY_TEMPORARY, FetchOptions, is_retried
+from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_TEMPORARY, FetchOptions, is_retried
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
@@ -43,6 +43,12 @@ class FetchChunk(ChunkTask):
         default=3,
         significant=False,
         description="Number of retries of an image after a temporary failure (timeouts, 429, 5xx); 0: none.",
+    )
+    retry_pause: float = Real(
+        default=1.0,
+        significant=False,
+        description="Pause before the first retry of an image, in seconds; each further pause is twice as long, at "
+        "most 60 seconds.",
     )
     request_timeout: float = Real(
         default=30.0,
@@ -132,8 +138,13 @@ class FetchChunk(ChunkTask):
         default=RETRY_TEMPORARY,
         choices=RETRY_CHOICES,
         significant=False,
-        description="Failures of earlier runs to retry. may-pass: temporary failures (timeouts, 429, 5xx). all: "
-        "every failure. none: no failure.",
+        description="Failures of earlier runs to retry. may-pass: temporary failures (timeouts, 429, 5xx) older than "
+        "retry_after. all: every failure. none: no failure.",
+    )
+    retry_after: float = Real(
+        default=3600.0,
+        significant=False,
+        description="Age of a temporary failure, in seconds, from which a run retries it; 0: retry at once.",
     )
     refetch_deleted: bool = Flag(
         default=False, description="true: download images again that DeleteImages deleted. false: leave them out."
@@ -149,7 +160,7 @@ class FetchChunk(ChunkTask):
 
     def find_retry_reason(self) -> str | None:
         """Return whether an earlier run left failures that this run has to retry."""
-        if self.is_made_by_other_job or self._is_of_this_run() or not self._failures():
+        if self.is_made_by_other_job or not self._has_failures_to_retry():
             return None
         return "failed downloads will be retried"
 
@@ -172,19 +183,19 @@ class FetchChunk(ChunkTask):
             target.facts = {"outcomes": dict(outcomes)}
             target.add(self.paths.chunk("fetched", self.chunk))
 
-    def _is_of_this_run(self) -> bool:
-        return self.paths.record(self.label).stat().st_mtime >= run_started()
-
-    def _failures(self) -> int:
-        """The number of failed images that this run retries."""
+    def _has_failures_to_retry(self) -> bool:
+        """Whether an earlier run left failures that this run retries; with retry_failed all, recent ones, too."""
         outcomes: dict[str, int] = self.output().record.facts["outcomes"]
-        return sum(count for code, count in outcomes.items() if is_retried(code, self.retry_failed))
+        wait = 0.0 if self.retry_failed == RETRY_ALL else self.retry_after
+        is_due = self.paths.record(self.label).stat().st_mtime < run_started() - wait
+        return is_due and any(is_retried(code, self.retry_failed) for code in outcomes)
 
     def fetch_options(self) -> FetchOptions:
         """The options of this chunk. Chunks that are fetched at the same time share the limits of each host."""
         return FetchOptions(
             workers=self.num_workers,
             retries=self.retries,
+            retry_pause=self.retry_pause,
             hosts=self.hosts().divide(self.sharing),
             limits=DownloadLimits(
                 self.request_timeout,

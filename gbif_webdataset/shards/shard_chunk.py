@@ -32,6 +32,9 @@ from gbif_webdataset.storage.atomic import atomic_file, sync
 
 _REPORT_SECONDS = 0.2  # between two calls of progress
 
+SAMPLES_PER_PROCESS = 500
+"""Threads of one process write this many samples before a second process has started."""
+
 
 @dataclass(frozen=True)
 class _PackedSample:
@@ -58,8 +61,8 @@ def write_groups(
         done += samples
         progress(done, total)
 
-    threads = max(1, workers // max(1, len(unwritten)))  # of each process, if there are fewer groups than workers
-    for _ in run_in_processes(partial(_write_group, folders, threads), unwritten, workers, add):
+    processes = max(1, min(workers, len(unwritten), 1 + (total - done) // SAMPLES_PER_PROCESS))
+    for _ in run_in_processes(partial(_write_group, folders, workers // processes), unwritten, processes, add):
         pass
 
 

@@ -180,7 +180,7 @@ def test_failures_that_are_tried_again_and_repeat_remake_nothing(dataset: Datase
     failed = [row for row in dataset.rows("fetched") if row["error"] == "server-error"]
     assert failed
 
-    assert "Nothing new" in dataset.make("--FetchChunk-retry-failed", "may-pass")
+    assert "Nothing new" in dataset.make("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retry-after", "0")
 
     assert {status for _, status in photos.requests[requests:]} == {500}
     again = {path.stem for path, at in made.items() if path.stat().st_mtime_ns != at}

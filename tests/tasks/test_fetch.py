@@ -1,5 +1,6 @@
 """The requests of the whole job, as the logs of hosts show them: their rate, and which are repeated."""
 
+import os
 import socket
 import subprocess
 import time
@@ -77,7 +78,7 @@ def free_port() -> int:
 
 SHORT_PAUSES = (
     *("--FetchChunk-host-failures", "5", "--FetchChunk-host-pause", "0.2", "--FetchChunk-max-failed-share", "1"),
-    *("--FetchChunk-retries", "0"),
+    *("--FetchChunk-retries", "0", "--FetchChunk-retry-after", "0"),
 )
 
 
@@ -126,3 +127,33 @@ def test_images_of_a_dead_host_are_fetched_once_it_is_alive_and_no_others(museum
 
 def path_of(url: str) -> str:
     return urlsplit(url).path
+
+
+def test_a_run_retries_temporary_failures_only_after_retry_after_unless_all_are_requested(
+    museum: FaultyServer, tmp_path: Path
+) -> None:
+    urls = [*photos_of(museum, 9), f"{museum.url}/500"]
+    dataset = Dataset(archive_of(tmp_path / "a.zip", urls), tmp_path / "dataset", chunks=1)
+
+    def requests(*options: str) -> list[str]:
+        """The paths that a run requests."""
+        museum.log.clear()
+        dataset.make("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retries", "0", *options, task="FetchImages")
+        return [request.path for request in museum.log]
+
+    def age_record(seconds: float) -> None:
+        """Let the last attempt lie so far back."""
+        (record,) = (dataset.output / ".made").glob("FetchChunk-*.json")
+        os.utime(record, (time.time() - seconds,) * 2)
+
+    assert sorted(requests()) == sorted(path_of(url) for url in urls)
+    assert requests() == []
+    age_record(3500)
+    assert requests() == []
+    age_record(3700)
+    assert requests() == ["/500"]
+    assert requests() == [], "the retry is the last attempt now"
+    assert requests("--FetchChunk-retry-after", "0") == ["/500"]
+    assert requests("--FetchChunk-retry-failed", "all") == ["/500"]
+    (dataset.output / "fetched" / "chunk-00000.parquet").unlink()
+    assert "/500" in requests(), "what is not built is fetched, however recent its failures are"

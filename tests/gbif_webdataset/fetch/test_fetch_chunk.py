@@ -407,10 +407,11 @@ def test_redirects_count_as_requests_to_their_target_host(run: FetchRun, server:
     assert (row["attempts"], row["final_url"]) == (1, f"{server.url}/photo/3")
 
 
-def test_each_retry_waits_longer(run: FetchRun, server: FaultyServer) -> None:
-    run.fetch({"d/a.jpg": f"{server.url}/500"}, retries=2, max_failed_share=1)
+@pytest.mark.parametrize("pause", [1.0, 0.2])
+def test_each_retry_waits_twice_as_long_as_the_one_before(run: FetchRun, server: FaultyServer, pause: float) -> None:
+    run.fetch({"d/a.jpg": f"{server.url}/500"}, retries=2, retry_pause=pause, max_failed_share=1)
     first, second, third = (request.at for request in server.log)
-    assert 0.9 < second - first < third - second
+    assert 0.9 * pause < second - first < 1.5 * pause < third - second < 2.5 * pause
 
 
 # Outcomes of earlier runs.

@@ -17,10 +17,17 @@ import pytest
 import webdataset
 
 from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.shards import shard_chunk
 from gbif_webdataset.shards.create_webdataset import finish_shards
 from gbif_webdataset.shards.plan_shards import Plan, prepare_plan
 from gbif_webdataset.shards.shard_chunk import write_group
 from tests.support.shard_run import RECIPE, SPLITS, ShardRun, encoded, hash_files, photo, sixty_moths
+
+
+@pytest.fixture(autouse=True)
+def as_many_processes_as_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The datasets of these tests are so small that one process would write them."""
+    monkeypatch.setattr(shard_chunk, "SAMPLES_PER_PROCESS", 1)
 
 
 @pytest.fixture
@@ -164,6 +171,14 @@ def test_a_folder_whose_name_looks_like_a_url_pattern_is_written_and_read_back(m
     assert hash_files(moths.root / "a b#c?{1..2}%20") == hash_files(moths.root / "shards")
 
 
+def test_a_few_samples_are_written_by_threads_of_one_process(moths: ShardRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    moths.create(name="by-one-worker")
+    monkeypatch.setattr(subprocess, "Popen", None)
+    moths.create(workers=2)
+    assert hash_files(moths.root / "shards") == hash_files(moths.root / "by-one-worker")
+
+
 # Killed and started again
 
 SCRIPT = """
@@ -171,7 +186,9 @@ import sys
 from pathlib import Path
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.recipe import Recipe
+from gbif_webdataset.shards import shard_chunk
 from gbif_webdataset.shards.shard_files import ShardFolders
+shard_chunk.SAMPLES_PER_PROCESS = 1
 recipe = Recipe("label", max_shard_size=60_000, shuffle=True, seed=42, resize_min_size=80)
 folders = ShardFolders(*(Path(sys.argv[1]) / name for name in ("splits", "images", "shards", "scratch")))
 create_shards(folders, recipe, int(sys.argv[2]), lambda done, total: print(done, flush=True))
