@@ -34,7 +34,7 @@ class CleanDataset(DatasetTask):
         "as smaller or re-encoded copies; duplicates.parquet lists them in any case",
     )
     near_distance: int = Count(
-        default=6, most=MOST_DISTANCE, description="bits of 64 in which the hashes of near duplicates differ at most"
+        default=6, maximum=MOST_DISTANCE, description="bits of 64 in which the hashes of near duplicates differ at most"
     )
     category_key: str = Text(
         default=DEFAULT_LABEL, description="column that names the class, by which the labels of duplicates are compared"

@@ -34,22 +34,22 @@ class FetchChunk(ChunkTask):
         description="size to ask iNaturalist for its photos in: original (at most 2048 pixels a side), large (1024), "
         "medium (500), small (240), or as-given by the archive, which is original",
     )
-    num_workers: int = Count(default=16, least=1, significant=False, description="requests under way at a time")
+    num_workers: int = Count(default=16, minimum=1, significant=False, description="requests under way at a time")
     retries: int = Count(
         default=3,
         significant=False,
         description="further tries of an image whose failure may pass (timeouts, 429, 5xx)",
     )
     request_timeout: float = Real(
-        default=30.0, least=0.1, significant=False, description="seconds without a byte until a request is given up"
+        default=30.0, minimum=0.1, significant=False, description="seconds without a byte until a request is given up"
     )
     max_seconds_per_image: float = Real(
-        default=300.0, least=0.1, significant=False, description="seconds that one try of one image may take in all"
+        default=300.0, minimum=0.1, significant=False, description="seconds that one try of one image may take in all"
     )
-    max_image_bytes: int = Count(default=100_000_000, least=1, description="bytes of the largest image to accept")
+    max_image_bytes: int = Count(default=100_000_000, minimum=1, description="bytes of the largest image to accept")
     connections_per_host: int = Count(
         default=4,
-        least=1,
+        minimum=1,
         significant=False,
         description="requests under way at a time to one host, by the whole job",
     )
@@ -70,7 +70,7 @@ class FetchChunk(ChunkTask):
         "as Luigi has workers",
     )
     host_failures: int = Count(
-        default=10, least=1, significant=False, description="failures in a row after which a host is left alone"
+        default=10, minimum=1, significant=False, description="failures in a row after which a host is left alone"
     )
     host_pause: float = Real(
         default=30.0,
@@ -99,7 +99,7 @@ class FetchChunk(ChunkTask):
     )
     max_failed_share: float = Real(
         default=0.5,
-        most=1,
+        maximum=1,
         significant=False,
         description="share of the images, from 0 to 1, above which failures that may pass fail the chunk",
     )

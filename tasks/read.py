@@ -45,7 +45,7 @@ class ReadArchive(DatasetTask):
     )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,
-        least=1,
+        minimum=1,
         significant=False,
         description="times that a file of the archive may expand when it is inflated",
     )

@@ -26,7 +26,7 @@ class CreateWebDataset(DatasetTask):
         default="", description="column whose values are the classes; what SplitDataset dealt by where none is given"
     )
     max_shard_size: int = Count(
-        default=100 << 20, least=10_240, description="bytes of the largest shard, tar overhead included"
+        default=100 << 20, minimum=10_240, description="bytes of the largest shard, tar overhead included"
     )
     min_shards: int = Count(
         default=0,
@@ -50,7 +50,7 @@ class CreateWebDataset(DatasetTask):
         "enlarging smaller ones",
     )
     jpeg_quality: int = Count(
-        default=95, least=1, most=100, description="quality, 1 to 100, of images encoded anew, JPEG or WebP"
+        default=95, minimum=1, maximum=100, description="quality, 1 to 100, of images encoded anew, JPEG or WebP"
     )
     category_map_json: str = InputFile(
         default="", description="a JSON object, label to class, to use instead of one made from train"
@@ -71,7 +71,7 @@ class CreateWebDataset(DatasetTask):
         default="", description="MegaDetector's results: crop each image to its most confident box and 10 % around it"
     )
     random_seed: int = Count(default=42, description="seed of the shuffle")
-    num_workers: int = Count(default=2, least=1, significant=False, description="processes that write shards")
+    num_workers: int = Count(default=2, minimum=1, significant=False, description="processes that write shards")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

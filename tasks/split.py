@@ -27,8 +27,12 @@ class SplitDataset(DatasetTask):
         description="give an image that category_key, a rank such as speciesKey, says nothing of the class of the "
         "nearest higher rank that is known of it, such as its genus; otherwise it is dropped",
     )
-    test_frac: float = Real(default=0.2, most=1, description="share of each class's images for test, from 0 to below 1")
-    val_frac: float = Real(default=0.1, most=1, description="share of each class's images for val, from 0 to below 1")
+    test_frac: float = Real(
+        default=0.2, maximum=1, description="share of each class's images for test, from 0 to below 1"
+    )
+    val_frac: float = Real(
+        default=0.1, maximum=1, description="share of each class's images for val, from 0 to below 1"
+    )
     max_instances: int = Count(
         default=0, description="most images of a class in train, and their fraction in val and test; 0 for all"
     )
@@ -54,7 +58,7 @@ class SplitDataset(DatasetTask):
         "is of no class of train is of class -1",
     )
     holdout_frac: float = Real(
-        default=0.1, most=1, description="share of the values of holdout_key held out, above 0; one at least"
+        default=0.1, maximum=1, description="share of the values of holdout_key held out, above 0; one at least"
     )
     random_seed: int = Count(default=42, description="seed of the dealing")
 

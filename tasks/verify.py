@@ -19,9 +19,9 @@ class VerifyChunk(ChunkTask):
 
     FORMAT = 3
 
-    num_workers: int = Count(default=2, least=1, significant=False, description="images decoded at a time")
+    num_workers: int = Count(default=2, minimum=1, significant=False, description="images decoded at a time")
     max_pixels: int = Count(
-        default=100_000_000, least=1, description="pixels, width times height, of the largest image to decode"
+        default=100_000_000, minimum=1, description="pixels, width times height, of the largest image to decode"
     )
     strict: bool = Flag(
         default=False, description="count as corrupt, too, what only warns in files that every viewer shows well"

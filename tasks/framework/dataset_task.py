@@ -45,7 +45,7 @@ class DatasetTask(RunTask):
     dwca: str = Text(description="path of the Darwin Core Archive, as GBIF sends it")
     folder: str = Text(default="", description="the folder of the dataset, data/<archive name> where none is given")
     chunks: int = Count(
-        default=16, least=1, most=MAX_CHUNKS, description="parts that the images are fetched and verified in"
+        default=16, minimum=1, maximum=MAX_CHUNKS, description="parts that the images are fetched and verified in"
     )
     scratch: str = Text(
         default="", significant=False, description="folder for what is spilled, <output>/.scratch where none is given"

@@ -13,7 +13,7 @@ from gbif_webdataset.errors import ParameterError
 class Checked(luigi.Parameter[Any]):
     """Adds the default to the description, and names the parameter where a value can't be parsed."""
 
-    wanted = "a text"
+    expected = "a text"
     _owner: type | None = None
 
     def __init__(self, default: Any = _no_value, **options: Any) -> None:
@@ -48,25 +48,25 @@ class Checked(luigi.Parameter[Any]):
 
     def _refused(self, value: object) -> ParameterError:
         where = "mend it on the command line or in luigi.cfg"
-        return ParameterError(f"{self.option} takes {self.wanted}, not {str(value)!r}; {where}")
+        return ParameterError(f"{self.option} takes {self.expected}, not {str(value)!r}; {where}")
 
 
 class Number(Checked):
-    """A number from `least` to `most`."""
+    """A number from `minimum` to `maximum`."""
 
-    def __init__(self, *arguments: Any, least: float = 0, most: float = float("inf"), **options: Any) -> None:
-        self._least, self._most = least, most
+    def __init__(self, *arguments: Any, minimum: float = 0, maximum: float = float("inf"), **options: Any) -> None:
+        self._minimum, self._maximum = minimum, maximum
         super().__init__(*arguments, **options)
 
     @property
-    def wanted(self) -> str:  # type: ignore[override]
+    def expected(self) -> str:  # type: ignore[override]
         """What a user may give."""
         kind = "a whole number" if isinstance(self, luigi.IntParameter) else "a number"
-        return f"{kind} from {self._least:g}" + (f" to {self._most:g}" if self._most < float("inf") else "")
+        return f"{kind} from {self._minimum:g}" + (f" to {self._maximum:g}" if self._maximum < float("inf") else "")
 
     def normalize(self, x: Any) -> Any:
         """The value, if it is in range."""
-        if not self._least <= x <= self._most:
+        if not self._minimum <= x <= self._maximum:
             raise self._refused(x)
         return x
 
@@ -82,7 +82,7 @@ class Real(Number, luigi.FloatParameter):
 class Flag(Checked, luigi.BoolParameter):
     """True or false; on the command line its name alone means true."""
 
-    wanted = "true or false"
+    expected = "true or false"
     parsing = luigi.BoolParameter.EXPLICIT_PARSING
 
 
@@ -90,7 +90,7 @@ class Choice(Checked, luigi.ChoiceParameter):
     """One of a few words."""
 
     def __init__(self, *arguments: Any, choices: tuple[str, ...], **options: Any) -> None:
-        self.wanted = f"one of {', '.join(choices)}"
+        self.expected = f"one of {', '.join(choices)}"
         super().__init__(*arguments, choices=choices, var_type=str, **options)
         self.description = str(self.description).partition(" Choices: ")[0]  # Luigi lists them again, in any order
 
@@ -102,7 +102,7 @@ class Text(Checked, luigi.Parameter[str]):
 class InputFile(Text):
     """The path of a file that is read; a target made from it is remade when its content changes."""
 
-    wanted = "the path of a file"
+    expected = "the path of a file"
 
     def normalize(self, x: Any) -> Any:
         """The path, if there is a file: hours of fetching would go before the stage that reads it."""
@@ -116,7 +116,7 @@ class InputFile(Text):
 class InputFolder(Text):
     """The path of a folder whose CSVs are read; a target made from it is remade when their content changes."""
 
-    wanted = "the path of a folder"
+    expected = "the path of a folder"
 
     def normalize(self, x: Any) -> Any:
         """The path, if there is such a folder."""
@@ -128,7 +128,7 @@ class InputFolder(Text):
 class WebAddress(Text):
     """An address that begins with http:// or https://."""
 
-    wanted = "an address that begins with https:// or http://"
+    expected = "an address that begins with https:// or http://"
 
     def normalize(self, x: Any) -> Any:
         """The address, if it is one."""

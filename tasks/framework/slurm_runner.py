@@ -34,7 +34,7 @@ class slurm(luigi.Config):  # the name of the section in luigi.cfg
     partition: str = Text(default="", description="partition of all jobs, the cluster's default without")
     account: str = Text(default="", description="account that all jobs are charged to, the user's default without")
     options: str = Text(default="", description="further options of sbatch for all jobs, such as 'qos=long'")
-    concurrent: int = Count(default=16, least=1, description="elements of an array that run at the same time")
+    concurrent: int = Count(default=16, minimum=1, description="elements of an array that run at the same time")
     read: str = Text(default="", description="options of sbatch for reading, such as 'time=2:00:00 mem=16G'")
     fetch: str = Text(default="", description="options of sbatch for elements that fetch")
     verify: str = Text(default="", description="options of sbatch for elements that verify, such as 'cpus-per-task=8'")
