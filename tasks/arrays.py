@@ -14,12 +14,11 @@ from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
 
-from gbif_webdataset.errors import DatasetError, ParameterError
+from gbif_webdataset.errors import DatasetError, ParameterError, explain
 from gbif_webdataset.shards import create_webdataset
 from gbif_webdataset.slurm import jobs
 from gbif_webdataset.slurm import status as slurm_status
 from tasks.fetch import FetchChunk
-from tasks.framework import messages
 from tasks.framework.dataset_task import MAX_CHUNKS, DatasetTask
 from tasks.framework.rebuild_reasons import print_reasons
 from tasks.framework.slurm_runner import slurm as settings
@@ -124,7 +123,7 @@ def run_slurm(*command: str) -> str:
     return ended.stdout
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tasks.arrays",
@@ -134,7 +133,7 @@ def main() -> None:
     )
     parser.add_argument("action", choices=["submit", "status"])
     parser.add_argument("--dry-run", action="store_true", help="print the commands, and submit nothing")
-    arguments, options = parser.parse_known_args()
+    arguments, options = parser.parse_known_args(words)
     try:
         with CmdlineParser.global_instance(["ReportDataset", *options]) as command:
             report = command.get_task_obj()
@@ -143,11 +142,11 @@ def main() -> None:
             else:
                 submit(report, task_options(), arguments.dry_run)
     except Exception as error:
-        sentence = messages.explanation(error)
+        sentence = explain(error)
         if sentence is None:
             raise
         sys.exit(f"ERROR: {sentence}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -8,7 +8,7 @@ from gbif_webdataset.clean.duplicates import DEFAULT_LABEL, KEEP, Duplicates
 from gbif_webdataset.clean.near_duplicates import MOST_DISTANCE
 from tasks.delete import DeleteImages
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, split_list
 
 
 class CleanDataset(DatasetTask):
@@ -69,7 +69,7 @@ class CleanDataset(DatasetTask):
         paths = self.paths
         filters = clean_dataset.Filters(
             self.remove_duplicate_url,
-            listed(self.ignore_dataset_by_key),
+            split_list(self.ignore_dataset_by_key),
             self.thumb_size if self.remove_thumbnails else 0,
             self.remove_non_adults,
             Path(self.life_stage_predictions) if self.life_stage_predictions else None,

@@ -13,7 +13,7 @@ from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.download import Limits
 from gbif_webdataset.fetch.host_queues import Patience
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
+from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, Real, Text, split_list
 from tasks.framework.worker_processes import run_started
 from tasks.read import ReadArchive
 
@@ -23,7 +23,7 @@ USER_AGENT = "gbif-webdataset/0.4 (+https://www.gbif.org/; set FetchChunk user_a
 class FetchChunk(ChunkTask):
     """Download one part of the images, and keep a ledger of what became of each."""
 
-    cache_path: str = Text(
+    cache_path: str = FilePath(
         default="",
         description="an older tree of images, <datasetKey>/<coreid>[_<n>].jpg, to copy from first what is asked for "
         "in the size that the archive names",
@@ -113,7 +113,7 @@ class FetchChunk(ChunkTask):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.guard = AddressGuard(listed(self.allow_addresses))
+        self.guard = AddressGuard(split_list(self.allow_addresses))
 
     def requires(self) -> ReadArchive:
         """The manifest."""

@@ -10,7 +10,7 @@ from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.terms import licences
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Count, InputFile, Real, Text, listed
+from tasks.framework.parameters import Count, FilePath, InputFile, Real, Text, split_list
 
 
 class ReadArchive(DatasetTask):
@@ -52,7 +52,9 @@ class ReadArchive(DatasetTask):
     memory_limit: str = Text(
         default="1GB", significant=False, description="memory for the join before it spills to disk, such as 4GB"
     )
-    temp_dir: str = Text(default="", significant=False, description="folder to spill to, --scratch where none is given")
+    temp_dir: str = FilePath(
+        default="", significant=False, description="folder to spill to, --scratch where none is given"
+    )
 
     def inputs(self) -> dict[str, str]:
         """What the archive holds, and in how many parts the images are wanted."""
@@ -67,8 +69,8 @@ class ReadArchive(DatasetTask):
             subset=read_archive.read_keys(Path(self.subset_list)) if self.subset_list else None,
             cap=self.num_images_per_category,
             seed=self.random_seed,
-            extra_columns=listed(self.extra_columns),
-            licenses=licences.accepted(listed(self.licenses)),
+            extra_columns=split_list(self.extra_columns),
+            licenses=licences.accepted(split_list(self.licenses)),
             where=self.where,
         )
         memory = tables.parse_memory_limit(self.memory_limit)

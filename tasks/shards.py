@@ -13,7 +13,7 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, split_list
 from tasks.split import SplitDataset
 
 
@@ -90,7 +90,7 @@ class CreateWebDataset(DatasetTask):
             category_map_json=Path(self.category_map_json) if self.category_map_json else None,
             previous_category_map=Path(self.previous_category_map) if self.previous_category_map else None,
             label_name=self.label_name,
-            columns_to_json=listed(self.columns_to_json),
+            columns_to_json=split_list(self.columns_to_json),
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
         )
         check(self.recipe)

@@ -11,7 +11,7 @@ from gbif_webdataset.split.groups import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, listed
+from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, split_list
 
 
 class SplitDataset(DatasetTask):
@@ -66,7 +66,7 @@ class SplitDataset(DatasetTask):
         super().__init__(*arguments, **options)
         self.fractions = split_dataset.Fractions(self.test_frac, self.val_frac)
         self.how = split_dataset.How(
-            Grouping(listed(self.group_by), self.place_km),
+            Grouping(split_list(self.group_by), self.place_km),
             self.exact_fractions,
             Path(self.previous_splits) if self.previous_splits else None,
             self.holdout_key,

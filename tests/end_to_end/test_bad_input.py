@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -187,7 +188,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LISTS: dict[str, tuple[bytes | None, int, str]] = {
-    "missing": (None, UNHANDLED, "--ReadArchive-subset-list: there is no file {path}; check the path"),
+    "missing": (None, UNHANDLED, "--ReadArchive-subset-list {path}: there is no such file; check the path"),
     "empty": (b"", FAILED, "ReadArchive: subset_list {path} holds no key"),
     "blank": (b"\n \n", FAILED, "ReadArchive: subset_list {path} holds no key"),
     "broken": (b"[1, 2,", FAILED, "ReadArchive: subset_list {path} can't be read: "),
@@ -241,48 +242,60 @@ def test_a_memory_limit_that_is_none_is_named(forks: Forks, limit: str, archive:
     assert ended.sentence.endswith(": write it as 800MB or 4GB")
 
 
-WHERE = "; mend it on the command line or in luigi.cfg"
 REPORT = "ReportDataset --dwca moths.zip"
 COMMANDS: dict[str, tuple[int, str]] = {
     "FetchChunk --dwca moths.zip --chunk 99 --chunks 16": (
         UNHANDLED, "--chunk 99 is out of range: the 16 chunks are 0 to 15"),
     "FetchChunk --dwca moths.zip --chunk -1": (
-        UNHANDLED, f"--chunk takes a whole number from 0, not '-1'{WHERE}"),
-    "FetchChunk --dwca moths.zip": (UNHANDLED, "FetchChunk needs --chunk: which part, counted from 0"),
-    "ReadArchive": (UNHANDLED, "ReadArchive needs --dwca: path of the Darwin Core Archive, as GBIF sends it"),
-    "ReadArchive --dwca": (USAGE, "argument --dwca: expected one argument"),
-    f"{REPORT} --chunks 0": (UNHANDLED, f"--chunks takes a whole number from 1 to 1000, not '0'{WHERE}"),
-    f"{REPORT} --chunks 5000": (UNHANDLED, f"--chunks takes a whole number from 1 to 1000, not '5000'{WHERE}"),
-    f"{REPORT} --chunks abc": (UNHANDLED, f"--chunks takes a whole number from 1 to 1000, not 'abc'{WHERE}"),
+        UNHANDLED, "--chunk -1: not a valid value; give a whole number from 0"),
+    "FetchChunk --dwca moths.zip": (
+        UNHANDLED, "--chunk: FetchChunk needs this parameter; give it (which part, counted from 0)"),
+    "ReadArchive": (
+        UNHANDLED, "--dwca: ReadArchive needs this parameter; give it (path of the Darwin Core Archive, as GBIF sends it)"),
+    "ReadArchive --dwca": (USAGE, "--dwca: the value is missing; write --dwca=VALUE"),
+    f"{REPORT} --chunks 0": (UNHANDLED, "--chunks 0: not a valid value; give a whole number from 1 to 1000"),
+    f"{REPORT} --chunks 5000": (UNHANDLED, "--chunks 5000: not a valid value; give a whole number from 1 to 1000"),
+    f"{REPORT} --chunks abc": (UNHANDLED, "--chunks abc: not a valid value; give a whole number from 1 to 1000"),
     f"{REPORT} --SplitDataset-test-frac 1.5": (
-        UNHANDLED, f"--SplitDataset-test-frac takes a number from 0 to 1, not '1.5'{WHERE}"),
+        UNHANDLED, "--SplitDataset-test-frac 1.5: not a valid value; give a number from 0 to 1"),
     f"{REPORT} --CleanDataset-remove-thumbnails maybe": (
-        UNHANDLED, f"--CleanDataset-remove-thumbnails takes true or false, not 'maybe'{WHERE}"),
+        UNHANDLED, "--CleanDataset-remove-thumbnails maybe: not a valid value; give true or false"),
     f"{REPORT} --CleanDataset-remove-duplicate-url some": (
-        UNHANDLED, f"--CleanDataset-remove-duplicate-url takes one of none, all-but-one, all, not 'some'{WHERE}"),
+        UNHANDLED, "--CleanDataset-remove-duplicate-url some: not a valid value; give one of none, all-but-one, all"),
     f"{REPORT} --CreateWebDataset-category-map-json nope.json": (
-        UNHANDLED, "--CreateWebDataset-category-map-json: there is no file nope.json; check the path"),
+        UNHANDLED, "--CreateWebDataset-category-map-json nope.json: there is no such file; check the path"),
+    f"{REPORT} --SplitDataset-previous-splits nope": (
+        UNHANDLED, "--SplitDataset-previous-splits nope: there is no such folder; check the path"),
     f"{REPORT} --ReportDataset-url javascript:alert(1)": (
-        UNHANDLED, "--ReportDataset-url takes an address that begins with https:// or http://, not "
-        f"'javascript:alert(1)'{WHERE}"),
+        UNHANDLED, '--ReportDataset-url "javascript:alert(1)": not a valid value; give an address that begins with '
+        "https:// or http://"),
     f"{REPORT} --SplitDataset-test-frak 0.1": (
-        USAGE, "there is no parameter --SplitDataset-test-frak; did you mean --SplitDataset-test-frac or "
-        "--SplitDataset-val-frac?"),
+        USAGE, "--SplitDataset-test-frak: there is no such parameter; did you mean --SplitDataset-test-frac?"),
     f"{REPORT} --colour": (
-        USAGE, "there is no parameter --colour; see --help for this task's, --help-all for all"),
+        USAGE, "--colour: there is no such parameter; see --help for the parameters of this task, --help-all for "
+        "those of all tasks"),
     f"{REPORT} --FetchChunk-inaturalist-size huge": (
-        UNHANDLED, "--FetchChunk-inaturalist-size takes one of as-given, original, large, medium, small, not "
-        f"'huge'{WHERE}"),
-    "FetchImages --dwca moths.zip --chunk 3": (USAGE, "there is no parameter --chunk; did you mean --chunks?"),
-    "readarchive --dwca moths.zip": (
-        USAGE, "there is no task readarchive; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
+        UNHANDLED, "--FetchChunk-inaturalist-size huge: not a valid value; give one of as-given, original, large, "
+        "medium, small"),
+    f"{REPORT} --workers abc": (USAGE, "--workers abc: not a valid value; give a whole number from 1"),
+    f"{REPORT} --workers 0": (USAGE, "--workers 0: not a valid value; give a whole number from 1"),
+    f"{REPORT} --scheduler-port web": (USAGE, "--scheduler-port web: not a valid value; give a whole number from 0"),
+    f"{REPORT} --log-level LOUD": (
+        USAGE, "--log-level LOUD: not a valid value; give one of CRITICAL, DEBUG, ERROR, INFO, NOTSET, WARNING"),
+    "--local-scheduler ReportDataset --dwca moths.zip": (
+        USAGE, "--local-scheduler ReportDataset: not a valid value; give true or false, after the name of the task"),
+    "FetchImages --dwca moths.zip --chunk 3": (
+        USAGE, "--chunk: there is no such parameter; did you mean --chunks?"),
+    "readarchive --dwca moths.zip": (USAGE, "readarchive: there is no such task; did you mean ReadArchive?"),
+    "download --dwca moths.zip": (
+        USAGE, "download: there is no such task; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
         "VerifyImages, DeleteImages, CleanDataset, CompareDatasets, PlanFetch, SplitDataset, CreateWebDataset, "
         "PlanShards, ShardChunk, ReportDataset"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_parameter_that_cannot_be_is_told_before_any_work(forks: Forks, command: str) -> None:
+def test_a_bad_parameter_is_reported_before_any_work(forks: Forks, command: str) -> None:
     status, sentence = COMMANDS[command]
     # Luigi's command line is read twice, before and after the tasks are imported: that takes a process of its own.
     ended = failure((run if status == USAGE else forks.run)(*command.split()))
@@ -290,15 +303,19 @@ def test_a_parameter_that_cannot_be_is_told_before_any_work(forks: Forks, comman
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_bad_value_in_luigi_cfg_is_told_as_one_on_the_command_line(archive: Path, tmp_path: Path) -> None:
-    config = tmp_path / "luigi.cfg"
-    config.write_text("[SplitDataset]\ntest_frac = lots\n")
-    ended = failure(
-        run("ReportDataset", "--dwca", archive, "--output", tmp_path / "out", LUIGI_CONFIG_PATH=str(config))
-    )
+def test_a_scheduler_that_does_not_answer_is_reported_within_seconds(archive: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        begun = time.monotonic()
+        central = ("--local-scheduler", "false", "--scheduler-host", "127.0.0.1", "--scheduler-port", port)
+        ended = failure(run("ReportDataset", "--dwca", archive, *central))
     assert ended.status == UNHANDLED
-    assert ended.sentence == f"--SplitDataset-test-frac takes a number from 0 to 1, not 'lots'{WHERE}"
-    assert not (tmp_path / "out").exists()
+    assert ended.sentence == (
+        f"http://127.0.0.1:{port}/: no Luigi scheduler answers there; start one with `make scheduler`, or run without "
+        "SCHEDULER"
+    )
+    assert time.monotonic() - begun < 10
 
 
 @pytest.fixture(scope="module")
@@ -489,7 +506,7 @@ def test_ctrl_c_ends_a_run_with_a_line(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT or process.returncode == -signal.SIGINT
-    assert stderr.splitlines()[-1] == "Stopped; the same command goes on from here."
+    assert stderr.splitlines()[-1] == "Stopped. The same command continues from here."
     assert "Traceback" not in stdout + stderr, stderr
 
 
