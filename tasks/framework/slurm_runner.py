@@ -20,7 +20,7 @@ from luigi.task_register import Register
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm import status as slurm_status
-from gbif_webdataset.slurm.jobs import STAGES, Site, dataset_of
+from gbif_webdataset.slurm.jobs import STAGES, Site, name_dataset
 from tasks.framework.parameters import Count, Text
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
@@ -76,12 +76,12 @@ def task_options() -> list[str]:
 
 def read_costs(paths: Any) -> list[costs.Cost]:
     """Return the costs of the dataset's jobs from Slurm's accounting; none if the cluster has no accounting."""
-    jobs = sorted({log.job for log in slurm_status.logs_in(paths.logs)})
+    jobs = sorted({log.job for log in slurm_status.find_logs(paths.logs)})
     if not jobs or not shutil.which("sacct"):
         return []
     command = [*costs.SACCT, "--jobs", ",".join(map(str, jobs))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return [] if ended.returncode else costs.of_slurm(ended.stdout, dataset_of(paths.output))
+    return [] if ended.returncode else costs.of_slurm(ended.stdout, name_dataset(paths.output))
 
 
 SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner", "plan")
@@ -94,7 +94,7 @@ def run_chunk(task: Any) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}"]
     element = [*which, "--chunk", str(task.chunk), "--runner", "element", "--local-scheduler", "true", "--no-lock"]
-    command = [sys.executable, "-m", "luigi", "--module", "tasks", task.task_family, *element, *task_options()]
+    command = [sys.executable, "-P", "-m", "tasks", task.task_family, *element, *task_options()]
     words = ["--job-name", task.label, *site.options, *site.of_stage[stage], "srun", "--ntasks=1"]
     with log.open("wb") as file:
         _allocation(words, file).ex(shlex.join([*command, *task.slurm_options()]))
@@ -147,7 +147,7 @@ def _end_with_parent() -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = slurm_status.last_lines(log)
+    lines = slurm_status.read_last_lines(log)
     last = next((line for line in reversed(lines) if not line.startswith(("srun: ", "salloc: "))), lines[-1])
     return last.removeprefix("ERROR: ").removeprefix(f"{log.stem}: ")
 
