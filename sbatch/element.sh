@@ -1,6 +1,7 @@
 # What the job scripts share. A job inherits the environment of the shell that submitted it (sbatch --export=ALL).
 
-# Add here what your cluster needs before Python starts, if that environment lacks it:
+# Add here what your cluster needs before Python starts, if that environment lacks it. If the package is installed, edit
+# a copy of this folder and name it with `scripts` under [slurm] in luigi.cfg.
 # module load python/3.12
 
 requeue=

@@ -28,8 +28,8 @@ from tasks.verify import VerifyChunk
 
 
 def find_job_scripts() -> Path:
-    """Return the folder of the job scripts: in a checkout a link to `sbatch`, in an installed package a copy of it."""
-    return (Path(__file__).parent / "sbatch").resolve()
+    """Return the folder of the job scripts: the user's, or the package's, which is a link to `sbatch` in a checkout."""
+    return (Path(slurm().scripts) if slurm().scripts else Path(__file__).parent / "sbatch").resolve()
 
 
 def find_missing(report: ReportDataset) -> dict[str, list[int]]:

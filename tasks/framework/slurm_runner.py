@@ -21,7 +21,7 @@ from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm import status as slurm_status
 from gbif_webdataset.slurm.jobs import STAGES, Site, name_dataset
-from tasks.framework.parameters import Count, Text
+from tasks.framework.parameters import Count, InputFolder, Text
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
 STOP_SECONDS = 60  # for an element to end
@@ -34,6 +34,11 @@ class slurm(luigi.Config):  # the name of the section in luigi.cfg
     partition: str = Text(default="", description="partition of all jobs, the cluster's default without")
     account: str = Text(default="", description="account that all jobs are charged to, the user's default without")
     options: str = Text(default="", description="further options of sbatch for all jobs, such as 'qos=long'")
+    scripts: str = InputFolder(
+        default="",
+        description="folder with a copy of the job scripts, whose element.sh has the commands that the cluster needs "
+        "before Python starts; without one, the scripts of the package",
+    )
     concurrent: int = Count(default=16, minimum=1, description="elements of an array that run at the same time")
     read: str = Text(default="", description="options of sbatch for reading, such as 'time=2:00:00 mem=16G'")
     fetch: str = Text(default="", description="options of sbatch for elements that fetch")
