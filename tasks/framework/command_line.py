@@ -64,8 +64,10 @@ def install(*hooks: Callable[[], None]) -> None:
         parser.__class__, parser.allow_abbrev, parser.usage = CommandLine, False, USAGE
         parser.epilog = f"The tasks are {', '.join(_public_tasks())}."
         for action in parser._actions:
+            if action.option_strings and action.nargs != 0:
+                action.metavar = "VALUE"
             if action.dest == "root_task":
-                action.type = _check_task
+                action.type, action.metavar, action.help = _check_task, "TASK", "name of the task to run"
             elif action.dest.startswith("core_"):
                 action.type = functools.partial(_check_core_option, action.dest.removeprefix("core_"))
         return parser

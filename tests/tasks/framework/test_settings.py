@@ -1,5 +1,6 @@
 """The files luigi.cfg: each mistake is one sentence with file and line; what a file leaves out has a default."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "luigi.cfg, line 2, workers = many: not a valid value; give a whole number from 1",
     ),
 }
+ROOT = Path(__file__).parents[3]
 FAILING = ("ReportDataset", "--dwca", "nowhere.zip")
 
 
@@ -158,6 +160,18 @@ def test_a_settings_file_overrides_the_defaults(folder: Path) -> None:
     ended = run(*FAILING)
     assert ended.returncode == 7
     assert "===== Luigi Execution Summary =====" in ended.stderr
+
+
+def test_every_example_in_our_settings_file_is_a_setting(folder: Path) -> None:
+    text = (ROOT / "luigi.cfg").read_text(encoding="utf-8")
+    examples = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
+    assert examples.count("\n# ") < text.count("\n# ")
+    (folder / "luigi.cfg").write_text(examples)
+    ended = run("ReadArchive", "--dwca", "nowhere.zip")
+    assert re.fullmatch(
+        r"ERROR: luigi.cfg, line \d+: --ReadArchive-subset-list species.json: there is no such file; check the path\n",
+        ended.stderr,
+    )
 
 
 def test_luigis_own_sections_and_settings_are_accepted(folder: Path) -> None:
