@@ -1,4 +1,4 @@
-"""Bad input, as someone meets it at the command line: one clear sentence, a status other than 0, and no traceback."""
+"""Bad input on the command line gives one clear sentence, a status other than 0, and no traceback."""
 
 import json
 import os
@@ -38,14 +38,14 @@ MEDIA = """  <extension encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminate
 
 
 class Ended(NamedTuple):
-    """How a command ended. `sentence` is its one line of error, of which there has to be just one."""
+    """How a command ended. `sentence` is its only line of error."""
 
     status: int
     sentence: str
     stderr: str
 
 
-# Runs a command line a line in a fork of a process that has imported everything: importing is most of a short run.
+# Runs each command line in a fork of a process that has imported everything, because imports take most of a short run.
 FORKS = """
 import json, os, sys
 import luigi.cmdline, tasks
@@ -102,7 +102,7 @@ def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[
 
 
 def failure(ended: "subprocess.CompletedProcess[str]") -> Ended:
-    """How a command failed; this holds what holds of every failure."""
+    """Return how a command failed, after checks that apply to every failure."""
     assert ended.returncode != 0, ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr, ended.stderr
     lines = ended.stderr.splitlines()
@@ -172,7 +172,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_an_archive_that_is_none_is_named_with_what_is_wrong(forks: Forks, name: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_archive_is_named_with_its_problem(forks: Forks, name: str, tmp_path: Path) -> None:
     make, words = ARCHIVES[name]
     path = tmp_path / f"{name}.zip"
     make(path)
@@ -218,7 +218,7 @@ def test_a_subset_list_that_cannot_be_used_is_named(forks: Forks, name: str, arc
     assert ended.sentence.startswith(words.format(path=path, archive=archive))
 
 
-def test_an_unknown_subset_key_is_answered_with_its_neighbours(forks: Forks, archive: Path, tmp_path: Path) -> None:
+def test_an_unknown_subset_key_is_answered_with_similar_columns(forks: Forks, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("5WZLF\n")
     selection = ("--ReadArchive-subset-list", tmp_path / "keys", "--ReadArchive-subset-key", "acceptedTaxonkey")
     ended = failure(forks.run("ReadArchive", "--dwca", archive, "--output", tmp_path / "out", *selection))
@@ -235,7 +235,7 @@ def test_an_output_that_cannot_be_written_is_named(forks: Forks, archive: Path, 
 
 
 @pytest.mark.parametrize("limit", ["lots", "4 moths", "4"])
-def test_a_memory_limit_that_is_none_is_named(forks: Forks, limit: str, archive: Path, tmp_path: Path) -> None:
+def test_an_invalid_memory_limit_is_named(forks: Forks, limit: str, archive: Path, tmp_path: Path) -> None:
     where = ("--dwca", archive, "--output", tmp_path / "out")
     ended = failure(forks.run("ReadArchive", *where, "--ReadArchive-memory-limit", limit))
     assert "memory_limit" in ended.sentence
@@ -368,7 +368,7 @@ STAGES: dict[str, str] = {
 
 
 @pytest.mark.parametrize("command", STAGES)
-def test_a_stage_that_would_be_empty_or_lacks_a_column_says_so(
+def test_a_stage_without_images_or_without_its_column_fails_with_a_sentence(
     forks: Forks, command: str, dataset: list[object]
 ) -> None:
     task, *given = command.split()
@@ -385,7 +385,7 @@ def test_fractions_that_leave_nothing_to_train_are_refused(forks: Forks, dataset
 
 
 @pytest.mark.parametrize("entry", ["../../etc/passwd", "/etc/passwd", "images/../../secret"])
-def test_an_image_list_that_leads_out_of_images_deletes_nothing(
+def test_an_image_list_with_a_path_outside_images_deletes_nothing(
     forks: Forks, entry: str, dataset: list[object], tmp_path: Path
 ) -> None:
     images = sorted(Path(str(dataset[3])).glob("images/moths/*.jpg"))
@@ -406,7 +406,7 @@ def test_a_bad_address_block_is_named(forks: Forks, archive: Path, tmp_path: Pat
     assert "allow_addresses: '10.0.0.300/8' does not appear to be an IPv4 or IPv6 network; write CIDR" in ended.sentence
 
 
-def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: str, tmp_path: Path) -> None:
+def test_a_network_failure_fails_the_chunk_and_keeps_downloaded_images(photos: str, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -424,7 +424,7 @@ def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: st
     assert len(list((tmp_path / "out/images").rglob("*.jpg"))) == len(served)
 
 
-def test_a_dataset_of_blocked_addresses_ends_in_a_sentence(photos: str, tmp_path: Path) -> None:
+def test_a_dataset_with_blocked_addresses_only_fails_with_a_sentence(photos: str, tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "moths.zip", photos)
     ended = failure(
         run("ReportDataset", "--dwca", archive, "--output", tmp_path / "out", "--chunks", 2, "--workers", 2)
@@ -457,7 +457,7 @@ def fill(disk: Path, left: int) -> Path:
     ("task", "left"),
     [("ReadArchive", 0), ("FetchImages", 32 << 10), ("VerifyImages", 16 << 10), ("CleanDataset", 32 << 10)],
 )
-def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_space(
+def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_space(
     forks: Forks, task: str, left: int, photos: str, small_disk: Path, tmp_path: Path
 ) -> None:
     where = ["--dwca", write_archive(tmp_path / "moths.zip", photos), "--output", small_disk / "out", *LOOPBACK, *HASTE]
@@ -473,7 +473,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_space(
     assert forks.run(task, *where).returncode == 0
 
 
-def test_a_disk_with_little_room_is_left_alone_in_a_sentence(
+def test_a_nearly_full_disk_is_reported_before_it_is_full(
     forks: Forks, photos: str, small_disk: Path, tmp_path: Path
 ) -> None:
     where = ["--dwca", write_archive(tmp_path / "moths.zip", photos), "--output", small_disk / "out", *LOOPBACK, *HASTE]
@@ -487,19 +487,19 @@ def test_a_disk_with_little_room_is_left_alone_in_a_sentence(
     assert forks.run("FetchChunk", *where, "--chunk", 0).returncode == 0
 
 
-def heed() -> None:
-    """Take Ctrl-C, which a shell's background jobs ignore."""
+def accept_ctrl_c() -> None:
+    """React to Ctrl-C, which background jobs of a shell ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_ends_a_run_with_a_line(tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_run_with_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         where = ["--dwca", write_archive(tmp_path / "moths.zip", url), "--output", tmp_path / "out", *LOOPBACK, *HASTE]
         where += ["--FetchChunk-num-workers", 1, "--FetchChunk-request-timeout", 1, "--chunks", 1]
         command = [sys.executable, "-m", "luigi", "--module", "tasks", "FetchImages", *map(str, where)]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=accept_ctrl_c
         )
         silent.settimeout(60)
         silent.accept()
@@ -543,10 +543,10 @@ def test_help_explains_every_parameter_with_its_unit_and_default(forks: Forks, t
     ended = forks.run(task, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     pattern = rf"^  --{task}-([\w-]+)(?: \S+)?\s+(\S.*)$"
-    told = {name.replace("-", "_"): text for name, text in re.findall(pattern, ended.stdout, re.MULTILINE)}
-    assert {"dwca", "output", "chunks", *PARAMETERS[task].split()} <= told.keys()
-    for name, text in told.items():
+    described = {name.replace("-", "_"): text for name, text in re.findall(pattern, ended.stdout, re.MULTILINE)}
+    assert {"dwca", "output", "chunks", *PARAMETERS[task].split()} <= described.keys()
+    for name, text in described.items():
         assert name in ("dwca", "chunk") or re.search(r"\w.* \[default: [^\]]+\]$", text), f"{name}: {text}"
     for unit, names in UNITS.items():
-        for name in told.keys() & set(names):
-            assert re.search(unit, told[name]), f"{name}: {told[name]}"
+        for name in described.keys() & set(names):
+            assert re.search(unit, described[name]), f"{name}: {described[name]}"
