@@ -52,9 +52,9 @@ def option_text(option: str, value: object) -> str:
     return f"{option} {quote}{text}{quote}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return a question with the names that resemble `word`, or an empty text."""
-    by_plain_name = {_plain(name): name for name in known}
+    by_plain_name = {_plain(name): name for name in names}
     near = difflib.get_close_matches(_plain(word), by_plain_name, 3, 0.8)
     return f"did you mean {' or '.join(by_plain_name[name] for name in near)}?" if near else ""
 

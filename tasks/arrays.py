@@ -110,7 +110,7 @@ def run_slurm(*command: str) -> str:
     return ended.stdout
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(command_line: Sequence[str]) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="gbif-webdataset slurm",
@@ -120,14 +120,14 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("action", choices=["submit", "status"])
     parser.add_argument("--dry-run", action="store_true", help="print the commands and submit nothing")
-    known, options = parser.parse_known_args(arguments)
+    arguments, options = parser.parse_known_args(command_line)
     try:
         with CmdlineParser.global_instance(["ReportDataset", *options]) as command:
             report = command.get_task_obj()
-            if known.action == "status":
+            if arguments.action == "status":
                 show_status(report)
             else:
-                submit(report, task_options(), known.dry_run)
+                submit(report, task_options(), arguments.dry_run)
     except Exception as error:
         sentence = explain(error)
         if sentence is None:

@@ -39,8 +39,8 @@ class CommandLine(argparse.ArgumentParser):
         """Exit with one sentence in place of the usage of every parameter."""
         unknown = message.partition("unrecognized arguments: ")[2].split()
         if unknown:
-            known = [name for name in self._option_string_actions if name.startswith("--")]
-            remedy = did_you_mean(unknown[0].partition("=")[0], known)
+            options = [name for name in self._option_string_actions if name.startswith("--")]
+            remedy = did_you_mean(unknown[0].partition("=")[0], options)
             remedy = remedy or "see --help for the parameters of this task, --help-all for those of all tasks"
             message = f"{unknown[0]}: there is no such parameter; {remedy}"
         if option := re.fullmatch(r"argument (\S+): expected one argument", message):
