@@ -47,15 +47,17 @@ def _half_fetched(folder: Path) -> list[str]:
 
 def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
     missing = _told("looking at what is missing", lambda: arrays.find_missing(report))
-    plan = _told("planning", lambda: slurm.plan(missing, []))
-    order = slurm.Order(Path.cwd(), output, CHUNKS, CHUNKS, tuple(which))
+    plan = _told("planning", lambda: slurm.plan_submission(missing, []))
+    job_command = slurm.JobCommand(
+        arrays.find_job_scripts(), sys.executable, Path.cwd(), output, CHUNKS, CHUNKS, tuple(which)
+    )
     site, numbers = slurm.Site(("--hold",)), dict.fromkeys((job.key for job in plan.jobs), "1")
-    _told("making the commands", lambda: [slurm.sbatch(job, order, site, numbers) for job in plan.jobs])
-    dataset = slurm.dataset_of(output)
+    _told("making the commands", lambda: [slurm.build_command(job, job_command, site, numbers) for job in plan.jobs])
+    dataset = slurm.name_dataset(output)
     listing = "".join(f"7_{number} {dataset}-fetch PENDING JobArrayTaskLimit\n" for number in range(CHUNKS))
-    present = _told("reading the queue", lambda: slurm.queued(listing, dataset))
-    states = status.states(missing, CHUNKS, present, [])
-    _told("telling the state", lambda: status.table(list(states), CHUNKS))
+    present = _told("reading the queue", lambda: slurm.parse_queue(listing, dataset))
+    states = status.count_states(missing, CHUNKS, present, [])
+    _told("telling the state", lambda: status.format_table(list(states), CHUNKS))
     command = [sys.executable, "-m", "tasks.arrays", "submit", *which, "--slurm-options", "hold"]
     if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
         print("  there is no cluster: submitting and querying are not measured")
@@ -65,7 +67,7 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
         _told("make slurm again: nothing", lambda: runs.timed(command))
         _told("make slurm-status", lambda: runs.timed([*command[:3], "status", *which]))
     finally:
-        jobs = [one.array for one in slurm.queued(arrays.run_slurm(*slurm.SQUEUE), dataset)]
+        jobs = [one.array for one in slurm.parse_queue(arrays.run_slurm(*slurm.SQUEUE), dataset)]
         subprocess.run(["scancel", *sorted(set(jobs))], check=False)
 
 

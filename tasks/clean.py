@@ -9,7 +9,7 @@ from gbif_webdataset.clean.near_duplicates import MAX_DISTANCE_BITS
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.delete import DeleteImages
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, split_list
 
 
 class CleanDataset(DatasetTask):
@@ -36,7 +36,7 @@ class CleanDataset(DatasetTask):
     )
     near_distance: int = Count(
         default=6,
-        most=MAX_DISTANCE_BITS,
+        maximum=MAX_DISTANCE_BITS,
         description="Maximum number of bits, of 64, in which the hashes of near duplicates differ.",
     )
     category_key: str = Text(
@@ -80,7 +80,7 @@ class CleanDataset(DatasetTask):
         paths = self.paths
         filters = Filters(
             self.remove_duplicate_url,
-            listed(self.ignore_dataset_by_key),
+            split_list(self.ignore_dataset_by_key),
             self.thumb_size if self.remove_thumbnails else 0,
             self.remove_non_adults,
             Path(self.life_stage_predictions) if self.life_stage_predictions else None,

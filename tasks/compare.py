@@ -6,7 +6,7 @@ from typing import Any
 
 from gbif_webdataset.compare import compare_datasets, comparison_page
 from gbif_webdataset.storage.paths import DatasetPaths
-from tasks.framework.parameters import InputFolder, Text
+from tasks.framework.parameters import FilePath, InputFolder
 from tasks.framework.worker_processes import RunTask
 
 
@@ -18,7 +18,7 @@ class CompareDatasets(RunTask):
 
     old: str = InputFolder(description="the --output of the older dataset")
     new: str = InputFolder(description="the --output of the newer dataset")
-    scratch: str = Text(
+    scratch: str = FilePath(
         default="", significant=False, description="folder for what is spilled, <new>/.scratch where none is given"
     )
 

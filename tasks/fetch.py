@@ -14,7 +14,7 @@ from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_t
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
+from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, Real, Text, split_list
 from tasks.framework.worker_processes import run_started
 from tasks.read import ReadArchive
 
@@ -24,7 +24,7 @@ USER_AGENT = "gbif-webdataset/0.4 (+https://www.gbif.org/; set FetchChunk user_a
 class FetchChunk(ChunkTask):
     """Download the images of one chunk, and record the outcome for each image in the ledger."""
 
-    cache_path: str = Text(
+    cache_path: str = FilePath(
         default="",
         description="Folder of images of an earlier dataset (<datasetKey>/<coreid>[_<n>].jpg). Images found there "
         "are copied instead of downloaded, if they are requested in the size that the archive names. "
@@ -37,7 +37,7 @@ class FetchChunk(ChunkTask):
         "(500) or small (240). as-given: the size that the archive names, usually original.",
     )
     num_workers: int = Count(
-        default=16, least=1, significant=False, description="Number of downloads at the same time, in each chunk."
+        default=16, minimum=1, significant=False, description="Number of downloads at the same time, in each chunk."
     )
     retries: int = Count(
         default=3,
@@ -52,24 +52,24 @@ class FetchChunk(ChunkTask):
     )
     request_timeout: float = Real(
         default=30.0,
-        least=0.1,
+        minimum=0.1,
         significant=False,
         description="Maximum time without a byte from the host, in seconds; after it the request fails.",
     )
     max_seconds_per_image: float = Real(
         default=300.0,
-        least=0.1,
+        minimum=0.1,
         significant=False,
         description="Maximum duration of one attempt to download an image, in seconds.",
     )
     max_image_bytes: int = Count(
         default=100_000_000,
-        least=1,
+        minimum=1,
         description="Maximum size of an image, in bytes; larger images are not downloaded.",
     )
     connections_per_host: int = Count(
         default=4,
-        least=1,
+        minimum=1,
         significant=False,
         description="Maximum number of requests to one host at the same time, by all chunks together.",
     )
@@ -91,7 +91,10 @@ class FetchChunk(ChunkTask):
         "0: as many as Luigi has workers.",
     )
     host_failures: int = Count(
-        default=10, least=1, significant=False, description="Number of failures in a row after which a host is paused."
+        default=10,
+        minimum=1,
+        significant=False,
+        description="Number of failures in a row after which a host is paused.",
     )
     host_pause: float = Real(
         default=30.0,
@@ -129,7 +132,7 @@ class FetchChunk(ChunkTask):
     )
     max_failed_share: float = Real(
         default=0.5,
-        most=1,
+        maximum=1,
         significant=False,
         description="Maximum share of a chunk's images, from 0 to 1, with temporary failures; with more the task "
         "fails.",
@@ -152,7 +155,7 @@ class FetchChunk(ChunkTask):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.guard = AddressGuard(listed(self.allow_addresses))
+        self.guard = AddressGuard(split_list(self.allow_addresses))
 
     def requires(self) -> ReadArchive:
         """The manifest."""

@@ -15,7 +15,7 @@ from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.terms import licences
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Count, InputFile, Real, Text, listed
+from tasks.framework.parameters import Count, InputFile, Real, Text, split_list
 
 
 class ReadArchive(DatasetTask):
@@ -58,7 +58,7 @@ class ReadArchive(DatasetTask):
     )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,
-        least=1,
+        minimum=1,
         significant=False,
         description="How many times a file of the archive may expand when it is decompressed; an archive that expands "
         "more is refused, because it may be an attack.",
@@ -85,8 +85,8 @@ class ReadArchive(DatasetTask):
             subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
             num_images_per_category=self.num_images_per_category,
             random_seed=self.random_seed,
-            extra_columns=listed(self.extra_columns),
-            licenses=licences.parse_licences(listed(self.licenses)),
+            extra_columns=split_list(self.extra_columns),
+            licenses=licences.parse_licences(split_list(self.licenses)),
             where=self.where,
         )
         memory = tables.parse_memory_limit(self.memory_limit)

@@ -8,7 +8,7 @@ from gbif_webdataset.publish.dataset_files import Named
 from gbif_webdataset.report import report_dataset
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Text, WebAddress, listed
+from tasks.framework.parameters import Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
 
@@ -38,7 +38,7 @@ class ReportDataset(DatasetTask):
     def run(self) -> None:
         """Write the report, and print its summary."""
         dataset = report_dataset.FinishedDataset(Path(self.dwca), self.paths, self.chunks)
-        named = Named(self.title, listed(self.authors, ";"), self.url)
+        named = Named(self.title, split_list(self.authors, ";"), self.url)
         with self.write_target() as target:
             report = report_dataset.report_dataset(dataset, named, slurm_runner.read_costs(self.paths))
             for path in report.files:

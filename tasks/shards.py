@@ -16,7 +16,7 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, split_list
 from tasks.split import SplitDataset
 
 
@@ -31,7 +31,7 @@ class CreateWebDataset(DatasetTask):
         "roll_up, the column label.",
     )
     max_shard_size: int = Count(
-        default=100 << 20, least=10_240, description="Maximum size of a shard in bytes, including the tar's overhead."
+        default=100 << 20, minimum=10_240, description="Maximum size of a shard in bytes, including the tar's overhead."
     )
     min_shards: int = Count(
         default=0,
@@ -60,8 +60,8 @@ class CreateWebDataset(DatasetTask):
     )
     jpeg_quality: int = Count(
         default=95,
-        least=1,
-        most=100,
+        minimum=1,
+        maximum=100,
         description="Quality of the images that are encoded, JPEG or WebP: 1 (smallest files) to 100 (best images).",
     )
     category_map_json: str = InputFile(
@@ -91,7 +91,7 @@ class CreateWebDataset(DatasetTask):
     random_seed: int = Count(default=42, description="Seed of the random order of samples (shuffle_images).")
     num_workers: int = Count(
         default=2,
-        least=1,
+        minimum=1,
         significant=False,
         description="Number of processes that write shards at a time. The shards do not depend on it.",
     )
@@ -113,7 +113,7 @@ class CreateWebDataset(DatasetTask):
             category_map_json=Path(self.category_map_json) if self.category_map_json else None,
             previous_category_map=Path(self.previous_category_map) if self.previous_category_map else None,
             label_name=self.label_name,
-            columns_to_json=listed(self.columns_to_json),
+            columns_to_json=split_list(self.columns_to_json),
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
         )
         check_recipe(self.recipe)

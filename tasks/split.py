@@ -14,7 +14,7 @@ from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, listed
+from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, split_list
 
 
 class SplitDataset(DatasetTask):
@@ -32,10 +32,10 @@ class SplitDataset(DatasetTask):
         "filled (e.g. genusKey). false: drop such images.",
     )
     test_frac: float = Real(
-        default=0.2, most=1, description="Fraction of each class's images for test, from 0 to below 1."
+        default=0.2, maximum=1, description="Fraction of each class's images for test, from 0 to below 1."
     )
     val_frac: float = Real(
-        default=0.1, most=1, description="Fraction of each class's images for val, from 0 to below 1."
+        default=0.1, maximum=1, description="Fraction of each class's images for val, from 0 to below 1."
     )
     max_instances: int = Count(
         default=0,
@@ -72,7 +72,7 @@ class SplitDataset(DatasetTask):
     )
     holdout_frac: float = Real(
         default=0.1,
-        most=1,
+        maximum=1,
         description="Fraction of the values of holdout_key that are held out, above 0 and below 1; at least one value.",
     )
     random_seed: int = Count(default=42, description="Seed of the hash that assigns groups to splits.")
@@ -85,7 +85,7 @@ class SplitDataset(DatasetTask):
             self.random_seed,
             Limits(self.max_instances, self.min_instances),
             self.split_by_occurrence,
-            Grouping(listed(self.group_by), self.place_km),
+            Grouping(split_list(self.group_by), self.place_km),
             self.exact_fractions,
             Path(self.previous_splits) if self.previous_splits else None,
             self.holdout_key,

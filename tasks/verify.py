@@ -21,11 +21,11 @@ class VerifyChunk(ChunkTask):
     FORMAT = 3
 
     num_workers: int = Count(
-        default=2, least=1, significant=False, description="Number of images decoded at the same time, in each chunk."
+        default=2, minimum=1, significant=False, description="Number of images decoded at the same time, in each chunk."
     )
     max_pixels: int = Count(
         default=100_000_000,
-        least=1,
+        minimum=1,
         description="Maximum number of pixels (width x height) of an image; larger images are not decoded and count "
         "as invalid.",
     )
