@@ -1,1 +1,1 @@
-"""Benchmarks: each stage against the way it was done before, in one run."""
+"""Benchmarks: each stage compared with the old scripts, in the same run."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ours and other ways in turn, the median of each, their ratio, and the peak of memory.
+"""Run a benchmark: this tool and other ways in turn; print the median of each, their ratio, and peak memory.
 
 python -m bench [read] [--occurrences 200000 | --archive ARCHIVE.zip] [--rounds 5] [--old SCRIPT]
 python -m bench fetch [--images 6000] [--workers 16] [--rounds 5] [--old SCRIPT]
@@ -19,32 +19,42 @@ from bench import chunk, fetch, near, page, read, shards, slurm, verify
 from bench.runs import BenchError
 
 
-def main() -> None:
-    """The command line."""
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = ["read", "fetch", "verify", "shards", "near", "page", "slurm"]
     parser.add_argument("stage", nargs="?", choices=stages, default="read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--old", default="", help="a Python script to compare with, called with the stage and its input"
+        "--old", default="", help="Python script to compare with. It is called with the stage and its input."
     )
     reading = parser.add_argument_group("read")
-    reading.add_argument("--occurrences", type=int, default=200_000, help="of an archive made from the sample")
-    reading.add_argument("--archive", type=Path, help="an archive to read instead")
+    reading.add_argument("--occurrences", type=int, default=200_000, help="size of an archive made from the sample")
+    reading.add_argument("--archive", type=Path, help="archive to read instead")
     fetching = parser.add_argument_group("fetch")
     fetching.add_argument("--images", type=int, default=6000)
-    fetching.add_argument("--workers", type=int, default=16, help="threads of each process")
-    fetching.add_argument("--latency", type=float, help="milliseconds that each answer takes: one process of ours")
-    fetching.add_argument("--costs", action="store_true", help="what the ledger and whole files take of the time")
+    fetching.add_argument("--workers", type=int, default=16, help="threads in each process")
+    fetching.add_argument(
+        "--latency", type=float, help="milliseconds until each answer; measures one process of this tool only"
+    )
+    fetching.add_argument(
+        "--costs",
+        action="store_true",
+        help="measure the share of the ledger and of complete-or-absent files in the time",
+    )
     verifying = parser.add_argument_group("verify")
-    verifying.add_argument("--share", type=float, default=1.0, help="of the photos that are verified")
+    verifying.add_argument("--share", type=float, default=1.0, help="share of the photos to verify, from 0 to 1")
     searching = parser.add_argument_group("near")
     searching.add_argument("--hashes", type=int, default=1_000_000)
-    searching.add_argument("--distance", type=int, default=6, help="bits in which near hashes differ at most")
+    searching.add_argument("--distance", type=int, default=6, help="maximum number of bits in which near hashes differ")
     drawing = parser.add_argument_group("page")
     drawing.add_argument("--samples", type=int, default=10_000_000)
     drawing.add_argument("--classes", type=int, default=10_000)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command line."""
+    arguments = _parse()
     try:
         if arguments.stage == "read":
             read.bench(arguments.archive, arguments.occurrences, arguments.rounds, arguments.old)

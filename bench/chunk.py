@@ -1,4 +1,4 @@
-"""What core's fetch_chunk does in one process: against a wait for each answer, and without some of its work."""
+"""Speed of fetch_chunk in one process: compared with the wait for each answer, and without some of its work."""
 
 import contextlib
 import os
@@ -16,30 +16,32 @@ import pyarrow.parquet as pq
 
 from bench import photos, runs, server
 from bench.runs import Run
-from gbif_webdataset.fetch import download, fetch_chunk, ledger
+from gbif_webdataset.fetch import download, fetch_chunk, journal
 from gbif_webdataset.fetch.address_guard import AddressGuard
+from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
+from gbif_webdataset.fetch.image_response import Download, DownloadLimits
 from gbif_webdataset.storage.chunks import chunk_name
 
-LIMITS = download.Limits(
+LIMITS = DownloadLimits(
     request_timeout=30, max_seconds=300, max_bytes=100_000_000, user_agent="gbif-webdataset-bench", respect_opt_out=True
 )
 Omission = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 def bench_latency(images: int, threads: int, rounds: int, latency: float) -> None:
-    """Fetch from a server whose answers take `latency` seconds, and compare with what the wait allows."""
+    """Fetch from a server that answers after `latency` seconds; compare with the speed that this delay allows."""
     with tempfile.TemporaryDirectory() as folder, server.serving_slowly(latency) as url:
-        found = runs.in_turn({"ours": lambda: _fetched(url, images, threads, Path(folder))}, rounds)["ours"]
-    most, speed = threads / latency, images / runs.seconds_of(found)
-    busy = statistics.median(run.processor / run.seconds for run in found)
-    print(f"fetch: {images:,} images, each {1000 * latency:g} ms after it is asked for, {runs.load()}")
+        results = runs.in_turn({"ours": lambda: _fetch(url, images, threads, Path(folder))}, rounds)["ours"]
+    limit, speed = threads / latency, images / runs.median_seconds(results)
+    busy = statistics.median(run.processor / run.seconds for run in results)
+    print(f"fetch: {images:,} images, each sent {1000 * latency:g} ms after its request, {runs.describe_load()}")
     print(f"  one process, {threads} threads, medians of {rounds}: {speed:,.0f} images/s,")
-    print(f"  {speed / most:.2f} of {most:,.0f}/s; {busy:.0%} of a processor")
+    print(f"  {speed / limit:.2f} of {limit:,.0f}/s; {busy:.0%} of a processor")
 
 
 def bench_costs(images: int, threads: int, rounds: int) -> None:
-    """Fetch with all that is done, and with one thing after the other left out."""
+    """Fetch with all parts of the work, and without each part in turn."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos.write(folder / "photos", images)
@@ -47,25 +49,26 @@ def bench_costs(images: int, threads: int, rounds: int) -> None:
 
             def without(omission: Omission) -> Run:
                 with omission():
-                    return _fetched(url, images, threads, folder)
+                    return _fetch(url, images, threads, folder)
 
             ways = {"all": contextlib.nullcontext, **OMISSIONS}
-            found = runs.in_turn({name: partial(without, omission) for name, omission in ways.items()}, rounds)
-    whole = found.pop("all")
-    print(f"fetch: {images:,} images from {kind}, one process, {threads} threads, medians of {rounds}, {runs.load()}")
-    print(f"  {images / runs.seconds_of(whole):,.0f} images/s, of which take      time  processor")
-    for name, rest in found.items():
-        time_share = _share([run.seconds for run in whole], [run.seconds for run in rest])
-        processor_share = _share([run.processor for run in whole], [run.processor for run in rest])
+            results = runs.in_turn({name: partial(without, omission) for name, omission in ways.items()}, rounds)
+    complete = results.pop("all")
+    how = f"one process, {threads} threads, medians of {rounds}, {runs.describe_load()}"
+    print(f"fetch: {images:,} images from {kind}, {how}")
+    print(f"  {images / runs.median_seconds(complete):,.0f} images/s, of which take      time  processor")
+    for name, without_part in results.items():
+        time_share = _share([run.seconds for run in complete], [run.seconds for run in without_part])
+        processor_share = _share([run.processor for run in complete], [run.processor for run in without_part])
         print(f"  {name:28} {time_share:10.1%} {processor_share:10.1%}")
 
 
-def _share(whole: list[float], rest: list[float]) -> float:
-    """The share of the whole that is no part of the rest: the median of the rounds, each of which is its own ratio."""
-    return statistics.median(1 - less / more for more, less in zip(whole, rest, strict=True))
+def _share(complete: list[float], without_part: list[float]) -> float:
+    """The share of the part that was left out: the median of the shares in each round."""
+    return statistics.median(1 - less / more for more, less in zip(complete, without_part, strict=True))
 
 
-def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
+def _fetch(url: str, images: int, threads: int, folder: Path) -> Run:
     output = Path(tempfile.mkdtemp(dir=folder))
     manifest = output / chunk_name(0)
     rows = {
@@ -74,26 +77,26 @@ def _fetched(url: str, images: int, threads: int, folder: Path) -> Run:
     }
     pq.write_table(pa.table(rows), manifest)
     hosts = HostTable(HostLimits(threads, 0), {})
-    plan = fetch_chunk.Plan(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
+    options = FetchOptions(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
     begun, worked = time.perf_counter(), time.process_time()
-    counts = fetch_chunk.fetch_chunk(output, manifest, 0, plan, lambda _: None)
+    counts = fetch_chunk.fetch_chunk(output, manifest, 0, options, lambda _: None)
     seconds = time.perf_counter() - begun
     processor = time.process_time() - worked
-    runs.empty(output)
+    runs.truncate_files(output)
     if counts != {"fetched": images}:
-        raise runs.BenchError(f"not all images came: {dict(counts)}")
+        raise runs.BenchError(f"some images were not downloaded: {dict(counts)}")
     return Run(seconds, 0, processor)
 
 
 @contextlib.contextmanager
 def _no_journal() -> Iterator[None]:
-    with mock.patch.object(ledger.Journal, "append", lambda *_: None):
+    with mock.patch.object(journal.Journal, "append", lambda *_: None):
         yield
 
 
 @contextlib.contextmanager
 def _no_table() -> Iterator[None]:
-    with mock.patch.object(fetch_chunk, "write", lambda *_: None):
+    with mock.patch.object(fetch_chunk, "write_ledger", lambda *_: None):
         yield
 
 
@@ -111,19 +114,19 @@ def _no_renaming() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_files() -> Iterator[None]:
-    get = download.Downloader.get
+    download_image = download.Downloader.download_image
 
-    def thrown_away(self: download.Downloader, url: str, _: Path, *redirected: Any) -> download.Download:
-        return get(self, url, Path(os.devnull), *redirected)
+    def discard(self: download.Downloader, url: str, _: Path, *redirected: Any) -> Download:
+        return download_image(self, url, Path(os.devnull), *redirected)
 
-    with mock.patch.object(download.Downloader, "get", thrown_away), _no_renaming():
+    with mock.patch.object(download.Downloader, "download_image", discard), _no_renaming():
         yield
 
 
 OMISSIONS: dict[str, Omission] = {
     "the journal": _no_journal,
     "the ledger's table": _no_table,
-    "syncing at the end": _no_syncing,
-    "renaming when it is whole": _no_renaming,
-    "files at all": _no_files,
+    "syncing files at the end": _no_syncing,
+    "renaming complete files": _no_renaming,
+    "writing image files": _no_files,
 }

@@ -1,4 +1,4 @@
-"""FetchImages, Luigi's start included, against a pool of processes and img2dataset, from a server on this machine."""
+"""FetchImages (with the start of Luigi) compared with a pool of processes and img2dataset; the server is local."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ UNLIMITED = (
 
 
 def bench(images: int, threads: int, rounds: int, old: str) -> None:
-    """Two processes each, the same URLs, in turn; whose clients have threads have `threads` a process."""
+    """Fetch the same URLs in each way in turn, with two processes. Clients with threads have `threads` in each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos.write(folder / "photos", images)
@@ -31,14 +31,14 @@ def bench(images: int, threads: int, rounds: int, old: str) -> None:
             ways: dict[str, Callable[[], Run]] = {"ours": job.ours, "old way": lambda: job.old_way(old)}
             if has_img2dataset(folder, job.urls[:PROCESSES]):
                 ways["img2dataset"] = job.img2dataset
-            found = runs.in_turn(ways, rounds)
-    print(f"fetch: {images:,} images of {photos.SIZE:,} bytes from {kind}, medians of {rounds}, {runs.load()}")
-    runs.show(found, images)
+            results = runs.in_turn(ways, rounds)
+    print(f"fetch: {images:,} images of {photos.SIZE:,} bytes from {kind}, medians of {rounds}, {runs.describe_load()}")
+    runs.print_comparison(results, images)
 
 
 @dataclass
 class Job:
-    """The photos as everybody wants them: in an archive that has been read, and in a listing."""
+    """The URLs of the photos as each way needs them: in an archive that is read already, and in a text file."""
 
     folder: Path
     urls: list[str]
@@ -53,7 +53,7 @@ class Job:
         runs.timed(runs.luigi("ReadArchive", self.archive, self.read, "--chunks", str(PROCESSES)))
 
     def ours(self) -> Run:
-        """FetchImages, whose manifest is there before the clock starts."""
+        """FetchImages. Its manifest was written before."""
         output = next(self._outputs)
         shutil.copytree(self.read, output)
         options = ("--chunks", str(PROCESSES), "--workers", str(PROCESSES), *UNLIMITED)
@@ -61,12 +61,12 @@ class Job:
         return self.timed(runs.luigi("FetchImages", self.archive, output, *options, *threads), output)
 
     def old_way(self, script: str) -> Run:
-        """A pool of processes, a GET a URL."""
+        """A pool of processes, with a GET for each URL."""
         output = next(self._outputs)
         return self.timed(runs.old_way(script, "fetch", str(self.listing), str(output), "-j", str(PROCESSES)), output)
 
     def img2dataset(self) -> Run:
-        """Its threads, told to store and hash the bytes as they are."""
+        """img2dataset, which stores and hashes the bytes as they are."""
         output = next(self._outputs)
         options = {
             "url_list": self.listing,
@@ -83,18 +83,18 @@ class Job:
         return self.timed([str(program), *(f"--{name}={value}" for name, value in options.items())], output)
 
     def timed(self, command: list[str], output: Path) -> Run:
-        """Run the command, which has to leave every photo in full."""
+        """Run the command and check that every photo is complete."""
         run = runs.timed(command)
-        came = [path.stat().st_size for path in output.rglob("*.jpg")]
-        runs.empty(output)
-        if came != [photos.SIZE] * len(self.urls):
-            raise runs.BenchError(f"{command[0]} left {len(came):,} images, {sum(came):,} bytes")
+        sizes = [path.stat().st_size for path in output.rglob("*.jpg")]
+        runs.truncate_files(output)
+        if sizes != [photos.SIZE] * len(self.urls):
+            raise runs.BenchError(f"{command[0]} left {len(sizes):,} images, {sum(sizes):,} bytes")
         return run
 
 
 def has_img2dataset(folder: Path, urls: list[str]) -> bool:
-    """Set img2dataset up, once, and try it; says so where it can't be had."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # a part of it would ask the network for news of itself
+    """Install img2dataset (once) and try it. If that fails, print why."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its dependency would look for a newer version
     (folder / "trial").mkdir()
     try:
         if not (ENVIRONMENT / "bin" / "img2dataset").exists():

@@ -1,4 +1,4 @@
-"""Near-duplicate search: random hashes with planted near ones; seconds, the peak of memory, recall on a sample."""
+"""Near-duplicate search in random hashes with planted near ones: seconds, peak memory, recall in a sample."""
 
 import subprocess
 import sys
@@ -16,14 +16,17 @@ from gbif_webdataset.clean import near_duplicates
 from gbif_webdataset.clean.near_duplicates import Hashes
 from gbif_webdataset.storage import tables
 
-PLANTED = 0.1  # of the hashes: copies of another one in which up to `distance` bits differ
-SAMPLE = 2000  # hashes that are compared with all others
+PLANTED = 0.1  # share of hashes that are copies of another one with up to `distance` changed bits
+SAMPLE = 2000  # hashes to compare with all others
 SEED = 7
 
 
 def bench(count: int, distance: int) -> None:
-    """Search `count` hashes in a process of its own, and compare with all pairs of a sample."""
-    print(f"near: {count:,} hashes, {PLANTED:.0%} of them planted, distance {distance}, {runs.load()}", flush=True)
+    """Search `count` hashes in another process, and compare the result with all pairs of a sample."""
+    print(
+        f"near: {count:,} hashes, {PLANTED:.0%} of them planted, distance {distance}, {runs.describe_load()}",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         hashes = _hashes(count, distance)
@@ -41,14 +44,14 @@ def bench(count: int, distance: int) -> None:
 
 
 def search(folder: Path, distance: int) -> None:
-    """Search the hashes of a folder as CleanDataset does, and tell seconds and the peak of memory."""
+    """Search the hashes of a folder as CleanDataset does, and print seconds and peak memory."""
     source = tables.parquet_source([folder / "hashes.parquet"])
     with tables.open_database(folder / "scratch", "700MB") as connection:
         begun = time.perf_counter()
-        near_duplicates.link(connection, f"SELECT hash FROM {source}", distance)
+        near_duplicates.link_near_hashes(connection, f"SELECT hash FROM {source}", distance)
         seconds = time.perf_counter() - begun
         connection.execute(f"COPY linked TO {tables.quote_text(str(folder / 'linked.parquet'))} (FORMAT parquet)")
-        [(linked, groups)] = tables.fetch_rows(connection, "SELECT count(*), count(DISTINCT first) FROM linked")
+        [(linked, groups)] = tables.fetch_rows(connection, "SELECT count(*), count(DISTINCT smallest) FROM linked")
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     print(f"  {seconds:.1f} s, {int(line.split()[1]) / 1024:,.0f} MiB; {linked:,} hashes in {groups:,} groups")
 
@@ -68,7 +71,7 @@ def _hashes(count: int, distance: int) -> Hashes:
 
 def _linked(folder: Path) -> dict[int, int]:
     table = pq.read_table(folder / "linked.parquet")
-    return dict(zip(table["hash"].to_pylist(), table["first"].to_pylist(), strict=True))
+    return dict(zip(table["hash"].to_pylist(), table["smallest"].to_pylist(), strict=True))
 
 
 def _all_pairs(hashes: Hashes, distance: int) -> list[tuple[int, int]]:

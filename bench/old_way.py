@@ -1,9 +1,9 @@
-"""What the scripts did before, at its shortest, to compare with.
+"""The methods of the old scripts, as short as possible, to compare with.
 
-python -m bench.old_way load ARCHIVE.zip             load and join with pandas
-python -m bench.old_way fetch URLS.txt OUT [-j N]    one GET a URL, a pool of processes
-python -m bench.old_way verify IMAGES [-j N]         decode every file with Pillow, a pool of processes
-python -m bench.old_way shards IMAGES OUT [--size 450]  resize and write tars, one process
+python -m bench.old_way load ARCHIVE.zip                load and join with pandas
+python -m bench.old_way fetch URLS.txt OUT [-j N]       a GET for each URL, in a pool of processes
+python -m bench.old_way verify IMAGES [-j N]            decode every file with Pillow, in a pool of processes
+python -m bench.old_way shards IMAGES OUT [--size 450]  resize and write tars, in one process
 """
 
 import argparse
@@ -15,7 +15,7 @@ COLUMNS += ["decimalLatitude", "decimalLongitude", "eventDate"]
 
 
 def load(archive: str) -> int:
-    """Load and join media and occurrences with pandas; the images that it keeps."""
+    """Load and join media and occurrences with pandas. Returns the number of images."""
     import pandas as pd
     from dwca.read import DwCAReader
 
@@ -30,7 +30,7 @@ def load(archive: str) -> int:
 
 
 def fetch(listing: str, out: str, jobs: int) -> int:
-    """Fetch the URLs of a listing, one a line, to 0.jpg and so on; how many they are."""
+    """Fetch the URLs of a text file, one in each line, to 0.jpg, 1.jpg and so on. Returns their number."""
     folder, urls = Path(out), Path(listing).read_text().split()
     folder.mkdir(parents=True, exist_ok=True)
     with Pool(jobs) as pool:
@@ -38,10 +38,10 @@ def fetch(listing: str, out: str, jobs: int) -> int:
     return len(urls)
 
 
-def _get(asked: tuple[str, Path]) -> None:
+def _get(job: tuple[str, Path]) -> None:
     import requests
 
-    url, path = asked
+    url, path = job
     try:
         path.write_bytes(requests.get(url, timeout=(30, 300)).content)
     except (requests.RequestException, OSError) as error:
@@ -49,7 +49,7 @@ def _get(asked: tuple[str, Path]) -> None:
 
 
 def verify(images: str, jobs: int) -> int:
-    """Decode the JPEGs below a folder; how many can be."""
+    """Decode the JPEGs below a folder. Returns the number of valid ones."""
     paths = sorted(Path(images).rglob("*.jpg"))
     with Pool(jobs) as pool:
         return sum(pool.map(_check, paths))
@@ -67,7 +67,7 @@ def _check(path: Path) -> bool:
 
 
 def shards(images: str, out: str, size: int) -> int:
-    """Resize the JPEGs below `images` to a shorter side of `size` pixels and write them to tars; how many they are."""
+    """Resize the JPEGs below `images` to a shorter side of `size` pixels, and write tars. Returns their number."""
     import numpy as np
     import webdataset
     from PIL import Image

@@ -32,7 +32,7 @@ IMAGES = """SELECT 'd' || i % 40 || '/' || i || '.jpg' AS image_path, (i // 2)::
 
 def bench(images: int, classes: int) -> None:
     """Write the page of a dataset with so many images and classes, in a process of its own."""
-    print(f"page: {images:,} images of {classes:,} classes, {runs.load()}", flush=True)
+    print(f"page: {images:,} images of {classes:,} classes, {runs.describe_load()}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         write_tables(Path(name), images, classes)
         command = [sys.executable, "-m", "bench.page", name, str(images)]

@@ -1,4 +1,4 @@
-"""Photos to fetch: small JPEGs made long, each with bytes of its own."""
+"""Photos to fetch: small JPEGs filled up to a realistic size, each with different bytes."""
 
 import io
 import random
@@ -8,38 +8,38 @@ from pathlib import Path
 from PIL import Image
 
 SIZE = 80_000  # bytes of each
-LONGEST = 65_533  # bytes that a comment of a JPEG holds
+MAX_COMMENT_BYTES = 65_533  # in a JPEG
 
 
 def _comment(text: bytes) -> bytes:
     return b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text
 
 
-def _rest() -> bytes:
-    """What follows the comment that tells the photos apart: comments that fill them up, and the picture."""
+def _common_bytes() -> bytes:
+    """The bytes after the comment that differs between photos: comments that fill the file, and the picture."""
     file = io.BytesIO()
     Image.linear_gradient("L").save(file, "JPEG")
     picture = file.getvalue()[2:]
     noise = random.Random(0).randbytes(SIZE)
-    room = SIZE - len(photo_head(0)) - len(picture) - len(_comment(noise[:LONGEST])) - len(_comment(b""))
-    return _comment(noise[:LONGEST]) + _comment(noise[:room]) + picture
+    left = SIZE - len(photo_head(0)) - len(picture) - len(_comment(noise[:MAX_COMMENT_BYTES])) - len(_comment(b""))
+    return _comment(noise[:MAX_COMMENT_BYTES]) + _comment(noise[:left]) + picture
 
 
 def photo_head(number: int) -> bytes:
-    """How photo `number` begins."""
+    """The first bytes of photo `number`."""
     return b"\xff\xd8" + _comment(b"photo %012d" % number)
 
 
-REST = _rest()
+COMMON_BYTES = _common_bytes()
 
 
 def photo(number: int) -> bytes:
     """Photo `number`, of SIZE bytes."""
-    return photo_head(number) + REST
+    return photo_head(number) + COMMON_BYTES
 
 
 def write(folder: Path, count: int) -> None:
-    """Write so many photos, 0.jpg and so on."""
+    """Write `count` photos: 0.jpg, 1.jpg and so on."""
     folder.mkdir()
     for number in range(count):
         (folder / f"{number}.jpg").write_bytes(photo(number))

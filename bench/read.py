@@ -1,4 +1,4 @@
-"""ReadArchive, Luigi's start included, against pandas."""
+"""ReadArchive (with the start of Luigi) compared with pandas."""
 
 import shutil
 import statistics
@@ -12,7 +12,7 @@ from bench.runs import Run
 
 
 def bench(path: Path | None, occurrences: int, rounds: int, old: str) -> None:
-    """Read the archive `path`, or one made from the sample with so many occurrences."""
+    """Read the archive `path`, or if that is None an archive with so many occurrences, made from the sample."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if path is None:
@@ -22,34 +22,34 @@ def bench(path: Path | None, occurrences: int, rounds: int, old: str) -> None:
 
 
 def _compare(path: Path, rounds: int, old: str, output: Path) -> None:
-    floors = []
+    limits = []
 
     def ours() -> Run:
         shutil.rmtree(output, ignore_errors=True)
-        floors.append(_inflate(path))
+        limits.append(_inflate(path))
         return runs.timed(runs.luigi("ReadArchive", path, output))
 
     def theirs() -> Run:
         return runs.timed(runs.old_way(old, "load", str(path)))
 
     rows, media = _lines(path, "occurrence.txt"), _lines(path, "multimedia.txt")
-    found = runs.in_turn({"ours": ours, "old way": theirs}, rounds)
+    results = runs.in_turn({"ours": ours, "old way": theirs}, rounds)
     size = path.stat().st_size / 1e6
-    print(f"read: {rows:,} occurrences, {media:,} media, {size:.0f} MB, medians of {rounds}, {runs.load()}")
-    runs.show(found, media)
-    floor = statistics.median(floors)
-    print(f"  inflating alone {floor:.2f} s, {floor / runs.seconds_of(found['ours']):.0%} of ours: the limit")
+    print(f"read: {rows:,} occurrences, {media:,} media, {size:.0f} MB, medians of {rounds}, {runs.describe_load()}")
+    runs.print_comparison(results, media)
+    limit = statistics.median(limits)
+    print(f"  inflating alone {limit:.2f} s, {limit / runs.median_seconds(results['ours']):.0%} of ours: the limit")
 
 
 def _inflate(path: Path) -> float:
-    """Seconds to inflate the two data files and do nothing with them: what reading can't be faster than."""
-    begun = time.perf_counter()
+    """Seconds to inflate the two data files and do nothing else: the limit of every reader."""
+    start = time.perf_counter()
     with zipfile.ZipFile(path) as source:
         for name in ("occurrence.txt", "multimedia.txt"):
             with source.open(name) as file:
                 while file.read(4 << 20):
                     pass
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _lines(path: Path, name: str) -> int:

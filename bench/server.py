@@ -1,6 +1,6 @@
-"""Servers of the photos on this machine: nginx where it is installed, or one of our own, which can be slow on purpose.
+"""Servers of the photos on this machine: nginx if it is installed, or a Python server, which can delay its answers.
 
-python -m bench.server [--latency MS]    our own; prints its address
+python -m bench.server [--latency MS]    the Python server; prints its address
 """
 
 import argparse
@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.photos import REST, SIZE, photo_head
+from bench.photos import COMMON_BYTES, SIZE, photo_head
 
 HOST = "127.0.0.1"
 REQUEST = re.compile(rb"GET /(\d+)\.jpg HTTP/1\.1\r\n(?s:.*?)\r\n\r\n")
-PATIENCE = 10.0  # seconds for a server to begin
-# One process, for a worker that root starts is nobody, who may read nothing in a temporary folder.
+START_SECONDS = 10.0  # in which a server has to start
+# One process: a worker process that root starts runs as nobody, who cannot read a temporary folder.
 NGINX = """daemon off;
 master_process off;
 pid nginx.pid;
@@ -42,28 +42,28 @@ http {{
 
 @contextlib.contextmanager
 def serving(photos: Path, scratch: Path) -> Iterator[tuple[str, str]]:
-    """Serve the files in `photos`, by what is fastest here; its name and address."""
+    """Serve the files in `photos` with the fastest server of this machine. Yields its name and address."""
     program = shutil.which("nginx")
     if not program:
         with serving_slowly(0) as url:
-            yield "our own server", url
+            yield "a Python server", url
         return
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
     config = scratch / "nginx.conf"
     config.write_text(NGINX.format(host=HOST, port=port, photos=photos))
     with _running([program, "-p", str(scratch), "-c", str(config), "-e", str(scratch / "errors")]) as server:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + START_SECONDS
         while not _answers(port):
             if server.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"nginx did not begin: {(scratch / 'errors').read_text()}")
+                sys.exit(f"nginx did not start: {(scratch / 'errors').read_text()}")
             time.sleep(0.05)
         yield "nginx", f"http://{HOST}:{port}"
 
 
 @contextlib.contextmanager
 def serving_slowly(latency: float) -> Iterator[str]:
-    """Serve photos of any number, each `latency` seconds after it is asked for; the address."""
+    """Serve any number of photos, each `latency` seconds after its request. Yields the address."""
     command = [sys.executable, "-m", "bench.server", "--latency", str(1000 * latency)]
     with _running(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
@@ -88,7 +88,7 @@ def _answers(port: int) -> bool:
 
 
 class _Photos(asyncio.Protocol):
-    """One connection, kept until the other side ends it."""
+    """A connection, which stays open until the client closes it."""
 
     def __init__(self, latency: float) -> None:
         self._latency, self._received = latency, b""
@@ -108,7 +108,7 @@ class _Photos(asyncio.Protocol):
         if self._transport.is_closing():
             return
         headers = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % SIZE
-        self._transport.writelines([headers, photo_head(number), REST])
+        self._transport.writelines([headers, photo_head(number), COMMON_BYTES])
         if is_last:
             self._transport.close()
 

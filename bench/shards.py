@@ -1,8 +1,8 @@
-"""CreateWebDataset's work against the old way's, and how near each comes to the best picture of that size.
+"""CreateWebDataset compared with the old way: time, memory, and how near each comes to the best resized picture.
 
-python -m bench.shards make FOLDER WORKERS         make the shards of FOLDER's images and splits: what is timed
-python -m bench.shards photos FOLDER WIDTH     write those images and splits
-python -m bench.shards fidelity TARS IMAGES        how near the pictures in TARS come to the best
+python -m bench.shards make FOLDER WORKERS      write the shards of FOLDER's images and splits (this is timed)
+python -m bench.shards photos FOLDER WIDTH      write these images and splits
+python -m bench.shards fidelity TARS IMAGES     compare the pictures in TARS with the best ones
 """
 
 import argparse
@@ -29,24 +29,26 @@ COMPARED = 80  # outputs whose fidelity is measured
 
 
 def bench(rounds: int, old: str) -> None:
-    """Photos of each size, shrunk to SIDE where they are larger: time, memory and fidelity.
+    """Measure photos of each size, which are resized to SIDE if they are larger: time, memory and fidelity.
 
-    What takes memory is done by processes of its own, because a process begins with its parent's peak.
+    Work that needs memory is done in other processes, because a process starts with the peak memory of its parent.
     """
     for width, count in SIZES.items():
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            made = _told("photos", str(folder), str(width))
-            print(f"shards: {count:,} images {width} pixels wide, {made}, medians of {rounds}, {runs.load()}")
+            origin = _run_part("photos", str(folder), str(width))
+            print(
+                f"shards: {count:,} images {width} pixels wide, {origin}, medians of {rounds}, {runs.describe_load()}"
+            )
             _compare(folder, count, rounds, old)
             if width * 3 // 4 > SIDE:
                 for way, tars in (("ours", folder / "shards" / "train"), ("old way", folder / "old")):
-                    print(f"  {way:12} {_told('fidelity', str(tars), str(folder / 'images' / 'photos'))}")
+                    print(f"  {way:12} {_run_part('fidelity', str(tars), str(folder / 'images' / 'photos'))}")
             else:
-                print(f"  {'copying':12} {_copying(folder):8.2f} s: the bytes alone, read and written, synced")
+                print(f"  {'copying':12} {_copying(folder):8.2f} s: reading, writing and syncing the bytes alone")
 
 
-def _told(*arguments: str) -> str:
+def _run_part(*arguments: str) -> str:
     command = [sys.executable, "-m", "bench.shards", *arguments]
     return subprocess.run(command, cwd=runs.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
@@ -62,9 +64,9 @@ def _compare(folder: Path, count: int, rounds: int, old: str) -> None:
         return runs.timed(runs.old_way(old, "shards", images, out, "--size", str(SIDE)))
 
     ways = {"1 worker": lambda: ours(1), "2 workers": lambda: ours(2), "old way": theirs}
-    found = runs.in_turn(ways, rounds)
-    runs.show({name: found[name] for name in ("1 worker", "old way")}, count)
-    runs.show({name: found[name] for name in ("2 workers", "1 worker")}, count)
+    results = runs.in_turn(ways, rounds)
+    runs.print_comparison({name: results[name] for name in ("1 worker", "old way")}, count)
+    runs.print_comparison({name: results[name] for name in ("2 workers", "1 worker")}, count)
 
 
 def _empty(folder: Path) -> None:
@@ -73,7 +75,7 @@ def _empty(folder: Path) -> None:
 
 
 def _fidelity(tars: Path, images: Path) -> str:
-    """The peak signal-to-noise ratio of outputs against a full decode resized with Lanczos."""
+    """The peak signal-to-noise ratio of outputs, compared with a full decode and Lanczos resampling."""
     ratios, lengths = [], []
     sources = {path.stem: path for path in images.rglob("*.jpg")}
     for key, data in _pictures(tars):
@@ -83,11 +85,11 @@ def _fidelity(tars: Path, images: Path) -> str:
         ratios.append(10 * np.log10(255**2 / off))
         lengths.append(len(data))
     size = f"{np.mean(lengths) / 1000:.0f} kB an image"
-    return f"{np.mean(ratios):.2f} dB from a full decode with Lanczos (least {min(ratios):.2f}), {size}"
+    return f"{np.mean(ratios):.2f} dB from a full decode with Lanczos (minimum {min(ratios):.2f}), {size}"
 
 
 def _pictures(tars: Path) -> Iterator[tuple[str, bytes]]:
-    """Every so manieth picture, the same ones whatever their order."""
+    """About COMPARED pictures, which do not depend on their order in the tars."""
     found = {}
     for path in sorted(tars.glob("*.tar")):
         with tarfile.open(path) as tar:
@@ -101,33 +103,34 @@ def _pictures(tars: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _copying(folder: Path) -> float:
-    """Seconds to put all images into one file, synced: what no writer of tars can beat."""
-    begun = time.perf_counter()
+    """Seconds to write all images to one file and sync it: the limit of every writer of tars."""
+    start = time.perf_counter()
     with (folder / "copy").open("wb") as file:
         for path in (folder / "images").rglob("*.jpg"):
             file.write(path.read_bytes())
         file.flush()
         os.fsync(file.fileno())
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _make(folder: Path, workers: int) -> None:
-    from gbif_webdataset.shards.create_webdataset import create
+    from gbif_webdataset.shards.create_webdataset import create_shards
     from gbif_webdataset.shards.recipe import Recipe
+    from gbif_webdataset.shards.shard_files import ShardFolders
 
     recipe = Recipe("label", max_shard_size=100 << 20, shuffle=True, seed=42, resize_min_size=SIDE)
-    places = folder / "splits", folder / "images", folder / "shards"
-    create(*places, recipe, workers, folder / "scratch", lambda done, total: None)
+    folders = ShardFolders(*(folder / name for name in ("splits", "images", "shards", "scratch")))
+    create_shards(folders, recipe, workers, lambda done, total: None)
 
 
 def _photos(folder: Path, width: int) -> str:
-    real_photos.write(folder / "images" / "photos", real_photos.scenes(), (width, width * 3 // 4), SIZES[width])
+    real_photos.write(folder / "images" / "photos", real_photos.load_scenes(), (width, width * 3 // 4), SIZES[width])
     _write_splits(folder / "images", folder / "splits")
-    return "from real photos" if real_photos.real() else "drawn"
+    return "from real photos" if real_photos.find_photos() else "drawn"
 
 
 def _write_splits(images: Path, splits: Path) -> None:
-    """Write the splits of all images below `images`: all of them train, of a few labels."""
+    """Write the splits of all images below `images`: all are in train and have one of a few labels."""
     names = ["coreid", "identifier", "image_path", "label", "format", "width", "height", "file_size"]
     splits.mkdir()
     for split in ("train", "val", "test"):
@@ -142,7 +145,7 @@ def _write_splits(images: Path, splits: Path) -> None:
 
 
 def main() -> None:
-    """The parts that processes of their own do."""
+    """The parts that run in other processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["make", "photos", "fidelity"])
     parser.add_argument("arguments", nargs="+")

@@ -1,4 +1,4 @@
-"""How long a job of 1,000 chunks takes to plan, to submit and to ask about: what is done on a login node."""
+"""The time to plan, submit and query a job of 1,000 chunks: the work on a login node."""
 
 import shutil
 import subprocess
@@ -22,12 +22,12 @@ IMAGES = 4000
 
 
 def bench() -> None:
-    """Measure on a dataset of which half of the chunks are fetched; on a cluster, if there is one, with held jobs."""
+    """Measure with a dataset in which half of the chunks are fetched. If there is a cluster, submit held jobs to it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         which = _half_fetched(folder)
         with CmdlineParser.global_instance(["ReportDataset", *which]) as command:
-            print(f"slurm: {CHUNKS:,} chunks, half of them fetched, {runs.load()}")
+            print(f"slurm: {CHUNKS:,} chunks, half of them fetched, {runs.describe_load()}")
             _measure(command.get_task_obj(), folder / "output", which)
 
 
@@ -47,30 +47,32 @@ def _half_fetched(folder: Path) -> list[str]:
 
 def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
     missing = _told("looking at what is missing", lambda: arrays.find_missing(report))
-    plan = _told("planning", lambda: slurm.plan(missing, []))
-    order = slurm.Order(Path.cwd(), output, CHUNKS, CHUNKS, tuple(which))
+    plan = _told("planning", lambda: slurm.plan_submission(missing, []))
+    job_command = slurm.JobCommand(
+        arrays.find_job_scripts(), sys.executable, Path.cwd(), output, CHUNKS, CHUNKS, tuple(which)
+    )
     site, numbers = slurm.Site(("--hold",)), dict.fromkeys((job.key for job in plan.jobs), "1")
-    _told("making the commands", lambda: [slurm.sbatch(job, order, site, numbers) for job in plan.jobs])
-    dataset = slurm.dataset_of(output)
+    _told("making the commands", lambda: [slurm.build_command(job, job_command, site, numbers) for job in plan.jobs])
+    dataset = slurm.name_dataset(output)
     listing = "".join(f"7_{number} {dataset}-fetch PENDING JobArrayTaskLimit\n" for number in range(CHUNKS))
-    present = _told("reading the queue", lambda: slurm.queued(listing, dataset))
-    states = status.states(missing, CHUNKS, present, [])
-    _told("telling the state", lambda: status.table(list(states), CHUNKS))
+    present = _told("reading the queue", lambda: slurm.parse_queue(listing, dataset))
+    states = status.count_states(missing, CHUNKS, present, [])
+    _told("telling the state", lambda: status.format_table(list(states), CHUNKS))
     command = [sys.executable, "-m", "tasks.arrays", "submit", *which, "--slurm-options", "hold"]
     if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
-        print("  no cluster answers here: submitting and asking it are not measured")
+        print("  there is no cluster: submitting and querying are not measured")
         return
     try:
         _told("make slurm, all together", lambda: runs.timed(command))
         _told("make slurm again: nothing", lambda: runs.timed(command))
         _told("make slurm-status", lambda: runs.timed([*command[:3], "status", *which]))
     finally:
-        jobs = [one.array for one in slurm.queued(arrays.run_slurm(*slurm.SQUEUE), dataset)]
+        jobs = [one.array for one in slurm.parse_queue(arrays.run_slurm(*slurm.SQUEUE), dataset)]
         subprocess.run(["scancel", *sorted(set(jobs))], check=False)
 
 
 def _told(what: str, work: Callable[[], Any]) -> Any:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     found = work()
-    print(f"  {what:28} {time.perf_counter() - begun:8.3f} s", flush=True)
+    print(f"  {what:28} {time.perf_counter() - start:8.3f} s", flush=True)
     return found

@@ -1,7 +1,7 @@
-"""Verifying photos: ours, ours through luigi, and the old way in turn, each by one worker; tjbench for the limit.
+"""Verify photos with this tool alone, through Luigi and in the old way, in turn, with one worker. The limit is tjbench.
 
-What is told is images per second of processor time, which is what one core does, whoever else is at work on the
-machine. What a process takes to start is taken off ours and the old way's, not off luigi's.
+Speeds are images per second of processor time: the speed of one core, whatever else runs on the machine. The start of
+the process is subtracted from the times of this tool alone and of the old way, but not from those of Luigi.
 """
 
 import os
@@ -19,43 +19,41 @@ from pathlib import Path
 from bench import archive, real_photos, runs
 from bench.real_photos import KINDS
 from bench.runs import Run
-from gbif_webdataset.verify import verify_chunk
+from gbif_webdataset.verify.check_image import check_image
 
 MAX_PIXELS = 100_000_000
 SIZES = ((500, 375, 4000), (1024, 768, 1600), (2048, 1536, 480))  # pixels, and how many photos
-TJBENCH_ON = 16  # photos of each kind
+TJBENCH_PHOTOS = 16  # of each kind
 
 
 def bench(rounds: int, old: str, share: float) -> None:
-    """Measure each of SIZES, on that share of its photos."""
-    print(
-        f"verify: {'real photos' if real_photos.real() else 'the sample, drawn'}, medians of {rounds}, {runs.load()}",
-        flush=True,
-    )
-    for width, height, most in SIZES:
+    """Measure each of SIZES with a `share` of its photos."""
+    origin = "real photos" if real_photos.find_photos() else "drawn photos"
+    print(f"verify: {origin}, medians of {rounds}, {runs.describe_load()}", flush=True)
+    for width, height, photos in SIZES:
         with tempfile.TemporaryDirectory() as name:
-            folder, count = Path(name), max(16, round(most * share))
-            # In a process of its own: those that are timed would begin with its memory as their peak.
+            folder, count = Path(name), max(16, round(photos * share))
+            # In another process, because the processes that are timed start with the peak memory of this one.
             writing = [sys.executable, "-m", "bench.real_photos", str(folder), str(width), str(height), str(count)]
             runs.timed(writing)
             size = sum(path.stat().st_size for path in folder.glob("*/*.jpg"))
             print(f"{width} x {height}: {count:,} photos, {size / count / 1e3:,.0f} kB each", flush=True)
             _compare(folder, rounds, old, count)
-            print(f"  {limit(folder)}", flush=True)
+            print(f"  {measure_limit(folder)}", flush=True)
 
 
-def look(folder: Path, kind: str) -> None:
-    """Look at every photo of a kind, one after another; ends the process where one is found bad."""
-    for name, sha256 in real_photos.listed(folder):
+def verify_all(folder: Path, kind: str) -> None:
+    """Verify every photo of a kind, one after another. Ends the process if one is invalid."""
+    for name, sha256 in real_photos.read_listing(folder):
         if name.startswith(kind):
-            found = verify_chunk.look(folder / name, sha256, MAX_PIXELS)
+            found = check_image(folder / name, sha256, MAX_PIXELS)
             if not found.valid:
                 sys.exit(f"{name}: {found.error}")
 
 
-def fetched(folder: Path) -> tuple[list[str], Path]:
-    """Make a dataset whose photos are fetched; the command that verifies them by one worker, and its output."""
-    names = [name for name, _ in real_photos.listed(folder)]
+def fetch_dataset(folder: Path) -> tuple[list[str], Path]:
+    """Make a dataset with fetched photos. Returns the command that verifies them with one worker, and the output."""
+    names = [name for name, _ in real_photos.read_listing(folder)]
     cache, output = folder / "cache" / "bench", folder / "output"
     cache.mkdir(parents=True)
     for number, name in enumerate(names):
@@ -66,21 +64,21 @@ def fetched(folder: Path) -> tuple[list[str], Path]:
     return runs.luigi("VerifyImages", folder / "archive.zip", output, *options), output
 
 
-def limit(folder: Path) -> str:
-    """What libjpeg-turbo's own tjbench decodes to an eighth; its -grayscale would take the colours out beforehand."""
+def measure_limit(folder: Path) -> str:
+    """The speed of libjpeg-turbo's tjbench at an eighth of the size (its -grayscale would remove colours before)."""
     if not shutil.which("tjbench"):
         return "tjbench is not installed"
-    told = []
+    speeds = []
     for kind in KINDS:
         seconds = []
-        for path in sorted((folder / kind).glob("*.jpg"))[:TJBENCH_ON]:
+        for path in sorted((folder / kind).glob("*.jpg"))[:TJBENCH_PHOTOS]:
             command = ["tjbench", str(path), "-scale", "1/8", "-nowrite", "-benchtime", "0.2", "-warmup", "0.1"]
-            begun, before = time.perf_counter(), _processor_of_children()
+            start, before = time.perf_counter(), _processor_of_children()
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            busy = (_processor_of_children() - before) / (time.perf_counter() - begun)
+            busy = (_processor_of_children() - before) / (time.perf_counter() - start)
             seconds.append(busy / float(re.findall(r"([0-9.]+) fps", printed)[-1]))
-        told.append(f"{kind} {1 / statistics.mean(seconds):,.0f} images/s")
-    return f"the limit, tjbench's decoding alone: {', '.join(told)}"
+        speeds.append(f"{kind} {1 / statistics.mean(seconds):,.0f} images/s")
+    return f"the limit, decoding with tjbench: {', '.join(speeds)}"
 
 
 def _processor_of_children() -> float:
@@ -89,8 +87,8 @@ def _processor_of_children() -> float:
 
 
 def _compare(folder: Path, rounds: int, old: str, count: int) -> None:
-    """Time the ways in turn, and print what they took."""
-    through_luigi, output = fetched(folder)
+    """Time the ways in turn and print the results."""
+    through_luigi, output = fetch_dataset(folder)
     ours: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     theirs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     by_luigi = []
@@ -98,41 +96,43 @@ def _compare(folder: Path, rounds: int, old: str, count: int) -> None:
     for _ in range(rounds):
         starts = [runs.timed(command) for command in _commands(folder, "none", old)]
         for kind in KINDS:
-            for found, command, start in zip((ours, theirs), _commands(folder, kind, old), starts, strict=True):
+            for results, command, start in zip((ours, theirs), _commands(folder, kind, old), starts, strict=True):
                 run = runs.timed(command)
-                found[kind].append(Run(run.seconds, run.peak, run.processor - start.processor))
+                results[kind].append(Run(run.seconds, run.peak, run.processor - start.processor))
         for record in (output / ".made").glob("Verify*"):
             record.unlink()
         by_luigi.append(runs.timed(through_luigi))
     for kind in KINDS:
-        show(kind, len(list((folder / kind).iterdir())), {"ours": ours[kind], "old way": theirs[kind]})
-    show("both", count, {"ours": _together(ours), "through luigi": by_luigi, "old way": _together(theirs)})
+        print_comparison(kind, len(list((folder / kind).iterdir())), {"ours": ours[kind], "old way": theirs[kind]})
+    print_comparison(
+        "both", count, {"ours": _add_kinds(ours), "through luigi": by_luigi, "old way": _add_kinds(theirs)}
+    )
 
 
 def _commands(folder: Path, kind: str, old: str) -> tuple[list[str], list[str]]:
-    """What verifies the photos of a kind: ours, and the old way."""
+    """The commands that verify the photos of a kind: this tool alone, and the old way."""
     ours = [sys.executable, "-m", "bench.verify", str(folder), kind]
     return ours, runs.old_way(old, "verify", str(folder / kind), "-j", "1")
 
 
-def _together(found: Mapping[str, Sequence[Run]]) -> list[Run]:
-    """The rounds of the two kinds as one."""
-    pairs = zip(*found.values(), strict=True)
+def _add_kinds(results: Mapping[str, Sequence[Run]]) -> list[Run]:
+    """The sum of both kinds in each round."""
+    pairs = zip(*results.values(), strict=True)
     return [
         Run(sum(run.seconds for run in pair), max(run.peak for run in pair), sum(run.processor for run in pair))
         for pair in pairs
     ]
 
 
-def show(name: str, count: int, found: Mapping[str, Sequence[Run]]) -> None:
-    """Print the medians of some photos, and how each way compares with the last."""
-    seconds = {way: statistics.median(run.processor for run in done) for way, done in found.items()}
-    old = list(found)[-1]
-    for way, done in found.items():
-        speed = f"{seconds[way]:7.2f} s {count / seconds[way]:8,.0f} images/s {runs.peak_of(done):5,.0f} MiB"
+def print_comparison(name: str, count: int, results: Mapping[str, Sequence[Run]]) -> None:
+    """Print the medians, and compare each way with the last one."""
+    seconds = {way: statistics.median(run.processor for run in rounds) for way, rounds in results.items()}
+    old = list(results)[-1]
+    for way, rounds in results.items():
+        speed = f"{seconds[way]:7.2f} s {count / seconds[way]:8,.0f} images/s {runs.median_peak(rounds):5,.0f} MiB"
         ratio = "" if way == old else f", {seconds[old] / seconds[way]:.2f} times as fast"
         print(f"  {name:11} {way:13} {speed}{ratio}", flush=True)
 
 
 if __name__ == "__main__":
-    look(Path(sys.argv[1]), sys.argv[2])
+    verify_all(Path(sys.argv[1]), sys.argv[2])

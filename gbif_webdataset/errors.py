@@ -1,48 +1,77 @@
-"""The errors a user can meet. Each carries one sentence: what is wrong, where, and what to do."""
+"""Errors that the user can fix. Each carries one sentence: where, what is wrong, and what to do."""
 
+import difflib
 import errno
 import os
 import re
+from collections.abc import Iterable
+from typing import Self
 
 import duckdb
 
 
 class DatasetError(Exception):
-    """Something that the user can mend; its text is what the user reads."""
+    """Something that the user can fix. The text is the sentence that the user reads."""
+
+    @classmethod
+    def at(cls, place: str, problem: str, remedy: str) -> Self:
+        """Return an error of the form that all errors have; `place` is an option with its value, or a file and line."""
+        return cls(f"{place}: {problem}; {remedy}")
 
 
 class ArchiveError(DatasetError):
-    """The archive can't be read, or holds nothing that this tool can use."""
+    """The archive cannot be read, or contains nothing that this tool can use."""
 
 
 class SelectionError(DatasetError):
-    """A filter or a subset leaves nothing, or names what isn't there."""
+    """A filter or a subset leaves nothing, or names something that does not exist."""
 
 
 class ParameterError(DatasetError):
-    """A parameter's value is of the wrong kind, out of range or unreadable."""
+    """The value of a parameter has the wrong type, is out of range or cannot be read."""
 
 
 class MissingPieceError(DatasetError):
-    """A file or a row that an earlier stage promised is not there."""
+    """A file or a row that an earlier stage has to provide is missing."""
 
 
 class FetchError(DatasetError):
-    """Too many images of a chunk failed for reasons that may pass."""
+    """Too many images of a chunk had temporary failures."""
 
 
 class BusyError(DatasetError):
-    """Another process is at work on the same files."""
+    """Another process is working on the same files."""
 
 
-def sentence(error: BaseException) -> str | None:
-    """What to tell the user of `error`; None for a defect of ours, which keeps its traceback."""
+def option_text(option: str, value: object) -> str:
+    """Return an option with its value as users type it: `--ReadArchive-where "year >= '2015'"`."""
+    text = str(value)
+    if re.fullmatch(r"[\w@%+=:,./~-]+", text):
+        return f"{option} {text}"
+    quote = '"' if "'" in text or '"' not in text else "'"
+    return f"{option} {quote}{text}{quote}"
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return a question with the names that resemble `word`, or an empty text."""
+    by_plain_name = {_plain(name): name for name in names}
+    near = difflib.get_close_matches(_plain(word), by_plain_name, 3, 0.8)
+    return f"did you mean {' or '.join(by_plain_name[name] for name in near)}?" if near else ""
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the sentence for an error or its cause; None if the error is a defect, which keeps its traceback."""
+    sentence = _explain_itself(error)
+    return explain(error.__cause__) if sentence is None and error.__cause__ is not None else sentence
+
+
+def _explain_itself(error: BaseException) -> str | None:
     if isinstance(error, DatasetError):
         return str(error)
     if isinstance(error, MemoryError):
         return "out of memory: run fewer workers, or lower the task's memory_limit"
     if isinstance(error, duckdb.Error):
-        return _sentence_of_duckdb(str(error))
+        return _explain_duckdb(str(error))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}{_remedy(error)}"
     if isinstance(error, OSError) and error.errno is not None:
@@ -50,15 +79,15 @@ def sentence(error: BaseException) -> str | None:
     return None
 
 
-def _sentence_of_duckdb(text: str) -> str | None:
-    """DuckDB tells the system's errors in words of its own, its spilling to a full disk as a want of memory."""
-    told = {os.strerror(code): code for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)}
-    code = next((code for words, code in told.items() if words in text), None)
+def _explain_duckdb(text: str) -> str | None:
+    """Find the system's error in DuckDB's text; DuckDB reports a full disk as a lack of memory."""
+    codes = {os.strerror(code): code for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)}
+    code = next((code for message, code in codes.items() if message in text), None)
     if code is None and "max_temp_directory_size" in text:
         code = errno.ENOSPC
     if code is not None:
         file = re.search(r'file \\?"([^"\\]+)', text)
-        return sentence(OSError(code, os.strerror(code), file.group(1) if file else None))
+        return explain(OSError(code, os.strerror(code), file.group(1) if file else None))
     if "memory" in text.lower() and "Parser Error: " in text:
         return f"memory_limit: {text.partition('Parser Error: ')[2].splitlines()[0]}; write it as 800MB or 4GB"
     return "out of memory: raise the task's memory_limit, or run fewer workers" if "Out of Memory" in text else None
@@ -66,7 +95,11 @@ def _sentence_of_duckdb(text: str) -> str | None:
 
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free some space where --output is and run the same command again: it goes on where it stopped"
+        return "; free some space where --output is and run the same command again: it continues where it stopped"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "; choose an --output that you may write to"
     return ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

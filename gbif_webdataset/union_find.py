@@ -1,4 +1,4 @@
-"""Connected components by union-find, over arrays: what is joined, directly or through others, has one root."""
+"""Disjoint sets (union-find) over arrays: items that are joined, directly or through others, are in one set."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,44 +8,47 @@ import numpy as np
 Indexes = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
-class Forest:
-    """`size` things, numbered from 0; 4 bytes each. A component's root is its smallest member."""
+class DisjointSets:
+    """Sets of the items 0 to `size` - 1, each item in a set of its own at first. A set's root is its smallest item.
+
+    Memory: 4 bytes for each item.
+    """
 
     def __init__(self, size: int) -> None:
         self._parent = np.arange(size, dtype=np.int32)
 
     def join(self, one: Indexes, other: Indexes) -> None:
-        """Join one[i] with other[i], for every i."""
+        """Join the sets of one[i] and other[i], for every i."""
         while len(one):
-            one, other = self.roots(one), self.roots(other)
+            one, other = self.find_roots(one), self.find_roots(other)
             apart = one != other
             one, other = one[apart], other[apart]
-            # A root gets the smallest of those that it is to hang on, so the rest is left for another round.
+            # Several pairs may give one root a new parent. It gets the smallest; the next round joins the other pairs.
             np.minimum.at(self._parent, np.maximum(one, other), np.minimum(one, other))
 
-    def roots(self, things: Indexes) -> Indexes:
-        """The root of each thing; the paths that were walked are shortened."""
-        found: Indexes = self._parent[things]
+    def find_roots(self, items: Indexes) -> Indexes:
+        """The root of each item. Afterwards each item points to its root directly."""
+        roots: Indexes = self._parent[items]
         while True:
-            above = self._parent[found]
-            if np.array_equal(above, found):
+            parents = self._parent[roots]
+            if np.array_equal(parents, roots):
                 break
-            found = above
-        self._parent[things] = found
-        return found
+            roots = parents
+        self._parent[items] = roots
+        return roots
 
-    def all_roots(self) -> Indexes:
-        """The root of everything (int32, as long as there are things)."""
+    def find_all_roots(self) -> Indexes:
+        """The root of every item, as int32."""
         while True:
-            above = self._parent[self._parent]
-            if np.array_equal(above, self._parent):
-                return above
-            self._parent = above
+            parents = self._parent[self._parent]
+            if np.array_equal(parents, self._parent):
+                return parents
+            self._parent = parents
 
-    def hanging(self, size: int) -> Iterator[tuple[Indexes, Indexes]]:
-        """All that are not their own root, and their roots, in arrays of at most `size`."""
-        roots = self.all_roots()
-        members = np.flatnonzero(roots != np.arange(len(roots), dtype=np.int32)).astype(np.int32)
-        for start in range(0, len(members), size):
-            some = members[start : start + size]
-            yield some, roots[some]
+    def select_joined(self, batch_size: int) -> Iterator[tuple[Indexes, Indexes]]:
+        """The items that are not the root of their set, and their roots, in arrays of at most `batch_size`."""
+        roots = self.find_all_roots()
+        joined = np.flatnonzero(roots != np.arange(len(roots), dtype=np.int32)).astype(np.int32)
+        for start in range(0, len(joined), batch_size):
+            items = joined[start : start + batch_size]
+            yield items, roots[items]

@@ -1,1 +1,1 @@
-"""A small GBIF-shaped archive of moths, the photos it names, and a loopback server for them."""
+"""The bundled sample: a small archive of moths in GBIF's format, its photos, and a server for them on 127.0.0.1."""

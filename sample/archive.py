@@ -1,4 +1,4 @@
-"""Write the sample as GBIF writes a small download: a Darwin Core Archive in a zip."""
+"""The sample archive: a Darwin Core Archive in a zip, as GBIF writes a small download."""
 
 import argparse
 import calendar
@@ -15,10 +15,10 @@ from sample.taxa import DATASETS, FAMILY_KEYS, Dataset
 
 DOI = "10.15468/dl.sample"
 BASE_URL = "http://127.0.0.1:8970"
-"""Where the photos of the archive that comes with the code are served."""
+"""The server of the photos in the bundled archive."""
 PUBLISHED = "2024-11-19"
 META = Path(__file__).with_name("meta.xml")
-"""A real download's own, of November 2024: its 223, 15 and 190 terms are this archive's."""
+"""From a real download of November 2024. Its 223, 15 and 190 terms are the columns of this archive's three files."""
 RAGGED_OCCURRENCE_FIELDS = 101
 RAGGED_MEDIUM_FIELDS = 3
 EML = """<?xml version="1.0" encoding="utf-8"?>
@@ -70,17 +70,17 @@ xml:lang="en">
 
 
 def write_archive(path: Path, base_url: str = BASE_URL) -> None:
-    """Write the zip to `path`, its photos' URLs beginning with `base_url`; same input, same members."""
+    """Write the zip to `path`. All photo URLs start with `base_url`. The same input gives the same bytes."""
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-        for name, text in members(base_url):
+        for name, text in list_members(base_url):
             info = ZipInfo(name, (2024, 11, 19, 19, 41, 38))
             info.compress_type = ZIP_DEFLATED
             info.external_attr = 0o644 << 16
             archive.writestr(info, text.encode())
 
 
-def members(base_url: str) -> list[tuple[str, str]]:
-    """Name and text of each file in the archive."""
+def list_members(base_url: str) -> list[tuple[str, str]]:
+    """(name, text) of each file in the archive."""
     plan = make_plan()
     meta = META.read_text(encoding="utf-8")
     columns = {name: _columns(meta, name) for name in ("occurrence.txt", "multimedia.txt", "verbatim.txt")}
@@ -113,7 +113,7 @@ def members(base_url: str) -> list[tuple[str, str]]:
 
 
 def _media_types(plan: Plan) -> dict[str, str]:
-    """The kinds of media of each occurrence, as its field mediaType lists them."""
+    """The field mediaType of each occurrence, by gbifID: the types of its media."""
     kinds: dict[str, list[str]] = {}
     for medium in plan.media:
         kinds.setdefault(medium.gbif_id.strip(), []).append(medium.type)
@@ -121,13 +121,13 @@ def _media_types(plan: Plan) -> dict[str, str]:
 
 
 def _columns(meta: str, location: str) -> list[str]:
-    """The short names of a file's columns in order, read from meta.xml; fields without an index have no column."""
+    """The short names of a file's columns, in order, from meta.xml. Fields without an index have no column."""
     section = re.split("</core>|</extension>", meta.split(f"<location>{location}</location>")[1])[0]
     return [term.rsplit("/", 1)[1] for term in re.findall(r'<field index="\d+"[^>]*term="([^"]+)"', section)]
 
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, str]], cut: Sequence[int] = ()) -> str:
-    """Lines of TAB-separated fields; `cut` holds for each row the fields to keep, 0 for all of them."""
+    """Lines of TAB-separated fields. `cut` is the number of fields to keep in each row, 0 for all."""
     lines = ["\t".join(columns)]
     for i, row in enumerate(rows):
         unknown = row.keys() - set(columns)
@@ -139,7 +139,7 @@ def _table(columns: Sequence[str], rows: Iterable[Mapping[str, str]], cut: Seque
 
 
 def _quoted(value: str) -> str:
-    """As GBIF's small downloads do, though their meta.xml says that nothing is enclosed."""
+    """The value in quotes if it contains quotes: GBIF's small downloads do so, although their meta.xml denies it."""
     return '"' + value.replace('"', '""') + '"' if '"' in value else value
 
 
@@ -193,7 +193,7 @@ def _occurrence_row(occurrence: Occurrence, media_types: str) -> dict[str, str]:
 
 
 def _taxon_fields(occurrence: Occurrence) -> dict[str, str]:
-    """The classification; a record identified to genus only has neither species nor accepted taxon."""
+    """The classification. A record that is identified to genus only has no species and no accepted taxon."""
     species = occurrence.species
     fields = {
         "kingdom": "Animalia",
@@ -279,7 +279,7 @@ def _medium_row(medium: Medium, base_url: str) -> dict[str, str]:
 
 
 def _metadata(plan: Plan, counts: Mapping[str, int]) -> str:
-    """The download's own EML, whose packageId is its DOI."""
+    """The EML document of the download. Its packageId is the DOI."""
     records = "\n".join(f"{counts[dataset.key]} records from {escape(dataset.title)}" for dataset in DATASETS)
     title = f"GBIF Occurrence Download {DOI}"
     return EML.format(
@@ -340,7 +340,7 @@ def _dataset_eml(dataset: Dataset) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sample.archive", description="Write the sample archive.")
     parser.add_argument("out", type=Path, help="the zip to write")
-    parser.add_argument("--base-url", default=BASE_URL, help="what the photos' URLs begin with (default %(default)s)")
+    parser.add_argument("--base-url", default=BASE_URL, help="start of all photo URLs (default %(default)s)")
     arguments = parser.parse_args()
     write_archive(arguments.out, arguments.base_url)
 

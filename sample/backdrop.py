@@ -1,4 +1,4 @@
-"""What moths rest on: cloths, bark, wood, plaster, a drawer's paper and leaves; each made once in a process."""
+"""The backgrounds of the photos: cloths, bark, wood, plaster, drawer paper and leaves, painted once in a process."""
 
 from functools import cache
 from random import Random
@@ -11,7 +11,7 @@ from sample.texture import Colour, Field, noise, rgb, smooth, to_image
 
 Ground = Literal["sheet", "linen", "felt", "bark", "wood", "plaster", "paper", "leaf"]
 SHAPE = (840, 1100)
-"""Height and width of a made texture, pixels."""
+"""Height and width of a painted texture, in pixels."""
 SCENES: dict[str, tuple[Ground, ...]] = {
     "field": ("sheet", "linen", "felt", "bark", "bark", "wood", "plaster"),
     "trap": ("sheet", "felt"),
@@ -20,7 +20,7 @@ SCENES: dict[str, tuple[Ground, ...]] = {
 
 
 def crop(ground: Ground, size: tuple[int, int], blur: Image.Image, rng: Random) -> Image.Image:
-    """A piece of the texture, `size` pixels, from anywhere in it; out of focus where `blur` (grey, same size) is."""
+    """A random piece of the texture, `size` pixels. It is out of focus where `blur` (grey, same size) is bright."""
     texture, soft = make(ground), _soft(ground)
     x, y = rng.randrange(texture.width - size[0] + 1), rng.randrange(texture.height - size[1] + 1)
     box = (x, y, x + size[0], y + size[1])
@@ -70,7 +70,7 @@ def _tinted(colour: Colour, light: Field) -> Field:
 
 
 def _weave(rng: np.random.Generator, pitch: float, colour: Colour, depth: float) -> Field:
-    """Plain weave, `pitch` pixels a thread, each thread a little brighter or thicker than the next."""
+    """Plain weave with threads of `pitch` pixels, which differ a little in brightness and thickness."""
     x, y = _grid()
     u = x / pitch + 0.5 * noise(rng, SHAPE, (9, 5)) + 0.08 * noise(rng, SHAPE, (150, 30))
     v = y / pitch + 0.5 * noise(rng, SHAPE, (5, 9)) + 0.08 * noise(rng, SHAPE, (30, 150))
@@ -87,7 +87,7 @@ def _weave(rng: np.random.Generator, pitch: float, colour: Colour, depth: float)
 
 
 def _folds(rng: np.random.Generator, cloth: Field, strength: float) -> Field:
-    """Soft creases as a hung cloth has them: each bright on one flank and dark on the other."""
+    """The soft creases of a hanging cloth: each is bright on one side and dark on the other."""
     small = (SHAPE[0] // 4, SHAPE[1] // 4)
     y, x = np.mgrid[0 : SHAPE[0] : 4, 0 : SHAPE[1] : 4].astype(np.float32)
     light = 1 + 0.035 * strength * noise(rng, small, (3, 3), 2)
@@ -109,7 +109,7 @@ def _felt(rng: np.random.Generator, colour: Colour, strength: float = 1.0) -> Fi
 
 
 def _bark(rng: np.random.Generator) -> Field:
-    """Long plates with dark furrows between them, a grain, and patches of grey-green lichen."""
+    """Long plates of bark, dark furrows between them, a grain, and patches of grey-green lichen."""
     plates = noise(rng, SHAPE, (1.6, 20), 4)
     fissure = smooth(plates, -0.5, -1.7)
     relief = 0.5 * plates - 1.1 * fissure + 0.2 * noise(rng, SHAPE, (60, 220), 3)
@@ -123,7 +123,7 @@ def _bark(rng: np.random.Generator) -> Field:
 
 
 def _wood(rng: np.random.Generator) -> Field:
-    """A weathered board: grain along it, and one gap between two planks."""
+    """A weathered board with its grain, and a gap between two planks."""
     _, y = _grid()
     grain = y / 9 + 2.4 * noise(rng, SHAPE, (3, 2), 2) + 0.25 * noise(rng, SHAPE, (180, 5))
     rings = 0.5 + 0.5 * np.sin(grain)
@@ -134,14 +134,14 @@ def _wood(rng: np.random.Generator) -> Field:
 
 
 def _plaster(rng: np.random.Generator, colour: Colour) -> Field:
-    """A rendered wall, lit from the left so that its grains stand out."""
+    """A plastered wall. Light from the left makes its grains visible."""
     relief = noise(rng, SHAPE, (70, 90), 4) + 0.8 * smooth(noise(rng, SHAPE, (110, 140)), 0.9, 1.8)
     slope = np.roll(relief, (1, 1), (0, 1)) - np.roll(relief, (-1, -1), (0, 1))
     return _tinted(colour, np.asarray(0.9 - 0.1 * slope + 0.03 * noise(rng, SHAPE, (5, 6), 3), np.float32))
 
 
 def _leaf(rng: np.random.Generator) -> Field:
-    """Near view of a leaf, its midrib from left to right."""
+    """A leaf from near, with its midrib from left to right."""
     x, y = _grid()
     x = x + 20 * noise(rng, SHAPE, (2, 2))
     offset = y - 0.5 * SHAPE[0] + 40 * np.sin(x / 500)

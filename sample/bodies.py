@@ -1,5 +1,6 @@
-"""Bodies: the furred thorax with head and antennae, the ringed abdomen, and what is no moth yet."""
+"""Bodies: the furred thorax with head and antennae, the ringed abdomen, caterpillars and eggs."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import cos, pi, sin
 from random import Random
@@ -12,8 +13,9 @@ from sample.texture import Colour
 from sample.wings import UNIT
 
 SHAPE = (1.5, 1.1)
-"""Width and height of a body's picture in lengths of the forewing; the thorax's middle is at its middle's top part."""
+"""Width and height of a body's picture, in lengths of the forewing."""
 CENTRE = (0.75, 0.52)
+"""The middle of the thorax in that picture."""
 
 
 def _shade(colour: Colour, by: float) -> tuple[int, int, int]:
@@ -22,7 +24,7 @@ def _shade(colour: Colour, by: float) -> tuple[int, int, int]:
 
 
 class _Sketch:
-    """A transparent canvas at twice the size, in lengths of the forewing from the thorax's middle."""
+    """A transparent canvas at twice the size. Coordinates are lengths of the forewing from the middle of the thorax."""
 
     def __init__(self) -> None:
         self.scale = UNIT * 2
@@ -45,28 +47,30 @@ class _Sketch:
         return self.image.convert("RGBa").reduce(2).convert("RGBA")
 
 
-def _fur(
-    sketch: _Sketch,
-    rng: Random,
-    centre: tuple[float, float],
-    radii: tuple[float, float],
-    colour: Colour,
-    count: int,
-    length: float = 0.05,
-) -> None:
-    """Hairs over an ellipse, combed outward and to the tail, lit from above left."""
-    for i in range(count):
-        radius, angle = (i / count) ** 0.5, rng.uniform(0, 2 * pi)
-        radius = 1.0 - radius * 0.98
-        x, y = centre[0] + radii[0] * radius * cos(angle), centre[1] + radii[1] * radius * sin(angle)
-        light = 0.98 - 0.2 * radius * cos(angle - pi * 1.25 + pi) + rng.gauss(0, 0.09) - 0.1 * radius
-        reach = length * rng.uniform(0.5, 1.1)
-        stop = (x + reach * cos(angle) * 0.8, y + reach * (sin(angle) * 0.7 + 0.45))
-        sketch.line((x, y), stop, _shade(colour, light), 0.0045)
+@dataclass(frozen=True)
+class _Fur:
+    """Hairs over an ellipse, `height` of its middle above (negative) or below that of the thorax."""
+
+    height: float
+    radii: tuple[float, float]
+    colour: Colour
+    hairs: int
+    length: float
+
+    def draw(self, sketch: _Sketch, rng: Random) -> None:
+        """Draw hairs that point outward and to the tail, with light from the upper left."""
+        for i in range(self.hairs):
+            radius, angle = (i / self.hairs) ** 0.5, rng.uniform(0, 2 * pi)
+            radius = 1.0 - radius * 0.98
+            x, y = self.radii[0] * radius * cos(angle), self.height + self.radii[1] * radius * sin(angle)
+            light = 0.98 - 0.2 * radius * cos(angle - pi * 1.25 + pi) + rng.gauss(0, 0.09) - 0.1 * radius
+            reach = self.length * rng.uniform(0.5, 1.1)
+            stop = (x + reach * cos(angle) * 0.8, y + reach * (sin(angle) * 0.7 + 0.45))
+            sketch.line((x, y), stop, _shade(self.colour, light), 0.0045)
 
 
 def abdomen(body: Body, seed: int) -> Image.Image:
-    """The abdomen from above, tapering, with its rings."""
+    """The tapering abdomen from above, with its rings."""
     rng, sketch = Random(seed), _Sketch()
     steps = 90
     for i in range(steps):
@@ -87,7 +91,7 @@ def abdomen(body: Body, seed: int) -> Image.Image:
 
 
 def thorax(body: Body, seed: int) -> Image.Image:
-    """Legs, antennae, head, eyes and the furred thorax."""
+    """The furred thorax with legs, antennae, head and eyes."""
     rng, sketch = Random(seed), _Sketch()
     wide = body.thorax
     dark = _shade(body.fur, 0.5)
@@ -101,9 +105,9 @@ def thorax(body: Body, seed: int) -> Image.Image:
     for side in (-1, 1):
         sketch.ellipse(side * wide * 0.44, head - wide * 0.06, wide * 0.16, wide * 0.18, (26, 20, 18))
         sketch.ellipse(side * wide * 0.46 - wide * 0.05, head - wide * 0.13, wide * 0.04, wide * 0.04, (170, 160, 150))
-    _fur(sketch, rng, (0, head), (wide * 0.42, wide * 0.34), body.fur, 260, 0.03)
+    _Fur(head, (wide * 0.42, wide * 0.34), body.fur, 260, 0.03).draw(sketch, rng)
     sketch.ellipse(0, 0.0, wide * 0.94, wide * 1.02, _shade(body.fur, 0.82))
-    _fur(sketch, rng, (0, 0.0), (wide, wide * 1.05), body.fur, 1100, wide * 0.5)
+    _Fur(0.0, (wide, wide * 1.05), body.fur, 1100, wide * 0.5).draw(sketch, rng)
     if body.stripe:
         for side in (-1, 1):
             for _ in range(60):
@@ -133,7 +137,7 @@ def _antenna(sketch: _Sketch, rng: Random, side: int, body: Body) -> None:
 
 
 def larva(species: str, seed: int) -> Image.Image:
-    """A caterpillar in a gentle bend; its colours and hair are the species' own."""
+    """A slightly bent caterpillar. Its colours and hairs depend on the species."""
     look, rng, sketch = Random(species), Random(seed), _Sketch()
     hairy = look.random() < 0.5
     colour: Colour = look.choice(((96, 132, 58), (70, 52, 40), (128, 104, 72), (150, 168, 80), (52, 44, 42)))
@@ -160,7 +164,7 @@ def larva(species: str, seed: int) -> Image.Image:
 
 
 def eggs(species: str, seed: int) -> Image.Image:
-    """A batch of eggs, laid side by side, each with its highlight."""
+    """A group of eggs side by side, each with a highlight."""
     look, rng, sketch = Random(species), Random(seed), _Sketch()
     colour: Colour = look.choice(((224, 226, 190), (206, 190, 150), (238, 232, 214)))
     spots = [(x, y) for x in np.arange(-0.35, 0.35, 0.062) for y in np.arange(-0.25, 0.25, 0.056)]

@@ -1,4 +1,4 @@
-"""The moths: for each species its shape, its pose, its body, and who paints its wings."""
+"""The moths: the shape, pose and body of each species, and the functions that paint its wings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ TAILED: Outline = (
 
 @dataclass(frozen=True)
 class Body:
-    """Colours of fur and abdomen; lengths in forewings."""
+    """Colours of fur and abdomen. Lengths are in lengths of the forewing."""
 
     fur: Colour
     abdomen: Colour
@@ -107,13 +107,13 @@ class Body:
     length: float = 0.52
     girth: float = 0.085
     feathered: float = 0.0
-    """Width of comb-like antennae; 0 for threads."""
+    """Width of comb-like antennae; 0 for thread-like ones."""
     stripe: Colour | None = None
 
 
 @dataclass(frozen=True)
 class Moth:
-    """How a species looks; angles in degrees that the wing is swept back, least and most."""
+    """The appearance of a species. `sweep` is the least and the greatest angle of the wing to the rear, in degrees."""
 
     fore: Painter
     hind: Painter
@@ -124,10 +124,10 @@ class Moth:
     hind_outline: Outline = HIND
     hind_scale: float = 1.0
     size: float = 1.0
-    """Length of the forewing against the sample's usual one."""
+    """Length of the forewing, relative to the usual one of this sample."""
     scallop: float = 0.0
     other_body: Body | None = None
-    """The body of form 1, where it is another."""
+    """The body of form 1, if it differs from form 0."""
 
 
 MOTHS: dict[str, Moth] = {

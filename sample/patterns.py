@@ -1,13 +1,7 @@
-"""The painters of the moths' wings, a fore and a hind wing each; `form` is a variety of the species."""
-
-from collections.abc import Callable
+"""Functions that paint the moths' wings, fore and hind. `form` is a variety of the species."""
 
 from sample.texture import Colour
 from sample.wings import Point, Wing
-
-Painter = Callable[[Wing, int], None]
-"""Paints a wing in one of its forms, 0 or 1."""
-Outline = tuple[Point, ...]
 
 
 def pronuba_fore(w: Wing, form: int) -> None:

@@ -1,4 +1,4 @@
-"""Draw the photos: an animal, what it rests on, the light, the lens and the sensor."""
+"""Draw the photos: an animal on a background, with the effects of light, lens and sensor."""
 
 import io
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from math import cos, radians, sin
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from sample import backdrop, bodies
@@ -16,13 +17,15 @@ from sample.texture import noise
 from sample.wings import UNIT, Wing
 
 FORMS = 2
-"""Forms of each species that are painted; size, pose, tone and wear are each animal's own."""
-Matrix = tuple[float, float, float, float, float, float]
+"""Painted forms of each species. Size, pose and tone differ between animals."""
+Affine = tuple[float, float, float, float, float, float]
+Linear = NDArray[np.float64]
+"""A 2 x 2 matrix."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A painted piece of an animal at full and at half size; `origin` is the joint's place in it, full-size pixels."""
+    """A painted part of an animal, at full and at half size. `origin` is its joint, in full-size pixels."""
 
     image: Image.Image
     half: Image.Image
@@ -37,7 +40,7 @@ def _part(image: Image.Image, origin: tuple[float, float]) -> Part:
 
 @cache
 def _times(percent: int) -> list[int]:
-    """A table that multiplies bytes."""
+    """A table for Image.point that multiplies each byte by `percent`."""
     return [min(255, (v * percent + 50) // 100) for v in range(256)]
 
 
@@ -73,7 +76,7 @@ def _painted_body(species: str, form: int, piece: str) -> Part:
 
 @cache
 def _grain(strength: int) -> Image.Image:
-    """The sensor's noise around a grey of 128, a little of it in colour."""
+    """Noise of the sensor around a grey of 128, partly in colour."""
     rng = np.random.default_rng(strength)
     shape = backdrop.SHAPE
     luma = rng.standard_normal(shape, np.float32) + 0.6 * noise(rng, shape, (380, 500))
@@ -82,33 +85,40 @@ def _grain(strength: int) -> Image.Image:
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How a part is added to an animal. `joint` is in lengths of the forewing, `angle` in degrees, body upright."""
+
+    joint: tuple[float, float] = (0, 0)
+    angle: float = 0
+    is_mirrored: bool = False
+    stretch: tuple[float, float] = (1, 1)
+    light: float = 1
+    shadow: float = 0
+
+    def matrix(self) -> Linear:
+        """The linear part of the placement."""
+        a, side = radians(self.angle), -1 if self.is_mirrored else 1
+        sx, sy = self.stretch
+        linear = np.array([[cos(a) * sx, -sin(a) * sy], [sin(a) * sx, cos(a) * sy]])
+        return np.asarray(np.array([[side, 0], [0, 1]]) @ linear)
+
+
 class _Stage:
-    """Where the animal stands in the picture: its middle, its size and the way it is turned."""
+    """The place of the animal in the picture: its middle in pixels, its scale, and its rotation in degrees."""
 
     def __init__(self, size: tuple[int, int], x: float, y: float, scale: float, turn: float) -> None:
         self.layer = Image.new("RGBA", size)
         self.x, self.y, self.scale, self.turn = x, y, scale, turn
 
-    def place(
-        self,
-        part: Part,
-        joint: tuple[float, float] = (0, 0),
-        angle: float = 0,
-        mirror: bool = False,
-        stretch: tuple[float, float] = (1, 1),
-        light: float = 1,
-        shadow: float = 0,
-    ) -> None:
-        """Lay a part on: its joint at `joint` (lengths of the forewing, body upright), turned by `angle` degrees."""
+    def place(self, part: Part, placement: Placement) -> None:
+        """Draw a part over those that are placed already."""
         image, unit = (part.half, 2.0) if self.scale < 0.62 else (part.image, 1.0)
-        a, side = radians(angle), -1 if mirror else 1
-        sx, sy = stretch
-        linear = np.array([[cos(a) * sx, -sin(a) * sy], [sin(a) * sx, cos(a) * sy]])
-        linear = np.array([[side, 0], [0, 1]]) @ linear
         t = radians(self.turn)
         whole = np.array([[cos(t), -sin(t)], [sin(t), cos(t)]]) * self.scale
-        offset = whole @ np.array([side * joint[0], joint[1]]) * UNIT + (self.x, self.y)
-        matrix = whole @ linear
+        joint = np.array([-placement.joint[0] if placement.is_mirrored else placement.joint[0], placement.joint[1]])
+        offset = whole @ joint * UNIT + (self.x, self.y)
+        matrix = whole @ placement.matrix()
         offset = offset - matrix @ np.array(part.origin)
         corners = np.array([[0, 0], [part.image.width, 0], [0, part.image.height], part.image.size]) @ matrix.T + offset
         left, top = (max(0, int(v)) for v in corners.min(0) - 1)
@@ -117,16 +127,16 @@ class _Stage:
             return
         back = np.linalg.inv(matrix) / unit
         start = back @ (np.array([left, top]) - offset)
-        data: Matrix = (back[0, 0], back[0, 1], start[0], back[1, 0], back[1, 1], start[1])
+        data: Affine = (back[0, 0], back[0, 1], start[0], back[1, 0], back[1, 1], start[1])
         piece = image.transform((right - left, bottom - top), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
-        grey = min(255, round(255 * light))
+        grey = min(255, round(255 * placement.light))
         piece = ImageChops.multiply(piece, Image.new("RGBA", piece.size, (grey, grey, grey, 255)))
-        if shadow:
-            self._shade(piece, left, top, shadow)
+        if placement.shadow:
+            self._shade(piece, left, top, placement.shadow)
         self.layer.alpha_composite(piece, (left, top))
 
     def _shade(self, piece: Image.Image, left: int, top: int, strength: float) -> None:
-        """The shadow that a part casts on those under it."""
+        """Draw the shadow of a part on the parts below it."""
         reach = max(2, round(self.scale * UNIT * 0.016))
         mask = piece.getchannel("A").reduce(2).point(_times(round(strength * 100)))
         mask = mask.filter(ImageFilter.BoxBlur(reach / 2)).resize(piece.size, Image.Resampling.BILINEAR)
@@ -151,20 +161,18 @@ def _adult(stage: _Stage, photo: Photo, rng: Random) -> None:
     bright = rng.uniform(0.86, 0.99)
     sides = [(True, bright * 1.03), (False, bright * 0.95)]
     for mirror, light in sides:
-        stage.place(
-            hind, (0.035, 0.08), hind_sweep + rng.gauss(0, 2), mirror, (moth.hind_scale, moth.hind_scale * broad), light
-        )
-    stage.place(_body(photo.species, form, "abdomen"), light=bright, shadow=0.5)
+        stretch = (moth.hind_scale, moth.hind_scale * broad)
+        stage.place(hind, Placement((0.035, 0.08), hind_sweep + rng.gauss(0, 2), mirror, stretch, light))
+    stage.place(_body(photo.species, form, "abdomen"), Placement(light=bright, shadow=0.5))
     rng.shuffle(sides)
     for mirror, light in sides:
-        stage.place(
-            fore, (0.05, -0.03), sweep + rng.gauss(0, 1.8), mirror, (rng.uniform(0.985, 1.015), broad), light, 0.6
-        )
-    stage.place(_body(photo.species, form, "thorax"), light=bright, shadow=0.45)
+        angle, stretch = sweep + rng.gauss(0, 1.8), (rng.uniform(0.985, 1.015), broad)
+        stage.place(fore, Placement((0.05, -0.03), angle, mirror, stretch, light, 0.6))
+    stage.place(_body(photo.species, form, "thorax"), Placement(light=bright, shadow=0.45))
 
 
 def _grown(photo: Photo) -> float:
-    """Size against other animals'; photographers come nearer to those that fold their wings."""
+    """Size relative to other animals. Photographers go nearer to moths that fold their wings."""
     if photo.stage != "adult":
         return 1.1
     moth = MOTHS[photo.species]
@@ -172,7 +180,7 @@ def _grown(photo: Photo) -> float:
 
 
 def _animal(photo: Photo, size: tuple[int, int]) -> Image.Image:
-    """The animal alone, RGBA, as it stands in the picture."""
+    """The animal alone, RGBA, at its place in the picture."""
     framing, individual = Random(photo.number), Random(photo.individual)
     width, height = size
     part = {"trap": 0.25, "museum": 0.35}.get(photo.scene, 0.32) * framing.uniform(0.85, 1.15)
@@ -187,12 +195,13 @@ def _animal(photo: Photo, size: tuple[int, int]) -> Image.Image:
     if photo.stage == "adult":
         _adult(stage, photo, individual)
     else:
-        stage.place(_body(photo.species, individual.randrange(FORMS), photo.stage), light=individual.uniform(0.9, 1.0))
+        body = _body(photo.species, individual.randrange(FORMS), photo.stage)
+        stage.place(body, Placement(light=individual.uniform(0.9, 1.0)))
     return stage.layer
 
 
 def _cast(ground: Image.Image, animal: Image.Image, reach: float, rng: Random) -> None:
-    """The animal's shadow on the ground: dark and narrow where they touch, wide and faint away from the lamp."""
+    """Draw the animal's shadow on the ground: dark and narrow near it, wide and faint away from the lamp."""
     alpha = animal.getchannel("A").reduce(4)
     away = rng.uniform(-1, 1)
     mask = Image.new("L", alpha.size)
@@ -208,7 +217,7 @@ def _cast(ground: Image.Image, animal: Image.Image, reach: float, rng: Random) -
 
 
 def _light(photo: Photo, size: tuple[int, int], rng: Random) -> Image.Image:
-    """A lamp's uneven light and the lens's falling off to the corners, as a picture to multiply by."""
+    """The uneven light of a lamp and the darker corners of a lens, as a picture to multiply with."""
     y, x = np.mgrid[-1:1:24j, -1:1:32j]
     cx, cy, angle = rng.uniform(-0.5, 0.5), rng.uniform(-0.6, 0.3), rng.uniform(0, 6.28)
     pool = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / rng.uniform(2.2, 6))
@@ -224,7 +233,7 @@ def _light(photo: Photo, size: tuple[int, int], rng: Random) -> Image.Image:
 
 
 def _blur(size: tuple[int, int], rng: Random) -> Image.Image:
-    """How far the ground is out of focus, grey: the plane of focus passes through the picture's middle."""
+    """How much the ground is out of focus, grey. The plane of focus goes through the middle of the picture."""
     strength = rng.uniform(0.2, 1.0)
     v, u = np.mgrid[-0.5:0.5:24j, -0.5:0.5:32j]
     tilt = rng.gauss(1.57, 0.4)
@@ -234,7 +243,7 @@ def _blur(size: tuple[int, int], rng: Random) -> Image.Image:
 
 
 def draw(photo: Photo) -> Image.Image:
-    """The photo's picture, RGB, `photo.size` pixels."""
+    """The picture of a photo, RGB, `photo.size` pixels."""
     size = photo.size if photo.size[0] >= 300 else (photo.size[0] * 5, photo.size[1] * 5)
     rng, place = Random(f"{photo.number} light"), Random(photo.individual)
     surface = place.choice(backdrop.SCENES[photo.scene]) if photo.stage == "adult" else "leaf"
@@ -253,7 +262,7 @@ def draw(photo: Photo) -> Image.Image:
 
 
 def encode(photo: Photo) -> bytes:
-    """The file that is served for the photo, its fault included where the fault is in the file."""
+    """The file of a photo, with its fault if the file has one."""
     buffer = io.BytesIO()
     image = draw(photo)
     if photo.fault == "png":

@@ -1,7 +1,7 @@
-"""The plan of the sample: which occurrences, which media, and what becomes of each photo when it is asked for.
+"""The plan of the sample: its occurrences, its media, and how the server answers a request for each photo.
 
-Pure data out of a seeded generator: the same on every machine. Real archives are untidy, so this one is too; each
-oddity is put there on purpose by a function that says so in its name.
+A seeded generator makes the same plan on every machine. Real archives are untidy, and this one is, too: each oddity is
+added on purpose by a function whose name says so.
 """
 
 import calendar
@@ -42,12 +42,12 @@ FAULTS: dict[Fault, int] = {
     "grey": 2,
     "cmyk": 1,
     "rotated": 2,  # EXIF orientation 6
-    "busy": 3,  # 503 with Retry-After: 1, once
+    "busy": 3,  # 503 at the first request, with Retry-After: 0, because the sample is to be quick
     "moved": 1,  # 302 to another path
     "broken": 1,  # 500, always
     "opted-out": 2,  # X-Robots-Tag: noai
 }
-"""How many photos have which fault."""
+"""The number of photos with each fault."""
 
 GENUS_ONLY = (("Noctua pronuba", 3), ("Spilosoma lubricipeda", 2))
 SIZES = ((500, 375),) * 4 + ((512, 384), (640, 480)) * 2 + ((600, 450), (480, 640), (560, 560), (800, 600), (1024, 768))
@@ -73,14 +73,14 @@ FORMATS = ("image/jpeg",) * 12 + ("image/jpg", "jpeg", "")
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo that the server can draw; size in pixels, as it would be without its fault."""
+    """A photo that the server serves. `size` is in pixels, without the effect of its fault."""
 
     path: str
-    """Path and query, as the client asks for it."""
+    """Path and query of its URL."""
     number: int
-    """Seeds what is this photo's own: framing, light, noise."""
+    """Seed of everything that differs between the photos of an occurrence: framing, light, noise."""
     individual: int
-    """Seeds what the photos of one occurrence share: the animal."""
+    """Seed of the animal, which all photos of an occurrence share."""
     species: str
     stage: Literal["adult", "larva", "egg"]
     scene: Literal["field", "museum", "trap"]
@@ -90,7 +90,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Medium:
-    """A line of multimedia.txt; `identifier` and `references` that begin with / are paths at the server."""
+    """A line of multimedia.txt. An `identifier` or `references` that starts with / is a path at the server."""
 
     gbif_id: str
     type: str
@@ -103,14 +103,14 @@ class Medium:
     publisher: str
     license: str
     photo: Photo | None
-    """None where the identifier names no photo."""
+    """None if the identifier is not the URL of a photo."""
     ragged: bool = False
-    """The line ends after a few fields."""
+    """Whether the line ends after a few fields."""
 
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A line of occurrence.txt and of verbatim.txt; coordinates in decimal degrees."""
+    """A line of occurrence.txt and one of verbatim.txt. Coordinates are in decimal degrees."""
 
     gbif_id: str
     species: Species
@@ -125,7 +125,7 @@ class Occurrence:
     life_stage: str
     remarks: str = ""
     ragged: bool = False
-    """The line of occurrence.txt ends early."""
+    """Whether the line of occurrence.txt ends after a few fields."""
 
     @property
     def stage(self) -> Literal["adult", "larva", "egg"]:
@@ -135,17 +135,17 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole sample, in the order of its files."""
+    """The whole sample, in the order of the lines in its files."""
 
     occurrences: tuple[Occurrence, ...]
     media: tuple[Medium, ...]
     photos: tuple[Photo, ...]
-    """One for each path."""
+    """One for each path. Two media can share a photo."""
 
 
 @lru_cache(maxsize=1)
 def make_plan() -> Plan:
-    """The plan; made once in a process."""
+    """The plan. Each process makes it once."""
     rng = Random("moths at a light trap")
     occurrences = _with_remarks(_occurrences(rng), rng)
     media = [medium for occurrence in occurrences for medium in _media(occurrence, rng)]
@@ -209,13 +209,13 @@ def _occurrence(gbif_id: str, species: Species, genus_only: bool, rng: Random) -
 
 
 def _with_remarks(occurrences: list[Occurrence], rng: Random) -> list[Occurrence]:
-    """A few occurrences get remarks that hold quotes, which small downloads wrap and double."""
+    """Give a few occurrences remarks with quotes, which small downloads enclose and double."""
     remarks = dict(zip(rng.sample(range(len(occurrences) - 1), len(REMARKS)), REMARKS, strict=True))
     return [replace(occurrence, remarks=remarks.get(i, "")) for i, occurrence in enumerate(occurrences)]
 
 
 def _media(occurrence: Occurrence, rng: Random) -> list[Medium]:
-    """The photos of one occurrence: none to five of them, most often one."""
+    """The photos of an occurrence: zero to five, most often one."""
     roll = rng.random()
     count = sum(roll > limit for limit in (0.08, 0.72, 0.89, 0.96, 0.99))
     if occurrence.ragged or occurrence.species.count <= 2:
@@ -258,7 +258,7 @@ def _scene(dataset: Dataset) -> Literal["field", "museum", "trap"]:
 
 
 def _path(occurrence: Occurrence, index: int, rng: Random) -> str:
-    """Where each dataset's publisher would serve a photo; the atlas names its photos in the query alone."""
+    """Path and query at which the dataset's publisher serves a photo. URLs of the atlas differ only in their query."""
     folder = occurrence.dataset.folder
     year, month, day = occurrence.date
     if occurrence.dataset is MUSEUM:
@@ -274,7 +274,7 @@ def _path(occurrence: Occurrence, index: int, rng: Random) -> str:
 
 
 def _with_faults(media: list[Medium], rng: Random) -> list[Medium]:
-    """Give each fault to as many photos as FAULTS says; the rarest species keep theirs."""
+    """Give each fault to as many photos as FAULTS says. Photos of the rarest species get none."""
     rare = {species.name for species in SPECIES if species.count <= 2}
     able = [
         i
@@ -294,15 +294,15 @@ def _with_faults(media: list[Medium], rng: Random) -> list[Medium]:
     return media
 
 
-def _faultless(medium: Medium) -> bool:
-    """Whether this is a photo without fault: the ones that other oddities may use."""
+def _has_no_fault(medium: Medium) -> bool:
+    """Whether this is a photo without a fault. Other oddities are added to such media only."""
     return medium.photo is not None and not medium.photo.fault
 
 
 def _with_shared_urls(media: list[Medium]) -> list[Medium]:
-    """Four URLs at two occurrences each (two of one species, two not), and one twice in one occurrence."""
+    """Let pairs of occurrences share a URL (two pairs of one species, two not), and one occurrence have a URL twice."""
     media = list(media)
-    plain = [i for i, medium in enumerate(media) if _faultless(medium)]
+    plain = [i for i, medium in enumerate(media) if _has_no_fault(medium)]
     pairs: list[tuple[int, int]] = []
     for same_species in (True, True, False, False):
         first = plain[17 * (len(pairs) + 1)]
@@ -312,29 +312,29 @@ def _with_shared_urls(media: list[Medium]) -> list[Medium]:
             if i > first + 20
             and media[i].gbif_id != media[first].gbif_id
             and i not in {j for p in pairs for j in p}
-            and (_species(media[i]) == _species(media[first])) is same_species
+            and (_species_of(media[i]) == _species_of(media[first])) is same_species
         )
         pairs.append((first, second))
     for first, second in pairs:
         media[second] = replace(media[second], identifier=media[first].identifier, photo=media[first].photo)
-    twice = next(i for i in plain if i > 200 and _alone(media, i))
+    twice = next(i for i in plain if i > 200 and _is_alone(media, i))
     media.insert(twice + 1, media[twice])
     return media
 
 
-def _species(medium: Medium) -> str:
+def _species_of(medium: Medium) -> str:
     return medium.photo.species if medium.photo is not None else ""
 
 
-def _alone(media: Sequence[Medium], index: int) -> bool:
-    """Whether the medium is its occurrence's only one and no other line has its URL."""
+def _is_alone(media: Sequence[Medium], index: int) -> bool:
+    """Whether it is the only medium of its occurrence and the only one with its URL."""
     same = [m for m in media if m.gbif_id == media[index].gbif_id or m.identifier == media[index].identifier]
     return len(same) == 1
 
 
 def _with_missing_urls(media: list[Medium]) -> list[Medium]:
-    """Three media whose identifier is empty, with a page in references; one ftp:// URL; one relative URL."""
-    able = [i for i, medium in enumerate(media) if _faultless(medium) and _alone(media, i)]
+    """Let three media have an empty identifier and a page in references, one an ftp:// URL, and one a relative URL."""
+    able = [i for i, medium in enumerate(media) if _has_no_fault(medium) and _is_alone(media, i)]
     chosen = [able[k * len(able) // 6] for k in range(1, 6)]
     for i in chosen[:3]:
         media[i] = replace(media[i], identifier="", references=f"/museum/specimens/{media[i].gbif_id}", photo=None)
@@ -344,7 +344,7 @@ def _with_missing_urls(media: list[Medium]) -> list[Medium]:
 
 
 def _other_kinds(occurrences: Sequence[Occurrence], rng: Random) -> list[Medium]:
-    """Media that are no photos: sounds, films, models to turn about, and web pages."""
+    """Media that are not photos: sounds, films, 3D models and web pages."""
     kinds = (
         [("Sound", "audio/mpeg", "/inaturalist/sounds/{}.mp3")] * 3
         + [("MovingImage", "video/mp4", "/lantern/films/{}.mp4")] * 3
@@ -371,11 +371,11 @@ def _other_kinds(occurrences: Sequence[Occurrence], rng: Random) -> list[Medium]
 
 
 def _with_strange_lines(media: list[Medium], occurrences: Sequence[Occurrence]) -> list[Medium]:
-    """A line too short, a line for an occurrence that is not there, and an id with a space after it."""
+    """Add a line with too few fields, a line of an occurrence that does not exist, and an id followed by a space."""
     whole = [
         i
         for i, medium in enumerate(media)
-        if _faultless(medium) and _alone(media, i) and medium.gbif_id != occurrences[-1].gbif_id
+        if _has_no_fault(medium) and _is_alone(media, i) and medium.gbif_id != occurrences[-1].gbif_id
     ]
     short, spaced = whole[40], whole[80]
     media[short] = replace(media[short], ragged=True, photo=None)

@@ -1,4 +1,4 @@
-"""Serve the sample's photos on loopback, faults included, while a command runs."""
+"""Serve the sample's photos on 127.0.0.1, with their faults, while a command runs."""
 
 import argparse
 import errno
@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NamedTuple, Self
 
-from sample.photos import encode
-from sample.plan import Photo, photos_by_path
+from sample.photo_cache import load_photos
+from sample.plan import Fault, photos_by_path
 
 HOST = "127.0.0.1"
 PORT = 8970
@@ -25,10 +25,13 @@ PAGE = b"""<!DOCTYPE html>
 """
 PAGE_FOLDERS = ("/museum/specimens/", "/museum/models/", "/inaturalist/photo-pages/")
 MOVED_FOLDER = "/moved"
+STATUSES: dict[Fault, int] = {"missing": 404, "gone": 410, "broken": 500}
+BODIES: dict[Fault, bytes] = {"html": PAGE, "empty": b""}
+"""What is served as a JPEG instead of the photo."""
 
 
 class Answer(NamedTuple):
-    """What the server says to one request."""
+    """The server's answer to one request."""
 
     status: int
     content_type: str = "text/plain; charset=utf-8"
@@ -37,21 +40,20 @@ class Answer(NamedTuple):
 
 
 class PhotoServer:
-    """A web server on 127.0.0.1 for as long as the `with` block lasts; port 0 takes any free one.
+    """A web server on 127.0.0.1 that runs during a `with` block. Port 0 stands for any free port.
 
-    Raises OSError (EADDRINUSE) where another process has the port.
+    Raises OSError (EADDRINUSE) if another process uses the port.
     """
 
     def __init__(self, port: int = 0, delay: float = 0) -> None:
-        """`delay`: seconds to wait before each answer."""
+        """Listen on `port`, and draw the photos if they are not drawn yet. `delay`: seconds before each answer."""
         self.delay = delay
         self._photos = photos_by_path()
-        self._files: dict[str, bytes] = {}
-        self._locks = {path: threading.Lock() for path in self._photos}
         self._requests: list[tuple[str, int]] = []
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()  # busy photos that were requested before
         self._lock = threading.Lock()
         self._http = _HTTPServer(port, self)
+        self._files = load_photos(list(self._photos.values()))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="photos", daemon=True)
 
     def __enter__(self) -> Self:
@@ -67,17 +69,17 @@ class PhotoServer:
 
     @property
     def url(self) -> str:
-        """What the photos' URLs begin with; no slash at its end."""
+        """The start of every photo's URL, without a slash at the end."""
         return f"http://{HOST}:{self._http.server_address[1]}"
 
     @property
     def requests(self) -> list[tuple[str, int]]:
-        """Path with query, and status, of each request so far, in the order of the answers."""
+        """(path with query, status) of each request so far, in the order of the answers."""
         with self._lock:
             return list(self._requests)
 
     def answer(self, path: str) -> Answer:
-        """The answer to a GET of `path`, its query included; it is on record from then on."""
+        """The answer to a GET of `path` with its query. It is recorded in `requests`."""
         answer = self._answer(path)
         with self._lock:
             self._requests.append((path, answer.status))
@@ -89,38 +91,20 @@ class PhotoServer:
         photo = self._photos.get(path.removeprefix(MOVED_FOLDER))
         if photo is None:
             return _plain(404)
-        match photo.fault:
-            case "missing":
-                return _plain(404)
-            case "gone":
-                return _plain(410)
-            case "broken":
-                return _plain(500)
-            case "busy" if self._first(path):
-                return _plain(503, ("Retry-After", "1"))
-            case "moved" if not path.startswith(MOVED_FOLDER):
-                return _plain(302, ("Location", MOVED_FOLDER + path))
-            case "html":
-                return Answer(200, "image/jpeg", PAGE)
-            case "empty":
-                return Answer(200, "image/jpeg", b"")
-            case "opted-out":
-                return Answer(200, "image/jpeg", self._file(photo), (("X-Robots-Tag", "noai, noimageai"),))
-            case _:
-                return Answer(200, "image/jpeg", self._file(photo))
+        if photo.fault in STATUSES:
+            return _plain(STATUSES[photo.fault])
+        if photo.fault == "busy" and self._is_first_request(path):
+            return _plain(503, ("Retry-After", "0"))
+        if photo.fault == "moved" and not path.startswith(MOVED_FOLDER):
+            return _plain(302, ("Location", MOVED_FOLDER + path))
+        headers = (("X-Robots-Tag", "noai, noimageai"),) if photo.fault == "opted-out" else ()
+        return Answer(200, "image/jpeg", BODIES.get(photo.fault, self._files[photo.path]), headers)
 
-    def _first(self, path: str) -> bool:
+    def _is_first_request(self, path: str) -> bool:
         with self._lock:
-            first = path not in self._asked
-            self._asked.add(path)
-            return first
-
-    def _file(self, photo: Photo) -> bytes:
-        """The photo's file, drawn when it is first asked for and by one thread only."""
-        with self._locks[photo.path]:
-            if photo.path not in self._files:
-                self._files[photo.path] = encode(photo)
-            return self._files[photo.path]
+            is_first = path not in self._requested
+            self._requested.add(path)
+            return is_first
 
 
 def _plain(status: int, *headers: tuple[str, str]) -> Answer:
@@ -137,7 +121,7 @@ class _HTTPServer(ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that hang up."""
+        """Print no error when a client closes the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -149,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _HTTPServer
 
     def do_GET(self) -> None:
+        """Send the answer, without its body to a HEAD request."""
         time.sleep(self.server.photos.delay)
         answer = self.server.photos.answer(self.path)
         self.send_response(answer.status)
@@ -163,50 +148,53 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Quiet: the command that runs meanwhile has the terminal."""
+        """Print nothing: the terminal belongs to the command that runs."""
 
 
 def run(command: Sequence[str], port: int) -> int:
-    """Serve while `command` runs; its exit status, 128 + n where signal n ended it, 2 where the port is taken."""
+    """Serve while `command` runs. Its exit status, 128 + n if signal n ended it, 2 if the port is in use."""
     try:
         server = PhotoServer(port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        print(f"port {port} on {HOST} is in use: another sample run? Stop it and try again.", file=sys.stderr)
+        print(f"port {port} on {HOST} is in use, perhaps by another sample run: stop it and retry.", file=sys.stderr)
         return 2
+    start = time.monotonic()
     with server:
-        return _wait_for(command)
+        status = _wait_for(command)
+    print(f"The run took {time.monotonic() - start:.1f} s.", file=sys.stderr)
+    return status
 
 
 def _wait_for(command: Sequence[str]) -> int:
-    """Run the command to its end, come what may: a signal is for it to answer, not for the server."""
+    """Run the command to its end. Signals are passed on to it: it decides how to stop, and the server waits."""
     process: subprocess.Popen[bytes] | None = None
     early: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
         if process is None:
             early.append(number)
-        elif number != signal.SIGINT or not _in_terminal():
+        elif number != signal.SIGINT or not _is_in_terminal():
             process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         process = subprocess.Popen(command)  # noqa: S603 - the user's own command, no shell
         for number in early:
             process.send_signal(number)
         status = process.wait()
     except FileNotFoundError:
-        print(f"{command[0]}: no such command", file=sys.stderr)
+        print(f"{command[0]}: there is no such command", file=sys.stderr)
         return 127
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
     return status if status >= 0 else 128 - status
 
 
-def _in_terminal() -> bool:
-    """Whether Ctrl-C in a terminal reaches the command without us, for it is in the foreground group as we are."""
+def _is_in_terminal() -> bool:
+    """Whether a terminal sends Ctrl-C to the command by itself: it is in the foreground group, as this process is."""
     try:
         with Path("/dev/tty").open("rb") as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -215,6 +203,7 @@ def _in_terminal() -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m sample.server",
         usage="%(prog)s [--port PORT] -- COMMAND [ARG...]",
@@ -223,7 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=PORT, help="port to listen on (default %(default)s)")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run, with its arguments, after --")
     options = parser.parse_args(arguments)
-    return run(options.command, options.port)
+    try:
+        return run(options.command, options.port)
+    except KeyboardInterrupt:  # while the photos are drawn; later the command answers it
+        print("Stopped.", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

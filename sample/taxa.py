@@ -1,11 +1,11 @@
-"""What the sample is about: real moth species, invented datasets, plausible places and invented people."""
+"""The subjects of the sample: real moth species, invented datasets, plausible places and invented people."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Species:
-    """A species as GBIF would file it; keys are text, for not all of them are numbers."""
+    """A species as in GBIF. Keys are text because not all of them are numbers."""
 
     name: str
     authorship: str
@@ -14,11 +14,11 @@ class Species:
     genus_key: str
     region: str
     months: tuple[int, int]
-    """First and last month of flight."""
+    """First and last month in which it flies."""
     count: int
-    """Occurrences of it in the sample, those identified to genus only not counted."""
+    """Its occurrences in the sample, without those that are identified to genus only."""
     synonym: tuple[str, str] = ("", "")
-    """Key and name under which a few of the records were published."""
+    """Key and name of a synonym that a few of the records use."""
 
     @property
     def genus(self) -> str:
@@ -35,7 +35,7 @@ class Species:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A publisher's dataset; `folder` is the first part of its photos' paths."""
+    """A dataset of a publisher. `folder` is the first part of the paths of its photos."""
 
     key: str
     title: str
@@ -52,7 +52,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Place:
-    """A country's spot, in decimal degrees, and the people who record there."""
+    """A place in a country, in decimal degrees, and the people who record there."""
 
     country_code: str
     country: str

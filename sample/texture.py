@@ -1,17 +1,17 @@
-"""Noise fields and colour helpers that cloth, bark and wings are made of."""
+"""Noise fields and colours, from which cloth, bark and wings are painted."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Field = NDArray[np.float32]
-"""A picture's worth of numbers, height x width, or of colours in 0..1, height x width x 3."""
+"""Numbers, height x width, or colours from 0 to 1, height x width x 3."""
 Colour = tuple[float, float, float]
-"""Red, green, blue in 0..255, as an artist would note them."""
+"""Red, green and blue, from 0 to 255."""
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float], octaves: int = 1) -> Field:
-    """Smooth noise of mean 0 and deviation about 1; `cells`: blobs down and across in the first octave."""
+    """Smooth noise with mean 0 and deviation about 1. `cells` are the blobs down and across in the first octave."""
     height, width = shape
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
@@ -26,7 +26,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, 
 
 
 def smooth(values: Field, low: float, high: float) -> Field:
-    """0 below `low`, 1 above `high` (or the other way about), an S between them."""
+    """0 below `low`, 1 above `high` (the reverse if `low` is higher), and an S-shaped curve between them."""
     x = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(x * x * (3 - 2 * x), np.float32)
 

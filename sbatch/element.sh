@@ -1,21 +1,29 @@
-# What the job scripts have in common. They run in the folder of luigi.cfg, whose path is their first argument.
+# What the job scripts share. A job inherits the environment of the shell that submitted it (sbatch --export=ALL).
 
-# Put here what your site needs before Python runs:
+# Add here what your cluster needs before Python starts, if that environment lacks it. If the package is installed, edit
+# a copy of this folder and name it with `scripts` under [slurm] in luigi.cfg.
 # module load python/3.12
 
 requeue=
 
-# Run one task of the graph: run TASK LUIGI_OPTION...
+# Use the Python that submitted the job, in the folder where it was submitted: start PYTHON FOLDER
+start() {
+    python=$1
+    cd "$2" || return
+}
+
+# Run one task: run TASK LUIGI_OPTION...
 run() {
     status=1
-    if [[ $requeue ]]; then return; fi # what is left is for another allocation, however well it went so far
+    if [[ $requeue ]]; then return; fi # the remaining chunks are for the next allocation, whatever their status
     local scratch=()
     if [[ ${SLURM_TMPDIR:-} ]]; then scratch=(--scratch "$SLURM_TMPDIR"); fi
-    .venv/bin/luigi --module tasks "$@" "${scratch[@]}" --runner element --local-scheduler true --no-lock &
+    # -P: a folder `tasks` in the working directory is not this package
+    "$python" -P -m tasks "$@" "${scratch[@]}" --runner element --local-scheduler true --no-lock &
     task=$!
     wait "$task"
     status=$?
-    while kill -0 "$task" 2> /dev/null; do # a signal ends the waiting before the task has ended
+    while kill -0 "$task" 2> /dev/null; do # a signal interrupts `wait` before the task has ended
         wait "$task"
         status=$?
     done
@@ -32,7 +40,7 @@ run_chunks() {
     status=$failed
 }
 
-# The time limit is near: the task ends in seconds, with all that it has done, and goes on in another allocation.
+# Before the time limit Slurm sends USR1. The task ends within seconds and keeps its results; the job is requeued.
 near_the_limit() {
     requeue=yes
     kill -TERM "$task"
@@ -41,7 +49,7 @@ trap near_the_limit USR1
 
 end() {
     if [[ $requeue && $status != 0 ]]; then
-        echo 'the time limit is near: what is done is kept, and the job goes back to the queue'
+        echo 'the time limit is near: the results are kept, and the job returns to the queue'
         scontrol requeue "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
     fi
     echo "ended with status $status"

@@ -1,6 +1,9 @@
 """From a GBIF Darwin Core Archive to a WebDataset: the public tasks."""
 
 from tasks import framework
+
+framework.install()
+
 from tasks.clean import CleanDataset
 from tasks.compare import CompareDatasets
 from tasks.delete import DeleteImages
@@ -28,5 +31,3 @@ __all__ = [
     "VerifyChunk",
     "VerifyImages",
 ]
-
-framework.install()

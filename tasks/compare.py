@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.storage.paths import DatasetPaths
-from tasks.framework.parameters import InputFolder, Text
+from tasks.framework.parameters import FilePath, InputFolder
 from tasks.framework.worker_processes import RunTask
 
 
@@ -18,7 +18,9 @@ class CompareDatasets(RunTask):
 
     old: str = InputFolder(description="output folder of the older dataset")
     new: str = InputFolder(description="output folder of the newer dataset")
-    scratch: str = Text(default="", significant=False, description="folder for temporary files; empty: <new>/.scratch")
+    scratch: str = FilePath(
+        default="", significant=False, description="folder for temporary files; empty: <new>/.scratch"
+    )
 
     _has_run = False
 

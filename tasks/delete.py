@@ -1,34 +1,38 @@
-"""DeleteImages: delete_images."""
+"""DeleteImages: deletes images that cannot be used, or a list of the user's."""
 
 import datetime
 from pathlib import Path
 
-from gbif_webdataset.clean.delete_images import delete
+from gbif_webdataset.clean.delete_images import DeletionFiles, delete_images
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Flag, InputFile
 from tasks.verify import VerifyImages
 
 
 class DeleteImages(DatasetTask):
-    """Delete the corrupt images, or those on a list of yours, and write down which, when and why."""
+    """Delete the corrupt images, or those on a list of yours, and record which, when and why."""
 
     image_list: str = InputFile(
         default="",
-        description="images to delete, not the corrupt ones: a CSV with image_path, or a path below images/ a line",
+        description="Images to delete: a CSV with the column image_path, or a text with one path below images/ per "
+        "line. Empty: delete the corrupt images, which errors.csv lists.",
     )
-    dry_run: bool = Flag(default=False, description="delete nothing; list in would-delete.csv what would be deleted")
+    dry_run: bool = Flag(
+        default=False, description="true: delete nothing, and list in would-delete.csv what would be deleted."
+    )
 
     def requires(self) -> VerifyImages:
-        """What is verified."""
+        """The verified images."""
         return self.clone(VerifyImages)
 
     def run(self) -> None:
-        """Delete, and list what was deleted."""
+        """Delete the images, and list them in deleted.csv or would-delete.csv."""
         paths = self.paths
         now = None if self.dry_run else datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         deleted = paths.would_delete if self.dry_run else paths.deleted
         with self.write_target() as target:
-            listing = Path(self.image_list) if self.image_list else paths.errors
-            reasons = delete(listing, paths.verified, paths.images, paths.deleted, deleted, now, paths.scratch)
+            image_list = Path(self.image_list) if self.image_list else paths.errors
+            files = DeletionFiles(image_list, paths.verified, paths.images, paths.deleted, paths.would_delete)
+            reasons = delete_images(files, now, paths.scratch)
             target.facts = {"reasons": reasons}
             target.add(deleted)

@@ -8,12 +8,13 @@ import luigi
 from luigi.interface import core
 
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
-from gbif_webdataset.fetch import host_limits as rates
 from gbif_webdataset.fetch.address_guard import AddressGuard
-from gbif_webdataset.fetch.download import Limits
-from gbif_webdataset.fetch.host_queues import Patience
+from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_TEMPORARY, FetchOptions, is_retried
+from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
+from gbif_webdataset.fetch.host_queues import BackoffPolicy
+from gbif_webdataset.fetch.image_response import DownloadLimits
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, listed
+from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, Real, Text, split_list
 from tasks.framework.worker_processes import run_started
 from tasks.read import ReadArchive
 
@@ -21,99 +22,140 @@ USER_AGENT = "gbif-webdataset/0.4 (+https://www.gbif.org/; set FetchChunk user_a
 
 
 class FetchChunk(ChunkTask):
-    """Download one part of the images, and keep a ledger of what became of each."""
+    """Download the images of one chunk, and record the outcome for each image in the ledger."""
 
-    cache_path: str = Text(
+    cache_path: str = FilePath(
         default="",
-        description="an older tree of images, <datasetKey>/<coreid>[_<n>].jpg, to copy from first what is asked for "
-        "in the size that the archive names",
+        description="Folder of images of an earlier dataset (<datasetKey>/<coreid>[_<n>].jpg). Images found there "
+        "are copied instead of downloaded, if they are requested in the size that the archive names. "
+        "Empty: download all.",
     )
     inaturalist_size: str = Choice(
         default=inaturalist.AS_GIVEN,
         choices=inaturalist.SIZES,
-        description="size to ask iNaturalist for its photos in: original (at most 2048 pixels a side), large (1024), "
-        "medium (500), small (240), or as-given by the archive, which is original",
+        description="Size of iNaturalist's photos: original (longer side at most 2048 pixels), large (1024), medium "
+        "(500) or small (240). as-given: the size that the archive names, usually original.",
     )
-    num_workers: int = Count(default=16, least=1, significant=False, description="requests under way at a time")
+    num_workers: int = Count(
+        default=16, minimum=1, significant=False, description="Number of downloads at the same time, in each chunk."
+    )
     retries: int = Count(
         default=3,
         significant=False,
-        description="further tries of an image whose failure may pass (timeouts, 429, 5xx)",
+        description="Number of retries of an image after a temporary failure (timeouts, 429, 5xx); 0: none.",
+    )
+    retry_pause: float = Real(
+        default=1.0,
+        significant=False,
+        description="Pause before the first retry of an image, in seconds; each further pause is twice as long, at "
+        "most 60 seconds.",
     )
     request_timeout: float = Real(
-        default=30.0, least=0.1, significant=False, description="seconds without a byte until a request is given up"
+        default=30.0,
+        minimum=0.1,
+        significant=False,
+        description="Maximum time without a byte from the host, in seconds; after it the request fails.",
     )
     max_seconds_per_image: float = Real(
-        default=300.0, least=0.1, significant=False, description="seconds that one try of one image may take in all"
+        default=300.0,
+        minimum=0.1,
+        significant=False,
+        description="Maximum duration of one attempt to download an image, in seconds.",
     )
-    max_image_bytes: int = Count(default=100_000_000, least=1, description="bytes of the largest image to accept")
+    max_image_bytes: int = Count(
+        default=100_000_000,
+        minimum=1,
+        description="Maximum size of an image, in bytes; larger images are not downloaded.",
+    )
     connections_per_host: int = Count(
         default=4,
-        least=1,
+        minimum=1,
         significant=False,
-        description="requests under way at a time to one host, by the whole job",
+        description="Maximum number of requests to one host at the same time, by all chunks together.",
     )
     requests_per_second_per_host: float = Real(
         default=5.0,
         significant=False,
-        description="requests a second to one host, by the whole job; 0 for no limit",
+        description="Maximum number of requests per second to one host, by all chunks together; 0: no limit.",
     )
     host_limits: str = InputFile(
         default="",
         significant=False,
-        description="a CSV of host,connections,requests_per_second for hosts, or domains, that bear more or less",
+        description="CSV file (host,connections,requests_per_second) with limits for single hosts or domains. It "
+        "overrides the limits above and the table of the package. Empty: no file.",
     )
     concurrent_chunks: int = Count(
         default=0,
         significant=False,
-        description="chunks that are fetched at the same time, among which a host's limits are divided; 0 for as many "
-        "as Luigi has workers",
+        description="Number of chunks that are fetched at the same time. The limits of each host are divided by it. "
+        "0: as many as Luigi has workers.",
     )
     host_failures: int = Count(
-        default=10, least=1, significant=False, description="failures in a row after which a host is left alone"
+        default=10,
+        minimum=1,
+        significant=False,
+        description="Number of failures in a row after which a host is paused.",
     )
     host_pause: float = Real(
         default=30.0,
         significant=False,
-        description="seconds that such a host is left alone, twice as long each time; after three times its images "
-        "are left to the next run",
+        description="Length of the first pause of a failing host, in seconds; each further pause is twice as long. "
+        "After three pauses the host's images are left to the next run.",
     )
     longest_host_pause: float = Real(
         default=600.0,
         significant=False,
-        description="seconds of Retry-After to wait for; a host that asks for more is left to the next run",
+        description="Longest pause that a host may ask for (Retry-After), in seconds. Images of a host that asks for "
+        "more are left to the next run.",
     )
     user_agent: str = Text(
-        default=USER_AGENT, significant=False, description="how requests name who asks; put your e-mail address there"
+        default=USER_AGENT,
+        significant=False,
+        description="Name that is sent to hosts. Add your e-mail address, so that they can contact you instead of "
+        "blocking you.",
     )
     respect_opt_out: bool = Flag(
-        default=True, description="leave images whose X-Robots-Tag says noai, noimageai, noindex or noimageindex"
+        default=True,
+        description="true: do not download images whose X-Robots-Tag is noai, noimageai, noindex or noimageindex. "
+        "false: ignore this header.",
     )
     allow_addresses: str = Text(
-        default="", description="CIDR blocks, separated by commas, to fetch from although they are not public"
+        default="",
+        description="CIDR blocks, separated by commas, that images may be fetched from although the addresses are "
+        "not public, such as 10.1.0.0/16. Empty: public addresses only.",
     )
     min_free_bytes: int = Count(
         default=1_000_000_000,
         significant=False,
-        description="bytes to leave free on the disk: below, fetching stops and can go on later",
+        description="Minimum free space on the disk, in bytes. If less is free, fetching stops; the same command "
+        "continues later.",
     )
     max_failed_share: float = Real(
         default=0.5,
-        most=1,
+        maximum=1,
         significant=False,
-        description="share of the images, from 0 to 1, above which failures that may pass fail the chunk",
+        description="Maximum share of a chunk's images, from 0 to 1, with temporary failures; with more the task "
+        "fails.",
     )
     retry_failed: str = Choice(
-        default=fetch_chunk.PASSING,
-        choices=fetch_chunk.RETRIES,
+        default=RETRY_TEMPORARY,
+        choices=RETRY_CHOICES,
         significant=False,
-        description="failures of earlier runs to try again: those that may pass, all, or none",
+        description="Failures of earlier runs to retry. may-pass: temporary failures (timeouts, 429, 5xx) older than "
+        "retry_after. all: every failure. none: no failure.",
     )
-    refetch_deleted: bool = Flag(default=False, description="fetch again, in the same size, what DeleteImages deleted")
+    retry_after: float = Real(
+        default=3600.0,
+        significant=False,
+        description="Age of a temporary failure, in seconds, from which a run retries it; 0: retry at once.",
+    )
+    refetch_deleted: bool = Flag(
+        default=False, description="true: download images again that DeleteImages deleted. false: leave them out."
+    )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.guard = AddressGuard(listed(self.allow_addresses))
+        self.guard = AddressGuard(split_list(self.allow_addresses))
 
     def requires(self) -> ReadArchive:
         """The manifest."""
@@ -121,7 +163,7 @@ class FetchChunk(ChunkTask):
 
     def find_retry_reason(self) -> str | None:
         """Return whether an earlier run left failures that this run has to retry."""
-        if self.is_made_by_other_job or self._is_of_this_run() or not self._failures():
+        if self.is_made_by_other_job or not self._has_failures_to_retry():
             return None
         return "failed downloads will be retried"
 
@@ -131,34 +173,34 @@ class FetchChunk(ChunkTask):
         return {name: self.upstream[0].output().record.files[name].sha256}
 
     def run(self) -> None:
-        """Fetch what is missing and write the ledger."""
+        """Fetch the images that are missing, and write the ledger."""
         options, images = self.fetch_options(), self.requires().images_per_chunk()
         with self.write_target() as target, self.chunk_progress("fetch", images) as progress:
 
-            def tell(counts: Counter[str]) -> None:
+            def report_counts(counts: Counter[str]) -> None:
                 failed = counts.total() - counts["fetched"] - counts["cached"]
                 progress.update(counts.total(), images[self.chunk], f"{failed:,} failed" if failed else "")
 
             manifest = self.paths.chunk("manifest", self.chunk)
-            outcomes = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, tell)
+            outcomes = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, report_counts)
             target.facts = {"outcomes": dict(outcomes)}
             target.add(self.paths.chunk("fetched", self.chunk))
 
-    def _is_of_this_run(self) -> bool:
-        return self.paths.record(self.label).stat().st_mtime >= run_started()
-
-    def _failures(self) -> int:
-        """Images that failed and are to be tried again."""
+    def _has_failures_to_retry(self) -> bool:
+        """Whether an earlier run left failures that this run retries; with retry_failed all, recent ones, too."""
         outcomes: dict[str, int] = self.output().record.facts["outcomes"]
-        return sum(count for code, count in outcomes.items() if fetch_chunk.is_tried_again(code, self.retry_failed))
+        wait = 0.0 if self.retry_failed == RETRY_ALL else self.retry_after
+        is_due = self.paths.record(self.label).stat().st_mtime < run_started() - wait
+        return is_due and any(is_retried(code, self.retry_failed) for code in outcomes)
 
-    def fetch_options(self) -> fetch_chunk.Plan:
-        """How it is fetched, by one of the processes that share what a host bears."""
-        return fetch_chunk.Plan(
+    def fetch_options(self) -> FetchOptions:
+        """The options of this chunk. Chunks that are fetched at the same time share the limits of each host."""
+        return FetchOptions(
             workers=self.num_workers,
             retries=self.retries,
-            hosts=self.hosts().divided(self.sharing),
-            limits=Limits(
+            retry_pause=self.retry_pause,
+            hosts=self.hosts().divide(self.sharing),
+            limits=DownloadLimits(
                 self.request_timeout,
                 self.max_seconds_per_image,
                 self.max_image_bytes,
@@ -170,28 +212,28 @@ class FetchChunk(ChunkTask):
             max_failed_share=self.max_failed_share,
             refetch_deleted=self.refetch_deleted,
             retry_failed=self.retry_failed,
-            patience=Patience(self.host_failures, self.host_pause, longest=self.longest_host_pause),
+            backoff=BackoffPolicy(self.host_failures, self.host_pause, max_wait=self.longest_host_pause),
             inaturalist_size=self.inaturalist_size,
             min_free_bytes=self.min_free_bytes,
         )
 
     def slurm_options(self) -> list[str]:
-        """The limits of hosts are divided as here, not among the workers of the element."""
+        """The limits of hosts are divided by the same number as here, not by the workers of the Slurm job."""
         return ["--FetchChunk-concurrent-chunks", str(self.sharing)]
 
     @property
     def sharing(self) -> int:
-        """Chunks that are fetched at the same time."""
+        """The number of chunks that are fetched at the same time."""
         return self.concurrent_chunks or min(core().workers, self.chunks)
 
-    def hosts(self) -> rates.HostTable:
-        """What the whole job asks each host to bear."""
-        default = rates.HostLimits(self.connections_per_host, self.requests_per_second_per_host)
-        return rates.table(default, Path(self.host_limits) if self.host_limits else None)
+    def hosts(self) -> HostTable:
+        """The limits of each host for all chunks together."""
+        default = HostLimits(self.connections_per_host, self.requests_per_second_per_host)
+        return read_host_table(default, Path(self.host_limits) if self.host_limits else None)
 
 
 class FetchImages(DatasetTask, luigi.WrapperTask):
-    """Download all parts of the images."""
+    """Download the images of all chunks."""
 
     IS_STAGE = False
 

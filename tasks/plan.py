@@ -1,11 +1,12 @@
-"""PlanFetch: what fetching would take."""
+"""PlanFetch: estimate what fetching will take."""
 
 import os
 import sys
 from dataclasses import replace
 from typing import Any
 
-from gbif_webdataset.fetch import plan_fetch
+from gbif_webdataset.fetch.plan_fetch import plan_fetch
+from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import DatasetTask
@@ -14,14 +15,15 @@ from tasks.read import ReadArchive
 
 
 class PlanFetch(DatasetTask):
-    """Tell how many images FetchImages would fetch of whom, their bytes, the time and the disk; fetch nothing."""
+    """Estimate the images, bytes, time and disk space that FetchImages will need, by host. Nothing is downloaded."""
 
     IS_STAGE = False
 
     sample: int = Count(
         default=5,
         significant=False,
-        description="images of each host, of the 40 with most, whose bytes are asked for",
+        description="Number of images per host, of the 40 hosts with most images, whose size is requested; 0: no "
+        "request.",
     )
 
     _is_done = False
@@ -35,21 +37,23 @@ class PlanFetch(DatasetTask):
         return self.clone(ReadArchive)
 
     def complete(self) -> bool:
-        """Whether it has told: only in this process, so that each command tells anew."""
+        """Whether this process has printed the estimate; every command prints it again."""
         return self._is_done
 
     def run(self) -> None:
-        """Ask a few images for their bytes, add up, and print."""
+        """Request the sizes of a sample of the images, and print the estimate."""
         fetcher = self.clone(FetchChunk, chunk=0)
         workers = fetcher.num_workers * fetcher.sharing
-        plan = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)
+        options = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)
         manifests = self.paths.chunks("manifest", self.chunks)
 
         def announce(images: int, hosts: int) -> None:
             print(
-                f"asking {format_count(hosts, 'host')} for sizes ({images:,} in all) ...", file=sys.stderr, flush=True
+                f"asking {format_count(hosts, 'host')} for the sizes of {format_count(images, 'image')} ...",
+                file=sys.stderr,
+                flush=True,
             )
 
-        outlook = plan_fetch.look_ahead(self.paths.output, manifests, plan, self.sample, announce)
-        print(plan_fetch.text(outlook), flush=True)
+        estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
+        print(format_fetch_estimate(estimate), flush=True)
         self._is_done = True

@@ -1,83 +1,102 @@
-"""ReadArchive: the loading half of every script."""
+"""ReadArchive: archive to manifest."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.fetch import ledger
-from gbif_webdataset.read import containers, dwca, partition_archive, read_archive, select_media
+from gbif_webdataset.fetch.carry_over import carry_over
+from gbif_webdataset.read import containers, dwca
+from gbif_webdataset.read.manifest_writer import ManifestWriter
+from gbif_webdataset.read.partition_archive import Resources
+from gbif_webdataset.read.read_archive import count_bytes, read_archive
+from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import read_subset_list
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.terms import licences
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Count, InputFile, Real, Text, listed
+from tasks.framework.parameters import Count, InputFile, Real, Text, split_list
 
 
 class ReadArchive(DatasetTask):
-    """Read the archive: one row per photo, in chunks, and every other line with the reason why it is none.
+    """Read the archive and write the manifest: one row for each photo, in chunks.
 
-    Of several media extensions the plainest that has lines is read; `passed_over` in the record's facts names the rest.
+    All other lines of the archive go to manifest/rejected.parquet, each with the reason. If the archive has several
+    media extensions, the first with rows is read, in the order Multimedia, Audubon Core, Image, Document; the files
+    of the others are in the record's `passed_over`.
     """
 
     FORMAT = 3
     HAS_SLURM_JOB = True
 
     subset_list: str = InputFile(
-        default="", description="take only occurrences whose subset_key is in this file: a JSON list, or a key a line"
+        default="",
+        description="File of keys: take only occurrences whose subset_key is in it. A JSON list, or a text file with "
+        "one key per line. Empty takes all.",
     )
     subset_key: str = Text(
         default="acceptedTaxonKey",
-        description="column of the occurrence file that subset_list and num_images_per_category go by",
+        description="Column of the occurrence file that subset_list and num_images_per_category refer to.",
     )
-    num_images_per_category: int = Count(default=0, description="images to take of each value of subset_key, 0 for all")
-    random_seed: int = Count(default=42, description="seed of the choice that num_images_per_category makes")
+    num_images_per_category: int = Count(
+        default=0,
+        description="Maximum number of images for each value of subset_key, chosen at random; 0 takes all.",
+    )
+    random_seed: int = Count(default=42, description="Seed of the random choice that num_images_per_category makes.")
     extra_columns: str = Text(
-        default="", description="further columns of the occurrence file to carry along, separated by commas"
+        default="",
+        description="Further columns of the occurrence file for the manifest and later tables, separated by commas.",
     )
     licenses: str = Text(
         default="",
-        description="take only media under these licences, with commas between, such as cc0,cc-by; all without",
+        description="Take only images under these licences, separated by commas, such as cc0,cc-by. Empty takes all.",
     )
     where: str = Text(
         default="",
-        description="take only occurrences for which this SQL condition on their columns and coreid, all text, "
-        "holds, such as \"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\"",
+        description="Take only occurrences that meet this SQL condition on their columns and on coreid, such as "
+        "\"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\". Every column is text. Empty takes all.",
     )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,
-        least=1,
+        minimum=1,
         significant=False,
-        description="times that a file of the archive may expand when it is inflated",
+        description="How many times a file of the archive may expand when it is decompressed; an archive that expands "
+        "more is refused, because it may be an attack.",
     )
     memory_limit: str = Text(
-        default="1GB", significant=False, description="memory for the join before it spills to disk, such as 4GB"
+        default="1GB",
+        significant=False,
+        description="Memory for joining records and media, such as 800MB or 4GB; larger tables use temporary files.",
     )
-    temp_dir: str = Text(default="", significant=False, description="folder to spill to, --scratch where none is given")
+    temp_dir: str = Text(
+        default="", significant=False, description="Folder for temporary files. Empty uses the folder of --scratch."
+    )
 
     def inputs(self) -> dict[str, str]:
-        """What the archive holds, and in how many parts the images are wanted."""
-        return {"archive": containers.identity(Path(self.dwca)), "chunks": str(self.chunks)}
+        """A digest of the archive, and the number of chunks."""
+        return {"archive": containers.compute_identity(Path(self.dwca)), "chunks": str(self.chunks)}
 
     def run(self) -> None:
-        """Build the manifest beside the old one, hand over what was fetched for the old one, and change them."""
+        """Write the new manifest beside the old one, carry the ledgers over to it, and replace the old one."""
         paths = self.paths
         scratch = Path(self.temp_dir) if self.temp_dir else paths.scratch
-        selection = select_media.Selection(
-            key=self.subset_key,
-            subset=read_archive.read_keys(Path(self.subset_list)) if self.subset_list else None,
-            cap=self.num_images_per_category,
-            seed=self.random_seed,
-            extra_columns=listed(self.extra_columns),
-            licenses=licences.accepted(listed(self.licenses)),
+        options = SelectionOptions(
+            subset_key=self.subset_key,
+            subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
+            num_images_per_category=self.num_images_per_category,
+            random_seed=self.random_seed,
+            extra_columns=split_list(self.extra_columns),
+            licenses=licences.parse_licences(split_list(self.licenses)),
             where=self.where,
         )
         memory = tables.parse_memory_limit(self.memory_limit)
-        resources = partition_archive.Resources(memory, scratch, self.max_expansion)
-        total = read_archive.bytes_of(Path(self.dwca), self.max_expansion)
+        resources = Resources(memory, scratch, self.max_expansion)
+        total = count_bytes(Path(self.dwca), self.max_expansion)
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
-                counts = read_archive.build(Path(self.dwca), folder, self.chunks, selection, resources, progress.update)
-                ledger.carry(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
+                writer = ManifestWriter(folder, self.chunks)
+                counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
+                carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
             target.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)

@@ -7,7 +7,7 @@ import luigi
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Text, WebAddress, listed
+from tasks.framework.parameters import Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
 
@@ -40,7 +40,7 @@ class ReportDataset(DatasetTask):
         from gbif_webdataset.report.report_dataset import report_dataset
 
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
-        publication = Publication(self.title, listed(self.authors, ";"), self.url)
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url)
         with self.write_target() as target:
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:

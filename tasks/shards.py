@@ -1,4 +1,4 @@
-"""CreateWebDataset: create_webdataset."""
+"""CreateWebDataset: the shards. PlanShards and ShardChunk write them on several machines."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,77 +6,100 @@ from typing import Any
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
-from gbif_webdataset.shards import create_webdataset
-from gbif_webdataset.shards.recipe import FORMAT, Recipe, check
+from gbif_webdataset.shards.create_webdataset import create_shards
+from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
+from gbif_webdataset.shards.recipe import FORMAT, Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
+from gbif_webdataset.shards.shard_chunk import write_groups
+from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, listed
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, split_list
 from tasks.split import SplitDataset
 
 
 class CreateWebDataset(DatasetTask):
-    """Write each split as WebDataset shards that are the same, byte for byte, wherever and however they are made."""
+    """Write each split as WebDataset shards. The same input and parameters give the same bytes on every machine."""
 
     FORMAT = FORMAT
 
     label_column: str = Text(
-        default="", description="column whose values are the classes; what SplitDataset dealt by where none is given"
+        default="",
+        description="Column whose values are the labels of the classes. Empty: SplitDataset's category_key, or, with "
+        "roll_up, the column label.",
     )
     max_shard_size: int = Count(
-        default=100 << 20, least=10_240, description="bytes of the largest shard, tar overhead included"
+        default=100 << 20, minimum=10_240, description="Maximum size of a shard in bytes, including the tar's overhead."
     )
     min_shards: int = Count(
         default=0,
-        description="least number of shards of each split, for as many readers side by side: where max_shard_size "
-        "gives fewer, they get equal numbers of samples; 0 for any",
+        description="Minimum number of shards of each split, so that each of your training processes can read one. If "
+        "max_shard_size gives fewer, the split is cut into shards with equal numbers of samples. 0: no minimum.",
     )
-    shuffle_images: bool = Flag(default=True, description="put the samples in an order drawn by random_seed")
+    shuffle_images: bool = Flag(
+        default=True, description="true: write the samples in random order. false: in the order of their paths."
+    )
     image_format: str = Choice(
         default="jpg",
         choices=IMAGE_FORMATS,
-        description="what images become; original keeps each file's own bytes and format",
+        description="Format of the images in the shards. jpg, webp: convert images of other formats. original: keep "
+        "the bytes and the format of each file.",
     )
     resize_min_size: int = Count(
         default=0,
-        description="pixels to shrink images to, on the side that resize_mode says, never enlarging; 0 for as they are",
+        description="Shrink images so that the side that resize_mode names has at most this length, in pixels. "
+        "0: keep the size.",
     )
     resize_mode: str = Choice(
         default="shorter",
         choices=RESIZE_MODES,
-        description="the side of at most resize_min_size pixels; square crops the middle and makes it just that large, "
-        "enlarging smaller ones",
+        description="Side that resize_min_size limits. shorter, longer: that side; smaller images are not enlarged. "
+        "square: crop the middle and make it a square of exactly this size; smaller images are enlarged.",
     )
     jpeg_quality: int = Count(
-        default=95, least=1, most=100, description="quality, 1 to 100, of images encoded anew, JPEG or WebP"
+        default=95,
+        minimum=1,
+        maximum=100,
+        description="Quality of the images that are encoded, JPEG or WebP: 1 (smallest files) to 100 (best images).",
     )
     category_map_json: str = InputFile(
-        default="", description="a JSON object, label to class, to use instead of one made from train"
+        default="",
+        description='JSON file that maps each label to its class number, such as {"5WZLF": 0}. Empty: number the '
+        "labels of train in the order of their text.",
     )
     previous_category_map: str = InputFile(
         default="",
-        description="category_map.json of an earlier dataset: its classes keep their numbers, new ones follow",
+        description="category_map.json of an earlier dataset. Its labels keep their class numbers; new labels get the "
+        "next numbers. Empty: number all labels from 0.",
     )
     label_name: str = Text(
         default="",
-        description="column with the labels' names for people, such as species or vernacularName, for classes.csv and "
-        "label_names.json",
+        description="Column with a readable name for each label, such as species or vernacularName. The names are "
+        "written to classes.csv and label_names.json. Empty: no names.",
     )
     columns_to_json: str = Text(
-        default="", description="columns, separated by commas, to put into each sample's .json; none without"
+        default="",
+        description="Columns to write into the .json of each sample, separated by commas. Empty: no .json.",
     )
     megadetector_results_json: str = InputFile(
-        default="", description="MegaDetector's results: crop each image to its most confident box and 10 % around it"
+        default="",
+        description="Output file of MegaDetector: crop each image to its most confident box, with a margin of 10 % of "
+        "the box on each side. An image without a box is kept whole. Empty: no cropping.",
     )
-    random_seed: int = Count(default=42, description="seed of the shuffle")
-    num_workers: int = Count(default=2, least=1, significant=False, description="processes that write shards")
+    random_seed: int = Count(default=42, description="Seed of the random order of samples (shuffle_images).")
+    num_workers: int = Count(
+        default=2,
+        minimum=1,
+        significant=False,
+        description="Number of processes that write shards at a time. The shards do not depend on it.",
+    )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        dealt = self.clone(SplitDataset)
-        self.label_column = self.label_column or (LABEL if dealt.roll_up else dealt.category_key)
+        splits = self.clone(SplitDataset)
+        self.label_column = self.label_column or (LABEL if splits.roll_up else splits.category_key)
         self.recipe = Recipe(
             label_column=self.label_column,
             max_shard_size=self.max_shard_size,
@@ -90,40 +113,42 @@ class CreateWebDataset(DatasetTask):
             category_map_json=Path(self.category_map_json) if self.category_map_json else None,
             previous_category_map=Path(self.previous_category_map) if self.previous_category_map else None,
             label_name=self.label_name,
-            columns_to_json=listed(self.columns_to_json),
+            columns_to_json=split_list(self.columns_to_json),
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
         )
-        check(self.recipe)
+        check_recipe(self.recipe)
 
     def requires(self) -> list[DatasetTask]:
-        """The splits; and the groups of samples that Slurm's nodes write."""
+        """The splits. With --runner slurm also the chunks that Slurm writes."""
         groups = [self.clone(ShardChunk, chunk=chunk) for chunk in range(self.chunks if self.runner == SLURM else 0)]
         return [self.clone(SplitDataset), *groups]
 
     def inputs(self) -> dict[str, str]:
-        """The splits, whoever writes the shards."""
+        """The splits only: who writes the chunks changes no byte."""
         splits = self.upstream[0]
         return {splits.label: splits.output().record.digest}
 
     def run(self) -> None:
-        """Write the shards, and read them back."""
+        """Write the shards and read them back."""
         paths = self.paths
-        if create_webdataset.planned(paths.splits, paths.shards, self.recipe) is None:
+        if find_plan(paths.splits, paths.shards, self.recipe) is None:
             _delete_chunk_records(paths)
-        dealt = self.upstream[0].output().record.facts
-        total = sum(dealt.get(split, 0) for split in SPLITS)
+        images = self.upstream[0].output().record.facts
+        total = sum(images.get(split, 0) for split in SPLITS)
         with self.write_target() as target, self.progress("shards", "images", total) as progress:
-            outcome = create_webdataset.create(
-                paths.splits, paths.images, paths.shards, self.recipe, self.num_workers, paths.scratch, progress.update
-            )
-            target.facts = asdict(outcome)
+            counts = create_shards(_folders(paths), self.recipe, self.num_workers, progress.update)
+            target.facts = asdict(counts)
             with open_csv(paths.shard_list) as lines:
                 for line in lines:
                     shard = paths.shards / line["shard"]
                     target.add(shard, line["sha256"])
                     target.add(shard.with_suffix(".idx"))
-            for name in create_webdataset.TABLES + (create_webdataset.SOME_TABLES if self.label_name else ()):
+            for name in TABLES + (OPTIONAL_TABLES if self.label_name else ()):
                 target.add(paths.shards / name)
+
+
+def _folders(paths: DatasetPaths) -> ShardFolders:
+    return ShardFolders(paths.splits, paths.images, paths.shards, paths.scratch)
 
 
 def _delete_chunk_records(paths: DatasetPaths) -> None:
@@ -133,7 +158,7 @@ def _delete_chunk_records(paths: DatasetPaths) -> None:
 
 
 class PlanShards(DatasetTask):
-    """Plan the shards, for ShardChunk to write on many machines. CreateWebDataset does both where it runs alone."""
+    """Plan the shards, so that ShardChunk can write them on several machines."""
 
     HAS_SLURM_JOB = True
     IS_STAGE = False
@@ -143,29 +168,29 @@ class PlanShards(DatasetTask):
         return self.clone(SplitDataset)
 
     def complete(self) -> bool:
-        """Whether these shards are planned, or written already."""
+        """Whether the shards are planned or written."""
         return self.dataset.complete() or (self.upstream[0].complete() and self.load_plan() is not None)
 
     def run(self) -> None:
-        """Plan the shards, in a folder cleared of older ones."""
+        """Delete older shards and plan the new ones."""
         paths = self.paths
         with self.write_target():
             paths.record(self.dataset.label).unlink(missing_ok=True)
             _delete_chunk_records(paths)
-            create_webdataset.prepare(paths.splits, paths.images, paths.shards, self.dataset.recipe, paths.scratch)
+            prepare_plan(_folders(paths), self.dataset.recipe)
 
     @property
     def dataset(self) -> CreateWebDataset:
-        """The shards."""
+        """The task that completes the shards."""
         return self.clone(CreateWebDataset, runner=LOCAL if self.runner == SLURM else self.runner)
 
-    def load_plan(self) -> create_webdataset.Plan | None:
-        """The plan, where it is made."""
-        return create_webdataset.planned(self.paths.splits, self.paths.shards, self.dataset.recipe)
+    def load_plan(self) -> Plan | None:
+        """The plan; None if there is none."""
+        return find_plan(self.paths.splits, self.paths.shards, self.dataset.recipe)
 
 
 class ShardChunk(ChunkTask):
-    """Write a part of the planned groups of samples; CreateWebDataset numbers them all and makes shards of them."""
+    """Write a part of the planned groups of samples. When all are written, CreateWebDataset names the shards."""
 
     IS_STAGE = False
 
@@ -174,7 +199,7 @@ class ShardChunk(ChunkTask):
         return self.clone(PlanShards)
 
     def complete(self) -> bool:
-        """Whether this part is written."""
+        """Whether the groups of this chunk are written."""
         planning = self.requires()
         if planning.dataset.complete():
             return True
@@ -182,18 +207,16 @@ class ShardChunk(ChunkTask):
         return plan is not None and not self._missing(plan)
 
     def run(self) -> None:
-        """Write what is missing of this part."""
+        """Write the groups of this chunk that are missing."""
         plan = self.requires().load_plan()
         if plan is None:
-            raise MissingPieceError(f"{self.paths.shards}: the plan of the shards has gone; run make slurm again")
+            raise MissingPieceError(f"{self.paths.shards}: the plan of the shards is missing; run `make slurm` again")
         samples = [sum(group.samples for group in plan.groups[chunk :: self.chunks]) for chunk in range(self.chunks)]
-        workers, mine = self.requires().dataset.num_workers, self._missing(plan)
+        groups = range(self.chunk, len(plan.groups), self.chunks)
+        workers = self.requires().dataset.num_workers
         with self.write_target(), self.chunk_progress("shards", samples) as progress:
-            create_webdataset.write(
-                self.paths.shards, self.paths.images, plan, mine, workers, samples[self.chunk], progress.update
-            )
+            write_groups(_folders(self.paths), plan, groups, workers, progress.update)
 
-    def _missing(self, plan: create_webdataset.Plan) -> list[int]:
-        return [
-            group for group in create_webdataset.unwritten(self.paths.shards, plan) if group % self.chunks == self.chunk
-        ]
+    def _missing(self, plan: Plan) -> list[int]:
+        unwritten = find_unwritten_groups(self.paths.shards, plan.groups)
+        return [group for group in unwritten if group % self.chunks == self.chunk]

@@ -1,104 +1,115 @@
-"""SplitDataset: split_dataset."""
+"""SplitDataset: assigns the images to train, val and test."""
 
 from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.split import previous_splits as previous
-from gbif_webdataset.split import split_dataset
-from gbif_webdataset.split.groups import Grouping
+from gbif_webdataset.split.fractions import Fractions
+from gbif_webdataset.split.options import Limits, SplitOptions
+from gbif_webdataset.split.previous_splits import find_previous_splits
+from gbif_webdataset.split.split_dataset import split_dataset
+from gbif_webdataset.split.traits import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder
+from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, listed
+from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, split_list
 
 
 class SplitDataset(DatasetTask):
-    """Deal the clean images out to train, val and test; no occurrence to two of them, nor what group_by names."""
+    """Assign the clean images to train, val and test. Images of an occurrence, or of a group, are in one split."""
 
     FORMAT = 2
 
     category_key: str = Text(
-        default="acceptedTaxonKey", description="column that names the class; the fractions hold within each class"
+        default=DEFAULT_CATEGORY_KEY,
+        description="Column whose values are the classes; the fractions are applied within each class.",
     )
     roll_up: bool = Flag(
         default=False,
-        description="give an image that category_key, a rank such as speciesKey, says nothing of the class of the "
-        "nearest higher rank that is known of it, such as its genus; otherwise it is dropped",
+        description="true: if category_key (e.g. speciesKey) is empty for an image, use the next higher rank that is "
+        "filled (e.g. genusKey). false: drop such images.",
     )
-    test_frac: float = Real(default=0.2, most=1, description="share of each class's images for test, from 0 to below 1")
-    val_frac: float = Real(default=0.1, most=1, description="share of each class's images for val, from 0 to below 1")
+    test_frac: float = Real(
+        default=0.2, maximum=1, description="Fraction of each class's images for test, from 0 to below 1."
+    )
+    val_frac: float = Real(
+        default=0.1, maximum=1, description="Fraction of each class's images for val, from 0 to below 1."
+    )
     max_instances: int = Count(
-        default=0, description="most images of a class in train, and their fraction in val and test; 0 for all"
+        default=0,
+        description="Maximum number of images of a class in train; val and test have at most their fraction of it, but "
+        "at least one image. 0: no maximum.",
     )
-    min_instances: int = Count(default=0, description="drop classes with fewer images than this in train; 0 for none")
-    split_by_occurrence: bool = Flag(default=True, description="keep all images of an occurrence in one split")
+    min_instances: int = Count(
+        default=0, description="Drop classes with fewer images in train than this; 0 drops none."
+    )
+    split_by_occurrence: bool = Flag(default=True, description="true: keep all images of an occurrence in one split.")
     group_by: str = Text(
         default="occurrence",
-        description="what stays in one split beside occurrences: observer, date, place, event, near-duplicates, "
-        "several with commas between them; observer+date is what agrees in both; no value groups nothing",
+        description="Images that share one of these are kept in one split: occurrence, observer, date, place, event, "
+        "near-duplicates; separate several with commas. observer+date: both must agree. Images without a value are not "
+        "grouped by it.",
     )
-    place_km: float = Real(default=1.0, description="kilometres of a side of the grid's cells that are a place")
+    place_km: float = Real(
+        default=1.0, description="Length of a side of the grid cells that count as one place, in kilometres."
+    )
     exact_fractions: bool = Flag(
         default=False,
-        description="meet the fractions of each class to the image, as far as groups allow; otherwise a group goes "
-        "where its own hash lies, so that new images move few old ones, and a class's share is off by chance",
+        description="true: match test_frac and val_frac in every class as closely as the groups allow. false: assign "
+        "each group by its own hash, so that a newer download moves few images; class fractions are then approximate.",
     )
     previous_splits: str = InputFolder(
-        default="", description="folder splits of an earlier dataset: its images stay in their split, new ones fill up"
+        default="",
+        description="Folder splits of an earlier dataset. Its images keep their split, unless group_by connects images "
+        "of several splits; no image moves from test to train. Empty: no earlier dataset.",
     )
     holdout_key: str = Text(
         default="",
-        description="column, such as genusKey, of which some values are held out whole, in a split holdout, where what "
-        "is of no class of train is of class -1",
+        description="Hold out whole taxa for open-set tests: holdout_frac of the values of this column (e.g. genusKey) "
+        "form a fourth split, holdout. Images there whose class is not in train are labelled -1. Empty: no holdout.",
     )
     holdout_frac: float = Real(
-        default=0.1, most=1, description="share of the values of holdout_key held out, above 0; one at least"
+        default=0.1,
+        maximum=1,
+        description="Fraction of the values of holdout_key that are held out, above 0 and below 1; at least one value.",
     )
-    random_seed: int = Count(default=42, description="seed of the dealing")
+    random_seed: int = Count(default=42, description="Seed of the hash that assigns groups to splits.")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.fractions = split_dataset.Fractions(self.test_frac, self.val_frac)
-        self.how = split_dataset.How(
-            Grouping(listed(self.group_by), self.place_km),
+        self.options = SplitOptions(
+            self.category_key,
+            Fractions(self.test_frac, self.val_frac),
+            self.random_seed,
+            Limits(self.max_instances, self.min_instances),
+            self.split_by_occurrence,
+            Grouping(split_list(self.group_by), self.place_km),
             self.exact_fractions,
             Path(self.previous_splits) if self.previous_splits else None,
             self.holdout_key,
             self.holdout_frac,
-            self.paths.duplicates,
             self.roll_up,
         )
-        if self.how.previous is not None:
-            previous.files(self.how.previous)
-            if self.how.previous.resolve() == self.paths.splits.resolve():
+        if self.options.previous_splits is not None:
+            find_previous_splits(self.options.previous_splits)
+            if self.options.previous_splits.resolve() == self.paths.splits.resolve():
                 raise ParameterError(
-                    f"--SplitDataset-previous-splits {self.previous_splits} is what is to be made: copy it elsewhere "
-                    "and name the copy"
+                    f"--SplitDataset-previous-splits {self.previous_splits}: this folder will be overwritten; "
+                    "copy it elsewhere and name the copy"
                 )
 
     def requires(self) -> CleanDataset:
-        """The images that are left."""
+        """The clean images."""
         return self.clone(CleanDataset)
 
     def run(self) -> None:
-        """Deal."""
+        """Write the CSVs of the splits."""
         paths = self.paths
-        limits = split_dataset.Limits(self.max_instances, self.min_instances)
         with self.write_target() as target:
             with atomic_folder(paths.splits) as folder:
-                target.facts = split_dataset.deal(
-                    paths.clean,
-                    folder,
-                    self.category_key,
-                    self.fractions,
-                    limits,
-                    self.split_by_occurrence,
-                    self.random_seed,
-                    paths.scratch,
-                    self.how,
-                )
+                target.facts = split_dataset(paths.clean, paths.duplicates, folder, self.options, paths.scratch)
             for path in sorted(paths.splits.iterdir()):
                 target.add(path)
         if self.is_root:  # otherwise the report prints it

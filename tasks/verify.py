@@ -3,70 +3,81 @@
 from collections import Counter
 
 from gbif_webdataset.errors import FetchError
-from gbif_webdataset.verify import jpeg_damage, verify_chunk
+from gbif_webdataset.terms.outcomes import FetchFailure
+from gbif_webdataset.verify import jpeg_damage, verify_chunk, verify_images
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
 from tasks.framework.parameters import Count, Flag, Text
 
 WITHOUT_SIMPLEJPEG = (
-    "simplejpeg is not installed: JPEGs are decoded by Pillow, which finds where one breaks off, but not blocks "
-    "that are zeroed, lost or another file's"
+    "simplejpeg is not installed: Pillow decodes JPEGs instead. It finds truncated files, but not blocks that are "
+    "zeroed, lost or from another file"
 )
 
 
 class VerifyChunk(ChunkTask):
-    """Decode and measure one part of the images."""
+    """Decode and measure the images of one chunk."""
 
     FORMAT = 3
 
-    num_workers: int = Count(default=2, least=1, significant=False, description="images decoded at a time")
+    num_workers: int = Count(
+        default=2, minimum=1, significant=False, description="Number of images decoded at the same time, in each chunk."
+    )
     max_pixels: int = Count(
-        default=100_000_000, least=1, description="pixels, width times height, of the largest image to decode"
+        default=100_000_000,
+        minimum=1,
+        description="Maximum number of pixels (width x height) of an image; larger images are not decoded and count "
+        "as invalid.",
     )
     strict: bool = Flag(
-        default=False, description="count as corrupt, too, what only warns in files that every viewer shows well"
+        default=False,
+        description="true: images with stray bytes, padding or an unknown JFIF revision are invalid, too, although "
+        "every viewer shows them correctly. false: they are valid and get a warning.",
     )
 
     def requires(self) -> FetchChunk:
-        """The same chunk's ledger, and no other."""
+        """The ledger of the same chunk."""
         return self.clone(FetchChunk, chunk=self.chunk)
 
     def run(self) -> None:
-        """Look at every image of the chunk."""
+        """Check every image of the chunk."""
         fetched = self.requires().output().record.facts["outcomes"]
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().images_per_chunk()
         with self.write_target() as target, self.chunk_progress("verify", images) as progress:
-            if not jpeg_damage.IS_STRICT:
+            if not jpeg_damage.HAS_SIMPLEJPEG:
                 progress.print_once(WITHOUT_SIMPLEJPEG)
 
-            def tell(counts: Counter[str]) -> None:
+            def report_counts(counts: Counter[str]) -> None:
                 bad = counts.total() - counts["valid"]
                 progress.update(counts.total(), total, f"{bad:,} bad" if bad else "")
 
             verified = self.paths.chunk("verified", self.chunk)
             ledger = self.paths.chunk("fetched", self.chunk)
-            found = verify_chunk.verify_chunk(
-                ledger, self.paths.images, verified, self.num_workers, self.max_pixels, self.strict, tell
-            )
+            options = verify_chunk.VerifyOptions(self.max_pixels, self.strict, self.num_workers)
+            found = verify_chunk.verify_chunk(ledger, self.paths.images, verified, options, report_counts)
             target.facts = {"findings": dict(found)}
             target.add(verified)
 
 
 class VerifyImages(DatasetTask):
-    """Put the verified parts together, and list the images to delete."""
+    """Combine the verified chunks, and list the images that cannot be used."""
 
     memory_limit: str = Text(
-        default="1GB", significant=False, description="memory for sorting before it spills to disk"
+        default="1GB",
+        significant=False,
+        description="Memory for sorting, such as 800MB or 4GB; beyond it, data are written to --scratch.",
     )
 
-    def _why_nothing_came(self) -> str:
+    def _explain_no_images(self) -> str:
         outcomes: Counter[str] = Counter()
         for task in self.upstream:
             outcomes.update(task.requires().output().record.facts["outcomes"])
-        hint = "; addresses that are not public are opened with --FetchChunk-allow-addresses"
-        blocked = hint if outcomes["blocked-address"] else ""
-        return f"no image came: {', '.join(f'{code} {n:,}' for code, n in outcomes.most_common())}{blocked}"
+        counts = ", ".join(f"{code} {number:,}" for code, number in outcomes.most_common())
+        remedy = "check the URLs of the archive and the network"
+        if outcomes[FetchFailure.BLOCKED_ADDRESS]:
+            remedy = "allow addresses that are not public with --FetchChunk-allow-addresses"
+        return f"no image was downloaded ({counts}); {remedy}"
 
     def requires(self) -> list[VerifyChunk]:
         """Every chunk."""
@@ -78,8 +89,10 @@ class VerifyImages(DatasetTask):
             paths = self.paths
             chunks = list(paths.chunks("verified", self.chunks))
             if not sum(sum(task.output().record.facts["findings"].values()) for task in self.upstream):
-                raise FetchError(self._why_nothing_came())
-            findings = verify_chunk.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
+                raise FetchError(self._explain_no_images())
+            findings = verify_images.combine_chunks(
+                chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit
+            )
             target.facts = {"findings": findings}
             target.add(paths.verified)
             target.add(paths.errors)

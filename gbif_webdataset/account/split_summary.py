@@ -9,7 +9,7 @@ SHOWN_CLASSES = 5
 
 def describe_splits(splits: Path, val_frac: float, test_frac: float) -> str:
     """Return a few lines about balance.csv and leakage.csv in the folder `splits`."""
-    lines = [f"  splits   val {val_frac}, test {test_frac} of each class; furthest off are"]
+    lines = [f"  splits   requested of each class: val {val_frac}, test {test_frac}; furthest off:"]
     with open_csv(splits / "balance.csv") as classes:
         for number, row in enumerate(classes):
             if number == SHOWN_CLASSES:
@@ -21,5 +21,5 @@ def describe_splits(splits: Path, val_frac: float, test_frac: float) -> str:
         leaks = [
             f"{row['shares']} {float(row['share']):.3f}" for row in shared if row["split"] == "test" and row["share"]
         ]
-    lines.append(f"  leakage  of test's images share with train: {', '.join(leaks) or 'nothing, for there is no test'}")
+    lines.append(f"  leakage  share of test images with the same as in train: {', '.join(leaks) or 'test is empty'}")
     return "\n".join(lines)

@@ -1,130 +1,154 @@
-"""Deleting images on a list, inside images/ and nowhere else, with a line for each in deleted.csv."""
+"""Deletion of the images on a list, inside images/ and nowhere else, with a line for each in deleted.csv."""
 
 import csv
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.terms import columns as described
 
-COLUMNS = ("image_path", "identifier", "sha256", "reason", "deleted_at")
-ROWS = 10_000
+COLUMNS = tuple(column.name for column in described.DELETED)
+LISTED = "listed"  # the reason if the list states none
+BATCH_ROWS = 10_000
+SCHEMA = pa.schema([("image_path", pa.string()), ("reason", pa.string())])
 
 
-def delete(
-    listing: Path, verified: Path, images: Path, before: Path, target: Path, now: str | None, scratch: Path
-) -> dict[str, int]:
-    """Delete the images on `listing`, a CSV with the column image_path or a text with a path a line.
+@dataclass(frozen=True)
+class DeletionFiles:
+    """The files that DeleteImages reads and writes.
 
-    `target` gets a line for each, with `now` (UTC, ISO 8601) as its date, after those of `before`, an older target,
-    whose images have not come back. Where `now` is None nothing is deleted: the lines say what would be.
-    Returns how many images were listed, and the reasons. Raises ParameterError where the list can't be read or leads
-    out of `images`, SelectionError where it names an image that the dataset does not have; then nothing is deleted.
+    `image_list` is a CSV with the column image_path, or a text with one path per line. `verified` is the table of all
+    images, `images` their folder. `deleted` lists what was deleted, `would_delete` what a dry run would delete.
+    """
+
+    image_list: Path
+    verified: Path
+    images: Path
+    deleted: Path
+    would_delete: Path
+
+
+def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -> dict[str, int]:
+    """The number of images that are deleted for each reason.
+
+    Each image gets a line in `files.deleted` with the time `deleted_at` (UTC, ISO 8601). Older lines are kept unless
+    their images exist again. With `deleted_at` None nothing is deleted, and the lines are written to
+    `files.would_delete`.
+
+    Raises:
+        ParameterError: the list cannot be read, or a path leads out of `files.images`. Nothing is deleted.
+        SelectionError: the list names an image that the dataset does not have. Nothing is deleted.
     """
     with tables.open_database(scratch) as connection:
         listed = "CREATE TABLE listed AS SELECT image_path, min(reason) AS reason FROM rows GROUP BY 1"
-        tables.insert_batches(connection, listed, _SCHEMA, _lines(listing))
-        _remember(connection, before, images)
-        connection.execute(f"""CREATE TABLE doomed AS SELECT l.image_path, v.identifier, v.sha256, l.reason
-            FROM listed l LEFT JOIN {tables.parquet_source([verified])} v USING (image_path)
-            WHERE l.image_path NOT IN (SELECT image_path FROM gone)""")
-        _refuse_unknown(connection, listing)
-        _refuse_links(connection, images)
-        stamp = tables.quote_text(now) if now else "NULL"
-        with atomic_file(target) as temporary:
+        tables.insert_batches(connection, listed, SCHEMA, _read_list(files.image_list))
+        _create_deleted_earlier(connection, files)
+        connection.execute(f"""CREATE TABLE to_delete AS
+            SELECT listed.image_path, verified.identifier, verified.sha256, listed.reason
+            FROM listed LEFT JOIN {tables.parquet_source([files.verified])} AS verified USING (image_path)
+            WHERE listed.image_path NOT IN (SELECT image_path FROM deleted_earlier)""")
+        _check_listed(connection, files.image_list)
+        _check_links(connection, files.images)
+        time = tables.quote_text(deleted_at) if deleted_at else "NULL"
+        with atomic_file(files.deleted if deleted_at else files.would_delete) as target:
             connection.execute(f"""COPY (
-                SELECT {", ".join(COLUMNS)} FROM gone UNION ALL SELECT *, {stamp} FROM doomed ORDER BY image_path
-                ) TO {tables.quote_text(str(temporary))} (FORMAT csv, HEADER)""")
-        if now:
-            for name in _doomed(connection):
-                (images / name).unlink(missing_ok=True)
-        return dict(tables.fetch_rows(connection, "SELECT reason, count(*) FROM doomed GROUP BY 1 ORDER BY 1"))
+                SELECT {", ".join(COLUMNS)} FROM deleted_earlier UNION ALL SELECT *, {time} FROM to_delete
+                ORDER BY image_path
+                ) TO {tables.quote_text(str(target))} (FORMAT csv, HEADER)""")
+        if deleted_at:
+            for name in _select_paths(connection):
+                (files.images / name).unlink(missing_ok=True)
+        return dict(tables.fetch_rows(connection, "SELECT reason, count(*) FROM to_delete GROUP BY 1 ORDER BY 1"))
 
 
-_SCHEMA = pa.schema([("image_path", pa.string()), ("reason", pa.string())])
-
-
-def _lines(listing: Path) -> Iterator[pa.RecordBatch]:
-    """The listed paths below images/, and the reason: the CSV's column `error` or `reason`, else `listed`."""
-    held: list[tuple[str, str]] = []
+def _read_list(image_list: Path) -> Iterator[pa.RecordBatch]:
+    """The listed paths below images/, each with its reason: the CSV's column `error` or `reason`, or LISTED."""
+    rows: list[tuple[str, str]] = []
     try:
-        for number, entry, reason in _entries(listing):
+        for number, entry, reason in _read_entries(image_list):
             if entry.strip():
-                held.append((_inside(entry.strip(), listing, number), reason))
-            if len(held) == ROWS:
-                yield _batch(held)
-                held = []
+                rows.append((_check_path(entry.strip(), image_list, number), reason))
+            if len(rows) == BATCH_ROWS:
+                yield _to_batch(rows)
+                rows = []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ParameterError(f"image_list {listing} can't be read: {error}") from error
-    if held:
-        yield _batch(held)
+        raise ParameterError(
+            f"--DeleteImages-image-list {image_list}: not readable ({error}); give a CSV with the column image_path, "
+            "or a text with one path per line"
+        ) from error
+    if rows:
+        yield _to_batch(rows)
 
 
-def _entries(listing: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, path and reason of each entry, whichever of its two forms the list has."""
-    if "image_path" in tables.read_header(listing):
-        with tables.open_csv(listing) as lines:
+def _read_entries(image_list: Path) -> Iterator[tuple[int, str, str]]:
+    """Line number, path and reason of each entry, in either form of the list."""
+    if "image_path" in tables.read_header(image_list):
+        with tables.open_csv(image_list) as lines:
             for number, line in enumerate(lines, 2):
-                yield number, line["image_path"] or "", line.get("error") or line.get("reason") or "listed"
+                yield number, line["image_path"] or "", line.get("error") or line.get("reason") or LISTED
     else:
-        with listing.open(encoding="utf-8-sig") as plain:
-            for number, entry in enumerate(plain, 1):
-                yield number, entry, "listed"
+        with image_list.open(encoding="utf-8-sig") as text:
+            for number, entry in enumerate(text, 1):
+                yield number, entry, LISTED
 
 
-def _batch(held: list[tuple[str, str]]) -> pa.RecordBatch:
-    paths, reasons = zip(*held, strict=True)
-    return pa.RecordBatch.from_arrays([pa.array(paths), pa.array(reasons)], schema=_SCHEMA)
+def _to_batch(rows: list[tuple[str, str]]) -> pa.RecordBatch:
+    return pa.record_batch([arrow.to_text_array(values) for values in zip(*rows, strict=True)], schema=SCHEMA)
 
 
-def _inside(entry: str, listing: Path, number: int) -> str:
+def _check_path(entry: str, image_list: Path, number: int) -> str:
+    """The path below images/ of an entry."""
     path = PurePosixPath(entry.removeprefix("./").removeprefix("images/"))
     if path.is_absolute() or ".." in path.parts:
         raise ParameterError(
-            f"image_list {listing}, line {number}: {entry} leads out of images/; list paths below it. "
-            "Nothing was deleted"
+            f"{image_list}, line {number}: {entry} leads out of images/; list paths below images/. Nothing was deleted"
         )
     return str(path)
 
 
-def _remember(connection: duckdb.DuckDBPyConnection, before: Path, images: Path) -> None:
-    """Make the table `gone`: the lines of the older target whose images are still away."""
-    connection.execute(f"CREATE TABLE gone ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
-    if before.exists():
-        earlier = tables.csv_source(before, COLUMNS)
-        connection.execute(f"INSERT INTO gone SELECT * FROM {earlier} WHERE deleted_at IS NOT NULL")
-    back = [
+def _create_deleted_earlier(connection: duckdb.DuckDBPyConnection, files: DeletionFiles) -> None:
+    """Create the table `deleted_earlier` with the lines of `files.deleted` whose images do not exist."""
+    connection.execute(f"CREATE TABLE deleted_earlier ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
+    if files.deleted.exists():
+        source = tables.csv_source(files.deleted, COLUMNS)
+        connection.execute(f"INSERT INTO deleted_earlier SELECT * FROM {source} WHERE deleted_at IS NOT NULL")
+    existing = [
         name
-        for batch in tables.select_batches(connection, "SELECT image_path FROM gone")
+        for batch in tables.select_batches(connection, "SELECT image_path FROM deleted_earlier")
         for name in batch.column(0).to_pylist()
-        if (images / name).exists()
+        if (files.images / name).exists()
     ]
-    connection.register("back", pa.table({"image_path": pa.array(back, pa.string())}))
-    connection.execute("DELETE FROM gone WHERE image_path IN (SELECT image_path FROM back)")
+    connection.register("existing", pa.table([arrow.to_text_array(existing)], ["image_path"]))
+    connection.execute("DELETE FROM deleted_earlier WHERE image_path IN (SELECT image_path FROM existing)")
 
 
-def _refuse_unknown(connection: duckdb.DuckDBPyConnection, listing: Path) -> None:
-    unknown = tables.fetch_rows(connection, "SELECT image_path FROM doomed WHERE identifier IS NULL ORDER BY 1")
+def _check_listed(connection: duckdb.DuckDBPyConnection, image_list: Path) -> None:
+    unknown = tables.fetch_rows(connection, "SELECT image_path FROM to_delete WHERE identifier IS NULL ORDER BY 1")
     if unknown:
         raise SelectionError(
-            f"image_list {listing}: {len(unknown):,} of its paths are no images of this dataset, the first is "
-            f"{unknown[0][0]}; nothing was deleted"
+            f"--DeleteImages-image-list {image_list}: {len(unknown):,} of its paths are not images of this dataset, "
+            f"the first is {unknown[0][0]}; correct the list. Nothing was deleted"
         )
 
 
-def _refuse_links(connection: duckdb.DuckDBPyConnection, images: Path) -> None:
-    inside, sound = images.resolve(), None
-    for name in _doomed(connection):
+def _check_links(connection: duckdb.DuckDBPyConnection, images: Path) -> None:
+    """Raise ParameterError if a folder of an image is a link to somewhere outside `images`."""
+    root, checked = images.resolve(), None
+    for name in _select_paths(connection):
         folder = (images / name).parent
-        if folder != sound and not folder.resolve().is_relative_to(inside):
-            raise ParameterError(f"{images / name}: a link leads out of {images}; nothing was deleted")
-        sound = folder
+        if folder != checked and not folder.resolve().is_relative_to(root):
+            raise ParameterError(
+                f"{images / name}: a link leads out of {images}; replace the link by a folder. Nothing was deleted"
+            )
+        checked = folder
 
 
-def _doomed(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    for batch in tables.select_batches(connection, "SELECT image_path FROM doomed ORDER BY image_path"):
+def _select_paths(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    for batch in tables.select_batches(connection, "SELECT image_path FROM to_delete ORDER BY image_path"):
         yield from batch.column(0).to_pylist()

@@ -1,6 +1,6 @@
-"""Which network addresses may be fetched from, checked on the address that is connected to.
+"""The network addresses that images may be fetched from, checked on the address that is connected to.
 
-An archive is anybody's text: its URLs may name the user's own network or the cloud's metadata service.
+An archive is untrusted: its URLs may point into the user's own network or at the cloud's metadata service.
 """
 
 import ipaddress
@@ -20,44 +20,60 @@ from urllib3.util.connection import create_connection
 from gbif_webdataset.errors import ParameterError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-REMEMBERED = 300.0  # seconds
+RESOLVED_SECONDS = 300.0
+"""How long the addresses of a name are used before it is resolved again."""
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is public
-CLOUDS = [ipaddress.ip_network(block) for block in ("192.0.0.0/24", "168.63.129.16/32")]  # Oracle's and Azure's own
+PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
+# Addresses that Oracle and Azure use for their own services, although they look public.
+CLOUD_BLOCKS = [ipaddress.ip_network(block) for block in ("192.0.0.0/24", "168.63.129.16/32")]
 
 
 class BlockedAddressError(Exception):
-    """A name resolves to an address that is not public, and is in no allowed block."""
+    """A name resolves to an address that is neither public nor in an allowed block."""
 
 
 class AddressGuard:
-    """Tells the addresses that may be connected to: the public ones, and those in the `allowed` CIDR blocks."""
+    """Allows connections to public addresses and to those in the `allowed` CIDR blocks.
+
+    Raises:
+        ParameterError: a block is not valid.
+    """
 
     def __init__(self, allowed: Sequence[str] = ()) -> None:
         try:
             self._allowed = [ipaddress.ip_network(block, strict=False) for block in allowed]
         except ValueError as error:
-            raise ParameterError(f"allow_addresses: {error}; write CIDR blocks such as 10.1.0.0/16") from error
+            raise ParameterError(
+                f"--FetchChunk-allow-addresses {','.join(allowed)}: {error}; write CIDR blocks such as 10.1.0.0/16, "
+                "separated by commas"
+            ) from error
 
     @property
-    def opens_some(self) -> bool:
-        """Whether addresses may be connected to although they are not public."""
+    def has_allowed_blocks(self) -> bool:
+        """Whether some addresses that are not public are allowed."""
         return bool(self._allowed)
 
-    def check(self, address: str) -> None:
-        """Raise BlockedAddressError unless `address`, a numeric one, may be connected to."""
-        stated = ipaddress.ip_address(address.split("%", 1)[0])
-        numeric = _embedded(stated)
-        if any(one in block for one in (stated, numeric) for block in self._allowed if block.version == one.version):
+    def check_address(self, address: str) -> None:
+        """Return if `address`, in numeric form, is allowed.
+
+        Raises:
+            BlockedAddressError: it is not.
+        """
+        given = ipaddress.ip_address(address.split("%", 1)[0])
+        actual = _unwrap_ipv4(given)
+        if any(one in block for one in (given, actual) for block in self._allowed if block.version == one.version):
             return
-        is_public = numeric.is_global and not numeric.is_multicast and not numeric.is_reserved
-        inside = numeric not in GLOBAL_UNICAST if numeric.version == 6 else any(numeric in block for block in CLOUDS)
-        if inside or not is_public:
+        is_public = actual.is_global and not actual.is_multicast and not actual.is_reserved
+        if actual.version == 6:
+            is_public = is_public and actual in PUBLIC_IPV6
+        else:
+            is_public = is_public and not any(actual in block for block in CLOUD_BLOCKS)
+        if not is_public:
             raise BlockedAddressError(f"{address} is not a public address")
 
 
-def _embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, if it does."""
+def _unwrap_ipv4(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 address; the address itself if it contains none."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped or address.sixtofour:
             return address.ipv4_mapped or address.sixtofour or address
@@ -67,27 +83,32 @@ def _embedded(address: Address) -> Address:
 
 
 class Resolver:
-    """Names and their addresses, looked up once in `seconds`, for all threads."""
+    """Resolves names for all threads. The addresses of a name are used again for `seconds`."""
 
-    def __init__(self, seconds: float = REMEMBERED) -> None:
+    def __init__(self, seconds: float = RESOLVED_SECONDS) -> None:
         self._seconds = seconds
-        self._found: dict[tuple[str, int], tuple[float, list[str]]] = {}
+        self._resolved: dict[tuple[str, int], tuple[float, list[str]]] = {}
 
-    def addresses(self, host: str, port: int) -> list[str]:
-        """The numeric addresses of a name. Raises socket.gaierror where it has none, UnicodeError where it is none."""
+    def resolve(self, host: str, port: int) -> list[str]:
+        """The numeric addresses of a name.
+
+        Raises:
+            socket.gaierror: the name has no address.
+            UnicodeError: the text is not a valid name.
+        """
         now = time.monotonic()
-        until, addresses = self._found.get((host, port), (0.0, []))
-        if until <= now:
+        expires, addresses = self._resolved.get((host, port), (0.0, []))
+        if expires <= now:
             addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-            self._found[host, port] = now + self._seconds, addresses
+            self._resolved[host, port] = now + self._seconds, addresses
         return addresses
 
 
 class GuardedAdapter(HTTPAdapter):
-    """An adapter for requests whose connections go only where an AddressGuard lets them.
+    """An adapter for requests that connects only to addresses which an AddressGuard allows.
 
-    `read` makes the answer that is read from a connection's socket. A proxy of the environment connects in our place:
-    it is asked for what the guard can't see.
+    `read` makes the response object for a connection's socket. If the environment names a proxy, the proxy connects to
+    the hosts, and the guard does not see their addresses.
     """
 
     def __init__(self, guard: AddressGuard, read: Callable[..., HTTPResponse], **options: Any) -> None:
@@ -95,41 +116,43 @@ class GuardedAdapter(HTTPAdapter):
         super().__init__(**options)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        """Make the pools with connections that ask the guard."""
+        """Make pools whose connections ask the guard."""
         super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = self._pools(_Guarded, guard=self._guard, resolver=self._resolver)
+        self.poolmanager.pool_classes_by_scheme = self._make_pool_classes(
+            _GuardedConnection, guard=self._guard, resolver=self._resolver
+        )
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """The pools of a proxy, whose answers are read as all others."""
+        """The pools of a proxy, whose responses are read like all others."""
         is_new = proxy not in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **options)
         if is_new and not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = self._pools()
+            manager.pool_classes_by_scheme = self._make_pool_classes()
         return manager
 
-    def _pools(self, *mixed_in: type, **attributes: Any) -> dict[str, type[HTTPConnectionPool]]:
+    def _make_pool_classes(self, *mixins: type, **attributes: Any) -> dict[str, type[HTTPConnectionPool]]:
         attributes["response_class"] = staticmethod(self._read)
-        plain = type("PlainConnection", (*mixed_in, HTTPConnection), attributes)
-        secure = type("SecureConnection", (*mixed_in, HTTPSConnection), attributes)
+        plain = type("PlainConnection", (*mixins, HTTPConnection), attributes)
+        secure = type("SecureConnection", (*mixins, HTTPSConnection), attributes)
         return {
             "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
             "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
         }
 
 
-class _Guarded(HTTPConnection):
+class _GuardedConnection(HTTPConnection):
     guard: AddressGuard
     resolver: Resolver
 
     def _new_conn(self) -> socket.socket:
-        """Resolve once, check every address, and connect to one that was checked."""
+        """Resolve the name once, check all of its addresses, and connect to one of them."""
         try:
-            addresses = self.resolver.addresses(self._dns_host, self.port)
+            addresses = self.resolver.resolve(self._dns_host, self.port)
         except (socket.gaierror, UnicodeError) as error:
             unresolved = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
             raise NameResolutionError(self.host, self, unresolved) from error
         for address in addresses:
-            self.guard.check(address)
+            self.guard.check_address(address)
         for last, address in enumerate(addresses, 1):
             try:
                 connected = create_connection(
@@ -142,5 +165,5 @@ class _Guarded(HTTPConnection):
                     raise ConnectTimeoutError(self, f"connecting to {self.host} took too long") from error
             except OSError as error:
                 if last == len(addresses):
-                    raise NewConnectionError(self, f"can't connect to {self.host}: {error}") from error
+                    raise NewConnectionError(self, f"cannot connect to {self.host}: {error}") from error
         raise NameResolutionError(self.host, self, socket.gaierror("no address"))

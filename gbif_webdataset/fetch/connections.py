@@ -1,4 +1,4 @@
-"""The way to each host: a pool of connections, made as requests makes them, with its proxies and certificates."""
+"""A pool of connections for each host, made by requests, with its handling of proxies and certificates."""
 
 import re
 import threading
@@ -15,56 +15,58 @@ from urllib3 import HTTPConnectionPool
 
 from gbif_webdataset.fetch.address_guard import AddressGuard, GuardedAdapter
 
-# URLs that requests would ask for just as they are; to find that out it takes a tenth of a fetch.
-PLAIN = re.compile(
+# URLs that requests leaves unchanged. Preparing such a URL would take a tenth of the time of a fetch.
+PLAIN_URL = re.compile(
     r"(https?)://([a-z0-9][a-z0-9.-]*(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?)"
     r"((?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?(?:\?[A-Za-z0-9._~=&/-]+)?)",
     re.ASCII,
 )
-KEPT = 128  # hosts whose connections are kept open; each has a few, and a process may open 1,024 files
+MAX_HOSTS = 128
+"""Hosts whose connections stay open. Each has a few, and a process may have 1,024 open files."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A host's pool, and what a proxy on the way has to be told: the whole URL, and who asks."""
+    """The pool of a host. A proxy for HTTP gets absolute URLs (`is_absolute`) and further `headers`."""
 
     pool: HTTPConnectionPool
     is_absolute: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Routes:
-    """The routes to hosts, for many threads; the connections of those asked longest ago are closed."""
+class ConnectionPools:
+    """The routes to hosts, for many threads. Connections of the hosts that were used least recently are closed."""
 
     def __init__(self, guard: AddressGuard, read: Callable[..., HTTPResponse], connections: int) -> None:
         self._session = requests.Session()
-        self._adapter = GuardedAdapter(guard, read, pool_connections=2 * KEPT, pool_maxsize=connections)
-        self._found: OrderedDict[tuple[str, str], Route] = OrderedDict()
+        self._adapter = GuardedAdapter(guard, read, pool_connections=2 * MAX_HOSTS, pool_maxsize=connections)
+        self._routes: OrderedDict[tuple[str, str], Route] = OrderedDict()
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close all connections. The adapter leaves them to the garbage collector, which may be slow to come."""
-        for route in self._found.values():
+        """Close all connections. The adapter alone would leave them to the garbage collector."""
+        for route in self._routes.values():
             route.pool.close()
         self._adapter.close()
         self._session.close()
 
-    def to(self, url: str) -> tuple[Route, str, str]:
-        """The route to a URL's host, what to ask for there, and the URL as it is asked for.
+    def find_route(self, url: str) -> tuple[Route, str, str]:
+        """The route to a URL's host, the target of the request line, and the URL in the form in which it is requested.
 
-        Raises requests' InvalidURL and the like, and UnicodeError, for what is no URL.
+        Raises:
+            requests.RequestException, UnicodeError: the URL is not valid.
         """
-        scheme, netloc, path, asked = _parts(url)
+        scheme, netloc, path, prepared = _split_url(url)
         with self._lock:
-            route = self._found.get((scheme, netloc)) or self._made(asked)
-            self._found[scheme, netloc] = route
-            self._found.move_to_end((scheme, netloc))
-            forgotten = self._found.popitem(last=False)[1] if len(self._found) > KEPT else None
-        if forgotten:
-            forgotten.pool.close()
-        return route, urldefrag(asked)[0] if route.is_absolute else path, asked
+            route = self._routes.get((scheme, netloc)) or self._open_route(prepared)
+            self._routes[scheme, netloc] = route
+            self._routes.move_to_end((scheme, netloc))
+            evicted = self._routes.popitem(last=False)[1] if len(self._routes) > MAX_HOSTS else None
+        if evicted:
+            evicted.pool.close()
+        return route, urldefrag(prepared)[0] if route.is_absolute else path, prepared
 
-    def _made(self, url: str) -> Route:
+    def _open_route(self, url: str) -> Route:
         request = requests.PreparedRequest()
         request.prepare_url(url, None)
         request.headers = requests.structures.CaseInsensitiveDict()
@@ -78,12 +80,12 @@ class Routes:
         return Route(pool, is_absolute=True, headers=self._adapter.proxy_headers(proxy))
 
 
-def _parts(url: str) -> tuple[str, str, str, str]:
-    """Scheme, host and port, what to ask for there, and the whole, as requests makes them of a URL."""
-    if plain := PLAIN.fullmatch(url):
+def _split_url(url: str) -> tuple[str, str, str, str]:
+    """The scheme, host with port, path with query, and whole URL, as requests would prepare them."""
+    if plain := PLAIN_URL.fullmatch(url):
         return plain[1], plain[2], plain[3], url
     request = requests.PreparedRequest()
     request.prepare_url(url, None)
-    asked = str(request.url)
-    parts = urlsplit(asked)
-    return parts.scheme, parts.netloc, request.path_url, asked
+    prepared = str(request.url)
+    parts = urlsplit(prepared)
+    return parts.scheme, parts.netloc, request.path_url, prepared

@@ -1,14 +1,12 @@
-"""One download: what a host sends, streamed to a file, within limits, and only if it is an image."""
+"""One download over HTTP: an image is written to a file, within limits on its size and time."""
 
-import hashlib
 import io
 import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPResponse
 from pathlib import Path
@@ -29,135 +27,147 @@ from urllib3.exceptions import (
 )
 
 from gbif_webdataset.fetch.address_guard import AddressGuard, BlockedAddressError
-from gbif_webdataset.fetch.connections import Routes
-from gbif_webdataset.images.convert import kind_of
+from gbif_webdataset.fetch.connections import ConnectionPools
+from gbif_webdataset.fetch.image_response import (
+    PIECE_BYTES,
+    Download,
+    DownloadError,
+    DownloadLimits,
+    check_response,
+    read_size,
+    save_image,
+)
+from gbif_webdataset.terms.outcomes import FetchFailure
 
-HEAD = 64
-PIECE = 1 << 18  # bytes to take at a time, if they have come; pieces of a quarter take a third more of the processor
-SMALL = 1 << 16  # bytes of an unwanted answer that are read for the sake of its connection
-REDIRECTS = 5
-ONCE = Retry(total=False, redirect=False)
-OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
-BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 410: "gone", 429: "too-many-requests"}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an image may take: seconds of silence, seconds in all, bytes; and who asks."""
-
-    request_timeout: float
-    max_seconds: float
-    max_bytes: int
-    user_agent: str
-    respect_opt_out: bool
+MAX_REDIRECTS = 5
+NO_RETRY = Retry(total=False, redirect=False)
 
 
-@dataclass(frozen=True)
-class Download:
-    """What came back: fields are None where it didn't come to that. One too large has at least so many `bytes`."""
-
-    http_status: int | None = None
-    bytes: int | None = None
-    sha256: str | None = None
-    content_type: str | None = None
-    final_url: str | None = None
-
-
-class DownloadError(Exception):
-    """An image that didn't come. `code` is the ledger's; `retry_after` seconds if the host named them."""
-
-    def __init__(self, code: str, download: Download, retry_after: float = 0.0) -> None:
-        super().__init__(code)
-        self.code, self.download, self.retry_after = code, download, retry_after
-
-
-class MovedError(Exception):
-    """A host that sends us on to `url`, which may be another's."""
+class RedirectedError(Exception):
+    """A redirect to `url`, which may be at another host."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.url = url
 
 
-Take = Callable[[BaseHTTPResponse, Download], Download]
+@dataclass(frozen=True)
+class Trail:
+    """The requests that led to a URL: the number of redirects so far, and the seconds that they took."""
+
+    redirects: int = 0
+    seconds: float = 0.0
+
+    def extend(self, seconds: float) -> "Trail":
+        """The trail after one more redirect, whose request took so many seconds."""
+        return Trail(self.redirects + 1, self.seconds + seconds)
+
+
+NO_REDIRECTS = Trail()
+
+ResponseReader = Callable[[BaseHTTPResponse, Download], Download]
 
 
 class Downloader:
-    """Downloads for many threads at once: connections are kept and shared, cookies and passwords are not.
+    """Downloads for many threads. Threads share connections, but no cookies and no passwords.
 
-    The pools of connections are made by requests, with its proxies and certificates; what is asked of them goes past
-    its sessions, which take as long for a request as all the rest.
+    requests makes the connection pools, so proxies and certificates work as usual. Requests are sent without its
+    sessions, which would take as much CPU time per request as everything else together.
     """
 
-    def __init__(self, limits: Limits, guard: AddressGuard, connections: int = 4) -> None:
+    def __init__(self, limits: DownloadLimits, guard: AddressGuard, connections: int = 4) -> None:
         self._limits = limits
-        self._routes = Routes(guard, self._read, connections)
+        self._pools = ConnectionPools(guard, self._make_response, connections)
         self._headers = {"User-Agent": limits.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
-        self._of_thread = threading.local()
+        self._thread = threading.local()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._routes.close()
+        self._pools.close()
 
-    def get(self, url: str, target: Path, followed: int | None = None, spent: float = 0.0) -> Download:
-        """Write the image at `url` to `target`. Raises DownloadError with the ledger's code for anything else.
+    def download_image(self, url: str, target: Path, trail: Trail | None = None) -> Download:
+        """Write the image at `url` to `target`.
 
-        Redirects are followed or, where `followed` says how many were already, in `spent` seconds, raised as
-        MovedError: where they lead to is to be asked when it is that host's turn.
+        Without a `trail` redirects are followed. With it they are raised, so that the next host can be asked when its
+        limits allow it; the time of the trail counts towards `max_seconds`.
+
+        Raises:
+            DownloadError: no image was downloaded.
+            RedirectedError: the host redirects to another URL.
         """
-        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
-        return self._ask("GET", url, {}, lambda response, reached: self._save(response, target, reached), followed)
+        self._start_clock(trail)
 
-    def measure(self, url: str, ranged: bool, followed: int, spent: float) -> Download:
-        """What `get` would bring, without its bytes: `bytes` is None where the host doesn't tell how many.
+        def save(response: BaseHTTPResponse, reached: Download) -> Download:
+            return save_image(response, target, reached, self._limits.max_bytes)
 
-        It is asked by HEAD or, where `ranged`, for the first byte alone. Raises DownloadError and MovedError as `get`.
+        return self._request("GET", url, {}, save, trail)
+
+    def measure_image(self, url: str, ranged: bool, trail: Trail) -> Download:
+        """The same as `download_image` without the image; `bytes` is None if the host does not report the size.
+
+        The request is a HEAD or, with `ranged`, a GET of the first byte.
+
+        Raises:
+            DownloadError: the image could not be downloaded.
+            RedirectedError: the host redirects to another URL.
         """
-        self._of_thread.deadline = time.monotonic() + self._limits.max_seconds - spent
+        self._start_clock(trail)
+
+        def read(response: BaseHTTPResponse, reached: Download) -> Download:
+            return read_size(response, reached, self._limits.max_bytes)
+
         if ranged:
-            return self._ask("GET", url, {"Range": "bytes=0-0"}, self._length, followed)
-        return self._ask("HEAD", url, {}, self._length, followed)
+            return self._request("GET", url, {"Range": "bytes=0-0"}, read, trail)
+        return self._request("HEAD", url, {}, read, trail)
 
-    def _ask(self, method: str, url: str, headers: dict[str, str], take: Take, followed: int | None = None) -> Download:
+    def _start_clock(self, trail: Trail | None) -> None:
+        self._thread.deadline = time.monotonic() + self._limits.max_seconds - (trail.seconds if trail else 0.0)
+
+    def _count_seconds_left(self) -> float:
+        """Seconds until the image of this thread has taken too long."""
+        return float(self._thread.deadline - time.monotonic())
+
+    def _request(
+        self, method: str, url: str, headers: dict[str, str], read: ResponseReader, trail: Trail | None
+    ) -> Download:
         reached = Download()
         try:
-            response, final_url = self._follow(method, url, self._headers | headers, followed)
+            response, final_url = self._follow_redirects(method, url, self._headers | headers, trail)
             with closing(response):
-                kind = response.headers.get("Content-Type")
-                reached = Download(response.status, content_type=kind, final_url=final_url)
-                self._admit(response, reached, HTTPStatus.PARTIAL_CONTENT if "Range" in headers else HTTPStatus.OK)
-                return take(response, reached)
+                content_type = response.headers.get("Content-Type")
+                reached = Download(response.status, content_type=content_type, final_url=final_url)
+                expected = HTTPStatus.PARTIAL_CONTENT if "Range" in headers else HTTPStatus.OK
+                check_response(response, reached, self._limits, expected)
+                return read(response, reached)
         except BlockedAddressError as error:
-            raise DownloadError("blocked-address", reached) from error
+            raise DownloadError(FetchFailure.BLOCKED_ADDRESS, reached) from error
         except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
-            raise DownloadError("too-slow" if self._left() <= 0 else _code(error), reached) from error
+            is_late = self._count_seconds_left() <= 0
+            raise DownloadError(FetchFailure.TOO_SLOW if is_late else _classify_error(error), reached) from error
 
-    def _left(self) -> float:
-        """Seconds until the image that this thread is at has taken too long."""
-        return float(self._of_thread.deadline - time.monotonic())
+    def _make_response(self, connected: socket.socket, **options: Any) -> HTTPResponse:
+        """A response that ends at the deadline, even if its status line, headers or chunk sizes arrive very slowly."""
+        response = _FinalResponse(connected, **options)
+        reader = _DeadlineReader(response.fp.detach(), connected, self._count_seconds_left)
+        response.fp = io.BufferedReader(reader, PIECE_BYTES)
+        return response
 
-    def _read(self, connected: socket.socket, **options: Any) -> HTTPResponse:
-        """An answer that ends at the deadline, however slowly its status line, headers or chunk sizes drip."""
-        answer = _Answer(connected, **options)
-        answer.fp = io.BufferedReader(_Timed(answer.fp.detach(), connected, self._left), PIECE)
-        return answer
-
-    def _follow(
-        self, method: str, url: str, headers: dict[str, str], followed: int | None
+    def _follow_redirects(
+        self, method: str, url: str, headers: dict[str, str], trail: Trail | None
     ) -> tuple[BaseHTTPResponse, str]:
-        """The answer at the end of the redirects, its body unread, and its URL."""
-        for hop in range(followed or 0, REDIRECTS + 1):
-            route, path, url = self._routes.to(url)
-            timeout = min(self._limits.request_timeout, self._left())
+        """The response after all redirects, with its body unread, and its URL."""
+        for redirects in range(trail.redirects if trail else 0, MAX_REDIRECTS + 1):
+            route, path, url = self._pools.find_route(url)
+            timeout = min(self._limits.request_timeout, self._count_seconds_left())
             if timeout <= 0:
                 raise requests.Timeout
             response = route.pool.urlopen(
                 method,
                 path,
                 headers=headers | route.headers,
-                retries=ONCE,
+                retries=NO_RETRY,
                 redirect=False,
                 assert_same_host=False,
                 timeout=timeout,
@@ -170,59 +180,14 @@ class Downloader:
             response.close()
             url = urljoin(url, location.encode("latin-1").decode())
             if urlsplit(url).scheme not in ("http", "https"):
-                raise DownloadError("bad-redirect", Download(response.status, final_url=url))
-            if followed is not None and hop < REDIRECTS:
-                raise MovedError(url)
-        raise DownloadError("too-many-redirects", Download(response.status, final_url=url))
-
-    def _admit(self, response: BaseHTTPResponse, reached: Download, asked_for: HTTPStatus) -> None:
-        """Raise DownloadError for an answer whose body is not wanted."""
-        status = response.status
-        if status not in (HTTPStatus.OK, asked_for):
-            if (response.length_remaining or SMALL) < SMALL:
-                response.read(SMALL)  # so that the connection can be used again
-            code = BY_STATUS.get(status) or ("server-error" if status >= 500 else f"http-{status}")
-            raise DownloadError(code, reached, _retry_after(response.headers.get("Retry-After")))
-        directives = response.headers.get("X-Robots-Tag", "").lower().replace(":", ",").split(",")
-        if self._limits.respect_opt_out and OPT_OUT & {directive.strip() for directive in directives}:
-            raise DownloadError("opted-out", reached)
-        declared = response.length_remaining
-        if declared and declared > self._limits.max_bytes:
-            raise DownloadError("too-large", replace(reached, bytes=declared))
-
-    def _save(self, response: BaseHTTPResponse, target: Path, reached: Download) -> Download:
-        digest = hashlib.sha256()
-        size, head = 0, b""
-        with target.open("wb") as file:
-            while piece := response.read1(PIECE, decode_content=True):
-                if size < HEAD:
-                    head += piece[: HEAD - size]
-                    if len(head) == HEAD and not kind_of(head):
-                        raise DownloadError("not-an-image", reached)
-                size += len(piece)
-                if size > self._limits.max_bytes:
-                    raise DownloadError("too-large", replace(reached, bytes=size))
-                digest.update(piece)
-                file.write(piece)
-        if not size:
-            raise DownloadError("empty", reached)
-        if not kind_of(head):
-            raise DownloadError("not-an-image", reached)
-        return replace(reached, bytes=size, sha256=digest.hexdigest())
-
-    def _length(self, response: BaseHTTPResponse, reached: Download) -> Download:
-        is_part = response.status == HTTPStatus.PARTIAL_CONTENT
-        told = response.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
-        size = int(told) if told.isascii() and told.isdecimal() else None
-        if response.length_remaining is not None and response.length_remaining < SMALL:
-            response.read(SMALL)  # so that the connection can be used again
-        if size and size > self._limits.max_bytes:
-            raise DownloadError("too-large", replace(reached, bytes=size))
-        return replace(reached, bytes=size or None)  # some hosts answer HEAD with a length of 0
+                raise DownloadError(FetchFailure.BAD_REDIRECT, Download(response.status, final_url=url))
+            if trail is not None and redirects < MAX_REDIRECTS:
+                raise RedirectedError(url)
+        raise DownloadError(FetchFailure.TOO_MANY_REDIRECTS, Download(response.status, final_url=url))
 
 
-class _Answer(HTTPResponse):
-    """The final answer. Python skips a 100 before it, and would take any other 1xx for it (RFC 9110, 15.2)."""
+class _FinalResponse(HTTPResponse):
+    """The final response to a request. Python skips only status 100 before it, no other 1xx (RFC 9110, 15.2)."""
 
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]
@@ -230,27 +195,29 @@ class _Answer(HTTPResponse):
         return version, HTTPStatus.CONTINUE if is_interim else status, reason
 
     def begin(self) -> None:
-        """Read up to the headers' end; what comes after another protocol was switched to is no answer of ours."""
+        """Read up to the end of the headers. After a switch of protocols the connection is not used again."""
         super().begin()
         self.will_close = self.will_close or self.status == HTTPStatus.SWITCHING_PROTOCOLS
 
 
-class _Timed(io.RawIOBase):
-    """What a socket receives, until the seconds that are `left` are over; within them its own timeout holds."""
+class _DeadlineReader(io.RawIOBase):
+    """The bytes that a socket receives, until a deadline. Before it, the socket's own timeout applies."""
 
-    def __init__(self, received: io.RawIOBase, connected: socket.socket, left: Callable[[], float]) -> None:
-        self._received, self._connected, self._left = received, connected, left
-        self._silence = connected.gettimeout() or left()
+    def __init__(
+        self, received: io.RawIOBase, connected: socket.socket, count_seconds_left: Callable[[], float]
+    ) -> None:
+        self._received, self._connected, self._count_seconds_left = received, connected, count_seconds_left
+        self._timeout = connected.gettimeout() or count_seconds_left()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._left()
-        if left <= 0:
+        seconds_left = self._count_seconds_left()
+        if seconds_left <= 0:
             raise TimeoutError
-        if left < self._silence:
-            self._connected.settimeout(left)
+        if seconds_left < self._timeout:
+            self._connected.settimeout(seconds_left)
         return self._received.readinto(buffer)
 
     def close(self) -> None:
@@ -258,33 +225,24 @@ class _Timed(io.RawIOBase):
         self._received.close()
 
 
-def _retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3)."""
-    if not value:
-        return 0.0
-    try:
-        return max(0.0, float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _code(error: Exception) -> str:
-    """The ledger's code for what went wrong below HTTP."""
+def _classify_error(error: Exception) -> str:
+    """The FetchFailure for an error below HTTP."""
     text = repr(error)
     if isinstance(error, IncompleteRead) or "IncompleteRead" in text:
-        return "truncated"
-    if isinstance(error, NameResolutionError):
-        return "name-not-resolved"
-    if isinstance(error, NewConnectionError):  # which urllib3 takes for a timeout
-        return "connection"
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return "timeout"
+        return FetchFailure.TRUNCATED
     if isinstance(error, SSLError):
-        return "bad-certificate" if "CERTIFICATE_VERIFY_FAILED" in text else "tls"
-    if isinstance(error, requests.exceptions.InvalidURL | LocationValueError | UnicodeError):
-        return "bad-url"
-    if isinstance(error, DecodeError):
-        return "not-an-image"
-    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
-        return "bad-url"
-    return "connection"
+        return FetchFailure.BAD_CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else FetchFailure.TLS
+    for types, failure in _FAILURES_BY_TYPE:
+        if isinstance(error, types):
+            return failure
+    is_url_error = isinstance(error, ValueError) and not isinstance(error, requests.RequestException)
+    return FetchFailure.BAD_URL if is_url_error else FetchFailure.CONNECTION
+
+
+_FAILURES_BY_TYPE: tuple[tuple[tuple[type[Exception], ...], FetchFailure], ...] = (
+    ((NameResolutionError,), FetchFailure.NAME_NOT_RESOLVED),
+    ((NewConnectionError,), FetchFailure.CONNECTION),  # urllib3 makes it a kind of timeout
+    ((requests.Timeout, urllib3.exceptions.TimeoutError), FetchFailure.TIMEOUT),
+    ((requests.exceptions.InvalidURL, LocationValueError, UnicodeError), FetchFailure.BAD_URL),
+    ((DecodeError,), FetchFailure.NOT_AN_IMAGE),
+)

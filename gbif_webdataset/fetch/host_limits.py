@@ -1,4 +1,4 @@
-"""What each host is asked to bear: a careful default, a shipped table of hosts that bear more, and the user's own."""
+"""Limits for requests to each host: a careful default, the table hosts.csv beside this module, and the user's table."""
 
 import csv
 import math
@@ -10,32 +10,36 @@ from pathlib import Path
 
 from gbif_webdataset.errors import ParameterError
 
-SHIPPED = "hosts.csv"
-HOST = re.compile(r"[^\s/@?#]+")
 COLUMNS = ("host", "connections", "requests_per_second")
+"""The columns that a table of host limits needs."""
+
+_OPTION = "--FetchChunk-host-limits"
+_HOST = re.compile(r"[^\s/@?#]+")
+_HOST_IN_URL = re.compile(r"(https?)://(?:[^/?#]*@)?(\[[^/?#\]]*\]|[^/?#:]*)(:[^/?#]*)?", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
 class HostLimits:
-    """Connections to a host at a time, and requests a second (0: as many as they come)."""
+    """Connections to a host at the same time, and requests to it per second (0: no limit)."""
 
     connections: int
     requests_per_second: float
 
-    def divided(self, chunks: int) -> "HostLimits":
-        """The part of each of `chunks` processes that ask at the same time; one connection is the least."""
+    def divide(self, chunks: int) -> "HostLimits":
+        """The share of each of `chunks` processes that send requests at the same time; at least one connection."""
         return HostLimits(max(1, self.connections // chunks), self.requests_per_second / chunks)
 
 
 @dataclass(frozen=True)
 class HostTable:
-    """The limits of every host: of itself, of the domain that it is in, or the default."""
+    """The limits of every host. A host without an entry has the limits of its domain, or else the default."""
 
     default: HostLimits
     hosts: Mapping[str, HostLimits]
 
-    def of(self, host: str) -> HostLimits:
-        """The limits of `host`, given as `name` or `name:port`."""
+    def find_limits(self, host: str) -> HostLimits:
+        """The limits of `host`, which is written as `name` or `name:port`."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         labels = name.split(".")
         for domain in (host, *(".".join(labels[at:]) for at in range(len(labels)))):
@@ -43,39 +47,59 @@ class HostTable:
                 return self.hosts[domain]
         return self.default
 
-    def divided(self, chunks: int) -> "HostTable":
-        """The same, for each of `chunks` processes that ask at the same time."""
-        return HostTable(self.default.divided(chunks), {h: limits.divided(chunks) for h, limits in self.hosts.items()})
+    def divide(self, chunks: int) -> "HostTable":
+        """The share of each of `chunks` processes that send requests at the same time."""
+        return HostTable(self.default.divide(chunks), {h: limits.divide(chunks) for h, limits in self.hosts.items()})
 
 
-def table(default: HostLimits, own: Path | None = None) -> HostTable:
-    """The table: the user's own lines before the shipped ones. Raises ParameterError for lines that can't be read."""
-    shipped = _read(resources.files("gbif_webdataset.fetch").joinpath(SHIPPED).read_text(), SHIPPED)
+def read_host_table(default: HostLimits, own: Path | None = None) -> HostTable:
+    """The limits of hosts.csv, overridden by those of the user's table `own`.
+
+    Raises:
+        ParameterError: the user's table cannot be read.
+    """
+    text = resources.files("gbif_webdataset.fetch").joinpath("hosts.csv").read_text()
+    hosts = _parse_table(text, "hosts.csv")
     if own is None:
-        return HostTable(default, shipped)
+        return HostTable(default, hosts)
     try:
         text = own.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"host_limits {own} can't be read: {error}") from error
-    return HostTable(default, shipped | _read(text, f"host_limits {own}"))
+        raise ParameterError(f"{_OPTION} {own}: cannot be read ({error}); give a CSV file in UTF-8") from error
+    return HostTable(default, hosts | _parse_table(text, f"{_OPTION} {own}"))
 
 
-def _read(text: str, name: str) -> dict[str, HostLimits]:
-    told = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
-    lines = csv.DictReader(line for _, line in told)
-    if not set(COLUMNS) <= set(lines.fieldnames or ()):
-        raise ParameterError(f"{name}: its first line must be {','.join(COLUMNS)}")
-    found = {}
-    for (number, _), line in zip(told[1:], lines, strict=False):
-        where = f"{name}, line {number}"
+def _parse_table(text: str, source: str) -> dict[str, HostLimits]:
+    numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
+    rows = csv.DictReader(line for _, line in numbered)
+    if not set(COLUMNS) <= set(rows.fieldnames or ()):
+        raise ParameterError(f"{source}: the columns are missing; make {','.join(COLUMNS)} the first line")
+    hosts = {}
+    for (number, _), row in zip(numbered[1:], rows, strict=False):
+        where = f"{source}, line {number}"
         try:
-            limits = HostLimits(int(line["connections"]), float(line["requests_per_second"]))
+            limits = HostLimits(int(row["connections"]), float(row["requests_per_second"]))
         except (TypeError, ValueError) as error:
-            raise ParameterError(f"{where}: {error}; write a host, two numbers, with commas") from error
+            raise ParameterError(f"{where}: {error}; write a host and two numbers, separated by commas") from error
         if limits.connections < 1 or not 0 <= limits.requests_per_second < math.inf:
-            raise ParameterError(f"{where}: connections from 1, requests_per_second from 0")
-        host = (line["host"] or "").strip().lower()
-        if not HOST.fullmatch(host):
-            raise ParameterError(f"{where}: {host!r} is no host; write photos.example.org, or the domain example.org")
-        found[host] = limits
-    return found
+            raise ParameterError(
+                f"{where}: a number is out of range; connections must be at least 1, requests_per_second at least 0 "
+                "(0: no limit)"
+            )
+        host = (row["host"] or "").strip().lower()
+        if not _HOST.fullmatch(host):
+            raise ParameterError(
+                f"{where}: {host!r} is not a host; write a host such as photos.example.org, or a domain such as "
+                "example.org"
+            )
+        hosts[host] = limits
+    return hosts
+
+
+def parse_host(url: str) -> str:
+    """The host of a URL, with its port unless it is the default port of HTTP; empty if the URL has no host."""
+    found = _HOST_IN_URL.match(url)
+    if not found:
+        return ""
+    scheme, name, port = found[1].lower(), found[2].lower().removesuffix("."), found[3] or ""
+    return name if port in ("", ":", _DEFAULT_PORTS[scheme]) else name + port

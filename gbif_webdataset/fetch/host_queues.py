@@ -1,8 +1,8 @@
-"""Whose turn it is: jobs queued by host, so that a slow host holds up nobody and none is asked too much.
+"""Jobs queued by host, so that a slow host delays no other host and no host gets more requests than its limits allow.
 
-A host is asked no faster than its limits, more slowly after each answer that says so (429, 503), and faster again
-with each success. One that fails many times in a row is left alone for a while, then asked once; after a few such
-pauses, or where it asks for a longer one than we have, it is given up and its jobs are handed out as such.
+A host that answers 429 or 503 gets requests more slowly, and faster again with each success. A host that fails many
+times in a row is paused (the circuit breaker opens); after the pause one request tests it. After several pauses, or if
+the host asks for a longer pause than the policy accepts, it is abandoned: its jobs are handed out without being due.
 """
 
 import heapq
@@ -17,205 +17,213 @@ from typing import Generic, TypeVar
 from gbif_webdataset.fetch.host_limits import HostLimits
 
 Job = TypeVar("Job")
-RECOVERY = 0.85  # of its slowness is what a success leaves to a host
-UNLIMITED = 0.05  # seconds between requests that slowness multiplies where a host has no limit
+RECOVERY = 0.85  # a success multiplies the host's slowdown by this
+UNLIMITED_INTERVAL = 0.05  # seconds between requests that the slowdown multiplies if the host has no rate limit
 
 
 @dataclass(frozen=True)
-class Patience:
-    """When a host is left alone: after `failures` in a row for `pause` seconds, twice as long each time.
+class BackoffPolicy:
+    """When a host is paused, slowed down or abandoned.
 
-    It is given up after `pauses` of them, or where it asks for more than `longest` seconds. Where it says that it is
-    asked too much, it is asked at most so many times more slowly as `slowest` says.
+    After `max_failures` failures in a row the host is paused for `pause` seconds, and each further pause is twice as
+    long. The host is abandoned after `max_pauses` pauses, or if it asks for a pause of more than `max_wait` seconds.
+    A host that reports too many requests gets them at most `max_slowdown` times more slowly.
     """
 
-    failures: int = 10
+    max_failures: int = 10
     pause: float = 30.0
-    pauses: int = 3
-    longest: float = 600.0
-    slowest: float = 16.0
+    max_pauses: int = 3
+    max_wait: float = 600.0
+    max_slowdown: float = 16.0
 
 
-PATIENCE = Patience()
+DEFAULT_BACKOFF = BackoffPolicy()
 
 
 @dataclass(frozen=True)
 class Turn(Generic[Job]):
-    """A job, and its host; where that is `given_up` it is not to be asked."""
+    """A job and its host. No request may be sent to a host that `is_abandoned`."""
 
     host: str
     job: Job
-    given_up: bool
+    is_abandoned: bool
 
 
 @dataclass
 class _Host(Generic[Job]):
     limits: HostLimits
     waiting: deque[Job] = field(default_factory=deque)
-    later: list[tuple[float, int, Job]] = field(default_factory=list)
-    under_way: int = 0
+    delayed: list[tuple[float, int, Job]] = field(default_factory=list)
+    running: int = 0
     not_before: float = 0.0
-    slowness: float = 1.0
+    slowdown: float = 1.0
     failures: int = 0
     pauses: int = 0
-    resting_until: float = 0.0
-    given_up: bool = False
+    paused_until: float = 0.0
+    is_abandoned: bool = False
     is_queued: bool = False
-    looked_at: float = float("inf")  # when the clock will call it to mind
+    wakes_at: float = float("inf")
 
     @property
     def connections(self) -> int:
-        """Requests that may be under way; a host that was left alone gets one until it answers."""
+        """Requests that may run at the same time. After a pause it is one until the host answers."""
         return 1 if self.pauses else self.limits.connections
 
     @property
     def interval(self) -> float:
         """Seconds from one request to the next."""
         if self.limits.requests_per_second:
-            return self.slowness / self.limits.requests_per_second
-        return UNLIMITED * self.slowness if self.slowness > 1 else 0.0
+            return self.slowdown / self.limits.requests_per_second
+        return UNLIMITED_INTERVAL * self.slowdown if self.slowdown > 1 else 0.0
 
-    def ready_at(self, now: float) -> float:
-        """When a job may be handed out, infinity where something else has to happen first."""
-        while self.later and (self.later[0][0] <= now or self.given_up):
-            self.waiting.append(heapq.heappop(self.later)[2])
-        if self.given_up:
+    def find_ready_time(self, now: float) -> float:
+        """When a job may be handed out; infinity if something else has to happen first."""
+        while self.delayed and (self.delayed[0][0] <= now or self.is_abandoned):
+            self.waiting.append(heapq.heappop(self.delayed)[2])
+        if self.is_abandoned:
             return now if self.waiting else float("inf")
-        if self.under_way >= self.connections:
+        if self.running >= self.connections:
             return float("inf")
         if self.waiting:
             return self.not_before
-        return max(self.not_before, self.later[0][0]) if self.later else float("inf")
+        return max(self.not_before, self.delayed[0][0]) if self.delayed else float("inf")
 
 
 class HostQueues(Generic[Job]):
-    """Jobs by host. Threads `take` a job that its host can bear now, tell how it went, and say `done`."""
+    """Jobs by host, for many threads.
 
-    def __init__(self, limits_of: Callable[[str], HostLimits], patience: Patience) -> None:
-        self._limits_of, self._patience = limits_of, patience
+    A thread takes a job when its host may get a request, reports whether the host answered, and finishes the job.
+    """
+
+    def __init__(self, find_limits: Callable[[str], HostLimits], policy: BackoffPolicy) -> None:
+        self._find_limits, self._policy = find_limits, policy
         self._hosts: dict[str, _Host[Job]] = {}
         self._ready: deque[str] = deque()
         self._timed: list[tuple[float, str]] = []
-        self._open = 0
+        self._unfinished = 0
         self._closed = False
         self._serial = itertools.count()
         self._lock = threading.Lock()
-        self._idle, self._watch = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._is_watched = False
+        self._idle, self._clock = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._is_clock_watched = False
 
-    def put(self, host: str, job: Job, delay: float = 0.0) -> None:
-        """Queue a job, to be taken no sooner than in `delay` seconds."""
+    def add_job(self, host: str, job: Job, delay: float = 0.0) -> None:
+        """Queue a job that may be taken in `delay` seconds at the earliest."""
         with self._lock:
             if host not in self._hosts:
-                self._hosts[host] = _Host(self._limits_of(host))
+                self._hosts[host] = _Host(self._find_limits(host))
             if delay:
-                heapq.heappush(self._hosts[host].later, (time.monotonic() + delay, next(self._serial), job))
+                heapq.heappush(self._hosts[host].delayed, (time.monotonic() + delay, next(self._serial), job))
             else:
                 self._hosts[host].waiting.append(job)
-            self._open += 1
+            self._unfinished += 1
             self._schedule(host, time.monotonic())
 
-    def take(self) -> Turn[Job] | None:
-        """The next job that its host can bear, waiting for one; None when all jobs are done."""
+    def take_job(self) -> Turn[Job] | None:
+        """The next job whose host may get a request, as soon as there is one; None once all jobs are finished."""
         with self._lock:
-            while self._open and not self._closed:
+            while self._unfinished and not self._closed:
                 now = time.monotonic()
-                if turn := self._next(now):
+                if turn := self._find_turn(now):
                     self._wake()
                     return turn
-                if self._is_watched:
+                if self._is_clock_watched:
                     self._idle.wait()
                     continue
-                self._is_watched = True  # one thread alone looks at the clock; the others would all wake at once
+                # Only one thread waits for the time of the next job. Otherwise all threads would wake for each job.
+                self._is_clock_watched = True
                 try:
-                    self._watch.wait(max(0.0, self._timed[0][0] - now) if self._timed else None)
+                    self._clock.wait(max(0.0, self._timed[0][0] - now) if self._timed else None)
                 finally:
-                    self._is_watched = False
+                    self._is_clock_watched = False
             self._wake_all()
             return None
 
-    def succeeded(self, host: str) -> None:
-        """The host answered as it should."""
+    def report_success(self, host: str) -> None:
+        """Note that the host answered as expected."""
         with self._lock:
             state = self._hosts[host]
             state.failures = state.pauses = 0
-            state.slowness = max(1.0, state.slowness * RECOVERY)
+            state.slowdown = max(1.0, state.slowdown * RECOVERY)
 
-    def failed(self, host: str, is_busy: bool = False, retry_after: float = 0.0) -> None:
-        """The host failed; `is_busy` where it said that it is asked too much, and for how long to leave it alone."""
+    def report_failure(self, host: str, is_busy: bool = False, retry_after: float = 0.0) -> None:
+        """Note that the host failed.
+
+        `is_busy`: it reported too many requests. `retry_after`: the pause that it asks for, in seconds.
+        """
         with self._lock:
-            state, now = self._hosts[host], time.monotonic()
+            state, now, policy = self._hosts[host], time.monotonic(), self._policy
             if is_busy:
-                state.slowness = min(self._patience.slowest, state.slowness * 2)
+                state.slowdown = min(policy.max_slowdown, state.slowdown * 2)
             if retry_after:
                 state.not_before = max(state.not_before, now + retry_after)
-                state.given_up = state.given_up or retry_after > self._patience.longest
-            if now < state.resting_until:  # it was asked before
+                state.is_abandoned = state.is_abandoned or retry_after > policy.max_wait
+            if now < state.paused_until:  # the request was sent before the pause
                 return
             state.failures += 1
-            if state.failures >= (1 if state.pauses else self._patience.failures):
-                state.given_up = state.given_up or state.pauses >= self._patience.pauses
-                state.resting_until = now + self._patience.pause * 2**state.pauses
-                state.not_before = max(state.not_before, state.resting_until)
+            if state.failures >= (1 if state.pauses else policy.max_failures):
+                state.is_abandoned = state.is_abandoned or state.pauses >= policy.max_pauses
+                state.paused_until = now + policy.pause * 2**state.pauses
+                state.not_before = max(state.not_before, state.paused_until)
                 state.failures, state.pauses = 0, state.pauses + 1
 
-    def done(self, host: str) -> None:
-        """A job of `host` is over, or is put again."""
+    def finish_job(self, host: str) -> None:
+        """Note that a job of `host` is done, or was added again."""
         with self._lock:
-            self._hosts[host].under_way -= 1
-            self._open -= 1
+            self._hosts[host].running -= 1
+            self._unfinished -= 1
             self._schedule(host, time.monotonic())
-            if not self._open:
+            if not self._unfinished:
                 self._wake_all()
 
     def close(self) -> None:
-        """Give out no more jobs."""
+        """Hand out no more jobs."""
         with self._lock:
             self._closed = True
             self._wake_all()
 
-    def _next(self, now: float) -> Turn[Job] | None:
+    def _find_turn(self, now: float) -> Turn[Job] | None:
         while self._timed and self._timed[0][0] <= now:
             at, name = heapq.heappop(self._timed)
-            if at == self._hosts[name].looked_at:
-                self._hosts[name].looked_at = float("inf")
+            if at == self._hosts[name].wakes_at:
+                self._hosts[name].wakes_at = float("inf")
                 self._schedule(name, now)
         while self._ready:
             name = self._ready.popleft()
             host = self._hosts[name]
             host.is_queued = False
-            if host.ready_at(now) <= now:
-                host.under_way += 1
+            if host.find_ready_time(now) <= now:
+                host.running += 1
                 host.not_before = max(host.not_before, now) + host.interval
                 job = host.waiting.popleft()
                 self._schedule(name, now)
-                return Turn(name, job, host.given_up)
+                return Turn(name, job, host.is_abandoned)
             self._schedule(name, now)
         return None
 
     def _schedule(self, name: str, now: float) -> None:
-        """Queue a host for its turn, or for the time of it."""
+        """Queue a host now, or for the time when it may get a request."""
         host = self._hosts[name]
-        ready = host.ready_at(now)
+        ready_time = host.find_ready_time(now)
         if host.is_queued:
             return
-        if ready <= now:
+        if ready_time <= now:
             host.is_queued = True
             self._ready.append(name)
             self._wake()
-        elif ready < host.looked_at:
-            host.looked_at = ready
-            heapq.heappush(self._timed, (ready, name))
-            if self._timed[0] == (ready, name):
-                self._watch.notify()
+        elif ready_time < host.wakes_at:
+            host.wakes_at = ready_time
+            heapq.heappush(self._timed, (ready_time, name))
+            if self._timed[0] == (ready_time, name):
+                self._clock.notify()
 
     def _wake(self) -> None:
-        """Let one more thread look for a job, and one keep watch."""
-        if self._ready or not self._is_watched:
+        """Wake one more thread to take a job, and one to watch the clock."""
+        if self._ready or not self._is_clock_watched:
             self._idle.notify()
-        if self._ready and self._is_watched:
-            self._watch.notify()
+        if self._ready and self._is_clock_watched:
+            self._clock.notify()
 
     def _wake_all(self) -> None:
         self._idle.notify_all()
-        self._watch.notify_all()
+        self._clock.notify_all()

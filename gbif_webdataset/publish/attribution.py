@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.shards.sample_rows import keyed
+from gbif_webdataset.shards.sample_keys import select_with_keys
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.arrow import RECURRING
 from gbif_webdataset.storage.atomic import atomic_file
@@ -54,7 +54,7 @@ class AttributionSummary:
     @property
     def codes(self) -> tuple[str, ...]:
         """The codes of all licences, the most restrictive last."""
-        return tuple(code for code in licences.ORDER if any(code in counts for counts in self.licences.values()))
+        return tuple(str(code) for code in licences.Licence if any(code in counts for counts in self.licences.values()))
 
 
 def write_attribution(paths: DatasetPaths, label_column: str, samples: Mapping[str, int]) -> AttributionSummary:
@@ -89,16 +89,16 @@ def _select(path: Path, split: str, label_column: str) -> str:
     for name, sources in SOURCES.items():
         present = [tables.quote_name(source) for source in sources if source in names]
         selected.append(f"coalesce({', '.join(present) or 'NULL'}) AS {tables.quote_name(name)}")
-    return f"SELECT {', '.join(selected)} FROM ({keyed(tables.csv_source(path))}) WHERE {label} IS NOT NULL"
+    return f"SELECT {', '.join(selected)} FROM ({select_with_keys(tables.csv_source(path))}) WHERE {label} IS NOT NULL"
 
 
 def _summarize(connection: duckdb.DuckDBPyConnection, path: Path) -> AttributionSummary:
     table = tables.parquet_source([path])
-    code = f"coalesce(licenseCode, '{licences.UNKNOWN}')"
+    code = f"coalesce(licenseCode, '{licences.Licence.UNKNOWN}')"
     query = f"SELECT split, {code} AS code, count(*) AS samples FROM {table} GROUP BY ALL"
     counts = {(split, code): samples for split, code, samples in tables.fetch_rows(connection, query)}
     by_split = {
-        split: {code: counts[split, code] for code in licences.ORDER if (split, code) in counts}
+        split: {str(code): counts[split, code] for code in licences.Licence if (split, code) in counts}
         for split in SPLITS
         if any(split == other for other, _ in counts)
     }

@@ -74,7 +74,7 @@ def write_cff(path: Path, description: DatasetDescription, shards: Path) -> None
     if licence := find_spdx_licence(description):
         content["license"] = licence
     else:
-        names = [licences.name_of(code) for code in description.attribution.codes]
+        names = [licences.display_name(code) for code in description.attribution.codes]
         content["abstract"] = f"The images are under {_join_words(names)}."
     content["references"] = [_describe_source(description.source)]
     with atomic_file(path) as temporary:

@@ -73,7 +73,7 @@ def describe_dataset(description: DatasetDescription, attribution: Path) -> dict
         "name": description.title,
         "description": f"{sum(description.samples.values()):,} images of {len(description.classes):,} classes "
         f"({samples}). Each image has its own licence; the most restrictive one is "
-        f"{licences.name_of(description.licence)}.",
+        f"{licences.display_name(description.licence)}.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "citeAs": citation.cite_source(description.source),
         "license": [_find_licence(code, description) for code in description.attribution.codes],
@@ -93,7 +93,7 @@ def _find_licence(code: str, description: DatasetDescription) -> str:
     versions = description.attribution.versions
     if code.startswith("cc-") and len(versions) == 1 and versions[0]:
         return f"https://creativecommons.org/licenses/{code.removeprefix('cc-')}/{versions[0]}/"
-    return licences.name_of(code)
+    return licences.display_name(code)
 
 
 def _describe_table(attribution: Path) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
 from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
 from gbif_webdataset.read import provenance
-from gbif_webdataset.shards.create_webdataset import PUBLISHED
-from gbif_webdataset.shards.sample import extension_of
+from gbif_webdataset.shards.sample import get_extension
+from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
@@ -35,12 +35,12 @@ def write_dataset_files(
         MissingPieceError: the splits do not have the samples of the shards.
     """
     report, shards = paths.report, paths.shards
-    for name in PUBLISHED:
+    for name in PUBLISHED_FILES:
         (report / name).unlink(missing_ok=True)
         (shards / name).unlink(missing_ok=True)
     listed = read_shards(paths.shard_list)
     samples = {split: sum(shard.samples for shard in listed if shard.split == split) for split in SPLITS}
-    source, recipe = provenance.load(paths.manifest), settings["CreateWebDataset"]
+    source, recipe = provenance.load_source(paths.manifest), settings["CreateWebDataset"]
     description = DatasetDescription(
         title=publication.title or f"Images of {source.title or source.archive}",
         source=source,
@@ -71,7 +71,7 @@ def _find_extensions(paths: DatasetPaths, image_format: str) -> tuple[str, ...]:
     with open_database(paths.scratch) as connection:
         for path in split_paths(paths.splits).values():
             query = f"SELECT DISTINCT format FROM {csv_source(path)} WHERE format IS NOT NULL"
-            extensions.update(extension_of(name) for (name,) in fetch_rows(connection, query))
+            extensions.update(get_extension(name) for (name,) in fetch_rows(connection, query))
     return tuple(sorted(extensions))
 
 

@@ -80,21 +80,20 @@ class DatasetDescription:
     @property
     def licence(self) -> str:
         """The code of the most restrictive licence of an image."""
-        return licences.most_restrictive(self.attribution.codes)
+        return licences.find_strictest(self.attribution.codes)
 
     @property
     def licence_table(self) -> list[tuple[str, list[int]]]:
         """The name of each licence and its samples in each split of `samples`, the most restrictive licence last."""
         by_split = [self.attribution.licences.get(split, {}) for split in self.samples]
-        return [
-            (licences.name_of(code), [counts.get(code, 0) for counts in by_split]) for code in self.attribution.codes
-        ]
+        codes = self.attribution.codes
+        return [(licences.display_name(code), [counts.get(code, 0) for counts in by_split]) for code in codes]
 
     @property
     def strictest_licences(self) -> list[str]:
         """The name of the most restrictive licence in each split of `samples`."""
         by_split = (self.attribution.licences.get(split, {}) for split in self.samples)
-        return [licences.name_of(licences.most_restrictive(counts)) for counts in by_split]
+        return [licences.display_name(licences.find_strictest(counts)) for counts in by_split]
 
 
 def read_shards(path: Path) -> list[Shard]:

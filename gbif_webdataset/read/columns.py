@@ -1,26 +1,20 @@
-"""The columns of a data file that are read, and how their texts are held."""
+"""The columns that are read from a data file, and how their texts are stored in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gbif_webdataset.read import dwca
-from gbif_webdataset.read.dwca import DataFile
-from gbif_webdataset.read.row_reader import KEY, LINE
+from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.arrow import RECURRING
 
-RECORD_COLUMNS = (
-    "datasetKey", "occurrenceID", "basisOfRecord", "institutionCode", "catalogNumber", "recordedBy", "sex", "lifeStage",
-    "eventID", "eventDate", "year", "month", "day", "countryCode", "stateProvince", "decimalLatitude",
-    "decimalLongitude", "coordinateUncertaintyInMeters", "scientificName", "acceptedScientificName", "vernacularName",
-    "taxonRank", "kingdom", "phylum", "class", "order", "family", "genus", "species", "taxonKey", "acceptedTaxonKey",
-    "kingdomKey", "phylumKey", "classKey", "orderKey", "familyKey", "genusKey", "speciesKey", "checklistKey", "license",
-    "rightsHolder", "publisher",
-)  # fmt: skip
+# Columns of this tool beside those of the archive; no column of an archive has a name with #.
+RECORD_ID, LINE, FILE, HASH = "#id", "#line", "#file", "#hash"
+
 MEDIUM_COLUMNS = {
     "mediaType": ("type",),
     "mediaFormat": ("format",),
@@ -30,86 +24,96 @@ MEDIUM_COLUMNS = {
     "mediaRightsHolder": ("rightsHolder", "Owner"),
     "mediaLicense": ("license", "UsageTerms", "WebStatement", "rights"),
 }
-URLS = {
-    dwca.AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"),
-    dwca.DOCUMENT: ("accessURI", "identifier"),
-}
-# Columns whose values are each row's own; those of the others recur, and are held once, with a number in each row.
-OWN = {
-    KEY, "gbifID", "occurrenceID", "catalogNumber", "eventID", "decimalLatitude", "decimalLongitude", "identifier",
-    "accessURI", "bestQualityAccessURI", "references", "furtherInformationURL",
-    "mediaReferences",
+"""The terms of media extensions that give each of the manifest's columns on a medium: the first that is not empty."""
+DISTINCT_COLUMNS = {
+    RECORD_ID, "gbifID", "occurrenceID", "catalogNumber", "eventID", "decimalLatitude", "decimalLongitude",
+    "identifier", "accessURI", "bestQualityAccessURI", "references", "furtherInformationURL", "mediaReferences",
 }  # fmt: skip
-HASH, PART = "#hash", "#part"
+"""Columns whose values differ from row to row. Values of other columns recur and are stored in dictionaries."""
+SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The columns to read of a data file, and the defaults of those that are empty or not in it."""
+class ColumnSelection:
+    """The columns to read from a data file.
+
+    Attributes:
+        indexes: position in the file of each column, by name; the record's id is RECORD_ID.
+        defaults: value of the columns that are empty or not in the file, by name.
+    """
 
     indexes: Mapping[str, int]
     defaults: Mapping[str, str]
 
     @classmethod
-    def of(cls, layout: DataFile, names: Iterable[str]) -> "Wanted":
-        """What a layout has of these terms; the record's id is KEY."""
-        columns = {name: column for name in names if (column := layout.column(name))}
+    def from_layout(cls, layout: FileLayout, names: Iterable[str]) -> Self:
+        """The columns with these names, as far as the layout has them."""
+        columns = {name: column for name in names if (column := layout.find_column(name))}
         indexes = {name: column.index for name, column in columns.items() if column.index is not None}
         defaults = {name: column.default for name, column in columns.items() if column.default}
-        return cls({KEY: layout.key_index, **indexes}, defaults)
+        return cls({RECORD_ID: layout.id_index, **indexes}, defaults)
 
     @property
     def names(self) -> set[str]:
-        """The terms that have a value."""
+        """The columns that have values, in the file or by default."""
         return {*self.indexes, *self.defaults}
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns that are read, with the type that each is held in."""
-        own = {index for name, index in self.indexes.items() if name in OWN}
-        return pa.schema([(n, pa.string() if index in own else RECURRING) for n, index in self.indexes.items()])
+        """The columns that are in the file, with their Arrow types."""
+        distinct = {index for name, index in self.indexes.items() if name in DISTINCT_COLUMNS}
+        return pa.schema([(n, pa.string() if index in distinct else RECURRING) for n, index in self.indexes.items()])
 
-    def resolve(self, rows: pa.Table, wrapped: bool) -> pa.Table:
-        """The rows with wrapped fields unwrapped, empty ones null, and defaults in place."""
+    def complete_rows(self, rows: pa.Table, is_wrapped: bool) -> pa.Table:
+        """Rows with quotes removed from wrapped fields, empty fields null, and defaults filled in."""
         columns = {name: rows.column(name) for name in self.indexes}
-        if wrapped:
-            columns = {name: _unwrapped(column) for name, column in columns.items()}
+        if is_wrapped:
+            columns = {name: _unwrap_fields(column) for name, column in columns.items()}
         for name, default in self.defaults.items():
             if name in columns:
                 columns[name] = pc.fill_null(arrow.decode_dictionary(columns[name]), arrow.to_scalar(default))
             else:
-                everywhere = arrow.to_array(np.zeros(rows.num_rows, np.int32))
-                columns[name] = pa.DictionaryArray.from_arrays(everywhere, arrow.to_text_array([default]))
-        columns = {name: held(column, pa.string() if name in OWN else RECURRING) for name, column in columns.items()}
-        return pa.table({**{name: rows.column(name) for name in (HASH, PART, LINE)}, **columns})
+                indexes = arrow.to_array(np.zeros(rows.num_rows, np.int32))
+                columns[name] = pa.DictionaryArray.from_arrays(indexes, arrow.to_text_array([default]))
+        typed = {
+            name: cast_texts(column, pa.string() if name in DISTINCT_COLUMNS else RECURRING)
+            for name, column in columns.items()
+        }
+        return pa.table({**{name: rows.column(name) for name in (HASH, FILE, LINE)}, **typed})
 
 
-def first_of(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
-    """The first of these columns that says something."""
-    found = [rows.column(name) for name in names if name in rows.column_names]
-    if not found:
+def coalesce_columns(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
+    """For each row the value of the first of these columns that is not null."""
+    columns = [rows.column(name) for name in names if name in rows.column_names]
+    if not columns:
         return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
-    return found[0] if len(found) == 1 else pc.coalesce(*map(arrow.decode_dictionary, found))
+    return columns[0] if len(columns) == 1 else pc.coalesce(*map(arrow.decode_dictionary, columns))
 
 
-def held(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """The same texts, held as texts or as a dictionary."""
+def cast_texts(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A text column as the type `kind`: texts or a dictionary."""
     if column.type == kind:
         return column
     return arrow.decode_dictionary(column) if kind == pa.string() else column.dictionary_encode()
 
 
-def _unwrapped(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Fields without the quotes around them, inner ones single; empty ones null."""
+def trim_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts without the spaces around them. SPACES are those that DuckDB's trim removes."""
+    return pc.utf8_trim(column, SPACES)
+
+
+def _unwrap_fields(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Fields without the quotes around them, inner quotes single, empty fields null."""
     if pa.types.is_dictionary(column.type):
         texts = column.combine_chunks()
-        values = _unwrapped(texts.dictionary)
+        values = _unwrap_fields(texts.dictionary)
         if values.null_count:
-            return _unwrapped(arrow.decode_dictionary(column))
+            return _unwrap_fields(arrow.decode_dictionary(column))
         return pa.DictionaryArray.from_arrays(texts.indices, values)
     if not pc.any(pc.starts_with(column, '"')).as_py():
         return column
-    wrapped = pc.fill_null(pc.match_substring_regex(column, '^"(?s:.*)"$'), False)
+    is_wrapped = pc.fill_null(pc.match_substring_regex(column, '^"(?s:.*)"$'), arrow.to_scalar(False))
     inner = pc.replace_substring(pc.utf8_slice_codeunits(column, 1, -1), '""', '"')
-    plain = pc.if_else(wrapped, inner, column)
-    return pc.if_else(pc.equal(plain, ""), pa.scalar(None, pa.string()), plain)
+    unwrapped = pc.if_else(is_wrapped, inner, column)
+    null = pa.nulls(1, pa.string())[0]  # pa.scalar would import pandas
+    return pc.if_else(pc.equal(unwrapped, arrow.to_scalar("")), null, unwrapped)

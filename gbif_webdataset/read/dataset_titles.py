@@ -1,4 +1,4 @@
-"""What datasets are called, by the documents on them that GBIF puts into a download."""
+"""Titles of GBIF datasets, from the documents dataset/<datasetKey>.xml of a download."""
 
 import contextlib
 import zipfile
@@ -7,31 +7,31 @@ from pathlib import Path
 from xml.parsers import expat
 
 from gbif_webdataset.errors import ArchiveError
-from gbif_webdataset.read.containers import opened
+from gbif_webdataset.read.containers import open_container
 
-MOST_BYTES = 1 << 18  # of a document that are read; the title is among the first lines
+MAX_DOCUMENT_BYTES = 1 << 18  # the title is among the first lines
 MAX_EXPANSION = 10_000
 
 
-def titles(archive: Path, keys: Iterable[str]) -> dict[str, str]:
-    """The titles of datasets by datasetKey, as far as the archive has dataset/<key>.xml.
+def read_titles(archive: Path, keys: Iterable[str]) -> dict[str, str]:
+    """The titles of datasets by datasetKey, as far as the archive has a document with a title.
 
-    None of a tar, which would have to be read as a whole, nor of an archive, or a document, that can't be read.
+    Empty for a tar, because all of it would have to be read, and for an archive that cannot be read.
     """
-    found: dict[str, str] = {}
+    titles: dict[str, str] = {}
     if not archive.is_dir() and not (archive.is_file() and zipfile.is_zipfile(archive)):
-        return found
-    with contextlib.suppress(ArchiveError, OSError), opened(archive, MAX_EXPANSION) as files:
-        names = set(files.names())
+        return titles
+    with contextlib.suppress(ArchiveError, OSError), open_container(archive, MAX_EXPANSION) as files:
+        names = set(files.list_files())
         for key in keys:
             if (name := f"dataset/{key}.xml") in names:
                 with contextlib.suppress(ArchiveError, OSError), files.open(name) as file:
-                    found[key] = title(file.read(MOST_BYTES))
-    return {key: told for key, told in found.items() if told}
+                    titles[key] = parse_title(file.read(MAX_DOCUMENT_BYTES))
+    return {key: title for key, title in titles.items() if title}
 
 
-def title(document: bytes) -> str:
-    """The title of the dataset that an EML document, or the beginning of one, is on; empty where it tells none."""
+def parse_title(document: bytes) -> str:
+    """The title of the dataset in an EML document, or in the beginning of one; empty if it has none."""
     parser = expat.ParserCreate()
     path: list[str] = []
     pieces: list[str] = []
@@ -41,22 +41,22 @@ def title(document: bytes) -> str:
 
     def end(_: str) -> None:
         if path[1:] == ["dataset", "title"] and "".join(pieces).strip():
-            raise _FoundError
+            raise _TitleFoundError
         path.pop()
 
-    def characters(text: str) -> None:
+    def add_characters(text: str) -> None:
         if path[1:] == ["dataset", "title"]:
             pieces.append(text)
 
-    def entity(*_: object) -> None:
-        raise _FoundError  # entities may expand without end
+    def stop(*_: object) -> None:
+        raise _TitleFoundError  # entities may expand without limit
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler, parser.EntityDeclHandler = characters, entity
-    with contextlib.suppress(_FoundError, expat.ExpatError, ValueError, LookupError):
+    parser.CharacterDataHandler, parser.EntityDeclHandler = add_characters, stop
+    with contextlib.suppress(_TitleFoundError, expat.ExpatError, ValueError, LookupError):
         parser.Parse(document, False)
     return " ".join("".join(pieces).split())
 
 
-class _FoundError(Exception):
-    """The title is read."""
+class _TitleFoundError(Exception):
+    """Ends the parsing once the title is complete."""

@@ -1,56 +1,44 @@
-"""The manifest: one row per photo of an archive, dealt into chunks, and every other line with its reason.
+"""The manifest: one row for each photo of an archive, in chunks. Every other line is rejected with its reason.
 
-Both data files are read once. Their rows are dealt to buckets by a hash of the record's id, so that all of a record
-is in one bucket, whatever the order of the lines; bucket after bucket is joined, judged and written. Rows are
-in the order of that hash, then by image_path, and a chunk is a range of it.
+Both data files are read once. Their rows are partitioned by a hash of the record's id, so that a record and its media
+are in one partition, whatever the order of the lines. Partition by partition they are joined, and images are selected
+and written. The manifest's rows are in the order of that hash, then of image_path.
 """
 
-import contextlib
-import itertools
-import json
-import queue
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 
-import duckdb
-import numpy as np
-import pyarrow as pa
-
-from gbif_webdataset.errors import ArchiveError, ParameterError, SelectionError
+from gbif_webdataset.errors import ArchiveError, SelectionError
 from gbif_webdataset.read import dwca
-from gbif_webdataset.read.hash_partitions import share_of
-from gbif_webdataset.read.partition_archive import CHECKLIST, Dealt, Resources, write_rejected
-from gbif_webdataset.read.provenance import digested, keep
-from gbif_webdataset.read.select_media import Decided, Judge, Selection
-from gbif_webdataset.storage import arrow, tables
-from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
+from gbif_webdataset.read.manifest_writer import ManifestWriter
+from gbif_webdataset.read.partition_archive import CHECKLIST, PartitionedArchive, Resources
+from gbif_webdataset.read.provenance import digest_in_background, write_source
+from gbif_webdataset.read.rejected_lines import RejectedLines
+from gbif_webdataset.read.select_media import MediaSelector
+from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.storage import tables
+from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
-REASONS = {
-    "orphaned": "whose occurrence is not in the archive",
-    "several-occurrences": "of events with several occurrences",
-    "no-url": "without a URL",
-    "not-http": "whose URL is not http or https",
-    "not-still-image": "that are no still images",
-    "duplicate-medium": "that an occurrence names twice",
-    "not-in-subset": "that are not in subset_list",
-    "not-where": "of occurrences that where leaves out",
-    "unusable-licence": "whose licence is none of licenses",
-    "over-cap": "beyond num_images_per_category",
+FROM_OPTIONS = {
+    MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
+    MediumReason.NOT_WHERE: "--ReadArchive-where",
+    MediumReason.UNUSABLE_LICENCE: "--ReadArchive-licenses",
 }
-WRITERS = 2
-SETTINGS = {"not-in-subset", "not-where", "unusable-licence"}
+"""Reasons that the user's options give."""
 
 
 @dataclass
-class Counts:
-    """Lines of the archive's files and what became of them; `images` by chunk, `rejected` by file and reason.
+class ManifestCounts:
+    """Lines of the archive's files, and what became of them.
 
-    `checklist` is the key of the one that taxon keys belong to, where the archive says it.
-    `passed_over` are files that hold media, too, and were not read, by their row type: one extension's media are read.
+    Attributes:
+        checklist: key of the checklist that the taxon keys belong to; None if the archive does not name it.
+        images: images of each chunk.
+        rejected: rejected lines by MEDIA or RECORDS and by reason.
+        passed_over: files of other media extensions, which were not read, with their row types.
     """
 
     media_files: tuple[str, ...]
@@ -62,153 +50,78 @@ class Counts:
     passed_over: dict[str, str] = field(default_factory=dict)
 
 
-def read_keys(path: Path) -> tuple[str, ...]:
-    """The keys of a subset list: a JSON list, or a text with a key a line. Numbers come as they are written."""
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-        is_json = content.lstrip().startswith(("[", "{"))
-        keys = json.loads(content, parse_int=str, parse_float=str) if is_json else content.split("\n")
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"subset_list {path} can't be read: {error}") from error
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ParameterError(f"subset_list {path} must be a JSON list of keys, or a text with a key a line")
-    keys = sorted({key.strip() for key in keys} - {""})
-    if not keys:
-        raise ParameterError(f"subset_list {path} holds no key")
-    return tuple(keys)
-
-
-def build(
-    archive: Path,
-    folder: Path,
-    chunks: int,
-    selection: Selection,
+def read_archive(
+    path: Path,
+    writer: ManifestWriter,
+    options: SelectionOptions,
     resources: Resources,
     progress: Callable[[int, int], None],
-) -> Counts:
-    """Write `folder`/chunk-NNNNN.parquet, an image a row, and `folder`/rejected.parquet, every other line.
+) -> ManifestCounts:
+    """Write the manifest's chunks, rejected.parquet, source.json, and the archive's citations.txt and rights.txt.
 
-    Beside them lies what `source.keep` writes of where the archive is from. A record's images are in one chunk, chosen
-    by its id alone. Raises ArchiveError for an archive that can't be read, SelectionError where nothing is left of it.
-    `progress` is told the bytes read so far and in all.
+    All images of a record are in one chunk, chosen by its id alone. `progress` is called with the bytes read so far
+    and the bytes in total.
+
+    Raises:
+        ArchiveError: the archive cannot be read.
+        SelectionError: no image is left.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(dwca.opened(archive, resources.max_expansion))
-        digest = stack.enter_context(digested(archive))
+        archive = stack.enter_context(dwca.open_archive(path, resources.max_expansion))
+        digest = stack.enter_context(digest_in_background(path))
         connection = stack.enter_context(tables.open_database(resources.scratch, f"{resources.memory // 2 >> 20}MB"))
-        judge = Judge(connection, source, selection)
-        dealt = stack.enter_context(Dealt(source, connection, judge, resources, progress))
-        if selection.cap:
-            judge.rank(dealt.pair(bucket) for bucket in range(dealt.buckets))
-        pieces = _pieces((judge.decide(*dealt.pair(bucket)) for bucket in range(dealt.buckets)), chunks)
-        counts = Counts(
-            source.media.locations, dealt.media_lines, dealt.record_lines, dealt.checklist or source.checklist
-        )
-        counts.passed_over = source.passed_over
-        schema = judge.schema.with_metadata({CHECKLIST: counts.checklist}) if counts.checklist else judge.schema
-        counts.images = _write_chunks(folder, chunks, schema, pieces)
-        write_rejected(folder / "rejected.parquet", source, connection)
-        counts.rejected = _rejected(connection)
-        if not sum(counts.images):
-            raise SelectionError(_emptied(archive, counts, selection))
-        if counts.media_lines != sum(counts.images) + sum(counts.rejected["media"].values()):
-            raise ArchiveError(f"{archive}: media do not add up ({counts}); report this as a bug")
-        keep(source, folder, digest.result())
+        rejected = RejectedLines(connection)
+        selector = MediaSelector(connection, archive, options, rejected)
+        partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
+        partitioned.read(rejected, progress)
+        selector.prepare(partitioned.read_partitions)
+        counts = _start_counts(archive, partitioned)
+        schema = selector.columns.schema
+        if counts.checklist:
+            schema = schema.with_metadata({CHECKLIST: counts.checklist})
+        counts.images = writer.write(schema, map(selector.select, partitioned.read_partitions()))
+        rejected.write(writer.folder / "rejected.parquet", archive)
+        counts.rejected = rejected.count()
+        _check_counts(path, counts, options)
+        write_source(archive, writer.folder, digest.result())
         return counts
 
 
-def bytes_of(archive: Path, max_expansion: float = dwca.MAX_EXPANSION) -> int:
-    """Bytes that `build` reads of an archive, inflated."""
-    with dwca.opened(archive, max_expansion) as source:
-        return source.size_in_all
+def count_bytes(path: Path, max_expansion: float = dwca.MAX_EXPANSION) -> int:
+    """The number of bytes that `read_archive` reads of an archive, decompressed."""
+    with dwca.open_archive(path, max_expansion) as archive:
+        return archive.total_bytes
 
 
-def _pieces(buckets: Iterator[Decided], chunks: int) -> Iterator[tuple[int, Decided]]:
-    """The images of each bucket, cut where a chunk ends."""
-    for decided in buckets:
-        hashes = np.from_dlpack(decided.found.column("hash").combine_chunks()).astype(np.uint64, copy=False)
-        places = share_of(hashes, chunks)
-        bounds = np.searchsorted(places, np.arange(chunks + 1))
-        for chunk in np.unique(places).tolist():
-            yield chunk, decided.slice(int(bounds[chunk]), int(bounds[chunk + 1]))
+def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:
+    return ManifestCounts(
+        media_files=archive.media.locations,
+        media_lines=partitioned.lines[MEDIA],
+        record_lines=partitioned.lines[RECORDS],
+        checklist=partitioned.checklist or archive.checklist,
+        passed_over=archive.skipped_media,
+    )
 
 
-class _Feed:
-    """The pieces of a chunk, handed from the thread that finds them to the one that writes them, one at a time."""
-
-    def __init__(self) -> None:
-        self._pieces: queue.Queue[Decided | BaseException | None] = queue.Queue(1)
-
-    def put(self, piece: Decided | None, writing: Future[int]) -> None:
-        """Hand over a piece, or None after the last; raises what the writer failed with."""
-        while True:
-            with contextlib.suppress(queue.Full):
-                self._pieces.put(piece, timeout=0.1)
-                return
-            if writing.done():
-                writing.result()
-
-    def fail(self, error: BaseException) -> None:
-        """Let the writer fail, too."""
-        with contextlib.suppress(queue.Empty):
-            self._pieces.get_nowait()
-        self._pieces.put(error)
-
-    def __iter__(self) -> Iterator[Decided]:
-        while (piece := self._pieces.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
+def _check_counts(path: Path, counts: ManifestCounts, options: SelectionOptions) -> None:
+    """Raise SelectionError if there are no images, ArchiveError if the lines do not add up."""
+    if not sum(counts.images):
+        raise SelectionError(_explain_empty(path, counts, options))
+    if counts.media_lines != sum(counts.images) + sum(counts.rejected[MEDIA].values()):
+        raise ArchiveError(f"{path}: media do not add up ({counts}); report this as a bug")
 
 
-def _write_chunks(folder: Path, chunks: int, schema: pa.Schema, pieces: Iterator[tuple[int, Decided]]) -> list[int]:
-    """Write each chunk from its pieces, which come in the chunks' order, two at a time; the images of each.
-
-    However many buckets a chunk is of, few of them are held.
-    """
-    counts: list[Future[int]] = []
-    with ThreadPoolExecutor(WRITERS, "chunk") as pool:
-        by_chunk = itertools.groupby(pieces, key=itemgetter(0))
-        chunk, found = next(by_chunk, (chunks, iter(())))
-        for number in range(chunks):
-            feed = _Feed()
-            counts.append(pool.submit(_write_chunk, folder / chunk_name(number), schema, feed))
-            try:
-                if chunk == number:
-                    for _, piece in found:
-                        feed.put(piece, counts[-1])
-                    chunk, found = next(by_chunk, (chunks, iter(())))
-                feed.put(None, counts[-1])
-            except BaseException as error:
-                feed.fail(error)
-                raise
-            wait(counts[:-WRITERS])
-    return [count.result() for count in counts]
-
-
-def _write_chunk(path: Path, schema: pa.Schema, pieces: Iterable[Decided]) -> int:
-    return arrow.write_parquet((b for piece in pieces for b in piece.images().to_batches()), path, schema)
-
-
-def _rejected(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
-    counted: dict[str, dict[str, int]] = {"media": {}, "records": {}}
-    query = "SELECT kind, reason, count(*) FROM rejected GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
-    for kind, reason, count in tables.fetch_rows(connection, query):
-        counted[kind][reason] = count
-    return counted
-
-
-def _emptied(archive: Path, counts: Counts, selection: Selection) -> str:
-    """Which filter left nothing of the archive, in one sentence."""
-    media = counts.rejected["media"]
-    lines = f"{archive}: none of its {counts.media_lines:,} media is left"
+def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions) -> str:
+    """Why no image is left, and what to do."""
+    media = counts.rejected[MEDIA]
     if not counts.media_lines:
-        return f"{archive}: its media file is empty; {dwca.GET_THE_RIGHT_ONE}"
-    if media.get("not-in-subset") and not (SETTINGS - {"not-in-subset"}) & set(media):
+        return f"{path}: its media file has no rows; {dwca.GET_DWCA}"
+    from_options = [option for reason, option in FROM_OPTIONS.items() if reason in media]
+    if from_options == [FROM_OPTIONS[MediumReason.NOT_IN_SUBSET]]:
         return (
-            f"{lines}: subset_list holds {len(selection.subset or ()):,} keys, and no image's {selection.key} is among "
-            f"them ({media['not-in-subset']:,} images); check subset_list and subset_key"
+            f"--ReadArchive-subset-list: none of its {len(options.subset or ()):,} keys is the {options.subset_key} of "
+            f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images); check subset_list and subset_key"
         )
-    reasons = ", ".join(f"{count:,} {REASONS.get(reason, reason)}" for reason, count in media.items())
-    remedy = "change that setting" if SETTINGS & set(media) else dwca.GET_THE_RIGHT_ONE
-    return f"{lines}: {reasons}; {remedy}"
+    reasons = ", ".join(f"{count:,} {reason} ({MEANINGS[reason]})" for reason, count in media.items())
+    remedy = f"change {' or '.join(from_options)}" if from_options else dwca.GET_DWCA
+    return f"{path}: none of its {counts.media_lines:,} media is an image to fetch: {reasons}; {remedy}"

@@ -164,8 +164,8 @@ def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
         "title": description.title,
         "source": description.source,
         "citation": citation.cite_source(description.source),
-        "licence": licences.name_of(description.licence),
-        "conditions": licences.conditions(description.attribution.codes),
+        "licence": licences.display_name(description.licence),
+        "conditions": licences.list_obligations(description.attribution.codes),
         "licences": description.licence_table,
         "strictest": description.strictest_licences,
     }
@@ -187,8 +187,8 @@ def _collect_tables(statistics: DatasetStatistics, archive: Path) -> dict[str, A
         "has_names": any(one.name for one in classes),
         "rows": to_script_json(rows),
         "cells": to_script_json({f"{cell.column},{cell.row}": images for cell, images in statistics.cells.items()}),
-        "titles": dataset_titles.titles(archive, keys),
-        "licence_names": {code: licences.name_of(code) for code in licences.ORDER},
+        "titles": dataset_titles.read_titles(archive, keys),
+        "licence_names": {code: licences.display_name(code) for code in licences.Licence},
         "traits": TRAITS,
         "duplicate_kinds": DUPLICATES,
     }

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
-from gbif_webdataset.images.convert import decoded_pixels, orientation, to_rgb, upright_pixels
+from gbif_webdataset.images.convert import convert_to_rgb, count_decoded_pixels, read_orientation, turn_upright
 
 BOX = (192, 128)  # maximum width and height in pixels; the page shows thumbnails at three quarters of that
 QUALITY = 60
@@ -59,7 +59,7 @@ def make_thumbnail(images: Path, path: str) -> Thumbnail | None:
     try:
         with _allow_truncated(), Image.open(images / path, formats=FORMATS) as image:
             needs_full_decoding = image.format != "JPEG" or "progressive" in image.info
-            if needs_full_decoding and decoded_pixels(image) > MAX_PIXELS:
+            if needs_full_decoding and count_decoded_pixels(image) > MAX_PIXELS:
                 return None
             image.draft(None, (2 * BOX[0], 2 * BOX[1]))
             image.load()  # before the orientation is read: Pillow rotates a TIFF while it loads
@@ -83,10 +83,10 @@ def _allow_truncated() -> Iterator[None]:
 
 
 def _shrink(image: Image.Image) -> Image.Image:
-    exif_orientation = orientation(image)
+    exif_orientation = read_orientation(image)
     box = BOX[::-1] if exif_orientation >= 5 else BOX
     if image.mode in ("RGB", "L", "CMYK", "RGBA"):
         image.thumbnail(box, reducing_gap=2.0)
-    small = to_rgb(image)
+    small = convert_to_rgb(image)
     small.thumbnail(box)
-    return Image.fromarray(upright_pixels(np.asarray(small), exif_orientation))
+    return Image.fromarray(turn_upright(np.asarray(small), exif_orientation))

@@ -1,245 +1,121 @@
-"""CreateWebDataset's work: from the splits and the images to shards.
+"""CreateWebDataset: from the splits and the images to shards.
 
-The plan is made first, groups of samples are written in any order to parts, and what the parts are called in the end
-follows from the groups' records alone. So the shards are the same for any number of workers, and a run that was killed
-goes on where it stopped.
+A plan fixes the order of the samples and cuts it into groups. Groups are written in any order, to parts. When all are
+written, the parts get their final names, in the order of the groups. So the bytes do not depend on the number of
+workers, and a killed run continues with the groups that are missing.
 """
 
 import csv
-import os
-import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.process_pool import run_in_processes
-from gbif_webdataset.shards.category_map import LABEL_NAMES
-from gbif_webdataset.shards.plan_shards import PARTS, Plan, make_plan, read_plan
-from gbif_webdataset.shards.recipe import Recipe, digest_of
-from gbif_webdataset.shards.sample import TREATMENTS
-from gbif_webdataset.shards.shard_chunk import Part, Record, read_record, record_name, write_group
-from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, sync
-from gbif_webdataset.terms.splits import SPLITS
-
-__all__ = [
-    "SOME_TABLES",
-    "TABLES",
-    "Outcome",
-    "Plan",
-    "Recipe",
-    "create",
-    "finish",
-    "planned",
-    "prepare",
-    "unwritten",
-    "write",
-    "write_group",
-]
-
-TABLES = ("shards.csv", "category_map.json", "classes.csv", "dropped.csv")
-SOME_TABLES = (LABEL_NAMES,)  # which not all shards have
-# What publication.write puts beside the shards, which tells of these and no others.
-PUBLISHED = (
-    *("README.md", "croissant.json", "CITATION.cff", "citations.txt", "rights.txt"),
-    *("attribution.parquet", "derived_dataset.csv"),
+from gbif_webdataset.shards.plan_shards import Plan, prepare_plan, read_plan
+from gbif_webdataset.shards.recipe import Recipe
+from gbif_webdataset.shards.sample import TRANSFORMS
+from gbif_webdataset.shards.shard_chunk import write_groups
+from gbif_webdataset.shards.shard_files import (
+    PARTS,
+    SHARD_LIST,
+    GroupRecord,
+    Shard,
+    ShardFolders,
+    find_unwritten_groups,
+    name_shards,
+    read_record,
 )
+from gbif_webdataset.storage.atomic import atomic_file, sync
+from gbif_webdataset.terms import columns
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a run, in samples unless said otherwise."""
+class ShardCounts:
+    """What the shards contain, in samples unless stated otherwise. The names are those of the task's record."""
 
     samples: dict[str, int]  # by split
-    dropped: dict[str, int]  # by reason; the rows are in dropped.csv
-    passed_through: int  # byte for byte; all others are reencoded
-    reencoded: int
-    cropped: int  # to their box
-    enlarged: int  # to a square larger than they were
-    turned: int  # as EXIF says
-    transparent: int  # laid on white
-    deep: int  # more than 8 bits a channel, scaled
-    animated: int  # the first of several pictures was taken
-    cmyk: int  # inks converted to sRGB
-    boxes_ignored: int  # boxes without area
-    without_detection: int  # left whole for want of a usable box
-    shards: int
-    bytes: int
+    dropped: dict[str, int]  # rows in dropped.csv, by reason
+    passed_through: int  # with the bytes of the file
+    reencoded: int  # all others
+    cropped: int  # to the box of the animal
+    enlarged: int  # to a square larger than the image
+    turned: int  # as EXIF states
+    transparent: int  # put on white
+    deep: int  # more than 8 bits per channel, scaled
+    animated: int  # only the first picture was used
+    cmyk: int  # converted to sRGB
+    boxes_ignored: int  # boxes without area, or with a number that is not finite
+    without_detection: int  # not cropped because there is no usable box
+    shards: int  # shards
+    bytes: int  # bytes of all shards
 
 
-@dataclass(frozen=True)
-class _Shard:
-    split: str
-    name: str  # relative to the shards' folder
-    part: Part
+def create_shards(
+    folders: ShardFolders, recipe: Recipe, workers: int, progress: Callable[[int, int], None]
+) -> ShardCounts:
+    """Write the samples of the splits to shards; a stopped run is continued.
 
-    @property
-    def files(self) -> tuple[tuple[str, str, int], ...]:
-        """(the part's file, its final name, its bytes) of the index and, last, the tar."""
-        index = self.name.removesuffix(".tar") + ".idx"
-        return (self.part.index, index, self.part.index_bytes), (self.part.file, self.name, self.part.bytes)
+    The shards are <split>/<split>-000000.tar and so on, each with its index, <split>-000000.idx. Beside the splits are
+    category_map.json, classes.csv, dropped.csv and, written last, shards.csv. `progress` gets (samples written, all
+    samples).
 
-
-def create(
-    splits: Path,
-    images: Path,
-    folder: Path,
-    recipe: Recipe,
-    workers: int,
-    scratch: Path,
-    progress: Callable[[int, int], None],
-) -> Outcome:
-    """Write the samples of splits/{train,val,test}.csv to `folder`/<split>/<split>-000000.tar and so on.
-
-    Beside each stands its index, <split>-000000.idx; beside the splits category_map.json, classes.csv, dropped.csv and,
-    written last, shards.csv. `progress` gets (done, total) samples. A run that was stopped goes on with the groups
-    that are missing; other input or another recipe removes the old shards first. Raises DatasetError's children:
-    ParameterError, SelectionError, MissingPieceError.
+    Raises:
+        SelectionError: a column is unknown, the category map lacks a label, or a sample is larger than a shard.
+        MissingPieceError: a split is missing, or an image has changed since it was verified.
+        ParameterError: a parameter is out of range, or a file that it names is missing or not valid.
     """
-    plan = prepare(splits, images, folder, recipe, scratch)
-    groups = unwritten(folder, plan)
-    write(folder, images, plan, groups, workers, sum(group.samples for group in plan.groups), progress)
-    return finish(folder)
+    plan = prepare_plan(folders, recipe)
+    write_groups(folders, plan, range(len(plan.groups)), workers, progress)
+    return finish_shards(folders.shards)
 
 
-def write(
-    folder: Path,
-    images: Path,
-    plan: Plan,
-    groups: Sequence[int],
-    workers: int,
-    total: int,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Write `groups` of the plan, which are what is left of `total` samples; `progress` gets (done, total)."""
-    done = total - sum(plan.groups[group].samples for group in groups)
-    progress(done, total)
+def finish_shards(shards: Path) -> ShardCounts:
+    """Give the parts their final names, write shards.csv and delete the plan.
 
-    def advance(samples: int) -> None:
-        nonlocal done
-        done += samples
-        progress(done, total)
-
-    threads = max(1, workers // max(1, len(groups)))  # of each worker, where there are more of them than groups
-    for _ in run_in_processes(partial(_write, folder, images, threads), groups, workers, advance):
-        pass
-
-
-def prepare(splits: Path, images: Path, folder: Path, recipe: Recipe, scratch: Path) -> Plan:
-    """The plan of these shards: the one that a stopped run left, or a new one in a folder cleared of older shards."""
-    if plan := planned(splits, folder, recipe):
-        _sweep(folder)
-        return plan
-    _clear(folder)
-    return make_plan(splits, images, folder, recipe, digest_of(splits, recipe), scratch)
-
-
-def planned(splits: Path, folder: Path, recipe: Recipe) -> Plan | None:
-    """The plan of these shards; None where there is none yet, or only one of others."""
-    plan = read_plan(folder)
-    return plan if plan is not None and plan.digest == digest_of(splits, recipe) else None
-
-
-def unwritten(folder: Path, plan: Plan) -> list[int]:
-    """The groups of which a part or the record is missing, from one listing of each folder."""
-    sizes = _sizes(folder / PARTS)
-    recorded = [group for group in range(len(plan.groups)) if record_name(group) in sizes]
-    records = {group: read_record(folder, group) for group in recorded}
-    renamed: dict[str, int] = {}
-    if len(records) == len(plan.groups):
-        final = {f"{split}/{name}": size for split in SPLITS for name, size in _sizes(folder / split).items()}
-        shards = _shards(plan, [records[group] for group in recorded])
-        renamed = {file: final.get(name, -1) for shard in shards for file, name, _ in shard.files}
-
-    def is_there(file: str, size: int) -> bool:
-        return size in (sizes.get(file), renamed.get(file))
-
-    written = {
-        group
-        for group, record in records.items()
-        if all(is_there(part.file, part.bytes) and is_there(part.index, part.index_bytes) for part in record.parts)
-    }
-    return [group for group in range(len(plan.groups)) if group not in written]
-
-
-def finish(folder: Path) -> Outcome:
-    """Number the parts, give them their final names, write shards.csv, and take the plan and the records away.
-
-    Raises MissingPieceError where a group isn't written.
+    Raises:
+        MissingPieceError: a group is not written.
     """
-    plan = read_plan(folder)
-    if plan is None or (missing := unwritten(folder, plan)):
-        which = f"group {missing[0]} of the shards isn't written" if plan else "there is no plan of the shards"
-        raise MissingPieceError(f"{folder / PARTS}: {which}; run CreateWebDataset again")
-    records = [read_record(folder, group) for group in range(len(plan.groups))]
-    shards = list(_shards(plan, records))
-    for split in SPLITS:
-        if any(shard.split == split for shard in shards):
-            (folder / split).mkdir(exist_ok=True)
-    for shard in shards:
-        for part_file, name, _ in shard.files:
-            part = folder / PARTS / part_file
-            if part.exists():
-                part.replace(folder / name)
-    for split in {shard.split for shard in shards}:
-        sync(folder / split)
-    with atomic_file(folder / "shards.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(["split", "shard", "samples", "bytes", "sha256"])
-        for shard in shards:
-            lines.writerow([shard.split, shard.name, shard.part.samples, shard.part.bytes, shard.part.sha256])
-    shutil.rmtree(folder / PARTS)
-    return Outcome(
+    plan = read_plan(shards)
+    if plan is None or (missing := find_unwritten_groups(shards, plan.groups)):
+        problem = f"group {missing[0]} of the shards is missing" if plan else "the plan of the shards is missing"
+        raise MissingPieceError(f"{shards / PARTS}: {problem}; run CreateWebDataset again")
+    records = [read_record(shards, group) for group in range(len(plan.groups))]
+    named = list(name_shards(plan.groups, records))
+    _rename_parts(shards, named)
+    _write_shard_list(shards / SHARD_LIST, named)
+    shutil.rmtree(shards / PARTS)
+    return _count(plan, records, named)
+
+
+def _rename_parts(shards: Path, named: list[Shard]) -> None:
+    splits = {shard.split for shard in named}
+    for split in splits:
+        (shards / split).mkdir(exist_ok=True)
+    for shard in named:
+        for rename in shard.renames:
+            part = shards / PARTS / rename.part_file
+            if part.exists():  # a killed run may have renamed it
+                part.replace(shards / rename.name)
+    for split in splits:
+        sync(shards / split)
+
+
+def _write_shard_list(path: Path, named: list[Shard]) -> None:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([column.name for column in columns.SHARDS])
+        for shard in named:
+            writer.writerow([shard.split, shard.name, shard.part.samples, shard.part.bytes, shard.part.sha256])
+
+
+def _count(plan: Plan, records: list[GroupRecord], named: list[Shard]) -> ShardCounts:
+    return ShardCounts(
         samples=plan.samples,
         dropped=plan.dropped,
-        **{name: sum(record.treatments.get(name, 0) for record in records) for name in TREATMENTS},
+        **{name: sum(record.transforms.get(name, 0) for record in records) for name in TRANSFORMS},
         boxes_ignored=plan.boxes_ignored,
         without_detection=plan.without_detection,
-        shards=len(shards),
-        bytes=sum(shard.part.bytes for shard in shards),
+        shards=len(named),
+        bytes=sum(shard.part.bytes for shard in named),
     )
-
-
-def _write(folder: Path, images: Path, threads: int, group: int, progress: Callable[[int], None]) -> None:
-    write_group(folder, images, group, progress, threads)
-
-
-def _shards(plan: Plan, records: list[Record]) -> Iterator[_Shard]:
-    """The parts in the order of their groups, under their final names."""
-    numbers = dict.fromkeys(SPLITS, 0)
-    for group, record in zip(plan.groups, records, strict=True):
-        for part in record.parts:
-            name = f"{group.split}/{group.split}-{numbers[group.split]:06d}.tar"
-            numbers[group.split] += 1
-            yield _Shard(group.split, name, part)
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries}
-
-
-def _clear(folder: Path) -> None:
-    """Take away the plan, then what tells that the shards are whole, then the shards."""
-    (folder / PARTS / "plan.json").unlink(missing_ok=True)
-    for name in (*TABLES, *SOME_TABLES, *PUBLISHED):
-        (folder / name).unlink(missing_ok=True)
-    for split in SPLITS:
-        for name in _sizes(folder / split):
-            if re.fullmatch(rf"{split}-\d+\.(tar|idx)", name):
-                (folder / split / name).unlink()
-    if (folder / PARTS).exists():
-        shutil.rmtree(folder / PARTS)
-    (folder / PARTS).mkdir(parents=True)
-    _sweep(folder)
-
-
-def _sweep(folder: Path) -> None:
-    """Take away what a killed run left under temporary names."""
-    for place in (folder, folder / PARTS):
-        for path in place.glob(f"{TEMPORARY}*"):
-            path.unlink()

@@ -1,4 +1,4 @@
-"""The plan of the shards: which sample stands where, made before any of them is written."""
+"""The plan of the shards: the order of the samples and their groups, fixed before any sample is written."""
 
 import json
 from collections.abc import Iterator
@@ -10,27 +10,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gbif_webdataset.images.jpeg_decode import CODECS
-from gbif_webdataset.shards.recipe import Recipe
-from gbif_webdataset.shards.sample import Look, Sample
-from gbif_webdataset.shards.sample_rows import load_classes, load_detections, load_rows
-from gbif_webdataset.shards.size_groups import COLUMNS, Group, estimate, grouped
+from gbif_webdataset.shards.megadetector import load_detections
+from gbif_webdataset.shards.recipe import Recipe, compute_digest
+from gbif_webdataset.shards.sample import ImageSettings, Sample
+from gbif_webdataset.shards.sample_classes import load_classes
+from gbif_webdataset.shards.sample_rows import load_rows
+from gbif_webdataset.shards.shard_files import PARTS, PLAN, ShardFolders, delete_shards, delete_temporary_files
+from gbif_webdataset.shards.size_groups import COLUMNS, Group, estimate_sizes, group_samples
 from gbif_webdataset.storage.arrow import write_parquet
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.tables import open_database
 from gbif_webdataset.terms.splits import split_paths
 
-PARTS = ".parts"
-AT_ONCE = 1024  # samples that are read from the plan at a time
+SAMPLES = "plan.parquet"
+READ_ROWS = 1024  # rows of the plan in memory
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What stands in `plan.json`; the samples themselves are in `plan.parquet`, group by group, in their order."""
+    """The content of plan.json. The samples are in plan.parquet, group by group, in their order."""
 
     digest: str
     codecs: str
     max_shard_size: int
-    look: Look
+    image_settings: ImageSettings
     groups: list[Group]
     samples: dict[str, int]
     dropped: dict[str, int]
@@ -38,59 +41,80 @@ class Plan:
     without_detection: int
 
 
-def read_plan(folder: Path) -> Plan | None:
-    """The plan of the shards in `folder`; None where there is none, or only one of an older version of this code."""
+def read_plan(shards: Path) -> Plan | None:
+    """The plan in the folder of the shards; None if there is none, or one that an older version wrote."""
     try:
-        plan = json.loads((folder / PARTS / "plan.json").read_text(encoding="utf-8"))
+        plan = json.loads((shards / PARTS / PLAN).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     if plan.keys() != Plan.__annotations__.keys():
         return None
-    return Plan(**{**plan, "look": Look(**plan["look"]), "groups": [Group(**group) for group in plan["groups"]]})
+    settings, groups = ImageSettings(**plan["image_settings"]), [Group(**group) for group in plan["groups"]]
+    return Plan(**{**plan, "image_settings": settings, "groups": groups})
 
 
-def samples_of(folder: Path, group: int) -> Iterator[Sample]:
-    """A group's samples in their order, read as a stream."""
-    with pq.ParquetFile(folder / PARTS / "plan.parquet") as file:
-        for number in range(file.num_row_groups):
-            span = file.metadata.row_group(number).column(0).statistics
-            if not span.min <= group <= span.max:
-                continue
-            for batch in file.iter_batches(AT_ONCE, row_groups=[number], use_threads=False):
-                chosen = batch.filter(pc.equal(batch["group"], group))
-                *columns, boxes, texts = (chosen[name].to_pylist() for name in COLUMNS.names[1:])
-                exact = (tuple(box) if box else None for box in boxes)
-                yield from starmap(Sample, zip(*columns, exact, texts, strict=True))
+def find_plan(splits: Path, shards: Path, recipe: Recipe) -> Plan | None:
+    """The plan for these splits and this recipe; None if there is none, or one for others."""
+    plan = read_plan(shards)
+    return plan if plan is not None and plan.digest == compute_digest(splits, recipe) else None
 
 
-def make_plan(splits: Path, images: Path, folder: Path, recipe: Recipe, digest: str, scratch: Path) -> Plan:
-    """Write category_map.json, classes.csv and dropped.csv to `folder`, and the plan to its `.parts`, plan.json last.
+def prepare_plan(folders: ShardFolders, recipe: Recipe) -> Plan:
+    """The plan that a stopped run left; or else a new one, after the older shards are deleted.
 
-    Samples stand in the order of a seeded hash of their path, or of the path where `shuffle` is off. They are cut into
-    groups of whole shards by their estimated bytes; neither depends on the order of rows. Raises SelectionError for
-    an unknown column, a label that the map lacks, or nothing to write; MissingPieceError for an image that isn't as
-    verified; ParameterError for an unreadable category map or unreadable detections.
+    A new plan comes with category_map.json, classes.csv, dropped.csv and, with a label_name, label_names.json. It does
+    not depend on the order of the rows.
+
+    Raises:
+        SelectionError: a column is unknown, the category map lacks a label, or no row has a label.
+        MissingPieceError: a split is missing, or an image has changed since it was verified.
+        ParameterError: a parameter is out of range, or a file that it names is missing or not valid.
     """
-    with open_database(scratch) as connection:
-        dropped = load_rows(connection, splits, folder, recipe)
-        load_classes(connection, folder, recipe)
-        ignored, without = load_detections(connection, recipe)
-        estimate(connection, images, recipe)
-        groups: list[Group] = []
-        write_parquet(grouped(connection, recipe, groups), folder / PARTS / "plan.parquet", COLUMNS)
+    digest = compute_digest(folders.splits, recipe)  # before anything is deleted, because it checks the recipe
+    plan = read_plan(folders.shards)
+    if plan is not None and plan.digest == digest:
+        delete_temporary_files(folders.shards)
+        return plan
+    delete_shards(folders.shards)
+    return _make_plan(folders, recipe, digest)
+
+
+def _make_plan(folders: ShardFolders, recipe: Recipe, digest: str) -> Plan:
+    groups: list[Group] = []
+    with open_database(folders.scratch) as connection:
+        dropped = load_rows(connection, folders.splits, folders.shards, recipe)
+        load_classes(connection, folders.shards, recipe)
+        boxes_ignored, without_detection = load_detections(connection, recipe)
+        estimate_sizes(connection, folders.images, recipe)
+        batches = group_samples(connection, recipe, groups)
+        write_parquet(batches, folders.shards / PARTS / SAMPLES, COLUMNS)
     plan = Plan(
         digest=digest,
         codecs=CODECS,
         max_shard_size=recipe.max_shard_size,
-        look=recipe.look,
+        image_settings=recipe.image_settings,
         groups=groups,
         samples={
-            split: sum(group.samples for group in groups if group.split == split) for split in split_paths(splits)
+            split: sum(group.samples for group in groups if group.split == split)
+            for split in split_paths(folders.splits)
         },
         dropped=dropped,
-        boxes_ignored=ignored,
-        without_detection=without,
+        boxes_ignored=boxes_ignored,
+        without_detection=without_detection,
     )
-    with atomic_file(folder / PARTS / "plan.json") as temporary:
+    with atomic_file(folders.shards / PARTS / PLAN) as temporary:
         temporary.write_text(json.dumps(asdict(plan)) + "\n", encoding="utf-8")
     return plan
+
+
+def read_samples(shards: Path, group: int) -> Iterator[Sample]:
+    """The samples of a group in their order; a few of them are in memory at a time."""
+    with pq.ParquetFile(shards / PARTS / SAMPLES) as file:
+        for number in range(file.num_row_groups):
+            span = file.metadata.row_group(number).column(0).statistics
+            if not span.min <= group <= span.max:
+                continue
+            for batch in file.iter_batches(READ_ROWS, row_groups=[number], use_threads=False):
+                chosen = batch.filter(pc.equal(batch["group"], group))
+                *columns, boxes, texts = (chosen[name].to_pylist() for name in COLUMNS.names[1:])
+                yield from starmap(Sample, zip(*columns, (tuple(b) if b else None for b in boxes), texts, strict=True))

@@ -1,7 +1,7 @@
-"""Images ahead of their need: read while others are decoded, and decoded side by side, within bounds on memory.
+"""Read and decode images ahead of the tar writer, with a limit on memory.
 
-The order of samples is drawn by chance, so nearly every file is a wait, for the disk or for the network. Reading a
-file and decoding a picture leave the interpreter to other threads.
+Samples are in random order, so reading nearly every file waits for the disk or the network. Reading and decoding
+release the GIL, so threads do both.
 """
 
 from collections import deque
@@ -11,26 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from gbif_webdataset.shards.sample import Sample, read
+from gbif_webdataset.shards.sample import Sample, read_image
 
 READERS = 4
-BATCH_BYTES = 1 << 20  # that a thread reads at a time, beside its last image
-BATCH_IMAGES = 16
+MAX_BATCH_BYTES = 1 << 20  # a thread reads one batch at a time; the last image may exceed this
+MAX_BATCH_IMAGES = 16
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Given], Made], given: Iterable[Given], threads: int) -> Iterator[Made]:
-    """`work` of each thing given, in their order, by so many threads; one result more than threads is held at most.
+def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """`work(item)` for each item, in the order of the items, computed by several threads.
 
-    An error of `work` is raised here, the first in order.
+    At most `threads` + 1 results are in memory. If calls fail, the error of the first of these items is raised.
     """
     pool = ThreadPoolExecutor(threads)
-    pending: deque[Future[Made]] = deque()
+    pending: deque[Future[Result]] = deque()
     try:
-        for one in given:
-            pending.append(pool.submit(work, one))
+        for item in items:
+            pending.append(pool.submit(work, item))
             if len(pending) > threads:
                 yield pending.popleft().result()
         while pending:
@@ -39,24 +39,28 @@ def in_order(work: Callable[[Given], Made], given: Iterable[Given], threads: int
         pool.shutdown(cancel_futures=True)
 
 
-def read_ahead(samples: Iterable[Sample], images: Path) -> Iterator[tuple[Sample, bytes]]:
-    """Each sample with its image's bytes, in order. Raises what `samples.read` does."""
-    for batch in in_order(partial(_read_all, images), _batches(samples), READERS):
+def prefetch_images(samples: Iterable[Sample], images: Path) -> Iterator[tuple[Sample, bytes]]:
+    """Each sample with the bytes of its image, in order.
+
+    Raises:
+        MissingPieceError: an image is missing, or its size has changed since it was verified.
+    """
+    for batch in map_in_order(partial(_read_batch, images), _make_batches(samples), READERS):
         yield from batch
 
 
-def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+def _make_batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     batch: list[Sample] = []
-    filled = 0
+    size = 0
     for sample in samples:
         batch.append(sample)
-        filled += sample.file_size
-        if filled >= BATCH_BYTES or len(batch) == BATCH_IMAGES:
+        size += sample.file_size
+        if size >= MAX_BATCH_BYTES or len(batch) == MAX_BATCH_IMAGES:
             yield batch
-            batch, filled = [], 0
+            batch, size = [], 0
     if batch:
         yield batch
 
 
-def _read_all(images: Path, batch: list[Sample]) -> list[tuple[Sample, bytes]]:
-    return [(sample, read(sample, images)) for sample in batch]
+def _read_batch(images: Path, batch: list[Sample]) -> list[tuple[Sample, bytes]]:
+    return [(sample, read_image(sample, images)) for sample in batch]

@@ -1,4 +1,4 @@
-"""A sample of a shard: its members, and the bytes that its image becomes."""
+"""A sample of a shard, and how its image becomes a member of the tar."""
 
 import contextlib
 import io
@@ -14,170 +14,183 @@ from gbif_webdataset.errors import MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.images.convert import (
     Pixels,
+    convert_to_rgb,
+    encode_jpeg,
+    encode_webp,
     is_animated,
-    orientation,
-    to_jpeg,
-    to_rgb,
-    to_webp,
-    traits_of,
-    upright_pixels,
+    read_orientation,
+    read_traits,
+    turn_upright,
 )
-from gbif_webdataset.images.crop import Box, Frame, framed
-from gbif_webdataset.images.jpeg_decode import Header
-from gbif_webdataset.images.resize import resized
+from gbif_webdataset.images.crop import Box, Frame, fit_frame
+from gbif_webdataset.images.jpeg_decode import JpegHeader
+from gbif_webdataset.images.resize import resize_pixels
 
-IMAGE_FORMATS = ("jpg", "webp", "original")
-TREATMENTS = (
-    *("passed_through", "reencoded", "cropped", "enlarged"),
+ORIGINAL = "original"
+IMAGE_FORMATS = ("jpg", "webp", ORIGINAL)
+PASSED_THROUGH, REENCODED = "passed_through", "reencoded"
+TRANSFORMS = (
+    *(PASSED_THROUGH, REENCODED, "cropped", "enlarged"),
     *("turned", "transparent", "deep", "animated", "cmyk"),
 )
-_FORMATS = {"jpg": ("JPEG", "MPO"), "webp": ("WEBP",)}  # Pillow's names of what passes through
-_EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others are their format's name
+"""What can happen to an image on its way into a shard; the images are counted by these names."""
+
+_UNCHANGED_FORMATS = {"jpg": ("JPEG", "MPO"), "webp": ("WEBP",)}  # Pillow's names, by image_format
+_EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # of others, the name of the format
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the plan says of a sample."""
+    """A sample of the plan. Format, size and pixels are those that VerifyChunk measured."""
 
     key: str
-    image_path: str  # relative to the images folder
+    image_path: str  # below the folder of the images
     category: int
-    format: str  # Pillow's name, as verified
-    file_size: int  # bytes, as verified
-    pixels: int  # width x height, as verified
-    box: Box | None  # what to keep of the upright image
+    format: str  # Pillow's name
+    file_size: int  # bytes
+    pixels: int  # width x height
+    box: Box | None  # the part of the upright image to keep; None: all of it
     json: str | None
 
 
 @dataclass(frozen=True)
-class Look:
-    """How images become members: `image_format` is one of IMAGE_FORMATS, `resize_mode` of RESIZE_MODES; `quality` is
-    from 1 to 100, `resize_min_size` in pixels (0: as they are)."""
+class ImageSettings:
+    """The settings that decide the bytes of each image."""
 
-    image_format: str
-    resize_min_size: int
-    resize_mode: str
-    quality: int
+    image_format: str  # one of IMAGE_FORMATS
+    resize_min_size: int  # pixels; 0: keep the size
+    resize_mode: str  # one of RESIZE_MODES
+    quality: int  # 1 to 100
 
-    def frame(self, whole: tuple[int, int], box: Box | None) -> Frame:
-        """What is kept of an upright image of so many pixels, and how large it becomes."""
-        return framed(whole, box, self.resize_min_size, self.resize_mode)
+    def choose_frame(self, size: tuple[int, int], box: Box | None) -> Frame:
+        """The part to keep of an upright image of `size` (width, height) pixels, and the size of the result."""
+        return fit_frame(size, box, self.resize_min_size, self.resize_mode)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a member: its extension, its bytes, and which of TREATMENTS it had."""
+    """An image as a member of the tar: its extension, its bytes, and which of TRANSFORMS were applied to it."""
 
     extension: str
     data: bytes
-    treatments: tuple[str, ...]
+    transforms: tuple[str, ...]
 
 
-def extension_of(format: str) -> str:
-    """The usual extension of files of a format, given by Pillow's name of it."""
+def get_extension(format: str) -> str:
+    """The usual extension of files of a format, given Pillow's name of the format."""
     return _EXTENSIONS.get(format, format.lower())
 
 
-def read(sample: Sample, images: Path) -> bytes:
-    """The bytes of a sample's image; MissingPieceError where the file isn't there or isn't as long as verified."""
+def read_image(sample: Sample, images: Path) -> bytes:
+    """The bytes of a sample's image.
+
+    Raises:
+        MissingPieceError: the file is missing, or its size has changed since it was verified.
+    """
     path = images / sample.image_path
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise MissingPieceError(
-            f"{path}: the image is missing though it was verified; {_fetch_again(images)}"
-        ) from None
+        raise MissingPieceError(f"{path}: was verified but is now missing; {_fetch_advice(images)}") from None
     if len(data) != sample.file_size:
         raise MissingPieceError(
-            f"{path}: has {len(data)} bytes and had {sample.file_size} when it was verified; {_fetch_again(images)}"
+            f"{path}: had {sample.file_size:,} bytes when it was verified and now has {len(data):,}; "
+            f"{_fetch_advice(images)}"
         )
     return data
 
 
-def picture_of(sample: Sample, data: bytes, images: Path, look: Look) -> Picture:
-    """The member that a sample's image with the bytes `data` becomes.
+def _fetch_advice(images: Path) -> str:
+    return (
+        f"to fetch it again, delete {images.parent / '.made'} (run records only, no data) and repeat the command. "
+        "Images that are present are not downloaded again"
+    )
 
-    `original` images, and upright ones of the format asked for that need neither crop nor resizing, pass through byte
-    for byte; anything else is turned upright, cropped, resized and encoded. Raises MissingPieceError where the file
-    can't be decoded, SelectionError where the format asked for can't hold it.
+
+def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSettings) -> Picture:
+    """The member of the tar that a sample's image becomes; `data` are the bytes of its file.
+
+    With image_format `original`, or if the file has the requested format and needs no change, the bytes are those of
+    the file. Any other image is turned upright, cropped, resized and encoded.
+
+    Raises:
+        MissingPieceError: the file cannot be decoded.
+        SelectionError: the image is too large for the requested format.
     """
     path = images / sample.image_path
-    if look.image_format == "original":
-        return Picture(extension_of(sample.format), data, ("passed_through",))
+    if settings.image_format == ORIGINAL:
+        return Picture(get_extension(sample.format), data, (PASSED_THROUGH,))
     with _decoding(path):
         header = jpeg_decode.read_header(data)
         if header is None:
-            pixels, frame, treatments = _of_other(sample, data, look)
+            pixels, frame, transforms = _convert_other(sample, data, settings)
         else:
-            pixels, frame, treatments = _of_jpeg(sample, data, header, look)
+            pixels, frame, transforms = _convert_jpeg(sample, data, header, settings)
     if pixels is None:
-        return Picture(look.image_format, data, ("passed_through", *treatments))
-    encode = to_jpeg if look.image_format == "jpg" else to_webp
+        return Picture(settings.image_format, data, (PASSED_THROUGH, *transforms))
+    encode = encode_jpeg if settings.image_format == "jpg" else encode_webp
     try:
-        encoded = encode(pixels, look.quality)
+        encoded = encode(pixels, settings.quality)
     except ValueError as error:
-        kind = "a JPEG" if look.image_format == "jpg" else "a WebP"
-        raise SelectionError(f"{path}: can't be {kind}: {error}; set resize_min_size, or delete it") from error
+        kind = "a JPEG" if settings.image_format == "jpg" else "a WebP"
+        raise SelectionError(
+            f"{path}: cannot become {kind}: {error}; set resize_min_size, or delete it with DeleteImages"
+        ) from error
     cropped = ("cropped",) if sample.box else ()
     enlarged = ("enlarged",) if frame.is_enlarged else ()
-    return Picture(look.image_format, encoded, ("reencoded", *cropped, *enlarged, *treatments))
+    return Picture(settings.image_format, encoded, (REENCODED, *cropped, *enlarged, *transforms))
 
 
-_Made = tuple[Pixels | None, Frame, tuple[str, ...]]  # no pixels: the file passes through
+_Converted = tuple[Pixels | None, Frame, tuple[str, ...]]  # pixels are None if the file needs no change
 
 
-def _of_jpeg(sample: Sample, data: bytes, header: Header, look: Look) -> _Made:
-    stored = header.width, header.height
-    _check(sample, stored)
-    whole = stored[::-1] if header.turn >= 5 else stored
-    frame = look.frame(whole, sample.box)
-    is_plain = header.turn == 1 and not header.cmyk
-    if look.image_format == "jpg" and is_plain and _keeps(frame, whole):
+def _convert_jpeg(sample: Sample, data: bytes, header: JpegHeader, settings: ImageSettings) -> _Converted:
+    stored_size = header.width, header.height
+    _check_size(sample, stored_size)
+    size = stored_size[::-1] if header.orientation >= 5 else stored_size
+    frame = settings.choose_frame(size, sample.box)
+    is_plain = header.orientation == 1 and not header.is_cmyk
+    if settings.image_format == "jpg" and is_plain and _is_whole(frame, size):
         return None, frame, ()
-    scale = max(size / kept for size, kept in zip(frame.size, frame.kept_size, strict=True))
-    least = tuple(math.ceil(side * min(scale, 1.0)) for side in stored)
-    pixels = upright_pixels(jpeg_decode.decode(data, header, (least[0], least[1])), header.turn)
-    turned = ("turned",) if header.turn != 1 else ()
-    return _cut(pixels, whole, frame), frame, (*turned, *(("cmyk",) if header.cmyk else ()))
+    scale = max(side / kept for side, kept in zip(frame.size, frame.cropped_size, strict=True))
+    min_size = tuple(math.ceil(side * min(scale, 1.0)) for side in stored_size)
+    pixels = turn_upright(jpeg_decode.decode_jpeg(data, header, (min_size[0], min_size[1])), header.orientation)
+    turned = ("turned",) if header.orientation != 1 else ()
+    return _resize(pixels, size, frame), frame, (*turned, *(("cmyk",) if header.is_cmyk else ()))
 
 
-def _of_other(sample: Sample, data: bytes, look: Look) -> _Made:
+def _convert_other(sample: Sample, data: bytes, settings: ImageSettings) -> _Converted:
     with Image.open(io.BytesIO(data)) as image:
-        _check(sample, image.size)
-        traits = traits_of(image)  # loads it: Pillow turns a TIFF upright while it does
-        turn = orientation(image)
+        _check_size(sample, image.size)
+        traits = read_traits(image)  # loads it: Pillow turns a TIFF upright while loading
+        turn = read_orientation(image)
         found = {**vars(traits), "turned": turn != 1, "animated": is_animated(data)}
-        treatments = tuple(name for name in TREATMENTS if found.get(name))
-        whole = image.size[::-1] if turn >= 5 else image.size
-        frame = look.frame(whole, sample.box)
-        if image.format in _FORMATS[look.image_format] and not treatments and _keeps(frame, whole):
+        transforms = tuple(name for name in TRANSFORMS if found.get(name))
+        size = image.size[::-1] if turn >= 5 else image.size
+        frame = settings.choose_frame(size, sample.box)
+        if image.format in _UNCHANGED_FORMATS[settings.image_format] and not transforms and _is_whole(frame, size):
             return None, frame, ()
-        return _cut(upright_pixels(np.asarray(to_rgb(image)), turn), whole, frame), frame, treatments
+        return _resize(turn_upright(np.asarray(convert_to_rgb(image)), turn), size, frame), frame, transforms
 
 
-def _check(sample: Sample, size: tuple[int, int]) -> None:
+def _check_size(sample: Sample, size: tuple[int, int]) -> None:
     if size[0] * size[1] > sample.pixels:
-        raise ValueError(f"it has {size[0]} x {size[1]} pixels, more than were verified")
+        raise ValueError(f"it has {size[0]} x {size[1]} pixels, more than when it was verified")
 
 
-def _keeps(frame: Frame, whole: tuple[int, int]) -> bool:
-    return frame.kept == (0, 0, *whole) and frame.size == whole
+def _is_whole(frame: Frame, size: tuple[int, int]) -> bool:
+    return frame.rectangle == (0, 0, *size) and frame.size == size
 
 
-def _cut(pixels: Pixels, whole: tuple[int, int], frame: Frame) -> Pixels:
-    """The frame of an upright image of `whole` pixels that was perhaps decoded at a smaller scale."""
+def _resize(pixels: Pixels, size: tuple[int, int], frame: Frame) -> Pixels:
+    """The part `frame` of an upright image of `size` pixels; `pixels` may be that image at a reduced scale."""
     height, width, _ = pixels.shape
-    left, top, right, bottom = frame.kept
-    if (width, height) == whole and frame.size == frame.kept_size:
+    left, top, right, bottom = frame.rectangle
+    if (width, height) == size and frame.size == frame.cropped_size:
         return pixels[top:bottom, left:right]
-    across, down = width / whole[0], height / whole[1]
-    scaled = left * across, top * down, min(right * across, width), min(bottom * down, height)
-    return resized(pixels, scaled, frame.size)
-
-
-def _fetch_again(images: Path) -> str:
-    """What to do for an image that is not what its records say."""
-    return f"remove {images.parent / '.made'} and run the same command: what is there stays, what is missing is fetched"
+    x_scale, y_scale = width / size[0], height / size[1]
+    box = left * x_scale, top * y_scale, min(right * x_scale, width), min(bottom * y_scale, height)
+    return resize_pixels(pixels, box, frame.size)
 
 
 @contextlib.contextmanager
@@ -186,7 +199,7 @@ def _decoding(path: Path) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # a decoder raises whatever its input makes it raise
+    except Exception as error:  # decoders raise errors of many types
         raise MissingPieceError(
-            f"{path}: can't be decoded though it was verified ({error}); leave it out with DeleteImages' image_list"
+            f"{path}: was verified but cannot be decoded ({error}); list it in DeleteImages' image_list"
         ) from error

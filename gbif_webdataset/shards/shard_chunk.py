@@ -1,168 +1,181 @@
-"""Writing a group of samples: tar files of fixed bytes, each read back before it gets its name."""
+"""Write groups of samples: tars whose bytes depend on the plan alone, each read back before it gets its name."""
 
 import json
 import tarfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import webdataset
 
 from gbif_webdataset.errors import DatasetError, MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
-from gbif_webdataset.shards import tar_writer
-from gbif_webdataset.shards.plan_shards import PARTS, Plan, read_plan, samples_of
-from gbif_webdataset.shards.prefetch import in_order, read_ahead
-from gbif_webdataset.shards.sample import Picture, Sample, picture_of
+from gbif_webdataset.process_pool import run_in_processes
+from gbif_webdataset.shards.plan_shards import Plan, read_plan, read_samples
+from gbif_webdataset.shards.prefetch import map_in_order, prefetch_images
+from gbif_webdataset.shards.recipe import format_option
+from gbif_webdataset.shards.sample import Picture, Sample, make_picture
+from gbif_webdataset.shards.shard_files import (
+    PARTS,
+    GroupRecord,
+    Part,
+    ShardFolders,
+    find_unwritten_groups,
+    record_name,
+)
+from gbif_webdataset.shards.tar_writer import Member, TarWriter, count_member_bytes, count_tar_bytes, make_member
 from gbif_webdataset.storage.atomic import atomic_file, sync
 
-_REPORT_EVERY = 0.2  # seconds
+_REPORT_SECONDS = 0.2  # between two calls of progress
+
+SAMPLES_PER_PROCESS = 500
+"""Threads of one process write this many samples before a second process has started."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A tar file of a group, a shard to be, and its index: `bytes` and `sha256` are the tar's."""
+class _PackedSample:
+    """A sample ready to be written: its members, and the bytes that they take in a tar."""
 
-    file: str
-    samples: int
-    bytes: int
-    sha256: str
-    index: str
-    index_bytes: int
-
-
-@dataclass
-class Record:
-    """What a group came to; written when all of its parts are. `treatments` counts images by samples.TREATMENTS."""
-
-    parts: list[Part] = field(default_factory=list)
-    treatments: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """A sample ready to be written: each member's name, header and data, and the bytes that they take in a tar."""
-
-    key: str
-    members: list[tuple[str, bytes, bytes]]
+    members: list[Member]
     bytes: int
 
 
-def record_name(group: int) -> str:
-    return f"group-{group:06d}.json"
+def write_groups(
+    folders: ShardFolders, plan: Plan, groups: Sequence[int], workers: int, progress: Callable[[int, int], None]
+) -> None:
+    """Write those of `groups` that are not written yet, in `workers` processes.
 
-
-def read_record(folder: Path, group: int) -> Record:
-    """The record of a group that is written."""
-    record = json.loads((folder / PARTS / record_name(group)).read_text(encoding="utf-8"))
-    return Record(**{**record, "parts": [Part(**part) for part in record["parts"]]})
-
-
-def write_group(folder: Path, images: Path, group: int, progress: Callable[[int], None], threads: int = 1) -> None:
-    """Write the parts of one group of the plan in `folder`, then its record; `progress` gets samples as they are done.
-
-    `threads` decode and encode side by side, which changes no byte. Needs nothing but the plan, so groups can be
-    written in any order by any number of processes or machines. Raises MissingPieceError for an image that isn't as
-    verified or a part that doesn't read back, SelectionError for a sample larger than a shard, DatasetError where this
-    machine's codecs aren't those of the plan.
+    `progress` gets (samples written, samples of `groups`). See write_group for the errors.
     """
-    plan = read_plan(folder)
+    unwritten = [group for group in find_unwritten_groups(folders.shards, plan.groups) if group in groups]
+    total = sum(plan.groups[group].samples for group in groups)
+    done = total - sum(plan.groups[group].samples for group in unwritten)
+    progress(done, total)
+
+    def add(samples: int) -> None:
+        nonlocal done
+        done += samples
+        progress(done, total)
+
+    processes = max(1, min(workers, len(unwritten), 1 + (total - done) // SAMPLES_PER_PROCESS))
+    for _ in run_in_processes(partial(_write_group, folders, workers // processes), unwritten, processes, add):
+        pass
+
+
+def _write_group(folders: ShardFolders, threads: int, group: int, progress: Callable[[int], None]) -> None:
+    write_group(folders, group, progress, threads)
+
+
+def write_group(folders: ShardFolders, group: int, progress: Callable[[int], None], threads: int = 1) -> None:
+    """Write the parts of a group of the plan, then its record. It needs only the plan and the images.
+
+    `progress` gets numbers of samples as they are written. `threads` images are decoded and encoded at a time.
+
+    Raises:
+        MissingPieceError: an image has changed since it was verified, or a part cannot be read back.
+        SelectionError: a sample is larger than a shard.
+        DatasetError: the codecs of this machine are not those of the plan.
+    """
+    plan = read_plan(folders.shards)
     if plan is None:
-        raise MissingPieceError(f"{folder / PARTS}: there is no plan of the shards; run CreateWebDataset again")
+        raise MissingPieceError(f"{folders.shards / PARTS}: the plan of the shards is missing; repeat the command")
     if plan.codecs != jpeg_decode.CODECS:
         raise DatasetError(
-            f"{folder}: these shards were begun with {plan.codecs}, but this machine has {jpeg_decode.CODECS}, whose "
-            "bytes are others; install requirements.lock on both, which need one kind of processor"
+            f"{folders.shards}: these shards were started with {plan.codecs}; this machine has {jpeg_decode.CODECS}, "
+            "which encodes images to different bytes. Install the same requirements.lock on all machines and use "
+            f"machines of one CPU architecture, or delete {folders.shards} to start over"
         )
-    record = Record()
-    packed = _packed(images, _pictures(folder, images, group, plan, threads), plan, record, progress)
+    record = GroupRecord()
+    packed = _pack_samples(_make_pictures(folders, group, plan, threads), plan.max_shard_size, record, progress)
     first = next(packed, None)
     while first is not None:
-        path = folder / PARTS / f"group-{group:06d}-{len(record.parts):03d}.tar"
-        index = path.with_suffix(".idx")
+        path = folders.shards / PARTS / f"group-{group:06d}-{len(record.parts):03d}.tar"
         with atomic_file(path) as temporary:
             tar, checksum, first = _write_part(temporary, first, packed, plan.max_shard_size)
             sync(temporary)
             _read_back(temporary, path, checksum)
-            with atomic_file(index) as lines:
-                lines.write_bytes(tar.index)
-        record.parts.append(Part(path.name, tar.samples, tar.bytes, tar.sha256, index.name, len(tar.index)))
-    with atomic_file(folder / PARTS / record_name(group)) as temporary:
+            with atomic_file(path.with_suffix(".idx")) as index:
+                index.write_bytes(tar.index)
+        index_name = path.with_suffix(".idx").name
+        record.parts.append(Part(path.name, tar.samples, tar.bytes, tar.sha256, index_name, len(tar.index)))
+    with atomic_file(folders.shards / PARTS / record_name(group)) as temporary:
         temporary.write_text(json.dumps(asdict(record)) + "\n", encoding="utf-8")
 
 
-def _pictures(folder: Path, images: Path, group: int, plan: Plan, threads: int) -> Iterator[tuple[Sample, Picture]]:
-    def picture(found: tuple[Sample, bytes]) -> tuple[Sample, Picture]:
-        sample, data = found
-        return sample, picture_of(sample, data, images, plan.look)
+def _make_pictures(folders: ShardFolders, group: int, plan: Plan, threads: int) -> Iterator[tuple[Sample, Picture]]:
+    def convert(read: tuple[Sample, bytes]) -> tuple[Sample, Picture]:
+        sample, data = read
+        return sample, make_picture(sample, data, folders.images, plan.image_settings)
 
-    read = read_ahead(samples_of(folder, group), images)
-    return map(picture, read) if threads == 1 else in_order(picture, read, threads)
+    samples = prefetch_images(read_samples(folders.shards, group), folders.images)
+    return map(convert, samples) if threads == 1 else map_in_order(convert, samples, threads)
 
 
-def _packed(
-    images: Path,
+def _pack_samples(
     pictures: Iterator[tuple[Sample, Picture]],
-    plan: Plan,
-    record: Record,
+    max_shard_size: int,
+    record: GroupRecord,
     progress: Callable[[int], None],
-) -> Iterator[_Packed]:
-    treatments: Counter[str] = Counter()
+) -> Iterator[_PackedSample]:
+    """The samples ready to be written. Sets `record.transforms` at the end."""
+    transforms: Counter[str] = Counter()
     unreported, reported_at = 0, time.monotonic()
     for sample, picture in pictures:
-        contents = {"cls": str(sample.category).encode(), picture.extension: picture.data}
-        if sample.json is not None:
-            contents["json"] = sample.json.encode()
-        packed = _pack(sample.key, contents)
-        if tar_writer.tar_bytes(packed.bytes) > plan.max_shard_size:
+        packed = _pack(sample, picture)
+        if (size := count_tar_bytes(packed.bytes)) > max_shard_size:
             raise SelectionError(
-                f"{images / sample.image_path}: alone takes a shard of {tar_writer.tar_bytes(packed.bytes):,} bytes, "
-                f"more than max_shard_size, {plan.max_shard_size:,}; raise max_shard_size or set resize_min_size"
+                f"{format_option('max_shard_size', max_shard_size)}: a shard with only images/{sample.image_path} has "
+                f"{size:,} bytes; raise max_shard_size, or make images smaller with resize_min_size"
             )
         yield packed
-        treatments.update(picture.treatments)
+        transforms.update(picture.transforms)
         unreported += 1
-        if time.monotonic() - reported_at >= _REPORT_EVERY:
+        if time.monotonic() - reported_at >= _REPORT_SECONDS:
             progress(unreported)
             unreported, reported_at = 0, time.monotonic()
-    record.treatments = dict(sorted(treatments.items()))
+    record.transforms = dict(sorted(transforms.items()))
     progress(unreported)
 
 
-def _pack(key: str, contents: dict[str, bytes]) -> _Packed:
-    members = []
-    for extension, data in sorted(contents.items()):
-        name = f"{key}.{extension}"
-        members.append((name, tar_writer.header(name, len(data)), data))
-    return _Packed(key, members, sum(tar_writer.member_bytes(head, data) for _, head, data in members))
+def _pack(sample: Sample, picture: Picture) -> _PackedSample:
+    contents = {"cls": str(sample.category).encode(), picture.extension: picture.data}
+    if sample.json is not None:
+        contents["json"] = sample.json.encode()
+    members = [make_member(f"{sample.key}.{extension}", data) for extension, data in sorted(contents.items())]
+    return _PackedSample(members, sum(map(count_member_bytes, members)))
 
 
 def _write_part(
-    temporary: Path, first: _Packed, rest: Iterator[_Packed], limit: int
-) -> tuple[tar_writer.Tar, int, _Packed | None]:
-    """Write samples until the next one would exceed `limit`; return the tar, its content's checksum, the next."""
-    content = 0
-    following: _Packed | None = first
+    temporary: Path, first: _PackedSample, others: Iterator[_PackedSample], max_bytes: int
+) -> tuple[TarWriter, int, _PackedSample | None]:
+    """Write samples until the tar is full; return the tar, the checksum of its members, and the next sample."""
+    checksum = 0
+    sample: _PackedSample | None = first
     with temporary.open("wb") as file:
-        tar = tar_writer.Tar(file)
-        while following is not None and tar_writer.tar_bytes(tar.bytes + following.bytes) <= limit:
-            tar.add(following.members)
-            for name, _, data in following.members:
-                content = _checksum(content, name, data)
-            following = next(rest, None)
+        tar = TarWriter(file)
+        while sample is not None and count_tar_bytes(tar.bytes + sample.bytes) <= max_bytes:
+            tar.add(sample.members)
+            for member in sample.members:
+                checksum = _update_checksum(checksum, member.name, member.data)
+            sample = next(others, None)
         tar.close()
-    return tar, content, following
+    return tar, checksum, sample
 
 
-def _read_back(temporary: Path, path: Path, written: int) -> None:
-    """Read a part as a trainer will: the same keys in the same order with the same bytes, or MissingPieceError."""
-    content = 0
+def _read_back(temporary: Path, path: Path, expected: int) -> None:
+    """Read a part as a trainer does, and compare the checksum of its members with `expected`.
+
+    Raises:
+        MissingPieceError: the part cannot be read, or its keys, their order or the data differ.
+    """
+    checksum = 0
     try:
         with temporary.open("rb") as file:
-            # by its descriptor, because webdataset takes paths for URLs and cuts them at '#' and '?'
+            # webdataset takes a path for a URL and cuts it at '#' and '?', so it gets the descriptor
             dataset = webdataset.WebDataset(
                 [f"/dev/fd/{file.fileno()}"],
                 shardshuffle=False,
@@ -172,13 +185,17 @@ def _read_back(temporary: Path, path: Path, written: int) -> None:
             )
             for sample in dataset:
                 for extension in sorted(name for name in sample if not name.startswith("__")):
-                    content = _checksum(content, f"{sample['__key__']}.{extension}", sample[extension])
+                    checksum = _update_checksum(checksum, f"{sample['__key__']}.{extension}", sample[extension])
     except (tarfile.TarError, ValueError, OSError) as error:
-        raise MissingPieceError(f"{path}: can't be read back ({error}); check the disk and run again") from error
-    if content != written:
-        raise MissingPieceError(f"{path}: reads back other than it was written; check the disk and run again")
+        raise MissingPieceError(
+            f"{path}: cannot be read back after writing ({error}); check the disk and repeat the command"
+        ) from error
+    if checksum != expected:
+        raise MissingPieceError(
+            f"{path}: differs from the data that were written; check the disk and repeat the command"
+        )
 
 
-def _checksum(so_far: int, name: str, data: bytes) -> int:
-    """CRC-32 of a member after those before it, several times as fast as SHA-256."""
-    return zlib.crc32(data, zlib.crc32(f"{name}\0{len(data)}\0".encode(), so_far))
+def _update_checksum(checksum: int, name: str, data: bytes) -> int:
+    """CRC-32 of all members so far, which takes a fraction of SHA-256's time."""
+    return zlib.crc32(data, zlib.crc32(f"{name}\0{len(data)}\0".encode(), checksum))

@@ -1,4 +1,4 @@
-"""How many bytes each sample will take, and which samples go into one group: estimated before any is written."""
+"""Estimate how many bytes each sample takes, and cut the samples into groups of whole shards."""
 
 import math
 from collections.abc import Iterator
@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 
 from gbif_webdataset.shards.recipe import Recipe
-from gbif_webdataset.shards.sample import Look, Sample, picture_of, read
+from gbif_webdataset.shards.sample import ORIGINAL, ImageSettings, Sample, make_picture, read_image
 from gbif_webdataset.storage.arrow import to_array
 from gbif_webdataset.storage.tables import fetch_rows, quote_text, select_batches
 from gbif_webdataset.terms.splits import SPLITS
 
-FILL = 0.97  # of a shard, as estimated: its end is padded, and EXIF turns some photos that seem to pass through
-SURE = 2.0  # standard deviations of a group's bytes that are left free: too few cost a shard that is nearly empty
-GROUPS_AT_LEAST = 64  # before groups grow beyond one shard, so that many workers find work
-SHARDS_AT_MOST = 8  # in a group: only its last is not full
-BALANCED_FILL = 0.8  # of shards with equal numbers of samples, whose bytes differ more
-CALIBRATED_ON = (24, 400)  # images, a fiftieth of all within these bounds
+SHARD_FILL = 0.97  # estimated; the end is padded, and photos with an EXIF orientation are encoded unexpectedly
+BALANCED_SHARD_FILL = 0.8  # of shards with equal numbers of samples, whose bytes differ more
+MARGIN_DEVIATIONS = 2.0  # standard deviations of a group's bytes left free: too many bytes make a small extra shard
+MIN_GROUPS = 64  # before a group has several shards, so that there is work for many processes
+MAX_SHARDS_PER_GROUP = 8  # only the last shard of a group is not full
+MIN_CALIBRATION_IMAGES, MAX_CALIBRATION_IMAGES = 24, 400
+CALIBRATE_EVERY = 50  # one of so many images, within these bounds
 
 COLUMNS = pa.schema(
     [
@@ -39,7 +40,7 @@ COLUMNS = pa.schema(
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that one worker writes, to one shard or a few."""
+    """Consecutive samples of a split that one worker writes, to one shard or several."""
 
     split: str
     samples: int
@@ -47,137 +48,162 @@ class Group:
 
 @dataclass(frozen=True)
 class _Cut:
-    """How a split is cut into groups: at so many estimated bytes, or into `pieces` of equal numbers of samples."""
+    """How a split is cut: into `pieces` equal numbers of samples, or, if that is 0, at `capacity` estimated bytes."""
 
     samples: int
     capacity: float
     pieces: int
 
 
-def estimate(connection: duckdb.DuckDBPyConnection, images: Path, recipe: Recipe) -> None:
-    """Make the table `sample`, with `estimate`: the bytes that it will take in its tar, and `spread`, their deviation.
+def estimate_sizes(connection: duckdb.DuckDBPyConnection, images: Path, recipe: Recipe) -> None:
+    """Make the table `sample` of `keyed`, `category` and `detection`, with the columns `estimate` and `spread`.
 
-    They are exact where a file passes through (but for photos that EXIF turns, and inks). Encoded anew, an image takes
-    the bytes a pixel that some of them took, and the standard error of that on top.
+    `estimate` is the number of bytes that the sample takes in its tar, `spread` its standard deviation. The estimate is
+    exact for a file that passes through. For an image that is encoded it is its area times the bytes per pixel of some
+    images, which are encoded here, plus the standard error of that.
     """
-    order = f"md5_number_lower({quote_text(str(recipe.seed))} || '|' || image_path)"
+    shuffle_key = f"md5_number_lower({quote_text(str(recipe.seed))} || '|' || image_path)"
+    settings = recipe.image_settings
     connection.execute(
-        f"CREATE TABLE sized AS SELECT *, {order} AS dealt, {_anew(recipe.look)} AS anew, "
+        f"CREATE TABLE sized AS SELECT *, {shuffle_key} AS shuffle_key, {_is_encoded(settings)} AS encoded, "
         "CASE WHEN box IS NULL THEN width ELSE width * (box[3] - box[1]) END AS across, "
         "CASE WHEN box IS NULL THEN height ELSE height * (box[4] - box[2]) END AS down, "
-        f"{_area(recipe.look)} AS area "
+        f"{_area(settings)} AS area "
         "FROM keyed JOIN category USING (label) LEFT JOIN detection USING (image_path)"
     )
     connection.execute("DROP TABLE keyed")
-    rate, deviation = _bytes_per_pixel(connection, images, recipe.look)
-    longest = "length(key) > 95 OR strlen(key) > length(key)"
+    rate, deviation = _measure_bytes_per_pixel(connection, images, settings)
+    has_extended_headers = "length(key) > 95 OR strlen(key) > length(key)"
     connection.execute(
-        "CREATE TABLE sample AS SELECT split, dealt, key, image_path, id AS category, format, file_size, "
-        f"width * height AS pixels, box, json, {_padded('id::VARCHAR')} + {_padded('json')} + 512 + "
-        f"ceil(CASE WHEN anew THEN area * {rate!r} ELSE file_size END / 512)::BIGINT * 512 + "
-        f"CASE WHEN {longest} THEN 3 * 1024 ELSE 0 END AS estimate, "
-        f"CASE WHEN anew THEN area * {deviation!r} ELSE 0 END AS spread FROM sized"
+        "CREATE TABLE sample AS SELECT split, shuffle_key, key, image_path, id AS category, format, file_size, "
+        f"width * height AS pixels, box, json, {_padded_size('id::VARCHAR')} + {_padded_size('json')} + 512 + "
+        f"ceil(CASE WHEN encoded THEN area * {rate!r} ELSE file_size END / 512)::BIGINT * 512 + "
+        f"CASE WHEN {has_extended_headers} THEN 3 * 1024 ELSE 0 END AS estimate, "
+        f"CASE WHEN encoded THEN area * {deviation!r} ELSE 0 END AS spread FROM sized"
     )
     connection.execute("DROP TABLE sized")
 
 
-def _anew(look: Look) -> str:
-    """The SQL of whether an image will be encoded anew, as far as its row tells."""
-    side = look.resize_min_size
-    measured = {"shorter": f"least(width, height) > {side}", "longer": f"greatest(width, height) > {side}"}
-    resized = measured.get(look.resize_mode, f"width <> {side} OR height <> {side}") if side else "false"
-    if look.image_format == "original":
+def _is_encoded(settings: ImageSettings) -> str:
+    """The SQL condition that an image will be encoded, as far as its row shows."""
+    side = settings.resize_min_size
+    by_mode = {"shorter": f"least(width, height) > {side}", "longer": f"greatest(width, height) > {side}"}
+    is_resized = by_mode.get(settings.resize_mode, f"width <> {side} OR height <> {side}") if side else "false"
+    if settings.image_format == ORIGINAL:
         return "false"
-    same = "'JPEG', 'MPO'" if look.image_format == "jpg" else "'WEBP'"
-    return f"(format NOT IN ({same}) OR box IS NOT NULL OR {resized})"
+    same = "'JPEG', 'MPO'" if settings.image_format == "jpg" else "'WEBP'"
+    return f"(format NOT IN ({same}) OR box IS NOT NULL OR {is_resized})"
 
 
-def _area(look: Look) -> str:
-    """The SQL of an image's pixels once it is resized."""
-    side = look.resize_min_size
+def _area(settings: ImageSettings) -> str:
+    """The SQL expression of an image's pixels after resizing."""
+    side = settings.resize_min_size
     if not side:
         return "across * down"
-    if look.resize_mode == "square":
+    if settings.resize_mode == "square":
         return f"{side * side}::DOUBLE"
-    measured = "least" if look.resize_mode == "shorter" else "greatest"
+    measured = "least" if settings.resize_mode == "shorter" else "greatest"
     return f"across * down * least(1, ({side} / {measured}(across, down)) ** 2)"
 
 
-def _padded(member: str) -> str:
-    return f"coalesce(512 + ceil(strlen({member}) / 512)::BIGINT * 512, 0)"
+def _padded_size(column: str) -> str:
+    """The SQL expression of the bytes that a text takes as a member: header and whole blocks; 0 if it is NULL."""
+    return f"coalesce(512 + ceil(strlen({column}) / 512)::BIGINT * 512, 0)"
 
 
-def _bytes_per_pixel(connection: duckdb.DuckDBPyConnection, images: Path, look: Look) -> tuple[float, float]:
-    """What images encoded anew take, with a standard error on top; and the deviation of one image from that."""
-    [(many,)] = fetch_rows(connection, "SELECT count(*) FROM sized WHERE anew")
-    least, most = CALIBRATED_ON
-    first = fetch_rows(
+def _measure_bytes_per_pixel(
+    connection: duckdb.DuckDBPyConnection, images: Path, settings: ImageSettings
+) -> tuple[float, float]:
+    """The bytes per pixel of encoded images, plus their standard error; and the standard deviation of one image."""
+    [(count,)] = fetch_rows(connection, "SELECT count(*) FROM sized WHERE encoded")
+    chosen = min(max(MIN_CALIBRATION_IMAGES, count // CALIBRATE_EVERY), MAX_CALIBRATION_IMAGES)
+    rows = fetch_rows(
         connection,
-        "SELECT area, key, image_path, id, format, file_size, width * height, box FROM sized WHERE anew "
-        f"ORDER BY dealt, image_path LIMIT {min(max(least, many // 50), most)}",
+        "SELECT area, key, image_path, id, format, file_size, width * height, box FROM sized WHERE encoded "
+        f"ORDER BY shuffle_key, image_path LIMIT {chosen}",
     )
-    if not first:
+    if not rows:
         return 0.0, 0.0
     areas, lengths = [], []
-    for area, key, image_path, category, kind, file_size, pixels, box in first:
+    for area, key, image_path, category, kind, file_size, pixels, box in rows:
         sample = Sample(key, image_path, category, kind, file_size, pixels, tuple(box) if box else None, None)
-        lengths.append(len(picture_of(sample, read(sample, images), images, look).data))
+        lengths.append(len(make_picture(sample, read_image(sample, images), images, settings).data))
         areas.append(area)
     rate = sum(lengths) / sum(areas)
-    off = sum((length - rate * area) ** 2 for length, area in zip(lengths, areas, strict=True))
-    error = math.sqrt(off) / sum(areas)
-    return float(rate + error), float(math.sqrt(off / sum(area * area for area in areas)))
+    squares = sum((length - rate * area) ** 2 for length, area in zip(lengths, areas, strict=True))
+    error = math.sqrt(squares) / sum(areas)
+    return float(rate + error), float(math.sqrt(squares / sum(area * area for area in areas)))
 
 
-def grouped(connection: duckdb.DuckDBPyConnection, recipe: Recipe, groups: list[Group]) -> Iterator[pa.RecordBatch]:
-    """The samples with the number of their group, as COLUMNS, in their order; each group is appended once it is whole.
-
-    The order is that of a seeded hash of the path, or of the path where `shuffle` is off. Groups are cut so that they
-    fill whole shards, and so that `min_shards` of each split come of them.
-    """
-    order = "dealt, image_path" if recipe.shuffle else "image_path"
-    names = ", ".join(COLUMNS.names[1:])
-    batches = select_batches(connection, f"SELECT split, estimate, spread, {names} FROM sample ORDER BY split, {order}")
-    return _numbered(batches, _cuts(connection, recipe), groups)
-
-
-def _cuts(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> dict[int, _Cut]:
-    totals = fetch_rows(connection, "SELECT split, count(*), sum(estimate)::BIGINT FROM sample GROUP BY split")
-    shard = FILL * recipe.max_shard_size
-    shards = int(sum(total for _, _, total in totals) / shard)
-    usual = shard * min(SHARDS_AT_MOST, max(1, shards // GROUPS_AT_LEAST))
-    cuts = {}
-    for split, samples, total in totals:
-        wanted = recipe.min_shards if samples >= recipe.min_shards else 0
-        if total < wanted * shard:  # they can't all be full, so they shall be equal
-            pieces = min(samples, max(wanted, math.ceil(total / (BALANCED_FILL * shard))))
-            cuts[split] = _Cut(samples, usual, pieces)
-        else:
-            most = shard * int(total / wanted / shard) if wanted else usual
-            cuts[split] = _Cut(samples, min(usual, most), 0)
-    return cuts
-
-
-def _numbered(
-    batches: Iterator[pa.RecordBatch], cuts: dict[int, _Cut], groups: list[Group]
+def group_samples(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, groups: list[Group]
 ) -> Iterator[pa.RecordBatch]:
-    current, count, place, piece, filled, variance = -1, 0, 0, 0, 0.0, 0.0
-    for batch in batches:
-        numbers = np.empty(batch.num_rows, np.int32)
-        lines = zip(*(batch[name].to_pylist() for name in ("split", "estimate", "spread")), strict=True)
-        for line, (split, size, spread) in enumerate(lines):
-            cut = cuts[split]
-            place = place + 1 if split == current else 0
-            following = place * cut.pieces // cut.samples
-            needed = filled + size + SURE * math.sqrt(variance + spread * spread)
-            full = following != piece if cut.pieces else needed > cut.capacity
-            if split != current or full:
-                if count:
-                    groups.append(Group(SPLITS[current], count))
-                current, count, piece, filled, variance = split, 0, following, 0.0, 0.0
-            count, filled, variance = count + 1, filled + size, variance + spread * spread
-            numbers[line] = len(groups)
+    """The samples in their order, as COLUMNS, with the number of their group; fills the list `groups` on the way.
+
+    The order is that of a seeded hash of the path, or that of the path if `shuffle` is false. Groups fill whole shards,
+    and are cut so that each split has at least `min_shards` shards.
+    """
+    order = "shuffle_key, image_path" if recipe.shuffle else "image_path"
+    names = ", ".join(COLUMNS.names[1:])
+    query = f"SELECT split, estimate, spread, {names} FROM sample ORDER BY split, {order}"
+    cutter = _GroupCutter(_plan_cuts(connection, recipe), groups)
+    for batch in select_batches(connection, query):
+        rows = zip(*(batch[name].to_pylist() for name in ("split", "estimate", "spread")), strict=True)
+        numbers = np.fromiter((cutter.add(*row) for row in rows), np.int32, batch.num_rows)
         yield pa.RecordBatch.from_arrays(
             [to_array(numbers), *(batch[name] for name in COLUMNS.names[1:])], names=COLUMNS.names
         )
-    groups.append(Group(SPLITS[current], count))
+    cutter.close()
+
+
+def _plan_cuts(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> dict[int, _Cut]:
+    """How each split is cut, by its index in SPLITS."""
+    totals = fetch_rows(connection, "SELECT split, count(*), sum(estimate)::BIGINT FROM sample GROUP BY split")
+    shard = SHARD_FILL * recipe.max_shard_size
+    shards = int(sum(total for _, _, total in totals) / shard)
+    usual = shard * min(MAX_SHARDS_PER_GROUP, max(1, shards // MIN_GROUPS))
+    cuts = {}
+    for split, samples, total in totals:
+        min_shards = recipe.min_shards if samples >= recipe.min_shards else 0
+        if total < min_shards * shard:  # they cannot all be full, so they have equal numbers of samples
+            pieces = min(samples, max(min_shards, math.ceil(total / (BALANCED_SHARD_FILL * shard))))
+            cuts[split] = _Cut(samples, usual, pieces)
+        else:
+            limit = shard * int(total / min_shards / shard) if min_shards else usual
+            cuts[split] = _Cut(samples, min(usual, limit), 0)
+    return cuts
+
+
+class _GroupCutter:
+    """Numbers samples by group, in their order."""
+
+    def __init__(self, cuts: dict[int, _Cut], groups: list[Group]) -> None:
+        self._cuts = cuts
+        self._groups = groups
+        self._split = -1
+        self._position = 0  # of the sample in its split
+        self._samples, self._bytes, self._variance = 0, 0.0, 0.0  # of the current group
+
+    def add(self, split: int, size: int, spread: float) -> int:
+        """The number of the group of the next sample, which takes `size` bytes with the deviation `spread`."""
+        self._position = self._position + 1 if split == self._split else 0
+        if split != self._split or self._is_full(size, spread):
+            self.close()
+            self._split = split
+        self._samples, self._bytes = self._samples + 1, self._bytes + size
+        self._variance += spread * spread
+        return len(self._groups)
+
+    def _is_full(self, size: int, spread: float) -> bool:
+        cut = self._cuts[self._split]
+        if cut.pieces:
+            piece = self._position * cut.pieces // cut.samples
+            return piece != (self._position - 1) * cut.pieces // cut.samples
+        deviation = math.sqrt(self._variance + spread * spread)
+        return self._bytes + size + MARGIN_DEVIATIONS * deviation > cut.capacity
+
+    def close(self) -> None:
+        """Append the current group to the list of groups."""
+        if self._samples:
+            self._groups.append(Group(SPLITS[self._split], self._samples))
+        self._samples, self._bytes, self._variance = 0, 0.0, 0.0

@@ -1,7 +1,7 @@
-"""How far a dataset's jobs are: each stage's elements, and the last words of those that failed.
+"""The state of a dataset's Slurm jobs: the elements of each stage, and the last line of those that failed.
 
-Slurm forgets a job minutes after its end where it keeps no accounts, so an element that failed is one whose target is
-missing, that is not queued, and whose log doesn't end as `sbatch/element.sh` ends it.
+A cluster without accounting forgets a job minutes after its end. So an element counts as failed if its target is
+missing, it is not queued, and its log does not end as `sbatch/element.sh` ends it after success.
 """
 
 import re
@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gbif_webdataset.slurm.jobs import ARRAYS, STAGES, Queued
+from gbif_webdataset.slurm.jobs import ARRAYS, STAGES, QueuedJob
 
-ENDED = "ended with status "  # what element.sh writes last, with a number
+ENDED = "ended with status "  # what element.sh writes last, followed by the status
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT")
-WORDS_BYTES = 4096  # of a log's end
+MAX_TAIL_BYTES = 4096
 _LOG = re.compile(r"([a-z]+)-(\d+)(?:_(\d+))?\.log")
 
 
 @dataclass(frozen=True)
 class Log:
-    """The log of a job or of an element of an array."""
+    """The log of a job, or of an element of an array."""
 
     path: Path
     stage: str
@@ -29,8 +29,11 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Elements of a stage, or its one job, by their state; why some wait, as Slurm says it; last words of failures."""
+class StageStatus:
+    """How many elements of a stage are in each state.
+
+    `reasons` counts why elements wait, in Slurm's words. `errors` are the last log lines of failed elements.
+    """
 
     name: str
     done: int
@@ -38,77 +41,74 @@ class Stage:
     waiting: int
     failed: int
     reasons: Mapping[str, int]
-    words: Mapping[int, str]
+    errors: Mapping[int, str]
 
     @property
-    def total(self) -> int:
-        """All of them, those that nobody has submitted yet among them."""
+    def submitted(self) -> int:
+        """Elements that are done or that have been submitted."""
         return self.done + self.running + self.waiting + self.failed
 
 
-def logs_in(folder: Path) -> list[Log]:
-    """The logs of a folder, from one listing."""
+def find_logs(folder: Path) -> list[Log]:
+    """Return the logs in a folder, which is listed once."""
     if not folder.is_dir():
         return []
     found = ((path, _LOG.fullmatch(path.name)) for path in folder.iterdir())
     return [Log(path, match[1], int(match[2]), int(match[3] or 0)) for path, match in found if match]
 
 
-def states(
-    missing: Mapping[str, Sequence[int]], elements: int, present: Iterable[Queued], logs: Iterable[Log]
-) -> Iterator[Stage]:
-    """The state of each stage, where `missing` are its elements whose target isn't fresh."""
-    queue = {(one.stage, one.element): one for one in present}
+def count_states(
+    missing: Mapping[str, Sequence[int]], elements: int, queue: Iterable[QueuedJob], logs: Iterable[Log]
+) -> Iterator[StageStatus]:
+    """Yield the status of each stage; `missing` are the elements of each stage whose target is missing."""
+    by_element = {(one.stage, one.element): one for one in queue}
     newest = {(log.stage, log.element): log for log in sorted(logs, key=lambda log: log.job)}
     for name in STAGES:
-        here = {element: one for (stage, element), one in queue.items() if stage == name}
-        waiting = [one for one in here.values() if one.state not in RUNNING]
-        left = {element: newest[name, element] for element in missing[name] if (name, element) in newest}
-        words = {element: last_words(log.path) for element, log in left.items() if element not in here}
-        failed = {element: text for element, text in words.items() if text}
-        yield Stage(
+        queued = {element: one for (stage, element), one in by_element.items() if stage == name}
+        waiting = [one for one in queued.values() if one.state not in RUNNING]
+        ended = [element for element in missing[name] if (name, element) in newest and element not in queued]
+        errors = {element: find_error(newest[name, element].path) for element in ended}
+        errors = {element: text for element, text in errors.items() if text}
+        yield StageStatus(
             name,
-            done=(elements if name in ARRAYS else 1) - len({*missing[name], *here}),
-            running=len(here) - len(waiting),
+            done=(elements if name in ARRAYS else 1) - len({*missing[name], *queued}),
+            running=len(queued) - len(waiting),
             waiting=len(waiting),
-            failed=len(failed),
+            failed=len(errors),
             reasons=Counter(one.reason for one in waiting),
-            words=failed,
+            errors=errors,
         )
 
 
-def last_lines(log: Path) -> list[str]:
-    """The last lines of a log that aren't empty; at least one."""
+def read_last_lines(log: Path) -> list[str]:
+    """Return the last lines of a log that are not empty; at least one line."""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - WORDS_BYTES))
+        file.seek(max(0, log.stat().st_size - MAX_TAIL_BYTES))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return lines or ["it wrote nothing"]
+    return lines or ["the log is empty"]
 
 
-def last_words(log: Path) -> str:
-    """The last line that a failed element wrote; empty where it ended well."""
-    *before, last = last_lines(log)
+def find_error(log: Path) -> str:
+    """Return the last line that a failed element wrote; an empty text if it succeeded."""
+    *before, last = read_last_lines(log)
     if not last.startswith(ENDED):
         return last
     return "" if last == f"{ENDED}0" else (before or [last])[-1]
 
 
-def table(stages: Sequence[Stage], elements: int) -> str:
-    """The stages for people: a line each, then the failures, the same words told once."""
-    head = f"{'stage':<8}{'done':>7}{'running':>9}{'waiting':>9}{'failed':>8}{'to do':>7}"
-    lines = [head]
+def format_table(stages: Sequence[StageStatus], elements: int) -> str:
+    """Return a table with a line for each stage, then the errors; equal errors share a line."""
+    lines = [f"{'stage':<8}{'done':>7}{'running':>9}{'waiting':>9}{'failed':>8}{'to do':>7}"]
     for stage in stages:
-        to_do = (elements if stage.name in ARRAYS else 1) - stage.total
+        to_do = (elements if stage.name in ARRAYS else 1) - stage.submitted
         numbers = f"{stage.done:>7,}{stage.running:>9,}{stage.waiting:>9,}{stage.failed:>8,}{to_do:>7,}"
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in stage.reasons.items() if reason != "None")
         lines.append(f"{stage.name:<8}{numbers}  {reasons}".rstrip())
     for stage in stages:
-        alike: dict[str, list[int]] = {}
-        for element, text in sorted(stage.words.items()):
-            alike.setdefault(text, []).append(element)
-        for text, found in alike.items():
-            which = (
-                f" {', '.join(map(str, found[:5]))}{' ...' if len(found) > 5 else ''}" if stage.name in ARRAYS else ""
-            )
-            lines.append(f"{stage.name}{which}: {text}")
+        by_text: dict[str, list[int]] = {}
+        for element, text in sorted(stage.errors.items()):
+            by_text.setdefault(text, []).append(element)
+        for text, found in by_text.items():
+            which = f" {', '.join(map(str, found[:5]))}{' ...' if len(found) > 5 else ''}"
+            lines.append(f"{stage.name}{which if stage.name in ARRAYS else ''}: {text}")
     return "\n".join(lines)

@@ -1,208 +1,203 @@
-"""Which split each group of images goes to: close to the asked fractions of every class, and where it was before."""
+"""The split of each group: pure functions on sizes, hashes and earlier splits.
 
-import math
+Test, then val, take groups of a class until they have their share; the other groups stay in train.
+"""
+
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.split.fractions import (
+    HASHES,
+    NO_SPLIT,
+    SMALL_DEVIATION_IMAGES,
+    TRAIN_CODE,
+    Bounds,
+    Fractions,
+    Share,
+    compute_bounds,
+)
+from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
 
-SPLITS = ("train", "val", "test")
-TRAIN, VAL, TEST = range(3)
-FREE = 255  # no earlier split
-HASHES = 1 << 64
-SPREAD = 2.5  # standard deviations that a share may be off where groups are dealt by their own hashes
-FEW = 6  # images by which any share may be off so
-WHOLE = 0.9  # of a group's images, to be as good as all
+MIN_FITTING_SHARE = 0.9  # of a mixed group's images that must fit what a split should get
 Counts = np.ndarray[Any, np.dtype[np.int64]]
-Part = tuple[int, int]  # a class, and the images that a group has of it
-Mixed = tuple[int, int, list[Part]]  # of a group of several classes: its hash, its earlier split, its parts
-
-
-@dataclass(frozen=True)
-class Fractions:
-    """Shares of each class's images for test and val, from 0 to below 1; ParameterError for anything else."""
-
-    test: float
-    val: float
-
-    def __post_init__(self) -> None:
-        for name, value in (("test_frac", self.test), ("val_frac", self.val)):
-            if not 0 <= value < 1:
-                raise ParameterError(f"{name} is {value}: give a fraction from 0 to below 1")
-        if exact(self.test) + exact(self.val) >= 1:
-            raise ParameterError(
-                f"test_frac {self.test} and val_frac {self.val} leave nothing to train: give less than 1 together"
-            )
-
-    @property
-    def turns(self) -> tuple[tuple[int, float, int], tuple[int, float, int]]:
-        """Test, then val: the split, its fraction, and the hash below which a group is its own by right."""
-        both = exact(self.test) + exact(self.val)
-        return (TEST, self.test, int(exact(self.test) * HASHES)), (VAL, self.val, int(both * HASHES))
-
-
-def exact(fraction: float) -> Fraction:
-    """The fraction that was typed: 0.1 is a tenth, not the binary number next to it."""
-    return Fraction(str(fraction))
-
-
-def goal(images: int, fraction: float) -> int:
-    """How many of a class's images a split should get: rounded half up, and none where that is less than one image."""
-    share = images * exact(fraction)
-    return math.floor(share + Fraction(1, 2)) if share >= 1 else 0
 
 
 @dataclass
-class Elsewhere:
-    """Of one class: the images in groups that have other classes, too; those groups in train; what splits have got."""
+class MixedGroupsOfClass:
+    """Of one class, its images in groups that have other classes, too, and the splits of these groups."""
 
     images: int = 0
-    squares: int = 0  # the sum of the squares of the groups' sizes
-    left: int = 0
-    got: list[int] = field(default_factory=lambda: [0] * len(SPLITS))
+    squares: int = 0
+    """The sum of the squared sizes of the groups, counting images of this class."""
+    groups_in_train: int = 0
+    images_by_split: list[int] = field(default_factory=lambda: [0] * len(SPLITS_OF_CLASSES))
 
     def add(self, size: int, split: int) -> None:
-        """Count a group that has `size` images of the class and went to `split`."""
+        """Count a group that has `size` images of the class and was assigned to `split`."""
         self.images += size
         self.squares += size * size
-        self.left += split == TRAIN
-        self.got[split] += size
+        self.groups_in_train += split == TRAIN_CODE
+        self.images_by_split[split] += size
 
 
-@dataclass(frozen=True)
-class Goal:
-    """The images of a class that a split should get, at least and at most."""
-
-    wanted: int
-    least: int
-    most: int
-
-
-def goal_within(images: int, squares: int, fraction: float, to_the_image: bool) -> Goal:
-    """What a split should get of a class whose groups' sizes, squared, add up to `squares`.
-
-    A group goes where its own hash lies as long as the class keeps within these bounds, so what is added moves few
-    others. Where a split is owed less than two groups, none is moved for its having none. `to_the_image` there is no
-    such room.
-    """
-    wanted = goal(images, fraction)
-    if to_the_image:
-        return Goal(wanted, wanted, wanted)
-    share = images * fraction
-    spread = min(max(1, SPREAD * math.sqrt(squares * fraction * (1 - fraction))), max(FEW, share))
-    owed = images * share >= 2 * squares  # two groups, of the size that images are in on average
-    lacking = min(spread, max(FEW, share / 2))
-    return Goal(wanted, max(int(owed), math.ceil(share - lacking)), math.floor(share + spread) if fraction else 0)
-
-
-def deal_class(
+def assign_class(
     sizes: Sequence[int],
     fractions: Fractions,
     hashes: Sequence[int] | None = None,
-    earlier: Sequence[int] | None = None,
-    elsewhere: Elsewhere | None = None,
+    previous: Sequence[int] | None = None,
+    mixed: MixedGroupsOfClass | None = None,
 ) -> bytearray:
-    """Deal the groups of one class, given by their sizes in order of their hashes; each one's index in `SPLITS`.
+    """The split code of each group of one class. The groups are given by their sizes, in the order of their hashes.
 
-    Test, then val, take the groups that fit their goal, in order; where none fits, the smallest if that is nearer to
-    the goal than nothing. One group at least stays in train. With `hashes` (64 bits) a group goes where its hash lies,
-    as far as `goal_within` lets it. A group stays in its `earlier` split, unless that is `FREE`.
+    Test, then val, take the groups that fit their share, in this order. If none fits, they take the smallest group,
+    provided that this is closer to the share than nothing. At least one group stays in train. With `hashes` (64 bits) a
+    group is assigned by its own hash unless that exceeds the bounds of the class. A group keeps its `previous` split
+    unless that is NO_SPLIT. `mixed` counts the class's images that are assigned already.
     """
-    elsewhere = elsewhere or Elsewhere()
-    dealt = bytearray(len(sizes)) if earlier is None else bytearray(TRAIN if x == FREE else x for x in earlier)
-    bound = earlier or [FREE] * len(sizes)
-    images, left = sum(sizes) + elsewhere.images, dealt.count(TRAIN) + elsewhere.left
-    squares = sum(size * size for size in sizes) + elsewhere.squares
-    for split, fraction, limit in fractions.turns:
-        aim = goal_within(images, squares, fraction, to_the_image=hashes is None)
-        got = sum(size for size, home in zip(sizes, dealt, strict=True) if home == split) + elsewhere.got[split]
-        for place, enough in _candidates(hashes, len(sizes), limit, fractions.turns[-1][-1], aim):
-            if got >= enough or left <= 1:
+    mixed = mixed or MixedGroupsOfClass()
+    previous = previous or [NO_SPLIT] * len(sizes)
+    assigned = bytearray(TRAIN_CODE if split == NO_SPLIT else split for split in previous)
+    images, in_train = sum(sizes) + mixed.images, assigned.count(TRAIN_CODE) + mixed.groups_in_train
+    squares = sum(size * size for size in sizes) + mixed.squares
+    for share in fractions.shares:
+        code = share.split
+        bounds = compute_bounds(images, squares, share.fraction, exact=hashes is None)
+        taken = sum(size for size, split in zip(sizes, assigned, strict=True) if split == code)
+        taken += mixed.images_by_split[code]
+        for index, enough in _candidates(hashes, len(sizes), share, fractions, bounds):
+            if taken >= enough or in_train <= 1:
                 continue
-            if dealt[place] == TRAIN and bound[place] == FREE and got + sizes[place] <= aim.most:
-                dealt[place] = split
-                got += sizes[place]
-                left -= 1
-        unbound = [place for place, home in enumerate(dealt) if home == TRAIN and bound[place] == FREE]
-        if not got and aim.least and left > 1 and unbound:
-            smallest = min(unbound, key=sizes.__getitem__)
-            if sizes[smallest] < 2 * aim.wanted:
-                dealt[smallest] = split
-                left -= 1
-    return dealt
+            is_free = assigned[index] == TRAIN_CODE and previous[index] == NO_SPLIT
+            if is_free and taken + sizes[index] <= bounds.maximum:
+                assigned[index] = code
+                taken += sizes[index]
+                in_train -= 1
+        if not taken and bounds.minimum and in_train > 1:
+            in_train -= _take_smallest(sizes, previous, assigned, code, 2 * bounds.requested)
+    return assigned
+
+
+def _take_smallest(sizes: Sequence[int], previous: Sequence[int], assigned: bytearray, split: int, below: int) -> int:
+    """Assign the smallest free group to `split` if it is smaller than `below`. The number of groups assigned."""
+    free = [index for index, code in enumerate(assigned) if code == TRAIN_CODE and previous[index] == NO_SPLIT]
+    if free and sizes[smallest := min(free, key=sizes.__getitem__)] < below:
+        assigned[smallest] = split
+        return 1
+    return 0
 
 
 def _candidates(
-    hashes: Sequence[int] | None, groups: int, limit: int, train: int, aim: Goal
+    hashes: Sequence[int] | None, groups: int, share: Share, fractions: Fractions, bounds: Bounds
 ) -> Iterator[tuple[int, int]]:
-    """The groups in the order in which a split may take them, each with the images beyond which it takes no more."""
+    """The groups in the order in which a split may take them, each with the images at which the split has enough."""
     if hashes is None:
-        yield from ((place, aim.most) for place in range(groups))
+        yield from ((index, bounds.maximum) for index in range(groups))
         return
-    mine, trains = bisect_left(hashes, limit), bisect_left(hashes, train)
-    yield from ((place, aim.most) for place in range(mine))
-    yield from ((place, aim.least) for place in range(trains, groups))  # so that no third split loses one
+    own_end = bisect_left(hashes, share.hash_end)
+    train_start = bisect_left(hashes, fractions.shares[-1].hash_end)
+    yield from ((index, bounds.maximum) for index in range(own_end))
+    # Groups in the range of train come next, so that the other split of the two loses none of its own.
+    yield from ((index, bounds.minimum) for index in range(train_start, groups))
 
 
-class MixedDeal:
-    """The deal of groups of several classes, which comes before that of each class's own groups.
+class MixedGroup(NamedTuple):
+    """A group of several classes."""
 
-    `images`, `squares` and `groups` are of each class, all its groups counted; `got` has each split's images, by class,
-    of groups that stay in their earlier split, `out` those groups that are not in train. All are arrays by class.
+    hash: int
+    previous_split: int
+    parts: list[tuple[int, int]]
+    """The number of each class, and the group's images of it."""
+
+
+@dataclass(frozen=True)
+class ClassTotals:
+    """Of each class, all its groups counted: arrays that are indexed by the number of the class.
+
+    `images_by_split` has a row for each split, with the images of groups that keep their earlier split;
+    `groups_outside_train` counts groups that keep val or test.
     """
 
-    def __init__(self, images: Counts, squares: Counts, groups: Counts, got: Counts, out: Counts) -> None:
-        self._images, self._squares = images, squares
-        self._left, self.got = groups - out, got
+    images: Counts
+    squares: Counts
+    groups: Counts
+    groups_outside_train: Counts
+    images_by_split: Counts
 
-    def deal(self, mixed: Callable[[], Iterator[Mixed]], count: int, fractions: Fractions, stable: bool) -> bytearray:
-        """Deal the `count` groups that `mixed` gives, always in the order of their hashes; each one's split.
 
-        A group is taken where half its images at least bring their classes nearer to what the split is to get, and
-        where each of its classes has another group in train. Where `stable`, one that is more than a split should have
-        in all is not: it stays in train, whatever else there is.
+@dataclass(frozen=True)
+class _Round:
+    """One pass of a split over the mixed groups: it takes groups whose hash is below `hash_end`.
+
+    `max_images` is the number of images, by class, that the split should not exceed; `max_group_images` the number that
+    a group should have at most, or None without limit.
+    """
+
+    split: int
+    hash_end: int
+    max_images: list[int]
+    max_group_images: list[int] | None
+
+
+class MixedAssignment:
+    """Assigns groups of several classes. The groups of single classes are assigned afterwards."""
+
+    def __init__(self, totals: ClassTotals) -> None:
+        self._totals = totals
+        self._in_train = totals.groups - totals.groups_outside_train
+        self._taken = totals.images_by_split.copy()
+
+    def assign(
+        self, groups: Callable[[], Iterator[MixedGroup]], count: int, fractions: Fractions, exact: bool
+    ) -> bytearray:
+        """The split code of each of the `count` groups. `groups` returns them in the order of their hashes, repeatedly.
+
+        A split takes a group if at least half its images bring their classes closer to what the split should get, and
+        each of its classes has another group in train. Unless `exact`, the first pass is over groups whose hash is in
+        the split's range, and a group that is larger than what the split should get in all stays in train.
         """
-        dealt = bytearray([FREE]) * count
-        for split, fraction, limit in fractions.turns:
-            aims = [
-                goal_within(int(images), int(squares), fraction, not stable)
-                for images, squares in zip(self._images, self._squares, strict=True)
+        assigned = bytearray([NO_SPLIT]) * count
+        for share in fractions.shares:
+            bounds = [
+                compute_bounds(int(images), int(squares), share.fraction, exact)
+                for images, squares in zip(self._totals.images, self._totals.squares, strict=True)
             ]
-            room = [max(FEW, aim.wanted) for aim in aims] if stable else None
-            self._take(mixed, dealt, split, [aim.most for aim in aims], limit if stable else HASHES, room)
-            if stable:
-                self._take(mixed, dealt, split, [aim.least for aim in aims], HASHES, room)
-        for place, (_, earlier, _) in enumerate(mixed()):
-            if dealt[place] == FREE:
-                dealt[place] = TRAIN if earlier == FREE else earlier
-        return dealt
+            maximum, minimum = [bound.maximum for bound in bounds], [bound.minimum for bound in bounds]
+            if exact:
+                self._take_groups(groups(), assigned, _Round(share.split, HASHES, maximum, None))
+            else:
+                sizes = [max(SMALL_DEVIATION_IMAGES, bound.requested) for bound in bounds]
+                self._take_groups(groups(), assigned, _Round(share.split, share.hash_end, maximum, sizes))
+                self._take_groups(groups(), assigned, _Round(share.split, HASHES, minimum, sizes))
+        for index, group in enumerate(groups()):
+            if assigned[index] == NO_SPLIT:
+                assigned[index] = TRAIN_CODE if group.previous_split == NO_SPLIT else group.previous_split
+        return assigned
 
-    def _take(
-        self,
-        mixed: Callable[[], Iterator[Mixed]],
-        dealt: bytearray,
-        split: int,
-        goals: list[int],
-        limit: int,
-        room: list[int] | None,
-    ) -> None:
-        got, left = self.got[split], self._left
-        for place, (own, earlier, parts) in enumerate(mixed()):
-            if own >= limit:
+    def _take_groups(self, groups: Iterator[MixedGroup], assigned: bytearray, turn: _Round) -> None:
+        taken, in_train = self._taken[turn.split], self._in_train
+        for index, (own_hash, previous_split, parts) in enumerate(groups):
+            if own_hash >= turn.hash_end:
                 break
-            if dealt[place] != FREE or earlier != FREE or any(left[part] < 2 for part, _ in parts):
+            is_free = assigned[index] == NO_SPLIT and previous_split == NO_SPLIT
+            if not is_free or any(in_train[part] < 2 for part, _ in parts):
                 continue
-            size = sum(images for _, images in parts)
-            if room is not None and sum(min(images, room[part]) for part, images in parts) < WHOLE * size:
-                continue
-            gain = sum(min(images, max(0, goals[part] - int(got[part]))) for part, images in parts)
-            if gain and 2 * gain >= size:
-                dealt[place] = split
+            if self._is_worth_taking(parts, taken, turn):
+                assigned[index] = turn.split
                 for part, images in parts:
-                    got[part] += images
-                    left[part] -= 1
+                    taken[part] += images
+                    in_train[part] -= 1
+
+    @staticmethod
+    def _is_worth_taking(parts: list[tuple[int, int]], taken: Counts, turn: _Round) -> bool:
+        size = sum(images for _, images in parts)
+        limits = turn.max_group_images
+        if limits is not None:
+            fitting = sum(min(images, limits[part]) for part, images in parts)
+            if fitting < MIN_FITTING_SHARE * size:
+                return False
+        gain = sum(min(images, max(0, turn.max_images[part] - int(taken[part]))) for part, images in parts)
+        return gain > 0 and 2 * gain >= size

@@ -1,27 +1,29 @@
-"""How far the classes are from the asked fractions."""
+"""balance.csv: how close each class is to the requested fractions."""
 
 import csv
 from pathlib import Path
 
 import duckdb
 
-from gbif_webdataset.split.assignment import TEST, VAL, Fractions
+from gbif_webdataset.split.fractions import TEST_CODE, VAL_CODE, Fractions
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.terms import columns as described
 
-COLUMNS = ("label", "images", "train", "val", "test", "val_off", "test_off")
+COLUMNS = tuple(column.name for column in described.BALANCE)
 
 
-def write(connection: duckdb.DuckDBPyConnection, fractions: Fractions, path: Path) -> None:
-    """Write balance.csv: of each class its images in all and by split, before max_instances, those furthest off first.
+def write_balance(connection: duckdb.DuckDBPyConnection, fractions: Fractions, path: Path) -> None:
+    """Write balance.csv: the images of each class in all and in each split, before max_instances is applied.
 
-    `val_off` and `test_off` are images above (or, negative, below) the class's fraction.
+    `val_off` and `test_off` are the images above (negative: below) the class's fraction. Classes are sorted by the
+    larger of the two, largest first.
     """
-    counted = f"""SELECT category AS label, count(*) AS images,
-            count(*) FILTER (split = {VAL}) AS val, count(*) FILTER (split = {TEST}) AS test
-        FROM limited JOIN classes USING (class) GROUP BY category"""
+    counts = f"""SELECT label, count(*) AS images,
+            count(*) FILTER (split = {VAL_CODE}) AS val, count(*) FILTER (split = {TEST_CODE}) AS test
+        FROM assigned_images JOIN classes USING (class) GROUP BY label"""
     query = f"""SELECT label, images, images - val - test AS train, val, test,
-        val - images * {fractions.val!r} AS val_off, test - images * {fractions.test!r} AS test_off FROM ({counted})
+        val - images * {fractions.val!r} AS val_off, test - images * {fractions.test!r} AS test_off FROM ({counts})
         ORDER BY greatest(abs(val_off), abs(test_off)) DESC, label"""
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")

@@ -1,136 +1,127 @@
-"""What must stay in one split: images of an observer, a place, an event, near duplicates; each connects."""
+"""Groups of images that stay in one split."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from gbif_webdataset.errors import ParameterError, SelectionError
+from gbif_webdataset.split.fractions import NO_SPLIT
+from gbif_webdataset.split.options import SplitOptions
+from gbif_webdataset.split.previous_splits import create_previous
+from gbif_webdataset.split.temporary_tables import create_table, create_view
+from gbif_webdataset.split.traits import CELL_MACRO, NEAR_DUPLICATES, Grouping, trait_value
 from gbif_webdataset.storage import arrow, tables
-from gbif_webdataset.union_find import Forest
-
-OCCURRENCE, NEAR = "occurrence", "near-duplicates"
-TRAITS = {  # what images may share, and the columns that tell
-    "observer": ("recordedBy",),
-    "date": ("eventDate",),
-    "place": ("decimalLatitude", "decimalLongitude"),
-    "event": ("datasetKey", "eventID"),
-}
-# A degree of latitude in km; a row of cells holds as many as fit the circle of latitude in its middle.
-CELL = """CREATE OR REPLACE MACRO cell(lat, lon, km) AS CASE WHEN lat BETWEEN -90 AND 90 AND lon BETWEEN -180 AND 180
-    AND (lat <> 0 OR lon <> 0) THEN floor((lat + 90) * 111.195 / km)::BIGINT || ':' || (floor((lon + 180) / 360 *
-        greatest(1, floor(360 * 111.195 * cos(radians((floor((lat + 90) * 111.195 / km) + 0.5) * km / 111.195 - 90))
-        / km)))::BIGINT) END"""
+from gbif_webdataset.union_find import DisjointSets
 
 
-@dataclass(frozen=True)
-class Grouping:
-    """What stays together besides occurrences: traits, or several joined by `+`, or near duplicates; any connects.
+def create_groups(connection: duckdb.DuckDBPyConnection, duplicates: Path, options: SplitOptions) -> None:
+    """Create `units`, `previous`, `members`, `group_names`, `group_classes`, and the groups of one and several classes.
 
-    `place_km` is the side of the cells that are a place. Raises ParameterError for what is none of them.
+    `duplicates` is CleanDataset's duplicates.parquet.
     """
-
-    by: tuple[str, ...] = ()
-    place_km: float = 1.0
-
-    def __post_init__(self) -> None:
-        for entry in self.by:
-            if entry not in (OCCURRENCE, NEAR) and not set(entry.split("+")) <= TRAITS.keys():
-                choices = ", ".join((OCCURRENCE, *TRAITS, NEAR))
-                raise ParameterError(
-                    f"group_by has {entry!r}: give one or more of {choices}, separated by commas, or traits that have "
-                    "to agree together, such as observer+date"
-                )
-        if not 0.001 <= self.place_km <= 10_000:
-            raise ParameterError(f"place_km is {self.place_km}: give kilometres from 0.001 to 10000")
-
-    @property
-    def ties(self) -> tuple[str, ...]:
-        """What connects occurrences or images."""
-        return tuple(entry for entry in self.by if entry != OCCURRENCE)
-
-
-def trait(entry: str, columns: Collection[str], place_km: float, table: str = "clean") -> str | None:
-    """The SQL of a trait, or of several joined by `+`: NULL where it is not known; None where a column is missing."""
-    found = []
-    for name in entry.split("+"):
-        if not set(TRAITS[name]) <= set(columns):
-            return None
-        texts = [f"nullif(trim({table}.{tables.quote_name(column)}::VARCHAR), '')" for column in TRAITS[name]]
-        if name == "place":
-            lat, lon = (f"TRY_CAST({text} AS DOUBLE)" for text in texts)
-            found.append(f"cell({lat}, {lon}, {place_km!r})")
-        elif name == "date":
-            found.append(f"nullif(regexp_extract({texts[0]}, '^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(T[^/]*)?$', 1), '')")
-        elif name == "observer":
-            found.append(f"lower({texts[0]})")
-        else:
-            found.append(" || '|' || ".join(texts))
-    return " || '|' || ".join(found)
-
-
-def connect(
-    connection: duckdb.DuckDBPyConnection, columns: Collection[str], grouping: Grouping, duplicates: Path | None
-) -> None:
-    """Make `members` (key, number) of all `units` (key, name), and `named` (number, name) of their groups.
-
-    A group has the name of the first kind of tie that it has, so that it keeps it whatever joins. `clean` has the
-    `columns`; `duplicates` is CleanDataset's table. Raises SelectionError where a column is missing.
-    """
-    connection.execute(CELL)
-    connection.execute(
-        "CREATE TABLE numbered AS SELECT row_number() OVER (ORDER BY name) - 1 AS number, key, name FROM units"
+    name = "unit" if options.split_by_occurrence else "min(image_path)"
+    create_table(
+        connection,
+        "units",
+        f"""SELECT unit, min(class) AS class, count(*) AS size, {name} AS name
+        FROM images WHERE class IS NOT NULL AND unit IS NOT NULL GROUP BY unit""",
     )
-    connection.execute("CREATE TABLE ties (number BIGINT, kind VARCHAR, value VARCHAR)")
-    labelled = "clean JOIN images USING (place) JOIN numbered USING (key)"
-    for place, entry in enumerate(grouping.ties):
-        if entry == NEAR:
-            if duplicates is None or not duplicates.exists():
-                raise SelectionError(f"group_by near-duplicates needs {duplicates}: run CleanDataset again")
-            copies = tables.parquet_source([duplicates])
-            source = f"{labelled} JOIN {copies} AS copies ON copies.image_path = clean.image_path"
+    create_previous(connection, options)
+    if options.grouping.links:
+        _connect_units(connection, options.grouping, duplicates)
+    else:
+        create_view(connection, "members", "SELECT unit, unit AS group_id FROM units")
+    _create_group_classes(connection, options)
+    create_table(
+        connection, "single_class_groups", "SELECT * FROM group_classes WHERE classes = 1", order="class, hash, name"
+    )
+    create_table(
+        connection, "mixed_groups", "SELECT * FROM group_classes WHERE classes > 1", order="hash, group_id, class"
+    )
+
+
+def _create_group_classes(connection: duckdb.DuckDBPyConnection, options: SplitOptions) -> None:
+    own_hash = f"{options.seeded_hash('name')} AS hash"
+    if options.grouping.links:
+        create_table(
+            connection,
+            "group_classes",
+            f"""SELECT *, {own_hash}, count(*) OVER (PARTITION BY group_id) AS classes
+            FROM (
+                SELECT group_id, class, sum(size)::BIGINT AS size FROM units JOIN members USING (unit) GROUP BY ALL)
+            JOIN group_names USING (group_id)
+            JOIN (
+                SELECT group_id, coalesce(max(previous_split), {NO_SPLIT})::UTINYINT AS previous_split
+                FROM members LEFT JOIN previous USING (unit) GROUP BY group_id) USING (group_id)""",
+        )
+    else:
+        create_view(
+            connection,
+            "group_classes",
+            f"""SELECT unit AS group_id, class, size, name, {own_hash},
+                coalesce(previous_split, {NO_SPLIT})::UTINYINT AS previous_split, 1 AS classes
+            FROM units LEFT JOIN previous USING (unit)""",
+        )
+
+
+def _connect_units(connection: duckdb.DuckDBPyConnection, grouping: Grouping, duplicates: Path) -> None:
+    """Create `members` and `group_names`.
+
+    A group is named after the first trait that connects its units, so that it keeps its name when units are added. The
+    name does not depend on near duplicates.
+    """
+    connection.execute(CELL_MACRO)
+    connection.execute(
+        "CREATE TABLE numbered AS SELECT row_number() OVER (ORDER BY name) - 1 AS number, unit, name FROM units"
+    )
+    _create_links(connection, grouping, duplicates)
+    _create_roots(connection)
+    create_table(
+        connection,
+        "members",
+        "SELECT unit, coalesce(root, number) AS group_id FROM numbered LEFT JOIN roots USING (number)",
+    )
+    near = tables.quote_text(f"|{NEAR_DUPLICATES}|")
+    create_table(
+        connection,
+        "group_names",
+        f"""SELECT group_id, coalesce(by_trait.name, by_unit.name) AS name
+        FROM (
+            SELECT coalesce(root, number) AS group_id, min(name) AS name
+            FROM numbered LEFT JOIN roots USING (number) GROUP BY 1) AS by_unit
+        LEFT JOIN (
+            SELECT coalesce(root, number) AS group_id, substr(min(kind || value), 3) AS name
+            FROM links LEFT JOIN roots USING (number) WHERE NOT contains(kind, {near}) GROUP BY 1) AS by_trait
+        USING (group_id)""",
+    )
+    connection.execute("DROP TABLE links; DROP TABLE numbered; DROP TABLE roots")
+
+
+def _create_links(connection: duckdb.DuckDBPyConnection, grouping: Grouping, duplicates: Path) -> None:
+    """Create the table `links` (number, kind, value): units with the same kind and value are in one group."""
+    connection.execute("CREATE TABLE links (number BIGINT, kind VARCHAR, value VARCHAR)")
+    for place, entry in enumerate(grouping.links):
+        source = "clean JOIN images USING (row_index) JOIN numbered USING (unit)"
+        if entry == NEAR_DUPLICATES:
+            source += f" JOIN {tables.parquet_source([duplicates])} AS copies ON copies.image_path = clean.image_path"
             value = "copies.kind || '|' || copies.\"group\""
         else:
-            found = trait(entry, columns, grouping.place_km)
-            if found is None:
-                needed = {name for part in entry.split("+") for name in TRAITS[part]} - set(columns)
-                raise SelectionError(
-                    f"group_by {entry} can't be applied: the archive has no column {', '.join(sorted(needed))}; "
-                    "leave it out"
-                )
-            source, value = labelled, found
+            value = trait_value(entry, grouping.place_km)
         kind = tables.quote_text(f"{place}|{entry}|")
         query = f"SELECT DISTINCT number, {kind} AS kind, {value} AS value FROM {source} WHERE images.class IS NOT NULL"
-        connection.execute(f"INSERT INTO ties SELECT * FROM ({query}) WHERE value IS NOT NULL")
-    _join(connection)
-    near = tables.quote_text(f"|{NEAR}|")
-    connection.execute(
-        """CREATE TABLE members AS SELECT key, coalesce(root, number) AS number
-        FROM numbered LEFT JOIN roots USING (number)"""
-    )
-    connection.execute(
-        f"""CREATE TABLE named AS SELECT number, coalesce(tied.name, own.name) AS name
-        FROM (SELECT coalesce(root, number) AS number, min(name) AS name
-            FROM numbered LEFT JOIN roots USING (number) GROUP BY 1) AS own
-        LEFT JOIN (SELECT coalesce(root, number) AS number, substr(min(kind || value), 3) AS name
-            FROM ties LEFT JOIN roots USING (number) WHERE NOT contains(kind, {near}) GROUP BY 1) AS tied
-        USING (number)"""
-    )
-    connection.execute("DROP TABLE ties; DROP TABLE numbered; DROP TABLE roots")
+        connection.execute(f"INSERT INTO links SELECT * FROM ({query}) WHERE value IS NOT NULL")
 
 
-def _join(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make `roots` (number, root): of all that hang on another, the smallest that they are connected with."""
+def _create_roots(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the table `roots` (number, root): units that are not the first of their group, and the first one."""
     [(count,)] = tables.fetch_rows(connection, "SELECT count(*) FROM numbered")
-    forest = Forest(count)
-    tied = "SELECT number, min(number) OVER (PARTITION BY kind, value) AS first FROM ties"
+    groups = DisjointSets(count)
+    first = "SELECT number, min(number) OVER (PARTITION BY kind, value) AS first FROM links"
     with connection.cursor() as cursor:
-        for batch in tables.select_batches(cursor, f"SELECT * FROM ({tied}) WHERE number <> first"):
-            forest.join(*(column.to_numpy() for column in batch.columns))
+        for batch in tables.select_batches(cursor, f"SELECT * FROM ({first}) WHERE number <> first"):
+            groups.join(*(arrow.to_numpy(column) for column in batch.columns))
     connection.execute("CREATE TABLE roots (number BIGINT, root BIGINT)")
-    for numbers, roots in forest.hanging(arrow.ROW_GROUP):
+    for numbers, roots in groups.select_joined(arrow.ROW_GROUP):
         batch = pa.record_batch([arrow.to_array(numbers), arrow.to_array(roots)], names=["number", "root"])
         connection.register("batch", batch)
         connection.execute("INSERT INTO roots SELECT * FROM batch")

@@ -1,43 +1,58 @@
-"""The splits of an earlier dataset, in which images stay."""
+"""The splits of an earlier dataset, which images keep."""
 
 from pathlib import Path
 
 import duckdb
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.split.assignment import SPLITS
+from gbif_webdataset.split.fractions import NO_SPLIT
+from gbif_webdataset.split.options import SplitOptions
+from gbif_webdataset.split.temporary_tables import create_table, create_view
 from gbif_webdataset.storage import tables
+from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES, split_path
 
-NEEDED = ("coreid", "identifier")
-
-
-def files(folder: Path) -> list[Path]:
-    """The tables of earlier splits. Raises ParameterError where one is missing or is none."""
-    found = []
-    for split in SPLITS:
-        path = folder / f"{split}.csv"
-        if not path.is_file():
-            raise ParameterError(f"previous_splits: there is no file {path}; name the folder splits of a dataset")
-        for name in NEEDED:
-            if name not in tables.read_header(path):
-                raise ParameterError(
-                    f"previous_splits: {path} has no column {name}; name the folder splits of a dataset"
-                )
-        found.append(path)
-    return found
+COLUMNS = ("coreid", "identifier")
 
 
-def load(connection: duckdb.DuckDBPyConnection, folder: Path, by_occurrence: bool) -> None:
-    """Make `pins` (key, earlier): the split of each occurrence, or image, of `clean` that an earlier dataset had.
+def find_previous_splits(folder: Path) -> list[Path]:
+    """The CSVs of train, val and test in the folder `splits` of an earlier dataset, in the order of their codes.
 
-    Where it had several, test goes before val and val before train: what was test is never trained on.
+    Raises:
+        ParameterError: a CSV or one of its columns is missing.
     """
-    connection.execute("CREATE TABLE earlier (coreid VARCHAR, identifier VARCHAR, split UTINYINT)")
-    for number, path in enumerate(files(folder)):
-        connection.execute(f"INSERT INTO earlier SELECT coreid, identifier, {number} FROM {tables.csv_source(path)}")
-    if by_occurrence:
-        query = "SELECT coreid AS key, max(split) AS earlier FROM earlier GROUP BY coreid"
+    paths = [split_path(folder, split) for split in SPLITS_OF_CLASSES]
+    for path in paths:
+        if not path.is_file():
+            raise ParameterError(
+                f"--SplitDataset-previous-splits {folder}: there is no file {path.name}; "
+                "name the folder splits of a dataset"
+            )
+        for column in COLUMNS:
+            if column not in tables.read_header(path):
+                raise ParameterError(
+                    f"--SplitDataset-previous-splits {folder}: {path.name} has no column {column}; "
+                    "name the folder splits of a dataset"
+                )
+    return paths
+
+
+def create_previous(connection: duckdb.DuckDBPyConnection, options: SplitOptions) -> None:
+    """Create `previous`, without rows if there are no previous splits.
+
+    If an occurrence was in several splits, test goes before val and val before train, so that no test image is ever
+    used for training.
+    """
+    if options.previous_splits is None:
+        create_view(connection, "previous", f"SELECT unit, {NO_SPLIT} AS previous_split FROM units LIMIT 0")
+        return
+    connection.execute("CREATE TABLE previous_images (coreid VARCHAR, identifier VARCHAR, split UTINYINT)")
+    for code, path in enumerate(find_previous_splits(options.previous_splits)):
+        source = tables.csv_source(path)
+        connection.execute(f"INSERT INTO previous_images SELECT coreid, identifier, {code} FROM {source}")
+    if options.split_by_occurrence:
+        query = "SELECT coreid AS unit, max(split) AS previous_split FROM previous_images GROUP BY coreid"
     else:
-        source = "clean JOIN earlier USING (coreid, identifier)"
-        query = f"SELECT place AS key, max(split) AS earlier FROM {source} GROUP BY place"
-    connection.execute(f"CREATE TABLE pins AS {query}")
+        query = """SELECT row_index AS unit, max(split) AS previous_split
+            FROM clean JOIN previous_images USING (coreid, identifier) GROUP BY row_index"""
+    create_table(connection, "previous", query)
+    connection.execute("DROP TABLE previous_images")

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, synced, renamed."""
+"""Files and folders that are complete or absent: written under a temporary name, synced, renamed."""
 
 import contextlib
 import fcntl
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
+"""The prefix of every temporary file and folder."""
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; once its writer is done it is synced and renamed to `path`.
+    """A temporary path beside `path`, which is synced and renamed to `path` when the block ends.
 
-    Where the writer fails nothing is left behind and an older `path` stays as it was.
+    If the block fails, the temporary file is removed and an older `path` stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
@@ -34,9 +35,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` that takes the place of `path` once its writer is done.
+    """A temporary folder beside `path`, which replaces `path` when the block ends.
 
-    A process killed between the two renames leaves no `path`; never a half one.
+    A process that is killed between the two renames leaves no `path`, never an incomplete one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(path.parent, path.name) as temporary:
@@ -54,9 +55,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Yield a temporary folder in `parent` that goes with the block; those of killed processes go before.
+    """A temporary folder in `parent`, which is removed when the block ends.
 
-    A process holds its folder locked, so that others can tell it from one that was left.
+    Folders of the same name that killed processes left are removed first. A process locks its folder, so that others
+    do not remove it.
     """
     prefix = f"{TEMPORARY}{name}-"
     for left in parent.glob(f"{prefix}*"):
@@ -66,7 +68,7 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         if handle := _lock(folder):
-            break  # no other process took it for one that was left
+            break  # no other process removed it before it was locked
     try:
         yield folder
     finally:
@@ -75,7 +77,7 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def _lock(folder: Path, mode: int = 0) -> int | None:
-    """A handle that holds the folder locked; None where it is gone, or held by another."""
+    """A file handle that keeps the folder locked; None if the folder is gone or another process locks it."""
     with contextlib.suppress(FileNotFoundError):
         handle = os.open(folder, os.O_RDONLY)
         with contextlib.suppress(BlockingIOError):
@@ -87,7 +89,7 @@ def _lock(folder: Path, mode: int = 0) -> int | None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file's data, or a folder's entries, to the disk."""
+    """Write a file's data, or a folder's entries, from the cache to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,8 +1,8 @@
-"""File names of a chunk."""
+"""The file names of a chunk's tables."""
 
 
 def chunk_name(chunk: int) -> str:
-    """The file name of a chunk's table in every stage."""
+    """The file name of a chunk's table, the same in `manifest`, `fetched` and `verified`."""
     return f"chunk-{chunk:05d}.parquet"
 
 

@@ -1,4 +1,4 @@
-"""The disk, and stopping while there is still room on it for what else is at work there."""
+"""Free space on a disk, and a guard that stops downloads before the disk is full."""
 
 import shutil
 import time
@@ -7,33 +7,37 @@ from pathlib import Path
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.formatting import format_size
 
-EVERY = 1.0  # seconds from one look at a disk to the next
+CHECK_INTERVAL_SECONDS = 1.0
 
 
 def free_bytes(folder: Path) -> int:
-    """The bytes that may still be written where `folder` is, or will be."""
+    """The free bytes of the disk that holds `folder`, or will hold it once it is created."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-class Room:
-    """Room for further images in `folder`: no less than `least` bytes stay free there."""
+class FreeSpaceGuard:
+    """Keeps at least `min_free_bytes` free on the disk of `folder`. Threads may share a guard."""
 
-    def __init__(self, folder: Path, least: int) -> None:
-        self._folder, self._least = folder, least
-        self._looked = float("-inf")
+    def __init__(self, folder: Path, min_free_bytes: int) -> None:
+        self._folder, self._min_free_bytes = folder, min_free_bytes
+        self._checked_at = float("-inf")
 
     def check(self) -> None:
-        """Raise FetchError where there is none, for many threads; the disk is looked at about once a second."""
+        """Return if the disk has enough free space; it is queried at most once per CHECK_INTERVAL_SECONDS.
+
+        Raises:
+            FetchError: the disk has less than `min_free_bytes` free.
+        """
         now = time.monotonic()
-        if now - self._looked < EVERY:
+        if now - self._checked_at < CHECK_INTERVAL_SECONDS:
             return
         free = free_bytes(self._folder)
-        if free < self._least:
+        if free < self._min_free_bytes:
             raise FetchError(
-                f"{self._folder}: {format_size(free)} are free there, less than min_free_bytes {self._least:,}, "
-                "so nothing more is fetched; free some space or lower min_free_bytes, and run the same command again: "
-                "it goes on where it stopped"
+                f"--FetchChunk-min-free-bytes {self._min_free_bytes}: only {format_size(free)} are free in "
+                f"{self._folder}; free some space or lower the value, and run the same command again: it continues "
+                "where it stopped"
             )
-        self._looked = now
+        self._checked_at = now

@@ -1,4 +1,4 @@
-"""DuckDB within a memory limit, and the CSV files of the stages."""
+"""DuckDB within a memory limit, and the CSV files that the stages write."""
 
 import contextlib
 import re
@@ -14,16 +14,18 @@ from gbif_webdataset.errors import MissingPieceError, ParameterError
 from gbif_webdataset.storage.arrow import ROW_GROUP
 from gbif_webdataset.storage.atomic import temporary_folder
 
-ORDER = "hash(coreid), image_path"  # of the images in every table: the chunks, one after another, are in it
+ORDER = "hash(coreid), image_path"
+"""The order of the images in every table. All chunks, read one after another, are in this order."""
 MEMORY_LIMIT = "1GB"
-LONGEST_LINE = 16 << 20  # bytes; by itself DuckDB would hold sixteen times as much for each thread
+MAX_LINE_BYTES = 16 << 20
+"""Bytes of the longest line of a CSV. DuckDB's buffers depend on it; its own default is sixteen times larger."""
 
 
 @contextlib.contextmanager
 def open_database(scratch: Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB database in a temporary folder under `scratch`, which it spills to and takes away with it.
+    """A DuckDB database that spills to a temporary folder in `scratch`. The folder is removed when the block ends.
 
-    `memory_limit` is DuckDB's own notation (`800MB`, `4GB`).
+    `memory_limit` is in DuckDB's notation: `800MB`, `4GB`.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with temporary_folder(scratch, "duckdb") as folder, contextlib.closing(duckdb.connect()) as connection:
@@ -34,32 +36,42 @@ def open_database(scratch: Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[d
 
 
 def parse_memory_limit(memory_limit: str) -> int:
-    """Bytes of a memory limit such as 800MB or 4GB. Raises ParameterError for what is none."""
+    """The bytes of a memory limit such as `800MB` or `4GB`.
+
+    Raises:
+        ParameterError: the text is not a memory limit.
+    """
     found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT])i?B\s*", memory_limit, re.IGNORECASE)
     if not found or found[1].count(".") > 1 or not float(found[1]):
-        raise ParameterError(f"memory_limit is {memory_limit!r}: write it as 800MB or 4GB")
+        raise ParameterError(f"memory_limit {memory_limit!r}: not an amount of memory; write it like 800MB or 4GB")
     return int(float(found[1]) * 1000 ** (" KMGT".index(found[2].upper())))
 
 
 def order_clause(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
-    """What an SQL query on this Parquet file ends in to give its rows in `ORDER`: nothing where they lie so.
+    """The ORDER BY clause with which a query on this Parquet file returns its rows in `ORDER`.
 
-    Sorting rows as wide as these takes more memory and disk than all the rest. MissingPieceError where an
-    `image_path` stands in it twice.
+    It is empty if the file is sorted already: sorting rows with so many columns would take more memory and disk space
+    than the query itself.
+
+    Raises:
+        MissingPieceError: two rows have the same `image_path`.
     """
     source = parquet_source([path])
-    here = "row(hash(coreid), image_path)"
-    steps = f"SELECT image_path, {here} AS here, lag({here}) OVER () AS previous"
-    unordered = fetch_rows(connection, f"SELECT 1 FROM ({steps} FROM {source}) WHERE here < previous LIMIT 1")
-    order = f" ORDER BY {ORDER}" if unordered else ""
-    ordered = f"{steps} FROM (SELECT coreid, image_path FROM {source}{order})"
-    for (image,) in fetch_rows(connection, f"SELECT image_path FROM ({ordered}) WHERE here = previous LIMIT 1"):
-        raise MissingPieceError(f"{path}: image_path {image!r} stands in it twice; make it again from the stage before")
+    key = "row(hash(coreid), image_path)"
+    keys = f"SELECT image_path, {key} AS sort_key, lag({key}) OVER () AS previous_key"
+    unsorted = fetch_rows(connection, f"SELECT 1 FROM ({keys} FROM {source}) WHERE sort_key < previous_key LIMIT 1")
+    order = f" ORDER BY {ORDER}" if unsorted else ""
+    in_order = f"{keys} FROM (SELECT coreid, image_path FROM {source}{order})"
+    equal = f"SELECT image_path FROM ({in_order}) WHERE sort_key = previous_key LIMIT 1"
+    for (image,) in fetch_rows(connection, equal):
+        raise MissingPieceError(
+            f"{path}: two rows have the image_path {image!r}; delete this file and run the same command again"
+        )
     return order
 
 
 def spill_folder(connection: duckdb.DuckDBPyConnection) -> Path:
-    """The temporary folder of a database, which goes with it."""
+    """The temporary folder of a database, which is removed when the database is closed."""
     return Path(fetch_rows(connection, "SELECT current_setting('temp_directory')")[0][0])
 
 
@@ -74,25 +86,25 @@ def quote_text(value: str) -> str:
 
 
 def parquet_source(paths: Iterable[Path]) -> str:
-    """The SQL table function that reads these Parquet files, in their order."""
+    """The SQL table function that reads these Parquet files, one after another."""
     return f"read_parquet([{', '.join(quote_text(str(path)) for path in paths)}], hive_partitioning = false)"
 
 
 def csv_source(path: Path, columns: Sequence[str] | None = None) -> str:
-    """The SQL table function that reads a CSV of ours: every column text, an empty field NULL."""
+    """The SQL table function that reads a CSV written by a stage. Every column is text, and an empty field is NULL."""
     names = columns if columns is not None else read_header(path)
     types = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in names)
     return (
         f"read_csv({quote_text(str(path))}, header = true, auto_detect = false, "
         "delim = ',', quote = '\"', escape = '\"', "
-        f"nullstr = '', new_line = '\\n', max_line_size = {LONGEST_LINE}, buffer_size = {2 * LONGEST_LINE}, "
+        f"nullstr = '', new_line = '\\n', max_line_size = {MAX_LINE_BYTES}, buffer_size = {2 * MAX_LINE_BYTES}, "
         "hive_partitioning = false, "
         f"columns = {{{types}}})"
     )
 
 
 def read_header(path: Path) -> list[str]:
-    """The names in a CSV's first line."""
+    """The column names in a CSV's first line."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         return next(reader(file), [])
 
@@ -100,17 +112,20 @@ def read_header(path: Path) -> list[str]:
 def insert_batches(
     connection: duckdb.DuckDBPyConnection, statement: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> None:
-    """Run `statement`, which reads `batches` as the table `rows`. An error of theirs comes out as it was raised."""
+    """Run `statement`, which reads `batches` as the table `rows`.
+
+    An exception raised by `batches` is raised unchanged, not wrapped by DuckDB.
+    """
     raised: list[BaseException] = []
 
-    def watched() -> Iterator[pa.RecordBatch]:
+    def record_error() -> Iterator[pa.RecordBatch]:
         try:
             yield from batches
         except BaseException as error:
             raised.append(error)
             raise
 
-    connection.register("rows", pa.RecordBatchReader.from_batches(schema, watched()))
+    connection.register("rows", pa.RecordBatchReader.from_batches(schema, record_error()))
     try:
         connection.execute(statement)
     except Exception:
@@ -122,17 +137,17 @@ def insert_batches(
 
 
 def select_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
-    """A query's rows as Arrow batches, never all in memory."""
+    """The rows of a query as Arrow batches. The whole result is never in memory."""
     yield from connection.sql(query).to_arrow_reader(ROW_GROUP)
 
 
 def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
-    """A small query's rows."""
+    """The rows of a query with a small result, as tuples."""
     return connection.execute(query).fetchall()
 
 
 @contextlib.contextmanager
 def open_csv(path: Path) -> Iterator["DictReader[str]"]:
-    """A CSV's lines, one at a time, as dictionaries of text."""
+    """A CSV's rows as dictionaries of text, read one at a time."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         yield DictReader(file)

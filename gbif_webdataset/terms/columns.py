@@ -51,7 +51,7 @@ REJECTED = (
     Column("reason", TEXT, "why the line is not an image to fetch"),
     COREID,
     IDENTIFIER,
-    Column("raw", TEXT, "the line itself; bytes that are not text are written as \\xNN"),
+    Column("raw", TEXT, "the line itself; bytes that are not text are written as U+FFFD"),
 )
 """Columns of `manifest/rejected.parquet`."""
 
@@ -103,7 +103,7 @@ DELETED = (
     IMAGE_PATH,
     IDENTIFIER,
     SHA256,
-    Column("reason", TEXT, "the image's error, or `deleted` if image_list names it"),
+    Column("reason", TEXT, "the image's error, the `error` or `reason` of image_list, or `listed` if it states none"),
     Column("deleted_at", TEXT, "time of the deletion, UTC, ISO 8601; empty in would-delete.csv"),
 )
 """Columns of `deleted.csv` and `would-delete.csv`."""

@@ -1,21 +1,36 @@
-"""Licences of media, as their publishers write them, and the few codes that they come to."""
+"""The licences of media: their codes, and the texts that publishers write for them."""
 
 import re
 from collections.abc import Iterable
 
 from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.terms.codes import Code
 
-UNKNOWN, RESERVED = "unknown", "all-rights-reserved"
-CODES = ("cc0", "public-domain", "cc-by", "cc-by-sa", "cc-by-nd", "cc-by-nc", "cc-by-nc-sa", "cc-by-nc-nd")
-# From the most to the least permissive, as https://creativecommons.org/share-your-work/cclicenses/ lists its licences.
-# Where none is told the law reserves all rights, though the publisher may not; where they are reserved, that is said.
-ORDER = (
-    *("public-domain", "cc0", "cc-by", "cc-by-sa", "cc-by-nc", "cc-by-nc-sa", "cc-by-nd", "cc-by-nc-nd"),
-    *(UNKNOWN, RESERVED),
-)
 
-# Addresses with and without https, version, country and /legalcode; GBIF's enumeration CC_BY_NC_4_0; free text.
-CODE = """CASE
+class Licence(Code):
+    """A licence's code; `meaning` is its name as people write it. The order is from most to least permissive.
+
+    Creative Commons licences are in the order of https://creativecommons.org/share-your-work/cclicenses/. Without a
+    licence the law reserves all rights; UNKNOWN comes before ALL_RIGHTS_RESERVED because its publisher may allow more.
+    """
+
+    PUBLIC_DOMAIN = "public-domain", "public domain"
+    CC0 = "cc0", "CC0"
+    CC_BY = "cc-by", "CC BY"
+    CC_BY_SA = "cc-by-sa", "CC BY-SA"
+    CC_BY_NC = "cc-by-nc", "CC BY-NC"
+    CC_BY_NC_SA = "cc-by-nc-sa", "CC BY-NC-SA"
+    CC_BY_ND = "cc-by-nd", "CC BY-ND"
+    CC_BY_NC_ND = "cc-by-nc-nd", "CC BY-NC-ND"
+    UNKNOWN = "unknown", "unknown licences"
+    ALL_RIGHTS_RESERVED = "all-rights-reserved", "all rights reserved"
+
+
+BY_CODE = {str(licence): licence for licence in Licence}
+
+# Publishers write addresses with and without https, version, country and /legalcode; GBIF's enumeration, such as
+# CC_BY_NC_4_0; and free text.
+CODE_EXPRESSION = """CASE
     WHEN coalesce(trim({0}), '') = '' THEN 'unknown'
     WHEN regexp_matches({0}, '(?i)publicdomain/zero|\\bcc[ _-]?0\\b|\\bcc0[_ -]') THEN 'cc0'
     WHEN regexp_matches({0}, '(?i)publicdomain/mark|public[ _-]?domain|no known copyright') THEN 'public-domain'
@@ -30,41 +45,52 @@ CODE = """CASE
     ELSE 'unknown' END"""
 
 
-def code_of(column: str) -> str:
-    """The SQL expression for the code of a licence in an SQL column."""
-    return CODE.format(column)
+def code_expression(column: str) -> str:
+    """The SQL expression that gives the code of the licence in an SQL column."""
+    return CODE_EXPRESSION.format(column)
 
 
-def name_of(code: str) -> str:
-    """A code as people write it."""
-    return {"public-domain": "public domain", RESERVED: "all rights reserved", UNKNOWN: "unknown licences"}.get(
-        code, code.upper().replace("CC-BY", "CC BY")
-    )
+def display_name(code: str) -> str:
+    """The name of a licence as people write it; empty for an empty code."""
+    return BY_CODE[code].meaning if code else ""
 
 
-def most_restrictive(codes: Iterable[str]) -> str:
-    """The code of the licence among these that allows least; empty where there is none."""
-    return max(codes, key=ORDER.index, default="")
+def strictness(code: str) -> int:
+    """The place of a licence in the order from most to least permissive."""
+    return list(BY_CODE).index(code)
 
 
-def conditions(codes: Iterable[str]) -> tuple[str, ...]:
-    """What someone has to keep to who uses everything that is under these licences, in words."""
+def find_strictest(codes: Iterable[str]) -> str:
+    """The code of the least permissive of these licences; empty if there is none."""
+    return max(codes, key=strictness, default="")
+
+
+def list_obligations(codes: Iterable[str]) -> tuple[str, ...]:
+    """The obligations, in words, of somebody who uses images under all of these licences."""
     found = set(codes)
     parts = {part for code in found for part in code.split("-")}
-    told = {
-        "permission": bool(found & {UNKNOWN, RESERVED}),
+    applies = {
+        "permission": bool(found & {Licence.UNKNOWN, Licence.ALL_RIGHTS_RESERVED}),
         "attribution": "by" in parts,
         "no commercial use": "nc" in parts,
         "no derivatives": "nd" in parts,
         "share alike": "sa" in parts,
     }
-    return tuple(words for words, holds in told.items() if holds)
+    return tuple(obligation for obligation, is_required in applies.items() if is_required)
 
 
-def accepted(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The codes that a user's list means. Raises ParameterError for one that is none."""
-    codes = tuple(re.sub("[ _]+", "-", name.strip().lower()) for name in names)
-    for name, code in zip(names, codes, strict=True):
-        if code not in (*CODES, UNKNOWN, RESERVED):
-            raise ParameterError(f"licenses: {name!r} is none of {', '.join((*CODES, RESERVED, UNKNOWN))}")
-    return codes
+def parse_licences(names: tuple[str, ...]) -> tuple[Licence, ...]:
+    """The licences of a user's list, which may be written with spaces, underscores and capitals.
+
+    Raises:
+        ParameterError: a name is not the code of a licence.
+    """
+    found = []
+    for name in names:
+        code = re.sub("[ _]+", "-", name.strip().lower())
+        if code not in BY_CODE:
+            raise ParameterError(
+                f"--ReadArchive-licenses {name}: not the code of a licence; choose from {', '.join(Licence)}"
+            )
+        found.append(BY_CODE[code])
+    return tuple(found)

@@ -10,6 +10,7 @@ class LineFault(Code):
     RAGGED_LINE = "ragged-line", "the line has too few or too many fields"
     BLANK_LINE = "blank-line", "the line is empty"
     INVALID_TEXT = "invalid-text", "the line is not in the encoding that the archive declares"
+    NO_ID = "no-id", "the line has no record id"
     DUPLICATE_ID = "duplicate-id", "an earlier line has the same record id"
 
 

@@ -1,23 +1,16 @@
-"""What can be found in a fetched image: the codes, and the record of one image."""
+"""The result of checking one image file."""
 
 from dataclasses import dataclass
-
-MISSING_FILE, CHANGED_FILE = "missing-file", "changed-file"
-NOT_AN_IMAGE, UNSUPPORTED, TOO_MANY_PIXELS = "not-an-image", "unsupported-format", "too-many-pixels"
-TRUNCATED, CORRUPT = "truncated", "corrupt-data"
-ERRORS = (MISSING_FILE, CHANGED_FILE, NOT_AN_IMAGE, UNSUPPORTED, TOO_MANY_PIXELS, TRUNCATED, CORRUPT)
-
-# What libjpeg warns of in files that every viewer shows well.
-JFIF_REVISION, STRAY_BYTES, PADDING = "jfif-revision", "stray-bytes", "padding"
-WARNINGS = (JFIF_REVISION, STRAY_BYTES, PADDING)
 
 
 @dataclass(slots=True)
 class Finding:
-    """What a file is. `error` is one of ERRORS, of WARNINGS where those count too, or empty for a sound image.
+    """The result of checking one image file.
 
-    `warning` is one of WARNINGS, or empty; `width` and `height` are pixels as a viewer sees them, `stored_width` and
-    `stored_height` before EXIF turns them; `perceptual_hash` is 64 bits in hexadecimal; a `flat` image is of one shade.
+    `error` is a Defect, or a DecoderWarning if warnings count as errors; empty for an image that can be used. `warning`
+    is a DecoderWarning or empty. `width` and `height` are in pixels as viewers show the image, `stored_width` and
+    `stored_height` in pixels before EXIF turns it. `perceptual_hash` has 64 bits in hexadecimal. A `flat` image has one
+    shade all over. Fields that could not be determined are None.
     """
 
     error: str = ""

@@ -1,8 +1,8 @@
-"""Whether a JPEG is sound, told from its entropy-coded data, and the small grey picture that comes of looking.
+"""Damage in JPEGs, found in their entropy-coded data, and a small grey picture as a by-product of the search.
 
-libjpeg-turbo reads those data in full at any scale, so an eighth of the size decides the same as the whole. Its
-warnings are errors here, but for three kinds in files that every viewer shows well: what such a warning is about is
-mended in memory, and the file has to pass without it.
+libjpeg-turbo reads all of the entropy-coded data at any scale, so decoding to an eighth of the size finds the same
+damage as decoding in full. Its warnings count as errors, except for three kinds of irregularities that every viewer
+shows correctly: such an irregularity is removed in memory, and the repaired file must decode without a warning.
 """
 
 import re
@@ -11,31 +11,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gbif_webdataset.images.convert import Pixels
-from gbif_webdataset.verify.finding import CORRUPT, JFIF_REVISION, PADDING, STRAY_BYTES, TRUNCATED
+from gbif_webdataset.terms.outcomes import DecoderWarning, Defect
 
 try:
     import simplejpeg
-except ImportError:  # there is no wheel for every machine
+except ImportError:  # simplejpeg has no wheel for some machines
     simplejpeg = None
 
-IS_STRICT = simplejpeg is not None  # else Pillow decides, which passes over what libjpeg only warns of
-_SCALES = (8, 4, 2)  # as Pillow's draft has them, so that both see the same picture
-LEAST = 32  # pixels a side of the small picture, where the image has them
+HAS_SIMPLEJPEG = simplejpeg is not None
+"""Whether `check_jpeg` can be used. Pillow, the alternative, ignores what libjpeg only warns about."""
+MIN_SIDE = 32
+"""Minimum length of the sides of the small grey picture, in pixels, unless the image itself is smaller."""
 
-_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # those with a segment behind them
+_SCALES = (8, 4, 2)  # the divisors that Pillow's draft() uses, so that both decoders give the same picture
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # markers that start a segment
 _REVISION = re.compile(rb"(\xff\xe0..JFIF\0)..", re.DOTALL)
-_LIMITS = ("subsampling level", "color conversion")  # what simplejpeg can't do and other decoders may
-_SOI, _FRAMES = b"\xff\xd8\xff", (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
-_FRAME_BYTES, _APPLICATION_BYTES = 10, 18  # the least that the fields which are read take
+_UNSUPPORTED = ("subsampling level", "color conversion")  # errors of simplejpeg for files that other decoders may read
+_SOI, _FRAMES = b"\xff\xd8\xff", (0xC0, 0xC1, 0xC2)  # start of image; baseline, extended, progressive
+_MIN_FRAME_BYTES, _MIN_APPLICATION_BYTES = 10, 18  # the fields that are read
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
-_APPLICATION = {0xE0, 0xE2, 0xEE}  # JFIF, colour profiles, Adobe
-_PLAIN = {*_FRAMES, 0xC4, 0xDB, 0xDD, 0xFE}  # tables, the restart interval, comments
+_APPLICATION_MARKERS = {0xE0, 0xE2, 0xEE}  # JFIF, colour profiles, Adobe
+_PLAIN_MARKERS = {*_FRAMES, 0xC4, 0xDB, 0xDD, 0xFE}  # tables, the restart interval, comments
 _START, _SCAN, _END = 2, b"\xda", b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
-    """What the header of a JPEG says: pixels, as stored and as seen, and the mode as Pillow names it."""
+class PlainHeader:
+    """The header of a JPEG: size in pixels, which is the same as stored and as shown, and Pillow's name of the mode."""
 
     width: int
     height: int
@@ -43,10 +45,10 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is wrong: `error` where the picture suffers, `warning` where it doesn't; and the small grey picture.
+class JpegCheck:
+    """The result of checking a JPEG: `error` for damage, `warning` for an irregularity, and a small grey picture.
 
-    The picture is None where there is an error, and where only Pillow can decode the file.
+    The picture is None for a damaged file and for a file that only Pillow can decode.
     """
 
     error: str = ""
@@ -54,70 +56,73 @@ class Look:
     grey: Pixels | None = None
 
 
-def look(data: bytes, width: int, height: int) -> Look:
-    """Look at a JPEG whose header told its size, which is bearable, in pixels as stored. Needs `IS_STRICT`."""
+def check_jpeg(data: bytes, width: int, height: int) -> JpegCheck:
+    """Decode a JPEG whose header gives `width` x `height` pixels as stored. It needs HAS_SIMPLEJPEG.
+
+    The caller must have checked that so many pixels can be decoded.
+    """
     warnings: list[str] = []
-    scale = next((scale for scale in _SCALES if min(width, height) >= LEAST * scale), 1)
-    wide, high = -(-width // scale), -(-height // scale)
+    scale = next((scale for scale in _SCALES if min(width, height) >= MIN_SIDE * scale), 1)
+    min_width, min_height = -(-width // scale), -(-height // scale)
     while True:
         try:
-            if simplejpeg.decode_jpeg_header(data)[:2] != (height, width):  # it reads this odd header otherwise
-                return Look(CORRUPT)
-            grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=high, min_width=wide)[:, :, 0]
-            return Look("", warnings[0] if warnings else "", grey)
+            if simplejpeg.decode_jpeg_header(data)[:2] != (height, width):  # the two decoders read the header otherwise
+                return JpegCheck(Defect.CORRUPT_DATA)
+            grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=min_height, min_width=min_width)[:, :, 0]
+            return JpegCheck("", warnings[0] if warnings else "", grey)
         except ValueError as fault:
             message = str(fault)
-        if any(limit in message for limit in _LIMITS):
-            return Look("", warnings[0] if warnings else "")
+        if any(text in message for text in _UNSUPPORTED):
+            return JpegCheck("", warnings[0] if warnings else "")
         if "Premature end of JPEG file" in message:
-            return Look(TRUNCATED)
-        mended = _mended(data, message, warnings)
-        if mended is None:
-            return Look(CORRUPT)
-        data = mended
+            return JpegCheck(Defect.TRUNCATED)
+        repaired = _repair(data, message, warnings)
+        if repaired is None:
+            return JpegCheck(Defect.CORRUPT_DATA)
+        data = repaired
 
 
-def plain(data: bytes) -> Plain | None:
-    """The header of a JPEG in which nothing stands that Pillow has to make out, such as EXIF; None for any other file.
+def read_plain_header(data: bytes) -> PlainHeader | None:
+    """The header of a JPEG without metadata that Pillow would have to interpret, such as EXIF; None for other files.
 
-    Pillow takes longer to open a file than all else but the decoding of a small photo.
+    Pillow is slow here: for a small photo, its opening takes longer than everything else but decoding.
     """
-    segments, scan = _header(data) if data.startswith(_SOI) else ([], None)
+    segments, scan = _read_segments(data) if data.startswith(_SOI) else ([], None)
     if scan is None or _START + sum(map(len, segments)) != scan:
         return None
     frames = [segment for segment in segments if segment[1] in _FRAMES]
-    if len(frames) != 1 or len(frames[0]) < _FRAME_BYTES or not all(map(_is_plain, segments)):
+    if len(frames) != 1 or len(frames[0]) < _MIN_FRAME_BYTES or not all(map(_is_plain, segments)):
         return None
     bits, height, width, components = struct.unpack_from(">BHHB", frames[0], 4)
     mode = _MODES.get(components)
-    return Plain(width, height, mode) if bits == 8 and width and height and mode else None
+    return PlainHeader(width, height, mode) if bits == 8 and width and height and mode else None
 
 
 def _is_plain(segment: bytes) -> bool:
-    """Whether a segment holds no metadata but JFIF's, Adobe's, a colour profile or a comment."""
+    """Whether a segment has no metadata other than JFIF, Adobe, a colour profile or a comment."""
     marker = segment[1]
     if marker == 0xE2 and not segment.startswith(b"ICC_PROFILE\0", 4):
         return False
-    return marker in _PLAIN or (marker in _APPLICATION and len(segment) >= _APPLICATION_BYTES)
+    return marker in _PLAIN_MARKERS or (marker in _APPLICATION_MARKERS and len(segment) >= _MIN_APPLICATION_BYTES)
 
 
-def breaks_off(data: bytes) -> bool:
-    """Whether a JPEG ends before its first scan begins."""
-    return _header(data)[1] is None
+def is_cut_in_header(data: bytes) -> bool:
+    """Whether a JPEG ends before its first scan starts."""
+    return _read_segments(data)[1] is None
 
 
-def _mended(data: bytes, message: str, warnings: list[str]) -> bytes | None:
-    """The file without what libjpeg warns of, whose code joins `warnings`; None where that can't be mended."""
-    for pattern, code, mend in _MENDS:
+def _repair(data: bytes, message: str, warnings: list[str]) -> bytes | None:
+    """The file without the irregularity that libjpeg warns about; its code is added to `warnings`. None for damage."""
+    for pattern, code, remove in _REPAIRS:
         found = pattern.search(message)
         if found and code not in warnings:
             warnings.append(code)
-            return mend(data, found)
+            return remove(data, found)
     return None
 
 
-def _header(data: bytes) -> tuple[list[bytes], int | None]:
-    """The segments before the first scan, and where that begins; None where the data end before it."""
+def _read_segments(data: bytes) -> tuple[list[bytes], int | None]:
+    """The segments before the first scan, and the position of the scan; None if the file ends before it."""
     segments: list[bytes] = []
     at = _START
     while found := _MARKER.search(data, at):
@@ -128,32 +133,32 @@ def _header(data: bytes) -> tuple[list[bytes], int | None]:
     return segments, None
 
 
-def _with_known_revision(data: bytes, _: re.Match[str]) -> bytes:
-    """The file with the revision of JFIF that everybody writes."""
+def _set_usual_revision(data: bytes, _: re.Match[str]) -> bytes:
+    """The file with the usual JFIF revision, 1.01."""
     return _REVISION.sub(lambda found: found[1] + b"\1\1", data, count=1)
 
 
-def _without_padding(data: bytes, message: re.Match[str]) -> bytes | None:
-    """The file without the bytes before its end that repeat one value; other bytes are more of another picture."""
-    scan = _header(data)[1]
+def _remove_padding(data: bytes, message: re.Match[str]) -> bytes | None:
+    """The file without the bytes of one value before its end. Bytes of several values are part of another picture."""
+    scan = _read_segments(data)[1]
     end = -1 if scan is None else data.find(_END, scan)
     if end < 0:
         return None
-    kept = len(data[:end].rstrip(data[end - 1 : end]))
-    if data[kept - 1] == 0xFF:
-        kept += 1  # the zero that makes it no marker
-    return data[:kept] + data[end:] if end - kept >= int(message[1]) else None
+    padding = len(data[:end].rstrip(data[end - 1 : end]))
+    if data[padding - 1] == 0xFF:
+        padding += 1  # the zero after 0xFF is part of the data: it shows that 0xFF starts no marker
+    return data[:padding] + data[end:] if end - padding >= int(message[1]) else None
 
 
-def _without_stray_bytes(data: bytes, _: re.Match[str]) -> bytes | None:
+def _remove_stray_bytes(data: bytes, _: re.Match[str]) -> bytes | None:
     """The file without bytes between the segments of its header."""
-    segments, scan = _header(data)
+    segments, scan = _read_segments(data)
     return None if scan is None else b"".join([data[:_START], *segments, data[scan:]])
 
 
-_Mend = Callable[[bytes, re.Match[str]], bytes | None]
-_MENDS: tuple[tuple[re.Pattern[str], str, _Mend], ...] = (
-    (re.compile("JFIF revision"), JFIF_REVISION, _with_known_revision),
-    (re.compile("([0-9]+) extraneous bytes before marker 0xd9"), PADDING, _without_padding),
-    (re.compile("extraneous bytes before marker"), STRAY_BYTES, _without_stray_bytes),
+_Removal = Callable[[bytes, re.Match[str]], bytes | None]
+_REPAIRS: tuple[tuple[re.Pattern[str], str, _Removal], ...] = (
+    (re.compile("JFIF revision"), DecoderWarning.JFIF_REVISION, _set_usual_revision),
+    (re.compile("([0-9]+) extraneous bytes before marker 0xd9"), DecoderWarning.PADDING, _remove_padding),
+    (re.compile("extraneous bytes before marker"), DecoderWarning.STRAY_BYTES, _remove_stray_bytes),
 )

@@ -1,10 +1,12 @@
 """The integration with Luigi."""
 
+from tasks.framework import settings
+
 
 def install() -> None:
-    """Install the hooks in Luigi: errors in one sentence, reasons for rebuilding, the end of worker processes."""
-    from tasks.framework import messages, rebuild_reasons, worker_processes
+    """Prepare Luigi for the tasks; called once, before they are imported."""
+    settings.check_syntax()
+    # These import Luigi, which reads the files that the line above has checked.
+    from tasks.framework import command_line, messages, rebuild_reasons, worker_processes
 
-    messages.install()
-    worker_processes.install()
-    rebuild_reasons.install()
+    command_line.install(messages.install, worker_processes.install, rebuild_reasons.install)

@@ -13,11 +13,11 @@ import luigi
 from luigi.task import flatten
 
 from gbif_webdataset.account import costs
-from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError
+from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
-from tasks.framework import messages, slurm_runner
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, InputFolder, Text
+from tasks.framework import slurm_runner
+from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, InputFolder
 from tasks.framework.progress import Progress, Stage
 from tasks.framework.target import DatasetTarget, TargetBuilder
 from tasks.framework.worker_processes import RunTask, root_task_class
@@ -42,12 +42,12 @@ class DatasetTask(RunTask):
 
     _complete_at = float("-inf")
 
-    dwca: str = Text(description="path of the Darwin Core Archive, as GBIF sends it")
-    folder: str = Text(default="", description="the folder of the dataset, data/<archive name> where none is given")
+    dwca: str = FilePath(description="path of the Darwin Core Archive, as GBIF sends it")
+    folder: str = FilePath(default="", description="the folder of the dataset, data/<archive name> where none is given")
     chunks: int = Count(
-        default=16, least=1, most=MAX_CHUNKS, description="parts that the images are fetched and verified in"
+        default=16, minimum=1, maximum=MAX_CHUNKS, description="parts that the images are fetched and verified in"
     )
-    scratch: str = Text(
+    scratch: str = FilePath(
         default="", significant=False, description="folder for what is spilled, <output>/.scratch where none is given"
     )
     runner: str = Choice(
@@ -181,7 +181,7 @@ class DatasetTask(RunTask):
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
-        sentence = messages.explanation(exception)
+        sentence = explain(exception)
         return textwrap.fill(sentence, PAGE_WIDTH) if sentence else super().on_failure(exception)
 
 

@@ -1,5 +1,6 @@
-"""Parameters whose help names their default, and whose bad value is answered with one sentence."""
+"""Types of parameters. Their help states the default; an error names the option, or the line in luigi.cfg."""
 
+import os.path
 import re
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import luigi
 from luigi.parameter import _no_value
 
-from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.errors import ParameterError, option_text
+from tasks.framework import settings
 
 
-class Checked(luigi.Parameter[Any]):
-    """Adds the default to the description, and names the parameter where a value can't be parsed."""
+class CheckedParameter(luigi.Parameter[Any]):
+    """A parameter whose value is checked. `expected` describes the values that it accepts."""
 
-    wanted = "a text"
+    expected = "a text"
     _owner: type | None = None
 
     def __init__(self, default: Any = _no_value, **options: Any) -> None:
@@ -23,51 +25,60 @@ class Checked(luigi.Parameter[Any]):
         super().__init__(default=default, **options)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Remember which task the parameter belongs to."""
+        """Remember the task that declares the parameter."""
         super().__set_name__(owner, name)  # type: ignore[no-untyped-call]
         self._owner = owner
 
     @property
     def option(self) -> str:
-        """What users type: `--SplitDataset-test-frac`, or `--chunks` for what all tasks share."""
+        """The option as users type it: `--SplitDataset-test-frac`, or `--chunks` for one that all tasks share."""
         task = "" if self._owner is None or self._owner.__subclasses__() else f"{self._owner.__name__}-"
-        return f"--{task}{str(self._attribute_name).replace('_', '-')}"
+        name = "output" if self._attribute_name == "folder" else str(self._attribute_name)
+        return f"--{task}{name.replace('_', '-')}"
 
     def has_task_value(self, task_name: str, param_name: str) -> bool:
-        """Whether there is a value; ParameterError where there has to be one."""
+        """Return true. Raises ParameterError if the parameter has neither a value nor a default."""
         if not super().has_task_value(task_name, param_name):  # type: ignore[no-untyped-call]
-            raise ParameterError(f"{task_name} needs {self.option}: {self.description}")
+            raise ParameterError.at(self.option, f"{task_name} needs this parameter", f"give it ({self.description})")
         return True
 
     def parse(self, x: str) -> Any:
-        """The value of a text from the command line or luigi.cfg."""
+        """Return the value of a text from the command line or luigi.cfg."""
         try:
             return super().parse(x)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            raise self._refused(x) from error
+        except ValueError:
+            raise self._error(x) from None
 
-    def _refused(self, value: object) -> ParameterError:
-        where = "mend it on the command line or in luigi.cfg"
-        return ParameterError(f"{self.option} takes {self.wanted}, not {str(value)!r}; {where}")
+    def _error(self, value: object) -> ParameterError:
+        return ParameterError.at(option_text(self.option, value), "not a valid value", f"give {self.expected}")
+
+    def _get_value_from_config(self, section: str, name: str) -> Any:
+        """Return the value from luigi.cfg, checked here so that an error names the line."""
+        try:
+            value = super()._get_value_from_config(section, name)  # type: ignore[no-untyped-call]
+            return value if value == _no_value else self.normalize(value)  # type: ignore[no-untyped-call]
+        except ParameterError as error:
+            setting = settings.find_setting(section, name)
+            raise (ParameterError(f"{setting.place}: {error}") if setting else error) from None
 
 
-class Number(Checked):
-    """A number from `least` to `most`."""
+class Number(CheckedParameter):
+    """A number from `minimum` to `maximum`."""
 
-    def __init__(self, *arguments: Any, least: float = 0, most: float = float("inf"), **options: Any) -> None:
-        self._least, self._most = least, most
+    def __init__(self, *arguments: Any, minimum: float = 0, maximum: float = float("inf"), **options: Any) -> None:
+        self._minimum, self._maximum = minimum, maximum
         super().__init__(*arguments, **options)
 
     @property
-    def wanted(self) -> str:  # type: ignore[override]
-        """What a user may give."""
+    def expected(self) -> str:  # type: ignore[override]
+        """The kind of number and its range."""
         kind = "a whole number" if isinstance(self, luigi.IntParameter) else "a number"
-        return f"{kind} from {self._least:g}" + (f" to {self._most:g}" if self._most < float("inf") else "")
+        return f"{kind} from {self._minimum:g}" + (f" to {self._maximum:g}" if self._maximum < float("inf") else "")
 
     def normalize(self, x: Any) -> Any:
-        """The value, if it is in range."""
-        if not self._least <= x <= self._most:
-            raise self._refused(x)
+        """Return the value. Raises ParameterError if it is out of range."""
+        if not self._minimum <= x <= self._maximum:
+            raise self._error(x)
         return x
 
 
@@ -79,64 +90,76 @@ class Real(Number, luigi.FloatParameter):
     """A number with a fraction."""
 
 
-class Flag(Checked, luigi.BoolParameter):
-    """True or false; on the command line its name alone means true."""
+class Flag(CheckedParameter, luigi.BoolParameter):
+    """True or false. On the command line the option without a value means true."""
 
-    wanted = "true or false"
+    expected = "true or false"
     parsing = luigi.BoolParameter.EXPLICIT_PARSING
 
 
-class Choice(Checked, luigi.ChoiceParameter):
+class Choice(CheckedParameter, luigi.ChoiceParameter):
     """One of a few words."""
 
     def __init__(self, *arguments: Any, choices: tuple[str, ...], **options: Any) -> None:
-        self.wanted = f"one of {', '.join(choices)}"
+        self.expected = f"one of {', '.join(choices)}"
         super().__init__(*arguments, choices=choices, var_type=str, **options)
-        self.description = str(self.description).partition(" Choices: ")[0]  # Luigi lists them again, in any order
+        self.description = str(self.description).partition(" Choices: ")[0]  # Luigi adds them in random order
 
 
-class Text(Checked, luigi.Parameter[str]):
+class Text(CheckedParameter, luigi.Parameter[str]):
     """A text."""
 
 
-class InputFile(Text):
-    """The path of a file that is read; a target made from it is remade when its content changes."""
+class FilePath(Text):
+    """The path of a file or a folder. A leading ~ is the home folder."""
 
-    wanted = "the path of a file"
-
-    def normalize(self, x: Any) -> Any:
-        """The path, if there is a file: hours of fetching would go before the stage that reads it."""
-        if x and not Path(x).exists():
-            raise ParameterError(f"{self.option}: there is no file {x}; check the path")
-        if x and not Path(x).is_file():
-            raise self._refused(x)
-        return x
-
-
-class InputFolder(Text):
-    """The path of a folder whose CSVs are read; a target made from it is remade when their content changes."""
-
-    wanted = "the path of a folder"
+    expected = "a path"
 
     def normalize(self, x: Any) -> Any:
-        """The path, if there is such a folder."""
-        if x and not Path(x).is_dir():
-            raise ParameterError(f"{self.option}: there is no folder {x}; check the path")
-        return x
+        """Return the path with the home folder in place of ~, which a shell leaves if it is quoted or follows a =."""
+        return os.path.expanduser(x)  # noqa: PTH111  # Path.expanduser raises for an unknown user
+
+
+class InputFile(FilePath):
+    """The path of a file that is read. A target made from it is rebuilt when the content changes."""
+
+    expected = "the path of a file"
+
+    def normalize(self, x: Any) -> Any:
+        """Return the path. Raises ParameterError if there is no such file, before earlier stages run for hours."""
+        path = super().normalize(x)
+        if path and not Path(path).exists():
+            raise ParameterError.at(option_text(self.option, x), "there is no such file", "check the path")
+        if path and not Path(path).is_file():
+            raise self._error(x)
+        return path
+
+
+class InputFolder(FilePath):
+    """The path of a folder whose CSV files are read. A target made from it is rebuilt when their content changes."""
+
+    expected = "the path of a folder"
+
+    def normalize(self, x: Any) -> Any:
+        """Return the path. Raises ParameterError if there is no such folder."""
+        path = super().normalize(x)
+        if path and not Path(path).is_dir():
+            raise ParameterError.at(option_text(self.option, x), "there is no such folder", "check the path")
+        return path
 
 
 class WebAddress(Text):
     """An address that begins with http:// or https://."""
 
-    wanted = "an address that begins with https:// or http://"
+    expected = "an address that begins with https:// or http://"
 
     def normalize(self, x: Any) -> Any:
-        """The address, if it is one."""
+        """Return the address. Raises ParameterError if it is not one."""
         if x and not re.fullmatch(r"https?://[^\s/]\S*", x):
-            raise self._refused(x)
+            raise self._error(x)
         return x
 
 
-def listed(value: str, separator: str = ",") -> tuple[str, ...]:
-    """The entries of a list that is written with commas, or another separator."""
+def split_list(value: str, separator: str = ",") -> tuple[str, ...]:
+    """Return the entries of a list that is written with commas, or another separator, between them."""
     return tuple(entry.strip() for entry in value.split(separator) if entry.strip())

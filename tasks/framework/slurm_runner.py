@@ -20,8 +20,8 @@ from luigi.task_register import Register
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm import status as slurm_status
-from gbif_webdataset.slurm.jobs import STAGES, Site, dataset_of
-from tasks.framework.parameters import Count, Text
+from gbif_webdataset.slurm.jobs import STAGES, Site, name_dataset
+from tasks.framework.parameters import Count, InputFolder, Text
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
 STOP_SECONDS = 60  # for an element to end
@@ -34,7 +34,12 @@ class slurm(luigi.Config):  # the name of the section in luigi.cfg
     partition: str = Text(default="", description="partition of all jobs, the cluster's default without")
     account: str = Text(default="", description="account that all jobs are charged to, the user's default without")
     options: str = Text(default="", description="further options of sbatch for all jobs, such as 'qos=long'")
-    concurrent: int = Count(default=16, least=1, description="elements of an array that run at the same time")
+    scripts: str = InputFolder(
+        default="",
+        description="folder with a copy of the job scripts, whose element.sh has the commands that the cluster needs "
+        "before Python starts; without one, the scripts of the package",
+    )
+    concurrent: int = Count(default=16, minimum=1, description="elements of an array that run at the same time")
     read: str = Text(default="", description="options of sbatch for reading, such as 'time=2:00:00 mem=16G'")
     fetch: str = Text(default="", description="options of sbatch for elements that fetch")
     verify: str = Text(default="", description="options of sbatch for elements that verify, such as 'cpus-per-task=8'")
@@ -76,12 +81,12 @@ def task_options() -> list[str]:
 
 def read_costs(paths: Any) -> list[costs.Cost]:
     """Return the costs of the dataset's jobs from Slurm's accounting; none if the cluster has no accounting."""
-    jobs = sorted({log.job for log in slurm_status.logs_in(paths.logs)})
+    jobs = sorted({log.job for log in slurm_status.find_logs(paths.logs)})
     if not jobs or not shutil.which("sacct"):
         return []
     command = [*costs.SACCT, "--jobs", ",".join(map(str, jobs))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return [] if ended.returncode else costs.parse_slurm_costs(ended.stdout, dataset_of(paths.output))
+    return [] if ended.returncode else costs.parse_slurm_costs(ended.stdout, name_dataset(paths.output))
 
 
 SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner", "plan")
@@ -94,7 +99,7 @@ def run_chunk(task: Any) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}"]
     element = [*which, "--chunk", str(task.chunk), "--runner", "element", "--local-scheduler", "true", "--no-lock"]
-    command = [sys.executable, "-m", "luigi", "--module", "tasks", task.task_family, *element, *task_options()]
+    command = [sys.executable, "-P", "-m", "tasks", task.task_family, *element, *task_options()]
     words = ["--job-name", task.label, *site.options, *site.of_stage[stage], "srun", "--ntasks=1"]
     with log.open("wb") as file:
         _allocation(words, file).ex(shlex.join([*command, *task.slurm_options()]))
@@ -147,7 +152,7 @@ def _end_with_parent() -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = slurm_status.last_lines(log)
+    lines = slurm_status.read_last_lines(log)
     last = next((line for line in reversed(lines) if not line.startswith(("srun: ", "salloc: "))), lines[-1])
     return last.removeprefix("ERROR: ").removeprefix(f"{log.stem}: ")
 

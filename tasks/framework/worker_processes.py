@@ -19,7 +19,7 @@ from luigi.interface import core
 from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
-from tasks import framework
+from tasks.framework.command_line import begin_run
 
 
 class _Run:
@@ -27,7 +27,8 @@ class _Run:
 
 
 def run_started() -> float:
-    """Return when the command started, in seconds since 1970, in each of its processes."""
+    """Return when the run started, in seconds since 1970, in each of its processes; without a command line: now."""
+    _Run.started = _Run.started or time.time()
     return _Run.started
 
 
@@ -44,7 +45,7 @@ class RunTask(luigi.Task):
         if CmdlineParser.get_instance() is None and state["command_line"] is not None:
             CmdlineParser._instance = state["command_line"]
             _Run.started = state["run_started"]
-            framework.install()
+            begin_run()
             InterfaceLogging.setup(core())
 
     @property
@@ -70,7 +71,7 @@ def install() -> None:
     `kill` and supervisors end a run by the id of its first process. Other workers would continue with their chunks,
     and the next run would find those chunks locked.
     """
-    _Run.started = _Run.started or time.time()
+    run_started()
     luigi.Task.event_handler(luigi.Event.START)(_end_with_parent)
 
 

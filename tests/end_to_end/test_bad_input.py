@@ -1,4 +1,4 @@
-"""Bad input, as someone meets it at the command line: one clear sentence, a status other than 0, and no traceback."""
+"""Bad input on the command line gives one clear sentence, a status other than 0, and no traceback."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -37,14 +38,14 @@ MEDIA = """  <extension encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminate
 
 
 class Ended(NamedTuple):
-    """How a command ended. `sentence` is its one line of error, of which there has to be just one."""
+    """How a command ended. `sentence` is its only line of error."""
 
     status: int
     sentence: str
     stderr: str
 
 
-# Runs a command line a line in a fork of a process that has imported everything: importing is most of a short run.
+# Runs each command line in a fork of a process that has imported everything, because imports take most of a short run.
 FORKS = """
 import json, os, sys
 import luigi.cmdline, tasks
@@ -101,7 +102,7 @@ def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[
 
 
 def failure(ended: "subprocess.CompletedProcess[str]") -> Ended:
-    """How a command failed; this holds what holds of every failure."""
+    """Return how a command failed, after checks that apply to every failure."""
     assert ended.returncode != 0, ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr, ended.stderr
     lines = ended.stderr.splitlines()
@@ -144,40 +145,41 @@ def with_a_flipped_byte(path: Path) -> None:
 
 ENTITY = meta(CORE, MEDIA).replace("?>", '?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>')
 ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "no such archive; give the path of a GBIF download with --dwca"),
-    "folder": (Path.mkdir, "no meta.xml in it, so it is no Darwin Core Archive; search occurrences"),
-    "text": (lambda path: path.write_text("hello\n"), "neither a zip, a tar.gz nor a folder; give the archive as GBIF"),
-    "empty": (Path.touch, "neither a zip, a tar.gz nor a folder; give the archive as GBIF"),
-    "cut-off": (cut_off, "a zip that breaks off; download it again"),
-    "flipped": (with_a_flipped_byte, "damaged (Bad CRC-32 for file 'occurrence.txt'); download it again"),
+    "missing": (lambda path: None, "the archive does not exist; give the path of a GBIF download"),
+    "folder": (Path.mkdir, "meta.xml is missing, so this is not a Darwin Core Archive; search occurrences"),
+    "text": (lambda path: path.write_text("hello\n"), "not a zip, a tar.gz or a folder; give the archive as GBIF"),
+    "empty": (Path.touch, "not a zip, a tar.gz or a folder; give the archive as GBIF"),
+    "cut-off": (cut_off, "the zip is incomplete; download the archive again"),
+    "flipped": (with_a_flipped_byte, "the archive is damaged (Bad CRC-32 for file 'occurrence.txt'); download"),
     "no-meta": (
         lambda path: write_archive(path, meta=None),
-        "no meta.xml in it, so it is no Darwin Core Archive; search",
+        "meta.xml is missing, so this is not a Darwin Core Archive; search",
     ),
-    "broken-meta": (lambda path: write_archive(path, meta="<archive><core>"), "its meta.xml can't be understood"),
-    "no-core": (lambda path: write_archive(path, meta=meta()), "its meta.xml can't be understood"),
-    "entity": (lambda path: write_archive(path, meta=ENTITY), "its meta.xml declares entities; it is not trusted"),
+    "broken-meta": (lambda path: write_archive(path, meta="<archive><core>"), "meta.xml is not a valid descriptor ("),
+    "no-core": (lambda path: write_archive(path, meta=meta()), "meta.xml is not a valid descriptor ("),
+    "entity": (lambda path: write_archive(path, meta=ENTITY), "meta.xml declares entities, which are a risk; download"),
     "no-media": (
         lambda path: write_archive(path, meta=meta(CORE)),
-        "its meta.xml names no media (Multimedia or Image); search",
+        "meta.xml names no media (Multimedia or Image); search",
     ),
     "lost-media": (lambda path: write_archive(path, media=None), "meta.xml names multimedia.txt, which is not in the"),
-    "empty-media": (lambda path: write_archive(path, media=""), "its media file is empty; search occurrences"),
+    "empty-media": (lambda path: write_archive(path, media=""), "its media file has no rows; search occurrences"),
     "header-media": (
         lambda path: write_archive(path, media="id\turl\n"),
-        "its media file is empty; search occurrences",
+        "its media file has no rows; search occurrences",
     ),
 }
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_an_archive_that_is_none_is_named_with_what_is_wrong(forks: Forks, name: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_archive_is_named_with_its_problem(forks: Forks, name: str, tmp_path: Path) -> None:
     make, words = ARCHIVES[name]
     path = tmp_path / f"{name}.zip"
     make(path)
     ended = failure(forks.run("ReadArchive", "--dwca", path, "--output", tmp_path / "out"))
     assert ended.status == FAILED
-    assert ended.sentence.startswith(f"ReadArchive: {path}: {words}")
+    option = "--dwca " if name == "missing" else ""
+    assert ended.sentence.startswith(f"ReadArchive: {option}{path}: {words}")
 
 
 @pytest.fixture(scope="module")
@@ -187,20 +189,20 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LISTS: dict[str, tuple[bytes | None, int, str]] = {
-    "missing": (None, UNHANDLED, "--ReadArchive-subset-list: there is no file {path}; check the path"),
-    "empty": (b"", FAILED, "ReadArchive: subset_list {path} holds no key"),
-    "blank": (b"\n \n", FAILED, "ReadArchive: subset_list {path} holds no key"),
-    "broken": (b"[1, 2,", FAILED, "ReadArchive: subset_list {path} can't be read: "),
+    "missing": (None, UNHANDLED, "--ReadArchive-subset-list {path}: there is no such file; check the path"),
+    "empty": (b"", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: has no keys; write"),
+    "blank": (b"\n \n", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: has no keys; write"),
+    "broken": (b"[1, 2,", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: cannot be read ("),
     "object": (
         b'{"a": 1}',
         FAILED,
-        "ReadArchive: subset_list {path} must be a JSON list of keys, or a text with a key",
+        "ReadArchive: --ReadArchive-subset-list {path}: is not a list of keys; write a JSON list",
     ),
-    "binary": (b"\xff\xfe\xfa", FAILED, "ReadArchive: subset_list {path} can't be read: "),
+    "binary": (b"\xff\xfe\xfa", FAILED, "ReadArchive: --ReadArchive-subset-list {path}: cannot be read ("),
     "strange": (
         b"zzz\nyyy\n",
         FAILED,
-        "ReadArchive: {archive}: none of its 24 media is left: subset_list holds 2 keys",
+        "ReadArchive: --ReadArchive-subset-list: none of its 2 keys is the acceptedTaxonKey of an image in {archive} (",
     ),
 }
 
@@ -217,7 +219,7 @@ def test_a_subset_list_that_cannot_be_used_is_named(forks: Forks, name: str, arc
     assert ended.sentence.startswith(words.format(path=path, archive=archive))
 
 
-def test_an_unknown_subset_key_is_answered_with_its_neighbours(forks: Forks, archive: Path, tmp_path: Path) -> None:
+def test_an_unknown_subset_key_is_answered_with_similar_columns(forks: Forks, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("5WZLF\n")
     selection = ("--ReadArchive-subset-list", tmp_path / "keys", "--ReadArchive-subset-key", "acceptedTaxonkey")
     ended = failure(forks.run("ReadArchive", "--dwca", archive, "--output", tmp_path / "out", *selection))
@@ -234,55 +236,67 @@ def test_an_output_that_cannot_be_written_is_named(forks: Forks, archive: Path, 
 
 
 @pytest.mark.parametrize("limit", ["lots", "4 moths", "4"])
-def test_a_memory_limit_that_is_none_is_named(forks: Forks, limit: str, archive: Path, tmp_path: Path) -> None:
+def test_an_invalid_memory_limit_is_named(forks: Forks, limit: str, archive: Path, tmp_path: Path) -> None:
     where = ("--dwca", archive, "--output", tmp_path / "out")
     ended = failure(forks.run("ReadArchive", *where, "--ReadArchive-memory-limit", limit))
     assert "memory_limit" in ended.sentence
-    assert ended.sentence.endswith(": write it as 800MB or 4GB")
+    assert ended.sentence.endswith("; write it like 800MB or 4GB")
 
 
-WHERE = "; mend it on the command line or in luigi.cfg"
 REPORT = "ReportDataset --dwca moths.zip"
 COMMANDS: dict[str, tuple[int, str]] = {
     "FetchChunk --dwca moths.zip --chunk 99 --chunks 16": (
         UNHANDLED, "--chunk 99 is out of range: the 16 chunks are 0 to 15"),
     "FetchChunk --dwca moths.zip --chunk -1": (
-        UNHANDLED, f"--chunk takes a whole number from 0, not '-1'{WHERE}"),
-    "FetchChunk --dwca moths.zip": (UNHANDLED, "FetchChunk needs --chunk: which part, counted from 0"),
-    "ReadArchive": (UNHANDLED, "ReadArchive needs --dwca: path of the Darwin Core Archive, as GBIF sends it"),
-    "ReadArchive --dwca": (USAGE, "argument --dwca: expected one argument"),
-    f"{REPORT} --chunks 0": (UNHANDLED, f"--chunks takes a whole number from 1 to 1000, not '0'{WHERE}"),
-    f"{REPORT} --chunks 5000": (UNHANDLED, f"--chunks takes a whole number from 1 to 1000, not '5000'{WHERE}"),
-    f"{REPORT} --chunks abc": (UNHANDLED, f"--chunks takes a whole number from 1 to 1000, not 'abc'{WHERE}"),
+        UNHANDLED, "--chunk -1: not a valid value; give a whole number from 0"),
+    "FetchChunk --dwca moths.zip": (
+        UNHANDLED, "--chunk: FetchChunk needs this parameter; give it (which part, counted from 0)"),
+    "ReadArchive": (
+        UNHANDLED, "--dwca: ReadArchive needs this parameter; give it (path of the Darwin Core Archive, as GBIF sends it)"),
+    "ReadArchive --dwca": (USAGE, "--dwca: the value is missing; write --dwca=VALUE"),
+    f"{REPORT} --chunks 0": (UNHANDLED, "--chunks 0: not a valid value; give a whole number from 1 to 1000"),
+    f"{REPORT} --chunks 5000": (UNHANDLED, "--chunks 5000: not a valid value; give a whole number from 1 to 1000"),
+    f"{REPORT} --chunks abc": (UNHANDLED, "--chunks abc: not a valid value; give a whole number from 1 to 1000"),
     f"{REPORT} --SplitDataset-test-frac 1.5": (
-        UNHANDLED, f"--SplitDataset-test-frac takes a number from 0 to 1, not '1.5'{WHERE}"),
+        UNHANDLED, "--SplitDataset-test-frac 1.5: not a valid value; give a number from 0 to 1"),
     f"{REPORT} --CleanDataset-remove-thumbnails maybe": (
-        UNHANDLED, f"--CleanDataset-remove-thumbnails takes true or false, not 'maybe'{WHERE}"),
+        UNHANDLED, "--CleanDataset-remove-thumbnails maybe: not a valid value; give true or false"),
     f"{REPORT} --CleanDataset-remove-duplicate-url some": (
-        UNHANDLED, f"--CleanDataset-remove-duplicate-url takes one of none, all-but-one, all, not 'some'{WHERE}"),
+        UNHANDLED, "--CleanDataset-remove-duplicate-url some: not a valid value; give one of none, all-but-one, all"),
     f"{REPORT} --CreateWebDataset-category-map-json nope.json": (
-        UNHANDLED, "--CreateWebDataset-category-map-json: there is no file nope.json; check the path"),
+        UNHANDLED, "--CreateWebDataset-category-map-json nope.json: there is no such file; check the path"),
+    f"{REPORT} --SplitDataset-previous-splits nope": (
+        UNHANDLED, "--SplitDataset-previous-splits nope: there is no such folder; check the path"),
     f"{REPORT} --ReportDataset-url javascript:alert(1)": (
-        UNHANDLED, "--ReportDataset-url takes an address that begins with https:// or http://, not "
-        f"'javascript:alert(1)'{WHERE}"),
+        UNHANDLED, '--ReportDataset-url "javascript:alert(1)": not a valid value; give an address that begins with '
+        "https:// or http://"),
     f"{REPORT} --SplitDataset-test-frak 0.1": (
-        USAGE, "there is no parameter --SplitDataset-test-frak; did you mean --SplitDataset-test-frac or "
-        "--SplitDataset-val-frac?"),
+        USAGE, "--SplitDataset-test-frak: there is no such parameter; did you mean --SplitDataset-test-frac?"),
     f"{REPORT} --colour": (
-        USAGE, "there is no parameter --colour; see --help for this task's, --help-all for all"),
+        USAGE, "--colour: there is no such parameter; see --help for the parameters of this task, --help-all for "
+        "those of all tasks"),
     f"{REPORT} --FetchChunk-inaturalist-size huge": (
-        UNHANDLED, "--FetchChunk-inaturalist-size takes one of as-given, original, large, medium, small, not "
-        f"'huge'{WHERE}"),
-    "FetchImages --dwca moths.zip --chunk 3": (USAGE, "there is no parameter --chunk; did you mean --chunks?"),
-    "readarchive --dwca moths.zip": (
-        USAGE, "there is no task readarchive; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
+        UNHANDLED, "--FetchChunk-inaturalist-size huge: not a valid value; give one of as-given, original, large, "
+        "medium, small"),
+    f"{REPORT} --workers abc": (USAGE, "--workers abc: not a valid value; give a whole number from 1"),
+    f"{REPORT} --workers 0": (USAGE, "--workers 0: not a valid value; give a whole number from 1"),
+    f"{REPORT} --scheduler-port web": (USAGE, "--scheduler-port web: not a valid value; give a whole number from 0"),
+    f"{REPORT} --log-level LOUD": (
+        USAGE, "--log-level LOUD: not a valid value; give one of CRITICAL, DEBUG, ERROR, INFO, NOTSET, WARNING"),
+    "--local-scheduler ReportDataset --dwca moths.zip": (
+        USAGE, "--local-scheduler ReportDataset: not a valid value; give true or false, after the name of the task"),
+    "FetchImages --dwca moths.zip --chunk 3": (
+        USAGE, "--chunk: there is no such parameter; did you mean --chunks?"),
+    "readarchive --dwca moths.zip": (USAGE, "readarchive: there is no such task; did you mean ReadArchive?"),
+    "download --dwca moths.zip": (
+        USAGE, "download: there is no such task; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
         "VerifyImages, DeleteImages, CleanDataset, CompareDatasets, PlanFetch, SplitDataset, CreateWebDataset, "
         "PlanShards, ShardChunk, ReportDataset"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_parameter_that_cannot_be_is_told_before_any_work(forks: Forks, command: str) -> None:
+def test_a_bad_parameter_is_reported_before_any_work(forks: Forks, command: str) -> None:
     status, sentence = COMMANDS[command]
     # Luigi's command line is read twice, before and after the tasks are imported: that takes a process of its own.
     ended = failure((run if status == USAGE else forks.run)(*command.split()))
@@ -290,15 +304,19 @@ def test_a_parameter_that_cannot_be_is_told_before_any_work(forks: Forks, comman
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_bad_value_in_luigi_cfg_is_told_as_one_on_the_command_line(archive: Path, tmp_path: Path) -> None:
-    config = tmp_path / "luigi.cfg"
-    config.write_text("[SplitDataset]\ntest_frac = lots\n")
-    ended = failure(
-        run("ReportDataset", "--dwca", archive, "--output", tmp_path / "out", LUIGI_CONFIG_PATH=str(config))
-    )
+def test_a_scheduler_that_does_not_answer_is_reported_within_seconds(archive: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        begun = time.monotonic()
+        central = ("--local-scheduler", "false", "--scheduler-host", "127.0.0.1", "--scheduler-port", port)
+        ended = failure(run("ReportDataset", "--dwca", archive, *central))
     assert ended.status == UNHANDLED
-    assert ended.sentence == f"--SplitDataset-test-frac takes a number from 0 to 1, not 'lots'{WHERE}"
-    assert not (tmp_path / "out").exists()
+    assert ended.sentence == (
+        f"http://127.0.0.1:{port}/: no Luigi scheduler answers there; start one with `make scheduler`, or run without "
+        "SCHEDULER"
+    )
+    assert time.monotonic() - begun < 10
 
 
 @pytest.fixture(scope="module")
@@ -340,18 +358,18 @@ def dataset(photos: str, tmp_path_factory: pytest.TempPathFactory) -> list[objec
 
 STAGES: dict[str, str] = {
     "SplitDataset --SplitDataset-category-key taxonkey":
-        "SplitDataset: category_key 'taxonkey' is not a column of the archive: choose one of datasetKey, accepted",
+        "SplitDataset: --SplitDataset-category-key taxonkey: the archive has no such column; choose one of datasetKey, ac",
     "SplitDataset --SplitDataset-min-instances 400":
-        "SplitDataset: no class has 400 images for train (dropped: no-label 0, under-min-instances 24): lower min_",
+        "SplitDataset: --SplitDataset-min-instances 400: no class has 400 images in train (dropped: no-label 0, under-min",
     "CreateWebDataset --CreateWebDataset-label-column taxonkey":
-        "CreateWebDataset: label_column: {out}/splits/train.csv has no column 'taxonkey'; its columns are ",
+        "CreateWebDataset: --CreateWebDataset-label-column taxonkey: {out}/splits/train.csv has no column 'taxonkey'; choose from ",
     "CleanDataset --CleanDataset-thumb-size 4000":
-        "CleanDataset: no image is left after clean 'thumbnail' (",
+        "CleanDataset: {out}/verified.parquet: no image is left after clean 'thumbnail' (",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", STAGES)
-def test_a_stage_that_would_be_empty_or_lacks_a_column_says_so(
+def test_a_stage_without_images_or_without_its_column_fails_with_a_sentence(
     forks: Forks, command: str, dataset: list[object]
 ) -> None:
     task, *given = command.split()
@@ -364,11 +382,12 @@ def test_fractions_that_leave_nothing_to_train_are_refused(forks: Forks, dataset
     ended = failure(
         forks.run("SplitDataset", *dataset, "--SplitDataset-test-frac", "0.7", "--SplitDataset-val-frac", "0.4")
     )
-    assert "test_frac 0.7 and val_frac 0.4 leave nothing to train: give less than 1 together" in ended.sentence
+    sentence = "--SplitDataset-test-frac 0.7 --SplitDataset-val-frac 0.4: no images are left for train; "
+    assert sentence in ended.sentence
 
 
 @pytest.mark.parametrize("entry", ["../../etc/passwd", "/etc/passwd", "images/../../secret"])
-def test_an_image_list_that_leads_out_of_images_deletes_nothing(
+def test_an_image_list_with_a_path_outside_images_deletes_nothing(
     forks: Forks, entry: str, dataset: list[object], tmp_path: Path
 ) -> None:
     images = sorted(Path(str(dataset[3])).glob("images/moths/*.jpg"))
@@ -376,7 +395,7 @@ def test_an_image_list_that_leads_out_of_images_deletes_nothing(
     ended = failure(forks.run("DeleteImages", *dataset, "--DeleteImages-image-list", tmp_path / "list"))
     assert ended.status == FAILED
     assert ended.sentence == (
-        f"DeleteImages: image_list {tmp_path}/list, line 2: {entry} leads out of images/; list paths below it. "
+        f"DeleteImages: {tmp_path}/list, line 2: {entry} leads out of images/; list paths below images/. "
         "Nothing was deleted"
     )
     assert len(images) == OCCURRENCES
@@ -386,10 +405,10 @@ def test_an_image_list_that_leads_out_of_images_deletes_nothing(
 def test_a_bad_address_block_is_named(forks: Forks, archive: Path, tmp_path: Path) -> None:
     given = ("--chunks", 1, "--FetchChunk-allow-addresses", "10.0.0.300/8")
     ended = failure(forks.run("FetchImages", "--dwca", archive, "--output", tmp_path / "out", *given))
-    assert "allow_addresses: '10.0.0.300/8' does not appear to be an IPv4 or IPv6 network; write CIDR" in ended.sentence
+    assert "10.0.0.300/8: '10.0.0.300/8' does not appear to be an IPv4 or IPv6 network; write CIDR" in ended.sentence
 
 
-def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: str, tmp_path: Path) -> None:
+def test_a_network_failure_fails_the_chunk_and_keeps_downloaded_images(photos: str, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -401,19 +420,19 @@ def test_a_network_that_is_down_fails_the_chunk_and_keeps_what_it_has(photos: st
         ended = failure(run("FetchImages", *where))
     assert ended.status == FAILED
     assert ended.sentence == (
-        "FetchChunk-00000: chunk 0: 19 of 24 images failed for reasons that may pass (connection 19), more than "
-        "max_failed_share 0.5; what was fetched is kept: check the network and run it again"
+        "FetchChunk-00000: --FetchChunk-max-failed-share 0.5: 19 of the 24 images of chunk 0 had temporary failures "
+        "(connection 19); check the network and run the same command again. Images that were downloaded are kept"
     )
     assert len(list((tmp_path / "out/images").rglob("*.jpg"))) == len(served)
 
 
-def test_a_dataset_of_blocked_addresses_ends_in_a_sentence(photos: str, tmp_path: Path) -> None:
+def test_a_dataset_with_blocked_addresses_only_fails_with_a_sentence(photos: str, tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "moths.zip", photos)
     ended = failure(
         run("ReportDataset", "--dwca", archive, "--output", tmp_path / "out", "--chunks", 2, "--workers", 2)
     )
     assert ended.status == FAILED
-    assert "no image came: blocked-address 24; addresses that are not public are opened with" in ended.sentence
+    assert "no image was downloaded (blocked-address 24); allow addresses that are not public with" in ended.sentence
     assert f"{OCCURRENCES} failed" in ended.stderr
 
 
@@ -440,7 +459,7 @@ def fill(disk: Path, left: int) -> Path:
     ("task", "left"),
     [("ReadArchive", 0), ("FetchImages", 32 << 10), ("VerifyImages", 16 << 10), ("CleanDataset", 32 << 10)],
 )
-def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_space(
+def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_space(
     forks: Forks, task: str, left: int, photos: str, small_disk: Path, tmp_path: Path
 ) -> None:
     where = ["--dwca", write_archive(tmp_path / "moths.zip", photos), "--output", small_disk / "out", *LOOPBACK, *HASTE]
@@ -456,40 +475,40 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_space(
     assert forks.run(task, *where).returncode == 0
 
 
-def test_a_disk_with_little_room_is_left_alone_in_a_sentence(
+def test_a_nearly_full_disk_is_reported_before_it_is_full(
     forks: Forks, photos: str, small_disk: Path, tmp_path: Path
 ) -> None:
     where = ["--dwca", write_archive(tmp_path / "moths.zip", photos), "--output", small_disk / "out", *LOOPBACK, *HASTE]
     ended = failure(forks.run("FetchChunk", *where, "--chunk", 0, "--FetchChunk-min-free-bytes", "1000000000"))
     assert ended.status == FAILED
     assert re.fullmatch(
-        rf"FetchChunk-00000: {small_disk}/out/images: [23]\.\d MB are free there, less than min_free_bytes 1,000,000,000, so "
-        "nothing more is fetched; free some space or lower min_free_bytes, and run the same command again: .*",
+        rf"FetchChunk-00000: --FetchChunk-min-free-bytes 1000000000: only [23]\.\d MB are free in {small_disk}/out/images; "
+        "free some space or lower the value, and run the same command again: it continues where it stopped",
         ended.sentence,
     )
     assert forks.run("FetchChunk", *where, "--chunk", 0).returncode == 0
 
 
-def heed() -> None:
-    """Take Ctrl-C, which a shell's background jobs ignore."""
+def accept_ctrl_c() -> None:
+    """React to Ctrl-C, which background jobs of a shell ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_ends_a_run_with_a_line(tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_run_with_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         where = ["--dwca", write_archive(tmp_path / "moths.zip", url), "--output", tmp_path / "out", *LOOPBACK, *HASTE]
         where += ["--FetchChunk-num-workers", 1, "--FetchChunk-request-timeout", 1, "--chunks", 1]
         command = [sys.executable, "-m", "luigi", "--module", "tasks", "FetchImages", *map(str, where)]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=accept_ctrl_c
         )
         silent.settimeout(60)
         silent.accept()
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT or process.returncode == -signal.SIGINT
-    assert stderr.splitlines()[-1] == "Stopped; the same command goes on from here."
+    assert stderr.splitlines()[-1] == "Stopped. The same command continues from here."
     assert "Traceback" not in stdout + stderr, stderr
 
 
@@ -526,10 +545,10 @@ def test_help_explains_every_parameter_with_its_unit_and_default(forks: Forks, t
     ended = forks.run(task, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     pattern = rf"^  --{task}-([\w-]+)(?: \S+)?\s+(\S.*)$"
-    told = {name.replace("-", "_"): text for name, text in re.findall(pattern, ended.stdout, re.MULTILINE)}
-    assert {"dwca", "output", "chunks", *PARAMETERS[task].split()} <= told.keys()
-    for name, text in told.items():
+    described = {name.replace("-", "_"): text for name, text in re.findall(pattern, ended.stdout, re.MULTILINE)}
+    assert {"dwca", "output", "chunks", *PARAMETERS[task].split()} <= described.keys()
+    for name, text in described.items():
         assert name in ("dwca", "chunk") or re.search(r"\w.* \[default: [^\]]+\]$", text), f"{name}: {text}"
     for unit, names in UNITS.items():
-        for name in told.keys() & set(names):
-            assert re.search(unit, told[name]), f"{name}: {told[name]}"
+        for name in described.keys() & set(names):
+            assert re.search(unit, described[name]), f"{name}: {described[name]}"

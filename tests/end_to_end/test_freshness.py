@@ -163,7 +163,7 @@ def test_an_image_that_was_lost_is_told_with_a_remedy_that_fetches_it_alone(
     (dataset.output / "images" / lost["image_path"]).unlink()
     shutil.rmtree(dataset.output / "shards")
     told = dataset.fail()
-    assert f"{lost['image_path']}: the image is missing though it was verified; remove" in told
+    assert f"{lost['image_path']}: was verified but is now missing; to fetch it again, delete " in told
     requests = len(photos.requests)
 
     shutil.rmtree(dataset.output / ".made")
@@ -180,7 +180,7 @@ def test_failures_that_are_tried_again_and_repeat_remake_nothing(dataset: Datase
     failed = [row for row in dataset.rows("fetched") if row["error"] == "server-error"]
     assert failed
 
-    assert "Nothing new" in dataset.make("--FetchChunk-retry-failed", "may-pass")
+    assert "Nothing new" in dataset.make("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retry-after", "0")
 
     assert {status for _, status in photos.requests[requests:]} == {500}
     again = {path.stem for path, at in made.items() if path.stat().st_mtime_ns != at}

@@ -15,7 +15,7 @@ import pytest
 from gbif_webdataset.storage.atomic import TEMPORARY
 from sample.server import PhotoServer
 from tests.support.datasets import ROOT, Dataset, archive_of, digest
-from tests.support.faulty_server import MisbehavingServer, Visit
+from tests.support.faulty_server import FaultyServer, Visit
 
 SEED = 20_240_711
 LATEST = 60.0
@@ -101,7 +101,7 @@ def _every_file_is_whole(dataset: Dataset, undisturbed: Dataset) -> None:
             pq.read_table(path)
 
 
-# Fetching alone: what the host is asked, and who is left after the kill.
+# Fetching alone: the requests that the host gets, and the processes that remain after the kill.
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_a_fetch_that_is_ended_at_random_moments_leaves_no_process_and_asks_for_
     tmp_path: Path, workers: int, ends: tuple[signal.Signals, ...]
 ) -> None:
     rng = random.Random(SEED + workers)
-    with MisbehavingServer() as server:
+    with FaultyServer() as server:
         server.photos = after_a_moment  # type: ignore[method-assign]
         urls = [f"{server.url}/photo/{number:03}" for number in range(IMAGES)]
         dataset = Dataset(archive_of(tmp_path / "a.zip", urls), tmp_path / "dataset", chunks=3)
         may_be_asked = Counter(urls)
         for end in ends:
-            before = server.asked()
+            before = server.count_requests()
             _fetch_and_end(dataset, server, workers, rng.randint(20, 60), end)
             in_vain = {server.url + request.path for request in server.log[before:]} - dataset.settled()
             assert len(in_vain) <= CONNECTIONS, "more than what was under way"
@@ -136,18 +136,16 @@ def test_a_fetch_that_is_ended_at_random_moments_leaves_no_process_and_asks_for_
 
 def after_a_moment(visit: Visit) -> None:
     time.sleep(0.1)
-    MisbehavingServer.photos(visit)
+    FaultyServer.photos(visit)
 
 
-def _fetch_and_end(
-    dataset: Dataset, server: MisbehavingServer, workers: int, further: int, end: signal.Signals
-) -> None:
+def _fetch_and_end(dataset: Dataset, server: FaultyServer, workers: int, further: int, end: signal.Signals) -> None:
     """Fetch until the server was asked so often; then signal the run, which has to be gone, its children too, soon."""
-    enough = server.asked() + further
+    enough = server.count_requests() + further
     command = dataset.command("--workers", str(workers), task="FetchImages")
     run = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        _wait_until(lambda: server.asked() >= enough or run.poll() is not None, LATEST)
+        _wait_until(lambda: server.count_requests() >= enough or run.poll() is not None, LATEST)
         assert run.poll() is None, "the run ended before it could be killed"
         run.send_signal(end)
         run.wait(SOON)

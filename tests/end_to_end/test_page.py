@@ -48,12 +48,12 @@ def hostile(made: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
                       "rightsHolder": bad})  # fmt: skip
     title = HOSTILE[1].replace("&", "&amp;").replace("<", "&lt;")
     members = {
-        "meta.xml": archives.meta(OCCURRENCE, MEDIA),
-        "occurrence.txt": archives.lines(OCCURRENCE, occurrences),
-        "multimedia.txt": archives.lines(MEDIA, media),
+        "meta.xml": archives.make_gbif_meta_xml(OCCURRENCE, MEDIA),
+        "occurrence.txt": archives.make_lines(OCCURRENCE, occurrences),
+        "multimedia.txt": archives.make_lines(MEDIA, media),
         "metadata.xml": EML.format(doi="10.15468/dl.abc123", key=KEY, title=title, query=title),
     }
-    dataset = Dataset(archives.write(folder / "hostile.zip", members), folder / "dataset")
+    dataset = Dataset(archives.write_zip(folder / "hostile.zip", members), folder / "dataset")
     dataset.make("--SplitDataset-split-by-occurrence", "false")
     return dataset
 

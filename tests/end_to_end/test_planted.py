@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.support import archives
-from tests.support.damage import saved
+from tests.support.damage import encode
 from tests.support.datasets import DATASET, Dataset
 
 OCCURRENCE = ("gbifID", "datasetKey", "acceptedTaxonKey", "recordedBy", "eventDate")
@@ -38,17 +38,17 @@ def planted() -> Iterator[tuple[str, bytes, str, str]]:
     for number in range(PLAIN):
         yield (
             f"plain-{number}",
-            saved(scene(number), "JPEG", quality=90),
+            encode(scene(number), "JPEG", quality=90),
             f"label {number % 3}",
             str(number % OBSERVERS),
         )
     half = scene(3).resize((150, 110))
     copies = {
-        "same": (0, saved(scene(0), "JPEG", quality=90)),
-        "contrary": (1, saved(scene(1), "JPEG", quality=90)),
-        "coarse": (2, saved(scene(2), "JPEG", quality=55)),
-        "half": (3, saved(half, "JPEG", quality=85)),
-        "mirrored": (4, saved(ImageOps.mirror(scene(4)), "JPEG", quality=90)),
+        "same": (0, encode(scene(0), "JPEG", quality=90)),
+        "contrary": (1, encode(scene(1), "JPEG", quality=90)),
+        "coarse": (2, encode(scene(2), "JPEG", quality=55)),
+        "half": (3, encode(half, "JPEG", quality=85)),
+        "mirrored": (4, encode(ImageOps.mirror(scene(4)), "JPEG", quality=90)),
     }
     for name, (number, data) in copies.items():
         yield name, data, "another" if name == "contrary" else f"label {number % 3}", str(OBSERVERS - 1 - number)
@@ -69,11 +69,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
             url = f"http://127.0.0.1:{server.server_address[1]}/{name}.jpg"
             media.append({"gbifID": str(number), "type": "StillImage", "identifier": url})
         members = {
-            "meta.xml": archives.meta(OCCURRENCE, MEDIA),
-            "occurrence.txt": archives.lines(OCCURRENCE, occurrences),
-            "multimedia.txt": archives.lines(MEDIA, media),
+            "meta.xml": archives.make_gbif_meta_xml(OCCURRENCE, MEDIA),
+            "occurrence.txt": archives.make_lines(OCCURRENCE, occurrences),
+            "multimedia.txt": archives.make_lines(MEDIA, media),
         }
-        dataset = Dataset(archives.write(folder / "planted.zip", members), folder / "dataset", chunks=3)
+        dataset = Dataset(archives.write_zip(folder / "planted.zip", members), folder / "dataset", chunks=3)
         dataset.make(*GROUPED)
         yield dataset
         server.shutdown()

@@ -6,7 +6,7 @@ from collections import Counter
 
 import yaml
 
-from gbif_webdataset.shards.create_webdataset import PUBLISHED
+from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from tests.support.datasets import Dataset, digest
 
 SPLITS = ("train", "val", "test")
@@ -46,10 +46,10 @@ def test_the_derived_dataset_counts_the_occurrences_in_the_tars(made: Dataset) -
 
 
 def test_report_and_shards_have_the_same_files(made: Dataset) -> None:
-    for name in PUBLISHED:
+    for name in PUBLISHED_FILES:
         assert digest(made.output / "report" / name) == digest(made.output / "shards" / name)
     record = json.loads((made.output / ".made" / "ReportDataset.json").read_text())
-    assert {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED} <= set(record["files"])
+    assert {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED_FILES} <= set(record["files"])
 
 
 def test_a_new_title_and_authors_rebuild_the_report_only(dataset: Dataset) -> None:
@@ -65,7 +65,7 @@ def test_a_new_title_and_authors_rebuild_the_report_only(dataset: Dataset) -> No
 
 def test_new_shards_have_no_card_of_the_old_ones(dataset: Dataset) -> None:
     dataset.make("--SplitDataset-random-seed", "7", task="CreateWebDataset")
-    assert not [name for name in PUBLISHED if (dataset.output / "shards" / name).exists()]
+    assert not [name for name in PUBLISHED_FILES if (dataset.output / "shards" / name).exists()]
     dataset.make("--SplitDataset-random-seed", "7")
     assert Counter((row["split"], row["key"]) for row in dataset.rows("shards/attribution.parquet")) == keys(dataset)
 

@@ -1,14 +1,14 @@
-"""What the tests of fetching share."""
+"""Fixtures that the tests of several stages share."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.faulty_server import MisbehavingServer
+from tests.support.faulty_server import FaultyServer
 
 
 @pytest.fixture
-def server() -> Iterator[MisbehavingServer]:
-    """A server of the test's own, with a log of its own."""
-    with MisbehavingServer() as server:
+def server() -> Iterator[FaultyServer]:
+    """A server for one test, with its own log."""
+    with FaultyServer() as server:
         yield server

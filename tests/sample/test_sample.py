@@ -1,6 +1,7 @@
-"""The bundled sample: its archive holds what it promises, its photos are drawn the same, its server misbehaves so."""
+"""The bundled sample: its archive has the planned oddities, its photos their faults, its server the planned answers."""
 
 import io
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from sample.archive import BASE_URL, write_archive
+from sample.photo_cache import load_photos
 from sample.photos import encode
 from sample.plan import FAULTS, Fault, Photo, make_plan
 from sample.server import PhotoServer
@@ -64,18 +66,18 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def test_the_archive_that_comes_with_the_code_is_what_the_code_writes(tmp_path: Path) -> None:
+def test_the_bundled_archive_is_the_one_that_the_code_writes(tmp_path: Path) -> None:
     write_archive(tmp_path / "archive.zip", BASE_URL)
     assert _members(tmp_path / "archive.zip") == _members(ARCHIVE)
 
 
-def test_the_same_archive_is_written_byte_for_byte(tmp_path: Path) -> None:
+def test_an_archive_is_written_twice_with_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
         write_archive(tmp_path / name, "http://127.0.0.1:1")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_columns_and_lines_are_a_download_s() -> None:
+def test_columns_and_lines_are_those_of_a_gbif_download() -> None:
     members = _members(ARCHIVE)
     for name, columns in (("occurrence.txt", 223), ("verbatim.txt", 190), ("multimedia.txt", 15)):
         lines = members[name].decode().split("\n")
@@ -87,7 +89,7 @@ def test_columns_and_lines_are_a_download_s() -> None:
     assert sum(name.startswith("dataset/") for name in members) == 4
 
 
-def test_occurrences_hold_the_oddities_of_real_ones() -> None:
+def test_occurrences_have_the_oddities_of_real_ones() -> None:
     rows = _rows("occurrence.txt")
     assert len(rows) == 301 and all(int(row["gbifID"]) > 2**32 for row in rows)
     whole = [row for row in rows if "species" in row]
@@ -101,7 +103,7 @@ def test_occurrences_hold_the_oddities_of_real_ones() -> None:
     assert all(text[0] == text[-1] == '"' for text in quoted)
 
 
-def test_media_hold_the_oddities_of_real_ones() -> None:
+def test_media_have_the_oddities_of_real_ones() -> None:
     rows = _rows("multimedia.txt")
     ids = {row["gbifID"] for row in _rows("occurrence.txt") if "species" in row}
     whole = [row for row in rows if "identifier" in row]
@@ -126,12 +128,12 @@ def test_media_hold_the_oddities_of_real_ones() -> None:
     assert {"", "all rights reserved"} < {row["license"] for row in whole}
 
 
-def test_each_fault_is_planned_as_often_as_it_says() -> None:
+def test_each_fault_is_given_to_as_many_photos_as_planned() -> None:
     faults = Counter(photo.fault for photo in make_plan().photos if photo.fault)
     assert faults == FAULTS
 
 
-def test_photos_decode_and_are_drawn_the_same_again() -> None:
+def test_photos_decode_and_are_drawn_twice_with_the_same_bytes() -> None:
     stages = {photo.stage: photo for photo in make_plan().photos if not photo.fault}
     for photo in stages.values():
         content = encode(photo)
@@ -141,7 +143,7 @@ def test_photos_decode_and_are_drawn_the_same_again() -> None:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", photo.size)
 
 
-def test_files_have_the_faults_they_should() -> None:
+def test_files_have_their_planned_faults() -> None:
     def opened(fault: Fault) -> Image.Image:
         return Image.open(io.BytesIO(encode(_photo(fault))))
 
@@ -178,34 +180,36 @@ def test_the_server_answers_as_planned(fault: Fault, statuses: list[int]) -> Non
     status, body, headers = answers[-1]
     if status == 200:
         assert headers["Content-Type"] == "image/jpeg" and int(headers["Content-Length"]) == len(body)
-    assert (answers[0][2]["Retry-After"] == "1") is (fault == "busy")
+    assert (answers[0][2]["Retry-After"] == "0") is (fault == "busy")
     assert (headers["X-Robots-Tag"] is not None) is (fault == "opted-out")
     assert body.startswith(b"<!DOCTYPE") is (fault == "html") and (body == b"") is (fault == "empty")
 
 
-def test_what_is_no_photo_is_a_page_or_not_there() -> None:
+def test_a_url_of_no_photo_is_answered_with_a_page_or_404() -> None:
     with PhotoServer() as server:
         assert _get(server.url + "/museum/specimens/1")[2]["Content-Type"].startswith("text/html")
         assert _get(server.url + "/nothing.jpg")[0] == 404
 
 
-def test_a_command_s_exit_status_is_the_server_s() -> None:
+def test_the_exit_status_is_that_of_the_command() -> None:
     port = _free_port()
     path = _photo("grey").path
     code = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}'); raise SystemExit(7)"
+    load_photos(make_plan().photos)
     done = _serve(port, sys.executable, "-c", code)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert re.fullmatch(r"The run took \d+\.\d s\.\n", done.stderr)
 
 
-def test_a_port_in_use_is_told_in_a_sentence_and_nothing_runs(tmp_path: Path) -> None:
+def test_a_port_in_use_ends_with_one_sentence_and_runs_no_command(tmp_path: Path) -> None:
     with PhotoServer() as server:
         port = int(server.url.rsplit(":", 1)[1])
         done = _serve(port, "touch", str(tmp_path / "ran"))
     assert done.returncode == 2 and not (tmp_path / "ran").exists()
-    assert done.stderr == f"port {port} on 127.0.0.1 is in use: another sample run? Stop it and try again.\n"
+    assert done.stderr == f"port {port} on 127.0.0.1 is in use, perhaps by another sample run: stop it and retry.\n"
 
 
-def test_a_signal_is_passed_on_to_the_command(tmp_path: Path) -> None:
+def test_a_signal_is_forwarded_to_the_command(tmp_path: Path) -> None:
     started = tmp_path / "started"
     code = (
         f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: sys.exit(5)); "

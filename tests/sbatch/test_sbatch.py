@@ -1,4 +1,4 @@
-"""The job scripts, run by bash with a task and a scontrol that only write down what they were called with."""
+"""The job scripts, run by bash with a Python and a scontrol that only record how they were called."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.datasets import ROOT
 
-NEAR = "the time limit is near: what is done is kept, and the job goes back to the queue"
+NEAR = "the time limit is near: the results are kept, and the job returns to the queue"
 # What the task does, by its chunk; its parent is the job script, which Slurm signals.
-LUIGI = """\
+PYTHON = """\
 #!/bin/bash
 printf '%s\\n' "$*" >> calls
 case "$*" in
@@ -26,11 +26,9 @@ class Script:
 
     def __init__(self, root: Path, **cases: str) -> None:
         self.root = root
-        for folder in (".venv/bin", "bin"):
-            (root / folder).mkdir(parents=True)
-        (root / "sbatch").symlink_to(ROOT / "sbatch")
+        (root / "bin").mkdir(parents=True)
         branches = "\n".join(f"*'--chunk {name.removeprefix('chunk_')} '*) {does} ;;" for name, does in cases.items())
-        _program(root / ".venv" / "bin" / "luigi", LUIGI.format(cases=branches))
+        _program(root / "bin" / "python", PYTHON.format(cases=branches))
         _program(root / "bin" / "scontrol", '#!/bin/bash\necho "$@" >> requeued\n')
 
     def run(self, name: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -38,7 +36,7 @@ class Script:
         slurm = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_ID": "9", "SLURM_CPUS_PER_TASK": "3"}
         path = f"{self.root / 'bin'}:{os.environ['PATH']}"
         return subprocess.run(
-            ["bash", str(ROOT / "sbatch" / f"{name}.sbatch"), str(self.root), *arguments],
+            [*_command(name, self.root), *arguments],
             env=os.environ | slurm | {"PATH": path} | variables,
             capture_output=True,
             text=True,
@@ -58,23 +56,33 @@ class Script:
         return path.read_text() if path.exists() else ""
 
 
+def _command(name: str, root: Path) -> list[str]:
+    return [
+        "bash",
+        str(ROOT / "sbatch" / f"{name}.sbatch"),
+        str(ROOT / "sbatch"),
+        str(root / "bin" / "python"),
+        str(root),
+    ]
+
+
 def _program(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
 
 
-def test_an_element_works_at_its_chunks_one_after_the_other(tmp_path: Path) -> None:
+def test_an_element_runs_its_chunks_one_after_the_other_with_the_submitting_python(tmp_path: Path) -> None:
     script = Script(tmp_path / "a 'root'")
     ended = script.run("shards", "6", "2", "--dwca=it's $(touch pwned).zip", SLURM_TMPDIR="/scratch 9")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended with status 0\n", "")
     assert (script.root / "calls").read_text().splitlines() == [
-        "--module tasks ShardChunk --CreateWebDataset-num-workers 3 --dwca=it's $(touch pwned).zip "
+        "-P -m tasks ShardChunk --CreateWebDataset-num-workers 3 --dwca=it's $(touch pwned).zip "
         f"--chunk {chunk} --scratch /scratch 9 --runner element --local-scheduler true --no-lock"
         for chunk in (1, 3, 5)
     ]
 
 
-def test_a_chunk_that_fails_leaves_the_elements_others_their_turn(tmp_path: Path) -> None:
+def test_after_a_failed_chunk_the_other_chunks_of_the_element_run(tmp_path: Path) -> None:
     script = Script(tmp_path, chunk_1="echo no network; exit 30")
     ended = script.run("fetch", "6", "2")
     assert (ended.returncode, ended.stdout) == (30, "no network\nended with status 30\n")
@@ -82,8 +90,8 @@ def test_a_chunk_that_fails_leaves_the_elements_others_their_turn(tmp_path: Path
     assert not script.requeued
 
 
-@pytest.mark.parametrize("status", [0, 30], ids=["ends well", "is broken off"])
-def test_at_the_time_limit_the_chunks_that_are_left_go_back_to_the_queue(tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize("status", [0, 30], ids=["succeeds", "fails"])
+def test_at_the_time_limit_the_remaining_chunks_return_to_the_queue(tmp_path: Path, status: int) -> None:
     script = Script(tmp_path, chunk_3=f"trap 'exit {status}' TERM; {NEAR_THE_LIMIT}")
     ended = script.run("fetch", "6", "2")
     assert ended.returncode != 0
@@ -92,7 +100,7 @@ def test_at_the_time_limit_the_chunks_that_are_left_go_back_to_the_queue(tmp_pat
     assert script.requeued == "requeue 7_1\n"
 
 
-def test_an_element_that_is_done_as_its_time_limit_comes_stays_done(tmp_path: Path) -> None:
+def test_an_element_that_succeeds_at_its_time_limit_is_not_requeued(tmp_path: Path) -> None:
     script = Script(tmp_path, chunk_5=f"trap 'exit 0' TERM; {NEAR_THE_LIMIT}")
     ended = script.run("verify", "6", "2")
     assert (ended.returncode, ended.stdout) == (0, "ended with status 0\n")
@@ -100,18 +108,18 @@ def test_an_element_that_is_done_as_its_time_limit_comes_stays_done(tmp_path: Pa
     assert not script.requeued
 
 
-def test_a_job_that_is_no_array_is_requeued_by_its_own_number(tmp_path: Path) -> None:
+def test_a_job_without_elements_is_requeued_by_its_own_number(tmp_path: Path) -> None:
     script = Script(tmp_path)
-    _program(tmp_path / ".venv" / "bin" / "luigi", f"#!/bin/bash\ntrap 'exit 30' TERM; {NEAR_THE_LIMIT}\n")
+    _program(tmp_path / "bin" / "python", f"#!/bin/bash\ntrap 'exit 30' TERM; {NEAR_THE_LIMIT}\n")
     ended = script.run("read", "--dwca=a.zip", SLURM_ARRAY_JOB_ID="", SLURM_ARRAY_TASK_ID="")
     assert ended.stdout.splitlines() == [NEAR, "ended with status 30"]
     assert script.requeued == "requeue 9\n"
 
 
-def test_a_folder_that_has_gone_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     shutil.rmtree(Script(tmp_path / "gone").root)
     ended = subprocess.run(
-        ["bash", str(ROOT / "sbatch" / "report.sbatch"), str(tmp_path / "gone")],
+        _command("report", tmp_path / "gone"),
         capture_output=True,
         text=True,
         timeout=30,
@@ -122,7 +130,7 @@ def test_a_folder_that_has_gone_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "sbatch").iterdir()))
-def test_bash_reads_each_script_and_shellcheck_where_it_is_has_nothing_to_say(script: str) -> None:
+def test_bash_and_shellcheck_accept_each_script(script: str) -> None:
     checks = [["bash", "-n", script]]
     if shutil.which("shellcheck"):
         checks.append(["shellcheck", "--shell=bash", "--external-sources", script])

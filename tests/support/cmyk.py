@@ -1,4 +1,4 @@
-"""An ICC profile of inks whose cyan is red, so that what went through it can't be taken for anything else."""
+"""A CMYK profile (ICC) whose cyan is red, so that a test sees whether an image was converted with it."""
 
 import struct
 from itertools import product
@@ -9,7 +9,7 @@ BLACK = (0, 128, 128)
 
 
 def profile() -> bytes:
-    """A profile of CMYK, version 2.4, with one table of colours (ICC.1:2001-04, 6.5.8: lut8Type)."""
+    """A CMYK profile, version 2.4, with one table of colours (ICC.1:2001-04, 6.5.8: lut8Type)."""
     tags = {b"desc": _description(), b"cprt": b"text" + bytes(4) + b"none\0", b"wtpt": _white(), b"A2B0": _table()}
     at, index, body = 128 + 4 + 12 * len(tags), b"", b""
     for name, data in tags.items():

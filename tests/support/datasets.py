@@ -13,10 +13,10 @@ from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 
-from gbif_webdataset.fetch.ledger import read_journal
+from gbif_webdataset.fetch.journal import read_journal
 from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES
 from sample.plan import Medium, make_plan
-from tests.support.archives import gbif
+from tests.support.archives import write_download
 
 ROOT = Path(__file__).parents[2]
 QUICKLY = (
@@ -110,7 +110,7 @@ def archive_of(path: Path, urls: Sequence[str]) -> Path:
     media = [
         {"gbifID": gbif_id, "type": "StillImage", "identifier": url} for gbif_id, url in zip(ids, urls, strict=True)
     ]
-    return gbif(path, occurrences, media)
+    return write_download(path, occurrences, media)
 
 
 def digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A web server on loopback that misbehaves as hosts do: `CASES` says how each path behaves, and how it must end."""
+"""A web server on loopback with the faults of real hosts. `CASES` has the behaviour of each path and its outcome."""
 
 import gzip
 import io
@@ -33,14 +33,14 @@ JPEG, PNG, WEBP = picture("JPEG"), picture("PNG"), picture("WEBP")
 
 
 def photo(name: str) -> bytes:
-    """A JPEG of its own for every name; names of one length have photos of one size."""
+    """A different JPEG for every name. Names of equal length have photos of equal size."""
     comment = name.encode()
     return JPEG[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + JPEG[2:]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What came in: when (monotonic seconds), for which path, with which headers (names in lower case), and how."""
+    """A request: its time (monotonic seconds), path, headers (names in lower case) and method."""
 
     at: float
     path: str
@@ -49,9 +49,9 @@ class Request:
 
 
 class Visit:
-    """One request, and the socket to answer it on. `number` counts the requests for its path from 1."""
+    """A request and the socket for its answer. `number` counts the requests for its path from 1."""
 
-    def __init__(self, request: Request, number: int, connected: socket.socket, server: "MisbehavingServer") -> None:
+    def __init__(self, request: Request, number: int, connected: socket.socket, server: "FaultyServer") -> None:
         self.path, self.number, self._connected, self.server = request.path, number, connected, server
         self.method, self.headers = request.method, request.headers
         self.peer: tuple[str, int] = connected.getpeername()
@@ -61,30 +61,30 @@ class Visit:
         self._connected.sendall(data)
 
     def head(self, status: str = "200 OK", **headers: str) -> None:
-        """The status line and the headers; `_` in a name stands for `-`."""
+        """Send the status line and the headers. `_` in a name stands for `-`."""
         lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
         self.send("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
 
     def answer(self, body: bytes = b"", status: str = "200 OK", kind: str = "image/jpeg", **headers: str) -> None:
-        """A whole and proper answer, to HEAD without the body."""
+        """Send a complete answer; without its body if the request is a HEAD."""
         self.head(status, Content_Type=kind, Content_Length=str(len(body)), **headers)
         self.send(body if self.method != "HEAD" else b"")
         self.keep_alive = True
 
     def drip(self, data: bytes, pause: float = 0.1) -> None:
-        """A byte at a time, until the client has had enough."""
+        """Send one byte at a time until the client closes the connection."""
         for at in range(len(data)):
             self.send(data[at : at + 1])
             if self.server.stopping.wait(pause):
                 return
 
     def wait(self) -> None:
-        """Say nothing until the client goes away."""
+        """Send nothing until the client closes the connection."""
         self._connected.settimeout(20)
         self._connected.recv(1)
 
     def reset(self) -> None:
-        """Break the connection off, which is not to close it."""
+        """Reset the connection instead of closing it."""
         self._connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self._connected.detach())
 
@@ -94,7 +94,7 @@ Behaviour = Callable[[Visit], None]
 
 @dataclass(frozen=True)
 class Case:
-    """How a path behaves, the code that its image must end with (empty: it comes), and the requests it may take."""
+    """The behaviour of a path, the failure of its image (empty: it is downloaded), and the number of requests."""
 
     behave: Behaviour
     code: str
@@ -111,7 +111,7 @@ def _body(body: bytes, kind: str = "image/jpeg", **headers: str) -> Behaviour:
 
 
 def _busy_until(status: str, seconds: float) -> Behaviour:
-    """Busy at first, and again good from a date on."""
+    """Busy at first, and good from a date on."""
 
     def behave(visit: Visit) -> None:
         if visit.number == 1:
@@ -198,7 +198,7 @@ def _continue_forever(visit: Visit) -> None:
 
 
 def _after(*interim: str) -> Behaviour:
-    """Answers of the kind 1xx, each with a header, which come before the answer (RFC 9110, 15.2)."""
+    """Interim answers (1xx), each with a header, before the final answer (RFC 9110, 15.2)."""
 
     def behave(visit: Visit) -> None:
         for status in interim:
@@ -215,9 +215,9 @@ def _other_protocol(visit: Visit) -> None:
 
 
 def _two_answers(visit: Visit) -> None:
-    """The answer to the next request with it, as from a server that has lost count, and in one piece.
+    """Two answers to one request, in one piece, like a server that lost count.
 
-    One that comes later can't be told from the right answer.
+    A second answer that arrives later could not be distinguished from the answer to the next request.
     """
     pieces: list[bytes] = []
     send, visit.send = visit.send, pieces.append
@@ -249,7 +249,7 @@ def _cookie(visit: Visit) -> None:
     visit.answer(JPEG, Set_Cookie="session=secret; Path=/")
 
 
-# Ways to write addresses inside the user's network, and the metadata services of clouds.
+# Ways to write addresses inside the user's network, and addresses of the metadata services of clouds.
 INSIDE = {
     "decimal": "2131232776",
     "octal": "0177.010.010.010",
@@ -352,29 +352,29 @@ OTHERS: dict[str, Behaviour] = {
 
 
 class Level:
-    """How many there are of something now, and how many there were at most."""
+    """A number of things now, and its maximum so far."""
 
     def __init__(self) -> None:
-        self.now = self.most = 0
+        self.now = self.max = 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
         with self._lock:
             self.now += 1
-            self.most = max(self.most, self.now)
+            self.max = max(self.max, self.now)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self.now -= 1
 
 
-class MisbehavingServer:
-    """Serves `CASES` at /<name>, `photo(name)` at /photo/<name>, and what a test puts into `behaviours`."""
+class FaultyServer:
+    """Serves `CASES` at /<name>, `photo(name)` at /photo/<name>, and the `behaviours` that a test adds."""
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.behaviours: dict[str, Behaviour] = {name: case.behave for name, case in CASES.items()} | OTHERS
         self.log: list[Request] = []
-        self.under_way, self.open = Level(), Level()  # requests, and connections
+        self.running, self.open = Level(), Level()  # requests and connections
         self.stopping = threading.Event()
         self._seen: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -386,7 +386,7 @@ class MisbehavingServer:
 
     @staticmethod
     def photos(visit: Visit) -> None:
-        """How the paths below /photo/ behave, unless a test has them behave otherwise."""
+        """The behaviour of the paths below /photo/. A test may replace it."""
         visit.answer(photo(visit.path.removeprefix("/photo/")))
 
     def __enter__(self) -> Self:
@@ -398,18 +398,18 @@ class MisbehavingServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def asked(self, name: str | None = None) -> int:
-        """How many requests came, for /<name> or at all."""
+    def count_requests(self, name: str | None = None) -> int:
+        """The number of requests, for /<name> or in total."""
         return len([request for request in self.log if name is None or request.path == f"/{name}"])
 
     def visit(self, connected: socket.socket, method: str, path: str, headers: dict[str, str]) -> bool:
-        """Answer a request; tell whether the connection can be used again."""
+        """Answer a request; whether the connection can be used again."""
         request = Request(time.monotonic(), path, headers, method)
         with self._lock:
             self.log.append(request)
             self._seen[path] += 1
             visit = Visit(request, self._seen[path], connected, self)
-        with self.under_way:
+        with self.running:
             self._behaviour(path.removeprefix("/"))(visit)
         return visit.keep_alive
 
@@ -426,10 +426,10 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
-    owner: MisbehavingServer
+    owner: FaultyServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is what many of the cases are there for."""
+        """Do nothing: in many cases the client closes the connection."""
 
 
 class _Handler(socketserver.StreamRequestHandler):

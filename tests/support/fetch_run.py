@@ -1,4 +1,4 @@
-"""A folder with a manifest, fetched from a server, and what the ledger says of it afterwards."""
+"""An output folder whose manifest is fetched from a server, and its ledger afterwards."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,39 +9,40 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gbif_webdataset.fetch import ledger
 from gbif_webdataset.fetch.address_guard import AddressGuard
-from gbif_webdataset.fetch.download import Limits
-from gbif_webdataset.fetch.fetch_chunk import Plan, fetch_chunk
+from gbif_webdataset.fetch.carry_over import carry_over
+from gbif_webdataset.fetch.fetch_chunk import fetch_chunk
+from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
-from gbif_webdataset.fetch.host_queues import Patience
+from gbif_webdataset.fetch.host_queues import BackoffPolicy
+from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.storage.chunks import chunk_name
 from tests.support.faulty_server import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 
 MANIFEST = pa.schema([(name, pa.string()) for name in ("coreid", "identifier", "image_path", "datasetKey")])
-LIMITS = Limits(REQUEST_TIMEOUT, MAX_SECONDS, MAX_BYTES, "gbif-webdataset-test/1.0", True)
-PLAN = Plan(
+LIMITS = DownloadLimits(REQUEST_TIMEOUT, MAX_SECONDS, MAX_BYTES, "gbif-webdataset-test/1.0", True)
+OPTIONS = FetchOptions(
     workers=8,
     retries=RETRIES,
     hosts=HostTable(HostLimits(64, 0), {}),
     limits=LIMITS,
     guard=AddressGuard(["127.0.0.1/32"]),
-    patience=Patience(failures=1_000_000, slowest=1),  # all that misbehaves here is one host
+    backoff=BackoffPolicy(max_failures=1_000_000, max_slowdown=1),  # all faulty URLs are at one host
 )
 
 
-def limits(**changes: Any) -> Limits:
+def limits(**changes: Any) -> DownloadLimits:
     return replace(LIMITS, **changes)
 
 
-class Fetching:
+class FetchRun:
     """An output folder; `urls` maps image paths to the URLs that the manifest gives them."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
         self.images, self.folder, self.manifest = output / "images", output / "fetched", output / "manifest"
 
-    def ask_for(self, urls: Mapping[str, str], chunk: int = 0, folder: Path | None = None) -> Path:
+    def write_manifest(self, urls: Mapping[str, str], chunk: int = 0, folder: Path | None = None) -> Path:
         """Write a chunk of a manifest."""
         path = (folder or self.manifest) / chunk_name(chunk)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,30 +60,30 @@ class Fetching:
         progress: Callable[[Counter[str]], None] = lambda counts: None,
         **changes: Any,
     ) -> Counter[str]:
-        """Fetch a chunk, of a manifest made of `urls` if they are given; `changes` are of the plan."""
-        path = self.ask_for(urls, chunk) if urls is not None else self.manifest / chunk_name(chunk)
-        return fetch_chunk(self.output, path, chunk, replace(PLAN, **changes), progress)
+        """Fetch a chunk, of a manifest made of `urls` if they are given. `changes` are options."""
+        path = self.write_manifest(urls, chunk) if urls is not None else self.manifest / chunk_name(chunk)
+        return fetch_chunk(self.output, path, chunk, replace(OPTIONS, **changes), progress)
 
-    def carry(self, *chunks: Mapping[str, str]) -> None:
-        """Take a new manifest of so many chunks, as ReadArchive does."""
+    def carry_over(self, *chunks: Mapping[str, str]) -> None:
+        """Make a new manifest with these chunks, as ReadArchive does."""
         new = self.output / ".tmp-manifest-x"
         for chunk, urls in enumerate(chunks):
-            self.ask_for(urls, chunk, new)
-        ledger.carry(self.folder, new, len(chunks), self.output / ".scratch", "500MB")
+            self.write_manifest(urls, chunk, new)
+        carry_over(self.folder, new, len(chunks), self.output / ".scratch", "500MB")
         for path in self.manifest.glob("*"):
             path.unlink()
         self.manifest.mkdir(exist_ok=True)
         for path in new.iterdir():
             path.replace(self.manifest / path.name)
 
-    def ledger(self, chunk: int = 0) -> dict[str, dict[str, Any]]:
+    def read_ledger(self, chunk: int = 0) -> dict[str, dict[str, Any]]:
         """The ledger's rows by image path."""
         rows = pq.read_table(self.folder / chunk_name(chunk)).to_pylist()
         return {row["image_path"]: row for row in rows}
 
-    def bytes_of(self, name: str) -> bytes:
+    def read_image(self, name: str) -> bytes:
         return (self.images / name).read_bytes()
 
-    def files(self) -> set[str]:
+    def list_images(self) -> set[str]:
         """The paths of all files under images/."""
         return {path.relative_to(self.images).as_posix() for path in self.images.rglob("*") if path.is_file()}

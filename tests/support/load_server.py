@@ -1,7 +1,7 @@
-"""A server for very many requests, in a process of its own, so that it takes no turn of the fetcher's interpreter.
+"""A server for very many requests, in its own process, so that it does not share the interpreter of the fetcher.
 
-python -m tests.support.load_server - tells its port, serves `photo(path)` at every path, and ends when its input does: then
-it tells how often it was asked, and over how many connections.
+python -m tests.support.load_server: prints its port, serves `photo(path)` at every path, and ends when its input ends.
+Then it prints the number of requests and of connections.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from tests.support.faulty_server import photo
 ROOT = Path(__file__).parents[2]
 
 
-class TirelessServer:
-    """The server's process, for as long as the block lasts; what it was asked is known at the end."""
+class LoadServer:
+    """The server's process while the block runs. `requests` and `connections` are set at its end."""
 
-    asked: int
+    requests: int
     connections: int
 
     def __enter__(self) -> Self:
@@ -31,13 +31,13 @@ class TirelessServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        told = json.loads(self._process.communicate(timeout=30)[0])
-        self.asked, self.connections = told["asked"], told["connections"]
+        counts = json.loads(self._process.communicate(timeout=30)[0])
+        self.requests, self.connections = counts["requests"], counts["connections"]
 
 
 @dataclass
 class _Counts:
-    asked: int = 0
+    requests: int = 0
     connections: int = 0
 
 
@@ -53,7 +53,7 @@ class _Conversation(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *requests, self._received = (self._received + data).split(b"\r\n\r\n")
         for request in requests:
-            self._counts.asked += 1
+            self._counts.requests += 1
             body = photo(request.split(b" ", 2)[1].decode())
             head = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
             self._transport.write(head.encode() + body)

@@ -1,6 +1,6 @@
-"""A manifest built in a process of its own, which tells its peak of memory, or dies in the midst of it.
+"""Reads an archive in a process of its own, which reports its peak memory, or kills itself while it reads.
 
-python -m tests.support.manifest_process ARCHIVE FOLDER MEMORY [KEYS | --die-once-spilled]
+python -m tests.support.manifest_process ARCHIVE FOLDER MEMORY [SUBSET_LIST | --kill-once-spilled]
 """
 
 import json
@@ -11,61 +11,68 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gbif_webdataset.read import read_archive
+from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.select_media import Selection
+from gbif_webdataset.read.read_archive import read_archive
+from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import read_subset_list
 
 ROOT = Path(__file__).parents[2]
 CHUNKS = 16
-DIE = "--die-once-spilled"
+KILL = "--kill-once-spilled"
 
 
 @dataclass(frozen=True)
-class Built:
-    """The images of each chunk, the rejected lines, the process's peak of memory in MiB, the most files spilled to.
+class ProcessReport:
+    """What the process reports.
 
-    And whether pandas was imported.
+    Attributes:
+        images: images of each chunk.
+        rejected: rejected lines by kind and reason.
+        peak: peak memory in MiB.
+        spilled: the largest number of partition files at one time.
+        imports_pandas: whether pandas was imported.
     """
 
     images: list[int]
     rejected: dict[str, dict[str, int]]
     peak: float
     spilled: int
-    with_pandas: bool
+    imports_pandas: bool
 
 
-def run(archive: Path, folder: Path, memory: int, *more: str) -> "subprocess.CompletedProcess[str]":
-    """Build `folder`/manifest in another process, which spills to `folder`/scratch."""
-    command = [sys.executable, "-m", "tests.support.manifest_process", str(archive), str(folder), str(memory), *more]
+def start_reading(archive: Path, folder: Path, memory: int, option: str = "") -> "subprocess.CompletedProcess[str]":
+    """Write `folder`/manifest in another process, with temporary files in `folder`/scratch."""
+    options = [option] if option else []
+    command = [sys.executable, "-m", "tests.support.manifest_process", str(archive), str(folder), str(memory), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def built(archive: Path, folder: Path, memory: int, *more: str) -> Built:
-    """Build it in another process, which has to end well."""
-    ended = run(archive, folder, memory, *more)
+def read_in_process(archive: Path, folder: Path, memory: int, option: str = "") -> ProcessReport:
+    """The report of such a process, which must succeed."""
+    ended = start_reading(archive, folder, memory, option)
     assert ended.returncode == 0, ended.stderr
-    return Built(**json.loads(ended.stdout))
+    return ProcessReport(**json.loads(ended.stdout))
 
 
-def main(archive: Path, folder: Path, memory: int, how: str = "") -> None:
-    """The process."""
-    keys = read_archive.read_keys(Path(how)) if how and how != DIE else None
+def main(archive: Path, folder: Path, memory: int, option: str = "") -> None:
+    """Read the archive and print the report."""
+    subset = read_subset_list(Path(option)) if option and option != KILL else None
     spilled = 0
 
     def progress(done: int, total: int) -> None:
         nonlocal spilled
         spilled = max(spilled, len(list((folder / "scratch").rglob("*.arrow"))))
-        if spilled and how == DIE:
+        if spilled and option == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    selection = Selection("acceptedTaxonKey", keys)
-    counts = read_archive.build(
-        archive, folder / "manifest", CHUNKS, selection, Resources(memory, folder / "scratch"), progress
-    )
-    # getrusage would tell the peak of the parent, whose memory a child that is spawned shares until it executes.
+    writer, resources = ManifestWriter(folder / "manifest", CHUNKS), Resources(memory, folder / "scratch")
+    counts = read_archive(archive, writer, SelectionOptions("acceptedTaxonKey", subset), resources, progress)
+    # getrusage would report the peak of the parent, whose memory a spawned child shares until it executes.
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     peak = int(line.split()[1]) / 1024
-    print(json.dumps(vars(Built(counts.images, counts.rejected, peak, spilled, "pandas" in sys.modules))))
+    report = ProcessReport(counts.images, counts.rejected, peak, spilled, "pandas" in sys.modules)
+    print(json.dumps(vars(report)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Chunks fetched one after another in a process of its own, which tells the memory and the descriptors that it takes.
+"""Fetches chunks one after another in its own process, and prints the memory and the file descriptors that it needs.
 
 python -m tests.support.memory_probe OUTPUT CHUNK...
 """
@@ -10,47 +10,47 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.fetch_run import Fetching, limits
+from tests.support.fetch_run import FetchRun, limits
 
 ROOT = Path(__file__).parents[2]
-LOOK_EACH = 500
-PATIENT = limits(request_timeout=60, max_seconds=60)  # each image is asked for once, however busy the machine
+SAMPLED_IMAGES = 500  # images from one count of file descriptors to the next
+LONG_TIMEOUTS = limits(request_timeout=60, max_seconds=60)  # so that no image is retried on a busy machine
 
 
 @dataclass
-class Endured:
-    """What a process took: its peak in MiB, and MiB and open descriptors after each chunk; and how the images ended."""
+class MemoryProbe:
+    """The outcomes of each chunk, MiB of memory and open descriptors after each chunk, and the peaks of both."""
 
     counts: list[dict[str, int]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
-    most_descriptors: int = 0
-    peak: float = 0.0
+    max_descriptors: int = 0
+    max_memory: float = 0.0
 
 
-def endured(output: Path, *chunks: int) -> Endured:
-    """Fetch `chunks` of the manifest in `output` in another process, which has to end well."""
+def probe_fetching(output: Path, *chunks: int) -> MemoryProbe:
+    """Fetch `chunks` of the manifest in `output` in another process, which must succeed."""
     command = [sys.executable, "-m", "tests.support.memory_probe", str(output), *map(str, chunks)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert ended.returncode == 0, ended.stderr
-    return Endured(**json.loads(ended.stdout))
+    return MemoryProbe(**json.loads(ended.stdout))
 
 
 def main(output: Path, chunks: list[int]) -> None:
-    """The process."""
-    took = Endured()
+    """Run the process."""
+    probe = MemoryProbe()
 
-    def look(counts: Counter[str]) -> None:
-        if counts.total() % LOOK_EACH == 0:
-            took.most_descriptors = max(took.most_descriptors, _descriptors())
+    def sample(counts: Counter[str]) -> None:
+        if counts.total() % SAMPLED_IMAGES == 0:
+            probe.max_descriptors = max(probe.max_descriptors, _descriptors())
 
     for chunk in chunks:
-        took.counts.append(Fetching(output).fetch(chunk=chunk, progress=look, limits=PATIENT))
-        took.memory.append(_mebibytes("VmRSS"))
-        took.descriptors.append(_descriptors())
-    # getrusage would tell the peak of the parent, whose memory a child that is spawned shares until it executes.
-    took.peak = _mebibytes("VmHWM")
-    print(json.dumps(vars(took)))
+        probe.counts.append(FetchRun(output).fetch(chunk=chunk, progress=sample, limits=LONG_TIMEOUTS))
+        probe.memory.append(_mebibytes("VmRSS"))
+        probe.descriptors.append(_descriptors())
+    # getrusage would give the parent's peak: a spawned child shares the parent's memory until it executes.
+    probe.max_memory = _mebibytes("VmHWM")
+    print(json.dumps(vars(probe)))
 
 
 def _descriptors() -> int:

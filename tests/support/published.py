@@ -59,7 +59,7 @@ LINES = (
 )
 
 
-class Dataset(shard_run.Dataset):
+class Dataset(shard_run.ShardRun):
     """Shards whose rows have the columns of a GBIF archive."""
 
     columns: Sequence[str] = (
@@ -116,8 +116,8 @@ def write_stages(dataset: Dataset, failed: int = 1) -> None:
     write_table(paths.clean, rows, dataset.columns)
     write_table(paths.clean_dropped, [], [column.name for column in DROPPED])
     for path, columns in (
-        (paths.split_dropped, DROPPED), (paths.balance, BALANCE),
-        (paths.leakage, LEAKAGE),
+        (paths.split_dropped, DROPPED), (paths.splits / "balance.csv", BALANCE),
+        (paths.splits / "leakage.csv", LEAKAGE),
     ):  # fmt: skip
         path.write_text(",".join(column.name for column in columns) + "\n")
 
@@ -131,7 +131,7 @@ def download(
     """A GBIF download with its metadata. `members` replace its own files; a member that is None is left out."""
     eml = EML.format(doi=escape(doi), key=KEY, title=escape(title), query='{ "TaxonKey" : [ "is Moths &amp; more" ] }')
     row = {"gbifID": "1", "datasetKey": MOTHS}
-    archives.gbif(path, [row], [{"gbifID": "1", "identifier": "https://photos.example/1.jpg"}])
+    archives.write_download(path, [row], [{"gbifID": "1", "identifier": "https://photos.example/1.jpg"}])
     texts = {"citations.txt": "Ada (2024). Moths.\r\n", "rights.txt": b"Dataset: Moths\n\xff"}
     with zipfile.ZipFile(path, "a") as archive:
         for name, content in {"metadata.xml": eml, **texts, **(members or {})}.items():
@@ -143,5 +143,5 @@ def download(
 def keep(archive: Path, folder: Path) -> provenance.Source:
     """Write what ReadArchive writes about the archive into the folder of the manifest."""
     folder.mkdir(exist_ok=True)
-    with dwca.opened(archive) as opened, provenance.digested(archive) as digest:
-        return provenance.keep(opened, folder, digest.result())
+    with dwca.open_archive(archive) as opened, provenance.digest_in_background(archive) as digest:
+        return provenance.write_source(opened, folder, digest.result())

@@ -1,4 +1,4 @@
-"""Datasets by hand to make shards of: images and the CSVs of their splits."""
+"""Images and split CSVs made by hand, the shards made of them, and what the shards contain."""
 
 import csv
 import hashlib
@@ -11,8 +11,9 @@ import numpy as np
 import webdataset
 from PIL import Image
 
-from gbif_webdataset.shards.create_webdataset import Outcome, create
+from gbif_webdataset.shards.create_webdataset import ShardCounts, create_shards
 from gbif_webdataset.shards.recipe import Recipe
+from gbif_webdataset.shards.shard_files import ShardFolders
 
 COLUMNS = ["coreid", "identifier", "image_path", "label", "country", "remarks"]
 COLUMNS += ["valid", "format", "width", "height", "file_size"]
@@ -34,17 +35,18 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-class Dataset:
-    """Images and split CSVs of a dataset by hand."""
+class ShardRun:
+    """A dataset folder with images and split CSVs, and shards made of them."""
 
     columns: Sequence[str] = COLUMNS
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-        self.counts: list[tuple[int, int]] = []
+        self.progress: list[tuple[int, int]] = []
 
     def add(self, split: str, image_path: str, data: bytes, label: str | None = "moth", **more: Any) -> None:
+        """Add an image and its row."""
         path = self.root / "images" / image_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -54,6 +56,7 @@ class Dataset:
         self.rows[split].append({**row, "image_path": image_path, "file_size": len(data), **measured, **more})
 
     def write(self, order: int = 1) -> None:
+        """Write the split CSVs; with `order` -1 the rows are in reverse order."""
         (self.root / "splits").mkdir(exist_ok=True)
         for split, rows in self.rows.items():
             with (self.root / "splits" / f"{split}.csv").open("w", newline="") as file:
@@ -61,22 +64,28 @@ class Dataset:
                 lines.writeheader()
                 lines.writerows(rows[::order])
 
-    def create(self, recipe: Recipe = RECIPE, workers: int = 1, name: str = "shards") -> Outcome:
-        def count(done: int, total: int) -> None:
-            self.counts.append((done, total))
+    def folders(self, name: str = "shards") -> ShardFolders:
+        """The folders of a run that writes to the folder `name`."""
+        return ShardFolders(*(self.root / folder for folder in ("splits", "images", name, "scratch")))
 
-        scratch = self.root / "scratch"
-        return create(self.root / "splits", self.root / "images", self.root / name, recipe, workers, scratch, count)
+    def create(self, recipe: Recipe = RECIPE, workers: int = 1, name: str = "shards") -> ShardCounts:
+        """Create the shards in the folder `name`."""
+        return create_shards(
+            self.folders(name), recipe, workers, lambda done, total: self.progress.append((done, total))
+        )
 
     def shards(self, name: str = "shards") -> list[Path]:
+        """The tars."""
         return sorted(path for split in SPLITS for path in (self.root / name / split).glob("*.tar"))
 
     def samples(self, split: str = "train", name: str = "shards") -> list[dict[str, Any]]:
+        """The samples of a split, as webdataset reads them."""
         paths = [str(path) for path in self.shards(name) if path.parent.name == split]
         return list(webdataset.WebDataset(paths, shardshuffle=False)) if paths else []
 
-    def one(self, name: str = "shards") -> dict[str, Any]:
-        [sample] = self.samples(name=name)
+    def only_sample(self) -> dict[str, Any]:
+        """The one sample of train."""
+        [sample] = self.samples()
         return sample
 
 
@@ -86,20 +95,22 @@ def turned(orientation: int) -> Image.Exif:
     return exif
 
 
-def hashes(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file in a folder, by path."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def decoded(sample: dict[str, Any]) -> Image.Image:
-    image = Image.open(io.BytesIO(sample["jpg"]))
+def decode_image(sample: dict[str, Any], extension: str = "jpg") -> Image.Image:
+    """The image of a sample."""
+    image = Image.open(io.BytesIO(sample[extension]))
     image.load()
     return image
 
 
-def sixty_moths(root: Path) -> Dataset:
-    """60 photos of 5 labels in three splits, some PNG, some large, one turned by its EXIF."""
-    dataset = Dataset(root)
+def sixty_moths(root: Path) -> ShardRun:
+    """60 photos of 5 labels in three splits, some PNG, some large, one with an EXIF orientation."""
+    run = ShardRun(root)
     for number in range(60):
         split = "train" if number < 44 else "val" if number < 52 else "test"
         side = (120, 90) if number % 3 else (240, 180)
@@ -107,12 +118,12 @@ def sixty_moths(root: Path) -> Dataset:
         data = encoded(image, "PNG") if number % 10 == 4 else encoded(image, quality=85)
         if number == 7:
             data = encoded(image, quality=85, exif=turned(6))
-        dataset.add(split, f"ds{number % 2}/{number}.jpg", data, f"label {number % 5}", country="NA")
-    dataset.write()
-    return dataset
+        run.add(split, f"ds{number % 2}/{number}.jpg", data, f"label {number % 5}", country="NA")
+    run.write()
+    return run
 
 
 def psnr(one: Image.Image, other: Image.Image) -> float:
-    """How near two pictures of one size are, in decibels; 40 is hard to see, more is nearer."""
+    """The similarity of two pictures of one size in decibels; above 40 the difference is hard to see."""
     off = np.square(np.asarray(one, float) - np.asarray(other, float)).mean()
     return float(10 * np.log10(255**2 / off)) if off else np.inf

@@ -1,35 +1,32 @@
-"""Deleting images by the command: they leave the dataset and the disk, and stay away until they are asked for."""
-
 from pathlib import Path
 
+from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
 from sample.server import PhotoServer
 from tests.support.datasets import Dataset
 
-SPLITS = ("train", "val", "test")
+
+def images_in_splits(dataset: Dataset) -> set[str]:
+    return {row["image_path"] for split in SPLITS_OF_CLASSES for row in dataset.rows(f"splits/{split}.csv")}
 
 
-def _in_splits(dataset: Dataset) -> set[str]:
-    return {row["image_path"] for split in SPLITS for row in dataset.rows(f"splits/{split}.csv")}
-
-
-def _two_images(dataset: Dataset, listing: Path) -> dict[str, str]:
+def list_two_images(dataset: Dataset, listing: Path) -> dict[str, str]:
     """Write a list of two images of the dataset; their paths and URLs."""
     rows = dataset.rows("splits/train.csv")[3:20:10]
     listing.write_text("".join(f"{row['image_path']}\n" for row in rows))
     return {row["image_path"]: row["identifier"] for row in rows}
 
 
-def test_listed_images_are_deleted_and_come_back_only_when_asked_for(
+def test_listed_images_are_deleted_and_downloaded_again_only_on_request(
     dataset: Dataset, photos: PhotoServer, tmp_path: Path
 ) -> None:
     listing = tmp_path / "list.txt"
-    chosen = _two_images(dataset, listing)
-    others = _in_splits(dataset) - chosen.keys()
+    chosen = list_two_images(dataset, listing)
+    others = images_in_splits(dataset) - chosen.keys()
     deletion = ("--DeleteImages-image-list", str(listing))
 
     dataset.make(*deletion)
 
-    assert _in_splits(dataset) == others
+    assert images_in_splits(dataset) == others
     assert not any((dataset.output / "images" / path).exists() for path in chosen)
     lines = {line["image_path"]: line for line in dataset.rows("deleted.csv")}
     for path, identifier in chosen.items():
@@ -42,18 +39,18 @@ def test_listed_images_are_deleted_and_come_back_only_when_asked_for(
     dataset.chunks = 3
     dataset.make(*deletion)
     assert not {photos.url + path for path, _ in photos.requests[requests:]} & set(chosen.values())
-    assert _in_splits(dataset) == others
+    assert images_in_splits(dataset) == others
     assert dataset.rows("accounting.csv") == accounting
 
     dataset.make("--FetchChunk-refetch-deleted", task="FetchImages")
-    asked = {photos.url + path for path, _ in photos.requests[requests:]}
-    assert set(chosen.values()) <= asked
+    requested = {photos.url + path for path, _ in photos.requests[requests:]}
+    assert set(chosen.values()) <= requested
     assert all((dataset.output / "images" / path).exists() for path in chosen)
 
 
-def test_a_dry_run_deletes_nothing_and_says_what_it_would_delete(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_dry_run_deletes_nothing_and_lists_what_it_would_delete(dataset: Dataset, tmp_path: Path) -> None:
     listing = tmp_path / "list.txt"
-    chosen = _two_images(dataset, listing)
+    chosen = list_two_images(dataset, listing)
     images = {path: path.stat().st_mtime_ns for path in (dataset.output / "images").rglob("*.jpg")}
     deleted = (dataset.output / "deleted.csv").read_bytes()
 
@@ -65,15 +62,15 @@ def test_a_dry_run_deletes_nothing_and_says_what_it_would_delete(dataset: Datase
     assert would == chosen.keys()
 
 
-def test_a_path_out_of_the_images_deletes_nothing(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_list_with_a_path_outside_images_deletes_nothing(dataset: Dataset, tmp_path: Path) -> None:
     listing = tmp_path / "list.txt"
-    chosen = _two_images(dataset, listing)
+    chosen = list_two_images(dataset, listing)
     outside = dataset.output / "clean.parquet"
     listing.write_text(listing.read_text() + "../clean.parquet\n")
 
-    said = dataset.fail("--DeleteImages-image-list", str(listing), task="DeleteImages")
+    error = dataset.fail("--DeleteImages-image-list", str(listing), task="DeleteImages")
 
-    assert "line 3" in said
-    assert "Traceback" not in said
+    assert "line 3" in error
+    assert "Traceback" not in error
     assert outside.exists()
     assert all((dataset.output / "images" / path).exists() for path in chosen)

@@ -1,5 +1,6 @@
-"""What a host sees of the whole job, in its own log: how fast it is asked, what is asked again, and what never."""
+"""The requests of the whole job, as the logs of hosts show them: their rate, and which are repeated."""
 
+import os
 import socket
 import subprocess
 import time
@@ -11,88 +12,86 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.datasets import ROOT, Dataset, archive_of, digest
-from tests.support.faulty_server import MisbehavingServer, Request, Visit, photo
+from tests.support.faulty_server import FaultyServer, Request, Visit, photo
 
-JITTER = 10  # requests: the log has the time of their arrival, which is not that of their sending
+JITTER = 10  # requests: the log has the times of their arrival, not of their sending
 HOSTS = "host,connections,requests_per_second\n"
 
 
 @pytest.fixture
-def museum() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as server:
+def museum() -> Iterator[FaultyServer]:
+    with FaultyServer() as server:
         yield server
 
 
 @pytest.fixture
-def bulk() -> Iterator[MisbehavingServer]:
-    """Another host: another port is one."""
-    with MisbehavingServer() as server:
+def bulk() -> Iterator[FaultyServer]:
+    """Another host: it has another port."""
+    with FaultyServer() as server:
         yield server
 
 
-def photos_of(server: MisbehavingServer, count: int, prefix: str = "") -> list[str]:
+def photos_of(server: FaultyServer, count: int, prefix: str = "") -> list[str]:
     return [f"{server.url}/photo/{prefix}{number:03}" for number in range(count)]
 
 
-def most_beyond(log: Sequence[Request], per_second: float) -> float:
-    """By how many requests the log goes beyond a rate, in that stretch of it where it does so most."""
+def find_max_excess(log: Sequence[Request], per_second: float) -> float:
+    """The largest number of requests beyond a rate, in any part of the log."""
     times = sorted(request.at for request in log)
     stretches = ((first, last) for last in range(len(times)) for first in range(last))
     return max(last - first - per_second * (times[last] - times[first]) for first, last in stretches)
 
 
-@pytest.mark.parametrize("how", ["two workers", "two commands"])
-def test_what_a_host_bears_holds_for_all_processes_together(
-    museum: MisbehavingServer, bulk: MisbehavingServer, tmp_path: Path, how: str
+@pytest.mark.parametrize("processes", ["two workers", "two commands"])
+def test_the_limits_of_a_host_apply_to_all_processes_together(
+    museum: FaultyServer, bulk: FaultyServer, tmp_path: Path, processes: str
 ) -> None:
     def slowly(visit: Visit) -> None:
         time.sleep(0.2)
-        MisbehavingServer.photos(visit)
+        FaultyServer.photos(visit)
 
     bulk.photos = slowly  # type: ignore[method-assign]
     archive = archive_of(tmp_path / "a.zip", photos_of(museum, 60) + photos_of(bulk, 50))
     (tmp_path / "hosts.csv").write_text(f"{HOSTS}127.0.0.1:{museum.port},8,20\n")
     dataset = Dataset(archive, tmp_path / "dataset", chunks=2)
     limits = ("--FetchChunk-connections-per-host", "4", "--FetchChunk-host-limits", str(tmp_path / "hosts.csv"))
-    if how == "two workers":
+    if processes == "two workers":
         dataset.make("--workers", "2", *limits, task="FetchImages")
     else:
         dataset.make(task="ReadArchive")
         shared = (*limits, "--FetchChunk-concurrent-chunks", "2")
         commands = [dataset.command("--chunk", str(chunk), *shared, task="FetchChunk") for chunk in range(2)]
-        processes = [subprocess.Popen(command, cwd=ROOT) for command in commands]
-        assert [process.wait(60) for process in processes] == [0, 0]
+        started = [subprocess.Popen(command, cwd=ROOT) for command in commands]
+        assert [process.wait(60) for process in started] == [0, 0]
     assert Counter(row["status"] for row in dataset.rows("fetched")) == {"fetched": 110}
-    assert most_beyond(museum.log, 20) <= JITTER
-    assert 2 <= bulk.under_way.most <= 4
-    assert bulk.open.most <= 4
+    assert find_max_excess(museum.log, 20) <= JITTER
+    assert 2 <= bulk.running.max <= 4
+    assert bulk.open.max <= 4
     assert max(request.at for request in bulk.log) - min(request.at for request in bulk.log) >= 50 * 0.2 / 4 - 0.3
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 at which nobody listens."""
+    """A port of 127.0.0.1 on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
 
-IMPATIENT = (
+SHORT_PAUSES = (
     *("--FetchChunk-host-failures", "5", "--FetchChunk-host-pause", "0.2", "--FetchChunk-max-failed-share", "1"),
-    *("--FetchChunk-retries", "0"),
+    *("--FetchChunk-retries", "0", "--FetchChunk-retry-after", "0"),
 )
 
 
-def test_what_a_dead_host_left_is_fetched_by_the_run_that_finds_it_alive_and_nothing_else_is(
-    museum: MisbehavingServer, tmp_path: Path
-) -> None:
+def test_images_of_a_dead_host_are_fetched_once_it_is_alive_and_no_others(museum: FaultyServer, tmp_path: Path) -> None:
     dead = free_port()
     there, missing = photos_of(museum, 40), [f"{museum.url}/missing/{number}" for number in range(3)]
     away = [f"http://127.0.0.1:{dead}/photo/{number:03}" for number in range(300)]
     dataset = Dataset(archive_of(tmp_path / "a.zip", there + away + missing), tmp_path / "dataset", chunks=2)
 
     def fetch(retry_failed: str) -> dict[str, int]:
-        """Fetch in a process of its own; how the images ended."""
+        """Fetch in a new process: the number of images by outcome."""
         museum.log.clear()
-        dataset.make("--FetchChunk-retry-failed", retry_failed, *IMPATIENT, task="FetchImages")
+        dataset.make("--FetchChunk-retry-failed", retry_failed, *SHORT_PAUSES, task="FetchImages")
         return Counter(row["error"] or row["status"] for row in dataset.rows("fetched"))
 
     begun = time.monotonic()
@@ -101,7 +100,9 @@ def test_what_a_dead_host_left_is_fetched_by_the_run_that_finds_it_alive_and_not
     assert (first["fetched"], first["not-found"]) == (40, 3)
     assert first["host-unavailable"] + first["connection"] == 300
     attempts = sum(row["attempts"] for row in dataset.rows("fetched") if f":{dead}/" in row["identifier"])
-    assert attempts == first["connection"] <= 2 * (5 + 16 + 3), "more than what was under way, and one after each pause"
+    assert attempts == first["connection"] <= 2 * (5 + 16 + 3), (
+        "more than the running requests, and one after each pause"
+    )
     assert Counter(request.path for request in museum.log) == Counter(path_of(url) for url in there + missing)
 
     ledgers = {path: digest(path) for path in dataset.output.glob("fetched/*.parquet")}
@@ -111,13 +112,13 @@ def test_what_a_dead_host_left_is_fetched_by_the_run_that_finds_it_alive_and_not
     assert not museum.log
     assert {path: digest(path) for path in dataset.output.glob("fetched/*.parquet")} == ledgers
 
-    with MisbehavingServer(port=dead) as alive:
+    with FaultyServer(port=dead) as alive:
         assert fetch("may-pass") == {"fetched": 340, "not-found": 3}
         assert Counter(request.path for request in alive.log) == Counter(path_of(url) for url in away)
         assert not museum.log
         assert fetch("all") == {"fetched": 340, "not-found": 3}
         assert sorted(request.path for request in museum.log) == sorted(path_of(url) for url in missing)
-        assert alive.asked() == 300
+        assert alive.count_requests() == 300
     for row in dataset.rows("fetched"):
         if row["status"] == "fetched":
             body = (dataset.output / "images" / row["image_path"]).read_bytes()
@@ -126,3 +127,33 @@ def test_what_a_dead_host_left_is_fetched_by_the_run_that_finds_it_alive_and_not
 
 def path_of(url: str) -> str:
     return urlsplit(url).path
+
+
+def test_a_run_retries_temporary_failures_only_after_retry_after_unless_all_are_requested(
+    museum: FaultyServer, tmp_path: Path
+) -> None:
+    urls = [*photos_of(museum, 9), f"{museum.url}/500"]
+    dataset = Dataset(archive_of(tmp_path / "a.zip", urls), tmp_path / "dataset", chunks=1)
+
+    def requests(*options: str) -> list[str]:
+        """The paths that a run requests."""
+        museum.log.clear()
+        dataset.make("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retries", "0", *options, task="FetchImages")
+        return [request.path for request in museum.log]
+
+    def age_record(seconds: float) -> None:
+        """Let the last attempt lie so far back."""
+        (record,) = (dataset.output / ".made").glob("FetchChunk-*.json")
+        os.utime(record, (time.time() - seconds,) * 2)
+
+    assert sorted(requests()) == sorted(path_of(url) for url in urls)
+    assert requests() == []
+    age_record(3500)
+    assert requests() == []
+    age_record(3700)
+    assert requests() == ["/500"]
+    assert requests() == [], "the retry is the last attempt now"
+    assert requests("--FetchChunk-retry-after", "0") == ["/500"]
+    assert requests("--FetchChunk-retry-failed", "all") == ["/500"]
+    (dataset.output / "fetched" / "chunk-00000.parquet").unlink()
+    assert "/500" in requests(), "what is not built is fetched, however recent its failures are"

@@ -1,4 +1,4 @@
-"""What fetching would take, told each time that it is asked for, by a task that leaves nothing behind."""
+"""PlanFetch: every command prints the estimate, and nothing is written."""
 
 import os
 import re
@@ -22,17 +22,19 @@ def _tree(output: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_each_run_tells_and_none_writes(small_archive: Path, photos: PhotoServer, tmp_path: Path, workers: str) -> None:
+def test_each_run_prints_the_estimate_and_writes_nothing(
+    small_archive: Path, photos: PhotoServer, tmp_path: Path, workers: str
+) -> None:
     dataset = Dataset(small_archive, tmp_path / "dataset")
     dataset.make(task="ReadArchive")
     total = len(dataset.rows("manifest"))
     before, asked = _tree(dataset.output), len(photos.requests)
     for _ in range(2):
-        told = dataset.make("--workers", workers, "--PlanFetch-sample", "3", task="PlanFetch").splitlines()
-        assert told[0] == f"{total} images in the manifest: 0 are fetched already, {total} are left, at 1 host"
-        assert re.match(r"bytes  about \d", told[-3])
-        assert re.match(r"time   about \d", told[-2])
-        assert re.match(r"disk   \d", told[-1])
+        printed = dataset.make("--workers", workers, "--PlanFetch-sample", "3", task="PlanFetch").splitlines()
+        assert printed[0] == f"{total} images in the manifest: 0 are already fetched, {total} remain, at 1 host"
+        assert re.match(r"bytes  about \d", printed[-3])
+        assert re.match(r"time   about \d", printed[-2])
+        assert re.match(r"disk   \d", printed[-1])
     assert _tree(dataset.output) == before
     assert 6 <= len(photos.requests) - asked <= 12
 
@@ -58,23 +60,23 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
         process.terminate()
 
 
-def test_a_central_scheduler_has_it_run_again_at_once(small_archive: Path, tmp_path: Path, scheduler: str) -> None:
+def test_a_central_scheduler_runs_it_again_at_once(small_archive: Path, tmp_path: Path, scheduler: str) -> None:
     dataset = Dataset(small_archive, tmp_path / "dataset")
     central = ("--local-scheduler", "false", "--scheduler-host", "127.0.0.1", "--scheduler-port", scheduler)
     for _ in range(2):
         assert "images in the manifest" in dataset.make(*central, "--PlanFetch-sample", "0", task="PlanFetch")
 
 
-def test_what_is_fetched_is_left_out(dataset: Dataset) -> None:
+def test_fetched_images_do_not_remain(dataset: Dataset) -> None:
     failing = sum(row["error"] == "server-error" for row in dataset.rows("fetched"))
-    there = sum(row["status"] == "fetched" for row in dataset.rows("fetched"))
-    told = dataset.make("--FetchChunk-retry-failed", "may-pass", task="PlanFetch")
-    assert f"{there} are fetched already, " in told
-    assert f"{failing} are left, at 1 host" in told
-    assert "nothing is left to fetch" in dataset.make("--FetchChunk-retry-failed", "none", task="PlanFetch")
+    fetched = sum(row["status"] == "fetched" for row in dataset.rows("fetched"))
+    printed = dataset.make("--FetchChunk-retry-failed", "may-pass", task="PlanFetch")
+    assert f"{fetched} are already fetched, " in printed
+    assert f"{failing} remain, at 1 host" in printed
+    assert "none remains to be fetched" in dataset.make("--FetchChunk-retry-failed", "none", task="PlanFetch")
 
 
-def test_it_reads_the_archive_where_that_is_to_be_done(small_archive: Path, tmp_path: Path) -> None:
+def test_it_reads_the_archive_first_if_necessary(small_archive: Path, tmp_path: Path) -> None:
     dataset = Dataset(small_archive, tmp_path / "dataset")
     assert "images in the manifest" in dataset.make("--PlanFetch-sample", "0", task="PlanFetch")
     assert not (dataset.output / "images").exists()
@@ -82,7 +84,7 @@ def test_it_reads_the_archive_where_that_is_to_be_done(small_archive: Path, tmp_
 
 
 @pytest.mark.parametrize(("plan", "task"), [("1", "PlanFetch"), ("0", "FetchImages"), ("", "FetchImages")])
-def test_make_fetch_plans_where_it_is_told_to(plan: str, task: str) -> None:
+def test_make_fetch_with_plan_runs_plan_fetch(plan: str, task: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     command = ["make", "-n", "fetch", "DWCA=moths.zip", f"PLAN={plan}"]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Verifying by the command: what reaches verified.parquet, what strict changes, and the run without simplejpeg."""
+"""Verifying by the command: the columns of verified.parquet, `strict`, and a run without simplejpeg."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ from tasks.verify import WITHOUT_SIMPLEJPEG
 from tests.support.datasets import ROOT, Dataset
 
 
-def sound(dataset: Dataset) -> list[dict[str, Any]]:
-    """The rows of the images that are left."""
+def valid_rows(dataset: Dataset) -> list[dict[str, Any]]:
+    """The rows of the images that can be used."""
     return [row for row in dataset.rows("verified.parquet") if row["valid"]]
 
 
-def test_what_was_measured_reaches_the_whole_table(made: Dataset) -> None:
+def test_measurements_are_in_verified_parquet(made: Dataset) -> None:
     rows = made.rows("verified.parquet")
-    for row in sound(made):
+    for row in valid_rows(made):
         assert len(row["perceptual_hash"]) == 16
         assert (row["warning"], row["flat"]) == ("", False)
     turned = [row for row in rows if (row["width"], row["height"]) != (row["stored_width"], row["stored_height"])]
@@ -25,7 +25,7 @@ def test_what_was_measured_reaches_the_whole_table(made: Dataset) -> None:
     assert all((row["height"], row["width"]) == (row["stored_width"], row["stored_height"]) for row in turned)
 
 
-def test_what_only_warns_is_kept_and_deleted_where_strict(made: Dataset, tmp_path: Path) -> None:
+def test_images_with_warnings_are_kept_and_with_strict_deleted(made: Dataset, tmp_path: Path) -> None:
     urls = [row["identifier"] for row in made.rows("fetched")]
     row = next(row for row in made.rows("splits/train.csv") if urls.count(row["identifier"]) == 1)
     cache = shutil.copytree(made.output / "images", tmp_path / "cache")
@@ -44,9 +44,9 @@ def test_what_only_warns_is_kept_and_deleted_where_strict(made: Dataset, tmp_pat
     assert counted["padding"] == "1"
 
 
-def test_without_simplejpeg_the_run_says_so_once_and_verifies_by_pillow(dataset: Dataset, tmp_path: Path) -> None:
+def test_without_simplejpeg_the_run_prints_it_once_and_pillow_decodes(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "simplejpeg.py").write_text("raise ImportError('no wheel for this machine')\n")
-    before = sound(dataset)
+    before = valid_rows(dataset)
     again = dataset.command("--VerifyChunk-max-pixels", "99999999", "--workers", "2", task="VerifyImages")
 
     ended = subprocess.run(
@@ -61,4 +61,4 @@ def test_without_simplejpeg_the_run_says_so_once_and_verifies_by_pillow(dataset:
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count(WITHOUT_SIMPLEJPEG) == 1
-    assert sound(dataset) == before
+    assert valid_rows(dataset) == before

@@ -65,26 +65,26 @@ PUBLIC = [
 ]
 
 
-def admits(guard: AddressGuard, address: str) -> bool:
+def is_allowed(guard: AddressGuard, address: str) -> bool:
     try:
-        guard.check(address)
+        guard.check_address(address)
     except BlockedAddressError:
         return False
     return True
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
-def test_what_is_not_public_is_blocked(address: str) -> None:
-    assert not admits(AddressGuard(), address)
+def test_addresses_that_are_not_public_are_blocked(address: str) -> None:
+    assert not is_allowed(AddressGuard(), address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_what_is_public_is_admitted(address: str) -> None:
-    assert admits(AddressGuard(), address)
+def test_public_addresses_are_allowed(address: str) -> None:
+    assert is_allowed(AddressGuard(), address)
 
 
 @pytest.mark.parametrize(
-    ("block", "opened", "still_blocked"),
+    ("block", "allowed", "still_blocked"),
     [
         ("127.0.0.1/32", ["127.0.0.1", "::ffff:127.0.0.1"], ["127.0.0.2", "10.0.0.1", "::1", "169.254.169.254"]),
         ("127.0.0.1", ["127.0.0.1"], ["127.0.0.2"]),
@@ -96,14 +96,19 @@ def test_what_is_public_is_admitted(address: str) -> None:
         ("0.0.0.0/0", ["10.0.0.1", "127.0.0.1"], ["::1", "fd00::1"]),
     ],
 )
-def test_a_block_opens_what_it_names_and_no_more(block: str, opened: list[str], still_blocked: list[str]) -> None:
+def test_an_allowed_block_allows_its_addresses_and_no_others(
+    block: str, allowed: list[str], still_blocked: list[str]
+) -> None:
     guard = AddressGuard([block])
-    assert [address for address in opened if not admits(guard, address)] == []
-    assert [address for address in still_blocked if admits(guard, address)] == []
-    assert admits(guard, "8.8.8.8")
+    assert [address for address in allowed if not is_allowed(guard, address)] == []
+    assert [address for address in still_blocked if is_allowed(guard, address)] == []
+    assert is_allowed(guard, "8.8.8.8")
 
 
 @pytest.mark.parametrize("block", ["localhost", "127.0.0.1/33", "10.0.0.0/8;", ""])
-def test_what_is_no_block_is_refused_in_one_sentence(block: str) -> None:
-    with pytest.raises(ParameterError, match=r"^allow_addresses: .*; write CIDR blocks such as 10\.1\.0\.0/16$"):
+def test_a_block_that_is_not_valid_is_an_error(block: str) -> None:
+    with pytest.raises(
+        ParameterError,
+        match=r"^--FetchChunk-allow-addresses .*: .*; write CIDR blocks such as 10\.1\.0\.0/16, separated by commas$",
+    ):
         AddressGuard([block])

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.fetch.address_guard import AddressGuard
-from gbif_webdataset.fetch.download import Download, Downloader, DownloadError, Limits
-from tests.support.faulty_server import CASES, JPEG, MAX_BYTES, MisbehavingServer, Visit, photo
+from gbif_webdataset.fetch.download import Downloader
+from gbif_webdataset.fetch.image_response import Download, DownloadError, DownloadLimits
+from tests.support.faulty_server import CASES, JPEG, MAX_BYTES, FaultyServer, Visit, photo
 
 USER_AGENT = "gbif-webdataset-test/1.0 (+mailto:someone@example.org)"
 LOOPBACK = AddressGuard(["127.0.0.1/32"])
 
 
-def limits(silence: float = 5, seconds: float = 20, respect_opt_out: bool = True) -> Limits:
-    return Limits(silence, seconds, MAX_BYTES, USER_AGENT, respect_opt_out)
+def limits(silence: float = 5, seconds: float = 20, respect_opt_out: bool = True) -> DownloadLimits:
+    return DownloadLimits(silence, seconds, MAX_BYTES, USER_AGENT, respect_opt_out)
 
 
 @pytest.fixture
@@ -32,25 +33,23 @@ def downloader() -> Iterator[Downloader]:
 
 def code_of(downloader: Downloader, url: str, target: Path) -> str:
     with pytest.raises(DownloadError) as raised:
-        downloader.get(url, target)
+        downloader.download_image(url, target)
     return raised.value.code
 
 
-def test_the_bytes_are_stored_as_they_came(server: MisbehavingServer, downloader: Downloader, tmp_path: Path) -> None:
+def test_the_bytes_are_saved_unchanged(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     target = tmp_path / "a.jpg"
-    got = downloader.get(f"{server.url}/photo/a", target)
+    got = downloader.download_image(f"{server.url}/photo/a", target)
     digest = hashlib.sha256(photo("a")).hexdigest()
     assert target.read_bytes() == photo("a")
     assert got == Download(200, len(photo("a")), digest, "image/jpeg", f"{server.url}/photo/a")
 
 
-def test_the_final_url_is_where_redirects_led(
-    server: MisbehavingServer, downloader: Downloader, tmp_path: Path
-) -> None:
-    assert downloader.get(f"{server.url}/chain-5", tmp_path / "a").final_url == f"{server.url}/chain-0"
+def test_the_final_url_is_the_one_after_redirects(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
+    assert downloader.download_image(f"{server.url}/chain-5", tmp_path / "a").final_url == f"{server.url}/chain-0"
 
 
-def test_connections_are_reused(server: MisbehavingServer, downloader: Downloader, tmp_path: Path) -> None:
+def test_connections_are_reused(server: FaultyServer, downloader: Downloader, tmp_path: Path) -> None:
     peers = set()
 
     def behave(visit: Visit) -> None:
@@ -59,12 +58,12 @@ def test_connections_are_reused(server: MisbehavingServer, downloader: Downloade
 
     server.behaviours["peer"] = behave
     for _ in range(5):
-        downloader.get(f"{server.url}/peer", tmp_path / "a")
+        downloader.download_image(f"{server.url}/peer", tmp_path / "a")
     assert len(peers) == 1
 
 
-def test_requests_say_who_asks_and_carry_no_password_and_no_cookie(
-    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_requests_name_the_user_agent_and_carry_neither_password_nor_cookie(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1\nlogin someone\npassword secret\ndefault\nlogin someone\npassword secret\n")
@@ -73,7 +72,7 @@ def test_requests_say_who_asks_and_carry_no_password_and_no_cookie(
     with_password = server.url.replace("http://", "http://someone:secret@")
     with Downloader(limits(), LOOPBACK) as downloader:
         for url in (f"{server.url}/cookie", f"{server.url}/good", f"{with_password}/good", f"{server.url}/redirect"):
-            downloader.get(url, tmp_path / "a")
+            downloader.download_image(url, tmp_path / "a")
         assert code_of(downloader, f"{server.url}/401", tmp_path / "a") == "unauthorized"
     assert len(server.log) == 6
     for request in server.log:
@@ -82,27 +81,17 @@ def test_requests_say_who_asks_and_carry_no_password_and_no_cookie(
         assert not {"cookie", "authorization", "referer"} & request.headers.keys()
 
 
-@pytest.mark.parametrize("path", [name for name, case in CASES.items() if case.code == "opted-out"])
-def test_opting_out_is_of_no_consequence_where_it_is_not_respected(
-    server: MisbehavingServer, tmp_path: Path, path: str
-) -> None:
-    with Downloader(limits(respect_opt_out=False), LOOPBACK) as downloader:
-        assert downloader.get(f"{server.url}/{path}", tmp_path / "a").bytes == len(JPEG)
-
-
 @pytest.mark.parametrize(
     "path", ["drip-body", "drip-head", "drip-status-line", "drip-chunk-size", "continue-forever", "silent"]
 )
-def test_no_image_takes_longer_than_it_may(server: MisbehavingServer, tmp_path: Path, path: str) -> None:
+def test_no_download_takes_longer_than_max_seconds(server: FaultyServer, tmp_path: Path, path: str) -> None:
     begun = time.monotonic()
     with Downloader(limits(silence=10, seconds=0.6), LOOPBACK) as downloader:
         assert code_of(downloader, f"{server.url}/{path}", tmp_path / "a") == "too-slow"
     assert 0.5 < time.monotonic() - begun < 2
 
 
-def test_an_image_in_time_is_not_disturbed_by_the_time_of_the_one_before(
-    server: MisbehavingServer, tmp_path: Path
-) -> None:
+def test_the_time_of_one_download_does_not_count_for_the_next(server: FaultyServer, tmp_path: Path) -> None:
     def late(visit: Visit) -> None:
         time.sleep(0.7)
         visit.answer(JPEG)
@@ -110,19 +99,7 @@ def test_an_image_in_time_is_not_disturbed_by_the_time_of_the_one_before(
     server.behaviours["late"] = late
     with Downloader(limits(silence=10, seconds=1.2), LOOPBACK) as downloader:
         for _ in range(3):
-            assert downloader.get(f"{server.url}/late", tmp_path / "a").bytes == len(JPEG)
-
-
-@pytest.mark.parametrize("seconds", ["30", "date"])
-def test_retry_after_is_read_as_seconds_and_as_a_date(
-    server: MisbehavingServer, downloader: Downloader, tmp_path: Path, seconds: str
-) -> None:
-    in_30_seconds = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
-    stated = in_30_seconds if seconds == "date" else seconds
-    server.behaviours["busy"] = lambda visit: visit.answer(b"", "503 Service Unavailable", Retry_After=stated)
-    with pytest.raises(DownloadError) as raised:
-        downloader.get(f"{server.url}/busy", tmp_path / "a")
-    assert 25 < raised.value.retry_after <= 30
+            assert downloader.download_image(f"{server.url}/late", tmp_path / "a").bytes == len(JPEG)
 
 
 @pytest.mark.parametrize(
@@ -146,23 +123,23 @@ def test_retry_after_is_read_as_seconds_and_as_a_date(
         "http://user@127.0.0.1/a.jpg",
     ],
 )
-def test_an_address_inside_the_users_network_is_not_asked(tmp_path: Path, url: str) -> None:
+def test_addresses_inside_the_users_network_get_no_request(tmp_path: Path, url: str) -> None:
     with Downloader(limits(), AddressGuard()) as downloader:
         assert code_of(downloader, url, tmp_path / "a") == "blocked-address"
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_that_resolves_to_loopback_is_not_asked(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_a_name_that_resolves_to_loopback_gets_no_request(server: FaultyServer, tmp_path: Path) -> None:
     name = socket.gethostname()
     if not socket.gethostbyname(name).startswith("127."):
         name = "localhost"
     with Downloader(limits(), AddressGuard()) as downloader:
         assert code_of(downloader, f"http://{name}:{server.port}/good", tmp_path / "a") == "blocked-address"
-    assert server.asked() == 0
+    assert server.count_requests() == 0
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, name: str, *answers: list[str]) -> None:
-    """Have `name` resolve to the addresses in the first of `answers`, then in the second ..., and to the last ever on."""
+    """Let `name` resolve to the first of `answers`, then to the second and so on, and then always to the last."""
     left, real = list(answers), socket.getaddrinfo
 
     def resolved(host: str, port: int, *arguments: Any, **options: Any) -> list[Any]:
@@ -174,48 +151,50 @@ def resolving(monkeypatch: pytest.MonkeyPatch, name: str, *answers: list[str]) -
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
 
-# 127.0.0.2 stands for a public address: it is opened, and 127.0.0.1 is not.
+# 127.0.0.2 stands for a public address: it is allowed, and 127.0.0.1 is not.
 OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.1"
 
 
-def test_a_name_that_resolves_inside_the_second_time_is_asked_where_it_was_checked(
-    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_name_that_later_resolves_inside_the_network_is_requested_at_the_checked_address(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving(monkeypatch, "rebound.example", [OUTSIDE], [INSIDE])
     guard = AddressGuard([f"{OUTSIDE}/32"])
-    with MisbehavingServer(OUTSIDE) as outside:
-        server.behaviours["a"] = outside.behaviours["a"] = CASES["until-closed"].behave  # so that each connects anew
+    with FaultyServer(OUTSIDE) as outside:
+        server.behaviours["a"] = outside.behaviours["a"] = CASES[
+            "until-closed"
+        ].behave  # so that each request opens a connection
         url = f"http://rebound.example:{outside.port}/a"
         with Downloader(limits(), guard) as downloader:
             for _ in range(3):
-                assert downloader.get(url, tmp_path / "a").bytes == len(JPEG)
+                assert downloader.download_image(url, tmp_path / "a").bytes == len(JPEG)
         with Downloader(limits(), guard) as downloader:
             assert code_of(downloader, url, tmp_path / "a") == "blocked-address"
             assert code_of(downloader, f"http://rebound.example:{server.port}/a", tmp_path / "a") == "blocked-address"
-        assert outside.asked() == 3
-    assert server.asked() == 0
+        assert outside.count_requests() == 3
+    assert server.count_requests() == 0
 
 
 @pytest.mark.parametrize("addresses", [[INSIDE, OUTSIDE], [OUTSIDE, INSIDE]])
-def test_a_name_of_which_one_address_is_inside_is_not_asked(
-    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+def test_a_name_with_one_address_inside_the_network_gets_no_request(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
 ) -> None:
     resolving(monkeypatch, "twofold.example", addresses)
     with Downloader(limits(), AddressGuard([f"{OUTSIDE}/32"])) as downloader:
         assert code_of(downloader, f"http://twofold.example:{server.port}/good", tmp_path / "a") == "blocked-address"
-    assert server.asked() == 0
+    assert server.count_requests() == 0
 
 
-def test_a_redirect_to_a_name_inside_is_not_followed(
-    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_redirect_to_a_name_inside_the_network_is_not_followed(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving(monkeypatch, "intranet.example", [INSIDE])
-    with MisbehavingServer(OUTSIDE) as outside, Downloader(limits(), AddressGuard([f"{OUTSIDE}/32"])) as downloader:
+    with FaultyServer(OUTSIDE) as outside, Downloader(limits(), AddressGuard([f"{OUTSIDE}/32"])) as downloader:
         target = f"http://intranet.example:{server.port}/good"
         outside.behaviours["a"] = lambda visit: visit.answer(b"", "302 Found", Location=target)
         assert code_of(downloader, f"{outside.url}/a", tmp_path / "a") == "blocked-address"
-        assert outside.asked() == 1
-    assert server.asked() == 0
+        assert outside.count_requests() == 1
+    assert server.count_requests() == 0
 
 
 @pytest.mark.parametrize(
@@ -231,19 +210,19 @@ def test_a_redirect_to_a_name_inside_is_not_followed(
         "chunked",
     ],
 )
-def test_an_image_is_the_answer_to_its_own_request_whatever_was_asked_before(
-    server: MisbehavingServer, downloader: Downloader, tmp_path: Path, first: str
+def test_an_image_is_the_answer_to_its_own_request_after_any_other_request(
+    server: FaultyServer, downloader: Downloader, tmp_path: Path, first: str
 ) -> None:
     for number in range(5):
         with contextlib.suppress(DownloadError):
-            downloader.get(f"{server.url}/{first}", tmp_path / "first")
-        downloader.get(f"{server.url}/photo/{number}", tmp_path / "a")
+            downloader.download_image(f"{server.url}/{first}", tmp_path / "first")
+        downloader.download_image(f"{server.url}/photo/{number}", tmp_path / "a")
         assert (tmp_path / "a").read_bytes() == photo(str(number))
 
 
-def test_a_name_is_asked_where_its_address_is_allowed(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_a_name_whose_address_is_allowed_is_requested(server: FaultyServer, tmp_path: Path) -> None:
     with Downloader(limits(), AddressGuard(["127.0.0.0/8", "::1/128"])) as downloader:
-        assert downloader.get(f"http://localhost:{server.port}/good", tmp_path / "a").bytes == len(JPEG)
+        assert downloader.download_image(f"http://localhost:{server.port}/good", tmp_path / "a").bytes == len(JPEG)
 
 
 @pytest.mark.parametrize(
@@ -257,11 +236,13 @@ def test_a_name_is_asked_where_its_address_is_allowed(server: MisbehavingServer,
         ("http://127.0.0.1:1/a.jpg", "connection"),
     ],
 )
-def test_what_can_not_be_asked_has_its_code(downloader: Downloader, tmp_path: Path, url: str, code: str) -> None:
+def test_urls_that_cannot_be_requested_have_their_failure(
+    downloader: Downloader, tmp_path: Path, url: str, code: str
+) -> None:
     assert code_of(downloader, url, tmp_path / "a") == code
 
 
-def test_a_host_that_speaks_no_tls_is_told_apart(downloader: Downloader, tmp_path: Path) -> None:
+def test_a_host_without_tls_is_a_tls_failure(downloader: Downloader, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -278,7 +259,7 @@ def test_a_host_that_speaks_no_tls_is_told_apart(downloader: Downloader, tmp_pat
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
-def test_a_certificate_that_nobody_vouches_for_is_refused(downloader: Downloader, tmp_path: Path) -> None:
+def test_a_self_signed_certificate_is_refused(downloader: Downloader, tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -308,13 +289,13 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(downloader: Downloader
     assert not b"".join(received)
 
 
-def test_a_proxy_of_the_environment_is_used_and_can_not_drip_either(
-    server: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_proxy_of_the_environment_is_used_and_max_seconds_applies_to_it(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.setenv("no_proxy", "")
     with Downloader(limits(silence=10, seconds=1), AddressGuard()) as downloader:
         server.behaviours["http://photos.invalid/a.jpg"] = CASES["good"].behave
         server.behaviours["http://photos.invalid/b.jpg"] = CASES["drip-head"].behave
-        assert downloader.get("http://photos.invalid/a.jpg", tmp_path / "a").bytes == len(JPEG)
+        assert downloader.download_image("http://photos.invalid/a.jpg", tmp_path / "a").bytes == len(JPEG)
         assert code_of(downloader, "http://photos.invalid/b.jpg", tmp_path / "a") == "too-slow"

@@ -86,7 +86,7 @@ def test_licences_are_counted_by_split_with_the_most_restrictive_last(moths: Dat
         "train": {"cc-by": len(HOSTILE)}, "val": {"cc0": 1, "cc-by-nc": 1}, "test": {"unknown": 1, "all-rights-reserved": 1}
     }  # fmt: skip
     assert summary.codes == ("cc0", "cc-by", "cc-by-nc", "unknown", "all-rights-reserved")
-    assert licences.most_restrictive(summary.licences["val"]) == "cc-by-nc"
+    assert licences.find_strictest(summary.licences["val"]) == "cc-by-nc"
     assert summary.versions == ("", "1.0", "4.0")
     assert summary.occurrences == {MOTHS: len(HOSTILE) + 1, "no key of GBIF's": 1, BIRDS: 1}
 

@@ -1,11 +1,11 @@
-from pathlib import Path
+import re
 
 import pyarrow as pa
 import pytest
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.read import containers
-from gbif_webdataset.read.where_clause import Condition
+from gbif_webdataset.read.where_clause import WhereClause
+from tests.support.archives import find_real_archive, read_zip
 
 COLUMNS = ("year", "basisOfRecord", "order", "class", "decimalLatitude", "lifeStage")
 ROWS = pa.table(
@@ -21,9 +21,9 @@ ROWS = pa.table(
 )
 
 
-def holds(text: str) -> list[bool]:
-    condition = Condition(text, COLUMNS)
-    found: list[bool] = condition.holds(ROWS.select(condition.columns)).to_pylist()
+def evaluate(text: str) -> list[bool]:
+    condition = WhereClause(text, COLUMNS)
+    found: list[bool] = condition.evaluate(ROWS.select(condition.columns)).to_pylist()
     return found
 
 
@@ -52,39 +52,39 @@ def holds(text: str) -> list[bool]:
         ("year = '2015; DROP TABLE occurrence'", "...."),
     ],
 )
-def test_a_condition_keeps_the_rows_for_which_it_is_true_and_null_is_not(text: str, expected: str) -> None:
-    assert "".join("1" if held else "." for held in holds(text)) == expected
+def test_a_condition_selects_the_rows_for_which_it_is_true_and_not_null(text: str, expected: str) -> None:
+    assert "".join("1" if is_true else "." for is_true in evaluate(text)) == expected
 
 
-def test_only_the_columns_that_are_named_are_read() -> None:
-    assert Condition("YEAR > '2' AND occurrence.class = 'Aves' OR year < '1'", COLUMNS).columns == ("class", "year")
+def test_a_condition_lists_the_columns_that_it_names() -> None:
+    assert WhereClause("YEAR > '2' AND occurrence.class = 'Aves' OR year < '1'", COLUMNS).columns == ("class", "year")
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "problem"),
     [
-        ("read_text('/etc/passwd') = ''", "the function read_text can't be used"),
-        ("read_csv('/etc/passwd') = ''", "the function read_csv can't be used"),
-        ("getenv('HOME') = ''", "the function getenv can't be used"),
-        ("current_setting('home_directory') = ''", "the function current_setting can't be used"),
-        ("getvariable('x') = ''", "the function getvariable can't be used"),
-        ("year = current_database()", "the function current_database can't be used"),
-        ("random() > 0.5", "the function random can't be used"),
-        ("now() > '2020-01-01'", "the function now can't be used"),
-        ("current_localtime() IS NULL", "can't be used"),
-        ("pg_conf_load_time() IS NULL", "the function pg_conf_load_time can't be used"),
-        ("pg_sleep(1) IS NULL", "the function pg_sleep can't be used"),
-        ("nextval('x') = 1", "the function nextval can't be used"),
-        ("count(*) > 1", "can't be used"),
-        ("row_number() OVER () = 1", "a window function can't be used"),
-        ("year = (SELECT min(year) FROM occurrence)", "a subquery can't be used"),
-        ("EXISTS (FROM '/etc/passwd')", "a subquery can't be used"),
-        ("year IN (FROM duckdb_settings() SELECT name)", "a subquery can't be used"),
-        ("list_filter([year], x -> true) IS NULL", "a lambda can't be used"),
-        ("year = ?", "a parameter can't be used"),
-        ("year = $1", "a parameter can't be used"),
-        ("#1 = 'x'", "a column's number can't be used"),
-        ("COLUMNS(*) = 'x'", "a star can't be used"),
+        ("read_text('/etc/passwd') = ''", "the function read_text cannot be used"),
+        ("read_csv('/etc/passwd') = ''", "the function read_csv cannot be used"),
+        ("getenv('HOME') = ''", "the function getenv cannot be used"),
+        ("current_setting('home_directory') = ''", "the function current_setting cannot be used"),
+        ("getvariable('x') = ''", "the function getvariable cannot be used"),
+        ("year = current_database()", "the function current_database cannot be used"),
+        ("random() > 0.5", "the function random cannot be used"),
+        ("now() > '2020-01-01'", "the function now cannot be used"),
+        ("current_localtime() IS NULL", "cannot be used"),
+        ("pg_conf_load_time() IS NULL", "the function pg_conf_load_time cannot be used"),
+        ("pg_sleep(1) IS NULL", "the function pg_sleep cannot be used"),
+        ("nextval('x') = 1", "the function nextval cannot be used"),
+        ("count(*) > 1", "cannot be used"),
+        ("row_number() OVER () = 1", "a window function cannot be used"),
+        ("year = (SELECT min(year) FROM occurrence)", "a subquery cannot be used"),
+        ("EXISTS (FROM '/etc/passwd')", "a subquery cannot be used"),
+        ("year IN (FROM duckdb_settings() SELECT name)", "a subquery cannot be used"),
+        ("list_filter([year], x -> true) IS NULL", "a lambda cannot be used"),
+        ("year = ?", "a parameter cannot be used"),
+        ("year = $1", "a parameter cannot be used"),
+        ("#1 = 'x'", "a column's number cannot be used"),
+        ("COLUMNS(*) = 'x'", "a star cannot be used"),
         ("true) GROUP BY (year", "more than a condition"),
         ("true) HAVING (true", "more than a condition"),
         ("true) QUALIFY (true", "more than a condition"),
@@ -92,42 +92,62 @@ def test_only_the_columns_that_are_named_are_read() -> None:
         ("true) LIMIT (1", "more than a condition"),
         ("true) USING SAMPLE (1", "more than a condition"),
         ("true) UNION SELECT 1 WHERE (true", "more than a condition"),
-        ("true) WINDOW w AS (PARTITION BY year", "no condition"),
-        ("true); ATTACH 'x.db'; SELECT (1", "no SQL condition"),
-        ("true); COPY occurrence TO '/tmp/x'; SELECT (1", "no SQL condition|more than a condition"),
-        ("year = '2015'; DROP TABLE occurrence", "no SQL condition"),
-        ("/* year", "no SQL condition"),
-        ("year = '2015", "no SQL condition"),
-        ("(year = '2015'", "no SQL condition"),
-        ("   ", "no condition"),
-        ("year", "no condition"),
-        ("year > 2000", "no condition.*cast"),
+        ("true) WINDOW w AS (PARTITION BY year", "is not a condition"),
+        ("true); ATTACH 'x.db'; SELECT (1", "not an SQL condition"),
+        ("true); COPY occurrence TO '/tmp/x'; SELECT (1", "not an SQL condition|more than a condition"),
+        ("year = '2015'; DROP TABLE occurrence", "not an SQL condition"),
+        ("/* year", "not an SQL condition"),
+        ("year = '2015", "not an SQL condition"),
+        ("(year = '2015'", "not an SQL condition"),
+        ("   ", "is not a condition"),
+        ("year", "is not a condition"),
+        ("year > 2000", "is not a condition.*every column is text"),
         ("yaer = '2015'", "no column yaer; did you mean year?"),
         ("year = Adult", "no column Adult"),
         ("rowid = 1", "no column rowid"),
         ("current_user = 'x'", "no column current_user"),
     ],
 )
-def test_what_reads_more_than_columns_or_is_no_condition_is_one_sentence(text: str, what: str) -> None:
-    with pytest.raises(ParameterError, match=f"^where: .*{what}") as raised:
-        Condition(text, COLUMNS)
+def test_a_text_that_reads_more_than_columns_or_is_not_a_condition_is_one_sentence(text: str, problem: str) -> None:
+    with pytest.raises(ParameterError, match=f'^--ReadArchive-where "{re.escape(text)}": .*{problem}') as raised:
+        WhereClause(text, COLUMNS)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["year::DATE > '2000-01-01'", "decimalLatitude::DOUBLE < 0", "year = 2015"])
-def test_a_cast_that_fails_on_the_archives_text_says_what_to_do(text: str) -> None:
+def test_a_cast_that_fails_on_the_archives_text_is_an_error_with_a_cast_that_works(text: str) -> None:
     with pytest.raises(
-        ParameterError, match=r"^where: .* fails on the archive's text: .*; every column is text, .*try_cast"
+        ParameterError,
+        match=r"^--ReadArchive-where .* fails on the archive's text .*; every column is text, .*TRY_CAST",
     ):
-        holds(text)
+        evaluate(text)
 
 
-def test_each_of_a_real_downloads_columns_may_be_named() -> None:
-    archive = Path(__file__).parents[3].parent / "shared" / "archives" / "gbif-2024-dl.npd2js.zip"
-    if not archive.exists():
-        pytest.skip("the real archives (../shared/archives) are not here")
-    with containers.opened(archive, 200) as files, files.open("occurrence.txt") as file:
-        names = file.read().decode().split("\n", 1)[0].split("\t")
+@pytest.mark.parametrize(
+    ("text", "corrected"),
+    [
+        ("year >= 2015", "TRY_CAST(year AS DOUBLE) >= 2015"),
+        (
+            "2000 < 5 AND \"order\" = 'Aves' AND YEAR<2015",
+            "2000 < 5 AND \"order\" = 'Aves' AND TRY_CAST(YEAR AS DOUBLE) <2015",
+        ),
+        ("decimalLatitude < -0.5", "TRY_CAST(decimalLatitude AS DOUBLE) < -0.5"),
+        ("year BETWEEN 2000 AND 2010", "TRY_CAST(year AS DOUBLE) BETWEEN 2000 AND 2010"),
+        ("abs(year) > 1", "TRY_CAST(year AS DOUBLE) >= 2015"),
+    ],
+)
+def test_a_column_compared_with_a_number_is_an_error_that_gives_the_correct_form(text: str, corrected: str) -> None:
+    with pytest.raises(ParameterError) as raised:
+        WhereClause(text, COLUMNS)
+    assert str(raised.value).endswith(
+        f"; every column is text, so compare with a text in single quotes, or as a number: {corrected}"
+    )
+    assert len(evaluate(corrected)) == ROWS.num_rows
+
+
+def test_a_condition_may_name_every_column_of_a_real_download() -> None:
+    members = read_zip(find_real_archive("gbif-2024-dl.npd2js.zip"))
+    names = members["occurrence.txt"].decode().split("\n", 1)[0].split("\t")
     assert len(names) == 223
     text = " OR ".join(f"\"{name}\" = 'x'" for name in names)
-    assert Condition(text, names).columns == tuple(sorted(names))
+    assert WhereClause(text, names).columns == tuple(sorted(names))

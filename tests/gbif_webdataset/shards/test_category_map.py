@@ -1,56 +1,60 @@
-"""Classes keep their numbers from one dataset to the next, and have names for people."""
+"""The category map: numbering labels, and reading a map of the user."""
 
-import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.shards.category_map import numbered
-from tests.support.shard_run import RECIPE, Dataset, encoded, photo
+from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.shards.category_map import (
+    missing_labels_error,
+    number_labels,
+    read_category_map,
+    write_category_map,
+)
 
 
-@pytest.fixture
-def moths(tmp_path: Path) -> Dataset:
-    dataset = Dataset(tmp_path)
-    names = {"0012": ["Arctia caja", "Arctia caja", "Tiger"], "6E4": [None], "5WZLF": ["Macaria"]}
-    for label, remarks in names.items():
-        for number, remark in enumerate(remarks):
-            data = encoded(photo(80, 70, number))
-            dataset.add("train", f"d/{label}-{number}.jpg", data, label, remarks=remark)
-    dataset.write()
-    return dataset
+def test_labels_are_numbered_in_the_order_of_their_text() -> None:
+    assert number_labels(["b", "a"]) == {"a": 0, "b": 1}
+    assert number_labels(["b", "a"], {}) == {"a": 0, "b": 1}
 
 
-def test_the_map_only_grows_against_a_previous_one(moths: Dataset, tmp_path: Path) -> None:
-    previous = tmp_path / "previous.json"
-    previous.write_text(json.dumps({"gone": 7, "6E4": 0}))
-    moths.create(replace(RECIPE, previous_category_map=previous))
-    written = json.loads((tmp_path / "shards/category_map.json").read_text())
-    assert written == {"6E4": 0, "gone": 7, "0012": 8, "5WZLF": 9}
+def test_labels_of_a_previous_map_keep_their_numbers_and_new_ones_follow() -> None:
+    assert number_labels(["b", "a", "x"], {"x": 3, "gone": 0}) == {"x": 3, "gone": 0, "a": 4, "b": 5}
+    assert number_labels([], {"x": 3}) == {"x": 3}
 
 
-def test_without_a_previous_map_labels_are_numbered_in_their_order() -> None:
-    assert numbered(["b", "a"]) == {"a": 0, "b": 1}
-    assert numbered(["b", "a"], {}) == {"a": 0, "b": 1}
-    assert numbered([], {"x": 3}) == {"x": 3}
-
-
-def test_names_stand_beside_the_labels_the_most_frequent_of_each(moths: Dataset, tmp_path: Path) -> None:
-    moths.create(replace(RECIPE, label_name="remarks"))
-    with (tmp_path / "shards/classes.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["label"]: row["name"] for row in rows} == {"0012": "Arctia caja", "5WZLF": "Macaria", "6E4": ""}
-
-
-def test_what_cannot_be_is_refused(moths: Dataset, tmp_path: Path) -> None:
+def test_a_written_map_is_in_the_order_of_its_numbers_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "map.json"
-    path.write_text('{"a": 1, "b": 1}')
-    with pytest.raises(SelectionError, match=r"label_name: .* no column 'nope'"):
-        moths.create(replace(RECIPE, label_name="nope"))
-    with pytest.raises(ParameterError, match="previous_category_map: 'a' and 'b' share the class id 1"):
-        moths.create(replace(RECIPE, previous_category_map=path))
-    with pytest.raises(ParameterError, match=r"previous_category_map: .*leave one of them out"):
-        moths.create(replace(RECIPE, previous_category_map=path, category_map_json=path))
+    write_category_map({"é": 2, "0012": 0, "6E4": 1}, path)
+    assert list(json.loads(path.read_text(encoding="utf-8"))) == ["0012", "6E4", "é"]
+    assert read_category_map(path, "category_map_json") == {"0012": 0, "6E4": 1, "é": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "not valid JSON: .*; correct the file"),
+        ("[1]", 'must be a JSON object that maps each label to a class number, such as {"5WZLF": 0}'),
+        ('{"a": "1"}', "of 'a' must be a whole number, at least 0"),
+        ('{"a": true}', "of 'a' must be a whole number"),
+        ('{"a": -1}', "of 'a' must be a whole number"),
+        ('{"a": 1, "b": 1}', "'a' and 'b' have the same class number 1"),
+        ('{"a": 1, "a": 2}', "label 'a' occurs twice"),
+    ],
+)
+def test_an_invalid_map_is_rejected_with_the_option_and_the_problem(tmp_path: Path, content: str, problem: str) -> None:
+    path = tmp_path / "map.json"
+    path.write_text(content)
+    with pytest.raises(ParameterError, match=rf"^--CreateWebDataset-category-map-json {path}: .*{problem}"):
+        read_category_map(path, "category_map_json")
+
+
+def test_the_error_for_missing_labels_names_the_first_ten() -> None:
+    text = str(missing_labels_error([f"new {number:02d}" for number in range(12)], None))
+    assert "12 labels of val or test do not occur in train ('new 00', " in text
+    assert "'new 09', ...)" in text
+    assert "new 10" not in text
+    assert "given.json: the map lacks 1 label of the images ('a')" in str(
+        missing_labels_error(["a"], Path("given.json"))
+    )

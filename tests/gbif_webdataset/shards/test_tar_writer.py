@@ -1,3 +1,5 @@
+"""Tars and their index, compared with tarfile, webdataset and GNU tar."""
+
 import io
 import random
 import subprocess
@@ -10,53 +12,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gbif_webdataset.shards import tar_writer
-from gbif_webdataset.shards.tar_writer import Tar
+from gbif_webdataset.shards.tar_writer import TarWriter
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=260)
 
 
-def as_tarfile_does(name: str, size: int) -> bytes:
+def make_header_with_tarfile(name: str, size: int) -> bytes:
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = size, tar_writer.MODE, tar_writer.MTIME
     return member.tobuf(tarfile.DEFAULT_FORMAT, tarfile.ENCODING, "surrogateescape")
 
 
 @given(NAMES | st.text("abc/._-09", min_size=90, max_size=110), st.integers(0, 8**12))
-def test_a_header_is_tarfiles(name: str, size: int) -> None:
-    assert tar_writer.header(name, size) == as_tarfile_does(name, size)
+def test_a_header_has_the_bytes_of_tarfile(name: str, size: int) -> None:
+    assert tar_writer.make_header(name, size) == make_header_with_tarfile(name, size)
 
 
-def samples() -> list[tuple[str, dict[str, bytes]]]:
+def make_samples() -> list[tuple[str, dict[str, bytes]]]:
     rng = random.Random(7)
     keys = [f"ds/{number}" for number in range(20)] + [f"{'long' * 40}/{number}" for number in range(3)] + ["ds/é 1"]
     return [(key, {"cls": b"12", "jpg": rng.randbytes(rng.randrange(3000)), "json": b"{}"}) for key in keys]
 
 
-def written(file: io.BytesIO) -> Tar:
-    tar = Tar(file)
-    for key, contents in samples():
-        names = [(f"{key}.{extension}", data) for extension, data in contents.items()]
-        tar.add([(name, tar_writer.header(name, len(data)), data) for name, data in names])
+def write_samples(file: io.BytesIO) -> TarWriter:
+    tar = TarWriter(file)
+    for key, contents in make_samples():
+        tar.add([tar_writer.make_member(f"{key}.{extension}", data) for extension, data in contents.items()])
     tar.close()
     return tar
 
 
-def test_a_tar_is_what_webdatasets_writer_makes() -> None:
+def test_a_tar_has_the_bytes_of_webdatasets_writer() -> None:
     ours, theirs = io.BytesIO(), io.BytesIO()
-    tar = written(ours)
+    tar = write_samples(ours)
     with webdataset.TarWriter(
         theirs, user="", group="", mode=tar_writer.MODE, mtime=tar_writer.MTIME, encoder=False
     ) as writer:
-        for key, contents in samples():
+        for key, contents in make_samples():
             writer.write({"__key__": key, **contents})
     assert ours.getvalue() == theirs.getvalue()
-    assert (tar.bytes, tar.samples) == (len(ours.getvalue()), len(samples()))
+    assert (tar.bytes, tar.samples) == (len(ours.getvalue()), len(make_samples()))
 
 
-def test_the_index_finds_each_member() -> None:
+def test_the_index_has_offset_and_size_of_each_member() -> None:
     file = io.BytesIO()
-    head, *lines = written(file).index.decode().splitlines()
-    assert head == f"v1.2 {len(samples())}"
+    head, *lines = write_samples(file).index.decode().splitlines()
+    assert head == f"v1.2 {len(make_samples())}"
     file.seek(0)
     with tarfile.open(fileobj=file) as tar:
         members = [(member.name, member.offset_data, member.size) for member in tar]
@@ -69,15 +70,15 @@ def test_the_index_finds_each_member() -> None:
     assert all(len(line.split(" ")) == 12 for line in lines)
 
 
-def test_the_index_has_the_offsets_that_gnu_tar_tells(tmp_path: Path) -> None:
+def test_the_index_has_the_offsets_of_gnu_tar(tmp_path: Path) -> None:
     """As wds2idx finds them: a member's data end where the next one's header begins."""
     file = io.BytesIO()
-    index = written(file).index.decode().splitlines()[1:]
+    index = write_samples(file).index.decode().splitlines()[1:]
     path = tmp_path / "a.tar"
     path.write_bytes(file.getvalue())
-    told = subprocess.run(["tar", "--list", "--block-number", "--file", path], check=True, capture_output=True)
+    listing = subprocess.run(["tar", "--list", "--block-number", "--file", path], check=True, capture_output=True)
     blocks = [
-        int(line.split(b":")[0].removeprefix(b"block ")) for line in told.stdout.splitlines() if b"**" not in line
+        int(line.split(b":")[0].removeprefix(b"block ")) for line in listing.stdout.splitlines() if b"**" not in line
     ]
     flat = [field for line in index for field in line.split(" ")]
     starts, sizes = [int(offset) for offset in flat[1::4]], [int(size) for size in flat[2::4]]
@@ -87,6 +88,6 @@ def test_the_index_has_the_offsets_that_gnu_tar_tells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("members", [0, 1024, 9216, 9217, 100_000])
-def test_a_tars_length_is_foretold(members: int) -> None:
-    assert tar_writer.tar_bytes(members) % 10_240 == 0
-    assert 1024 <= tar_writer.tar_bytes(members) - members <= 10_240 + 1024
+def test_the_size_of_a_tar_is_computed_from_its_members(members: int) -> None:
+    assert tar_writer.count_tar_bytes(members) % 10_240 == 0
+    assert 1024 <= tar_writer.count_tar_bytes(members) - members <= 10_240 + 1024

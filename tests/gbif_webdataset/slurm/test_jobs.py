@@ -7,12 +7,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gbif_webdataset.slurm import jobs
-from gbif_webdataset.slurm.jobs import ARRAYS, DOOMED, STAGES, Job, Order, Queued, Site, Submission
+from gbif_webdataset.slurm.jobs import ARRAYS, NEVER_STARTS, STAGES, Job, JobCommand, QueuedJob, Site, Submission
 
 EXPECTED = Path(__file__).parent / "expected"
 ROOT = Path(__file__).parents[3]
 SITE = Site(("--partition=main", "--account=moths"), {"verify": ("--mem=8G", "--cpus-per-task=8")}, 64)
-ORDER = Order(Path("/opt/tool"), Path("/data/moths"), 256, 256, ("--dwca", "moths.zip", "--output", "/data/moths"))
+COMMAND = JobCommand(
+    scripts=Path("/lib/tasks/sbatch"),
+    python="/env/bin/python",
+    folder=Path("/home/me"),
+    output=Path("/data/moths"),
+    chunks=256,
+    elements=256,
+    options=("--dwca", "moths.zip", "--output", "/data/moths"),
+)
+HOSTILE = JobCommand(
+    scripts=Path("/lib/a tool/sbatch"),
+    python="/env/it's/python",
+    folder=Path("/home/$(touch pwned)"),
+    output=Path("/data/$(touch pwned) 'q' \"d\" %j\nline"),
+    chunks=4,
+    elements=2,
+    options=("--dwca", "-rf `x`;\\.zip", "--ReadArchive-where", "country = 'NA' -- %A"),
+)
 NUMBERS = {"read": "11", "fetch": "12", "verify-0": "13", "verify-1": "14", "tables": "15", "shards": "16"}
 
 
@@ -22,17 +39,17 @@ def lacking(count: int = 4, **missing: Sequence[int]) -> dict[str, list[int]]:
     return every | {stage: list(elements) for stage, elements in missing.items()}
 
 
-def waiting(job: str, stage: str, element: int = 0, reason: str = "Dependency") -> Queued:
-    return Queued(job, stage, element, "PENDING", reason)
+def waiting(job: str, stage: str, element: int = 0, reason: str = "Dependency") -> QueuedJob:
+    return QueuedJob(job, stage, element, "PENDING", reason)
 
 
-def running(job: str, stage: str, element: int = 0) -> Queued:
-    return Queued(job, stage, element, "RUNNING", "None")
+def running(job: str, stage: str, element: int = 0) -> QueuedJob:
+    return QueuedJob(job, stage, element, "RUNNING", "None")
 
 
 def test_a_new_dataset_is_submitted_stage_by_stage() -> None:
     every = (0, 1, 2, 3)
-    assert jobs.plan(lacking(), []) == Submission(
+    assert jobs.plan_submission(lacking(), []) == Submission(
         (),
         (
             Job("read", "read"),
@@ -45,11 +62,11 @@ def test_a_new_dataset_is_submitted_stage_by_stage() -> None:
     )
 
 
-def test_what_is_made_is_not_submitted() -> None:
+def test_finished_elements_are_not_submitted() -> None:
     nothing = {stage: [] for stage in STAGES}
-    assert jobs.plan(nothing, []) == Submission((), ())
-    assert jobs.plan(nothing | {"report": [0]}, []) == Submission((), (Job("report", "report"),))
-    submission = jobs.plan(lacking(read=[], fetch=[2], verify=[0, 2]), [])
+    assert jobs.plan_submission(nothing, []) == Submission((), ())
+    assert jobs.plan_submission(nothing | {"report": [0]}, []) == Submission((), (Job("report", "report"),))
+    submission = jobs.plan_submission(lacking(read=[], fetch=[2], verify=[0, 2]), [])
     assert submission.jobs[:3] == (
         Job("fetch", "fetch", (2,)),
         Job("verify-0", "verify", (0,)),
@@ -58,18 +75,18 @@ def test_what_is_made_is_not_submitted() -> None:
     assert submission.jobs[3].after == (("afterok", "verify-0"), ("afterok", "verify-1"))
 
 
-def test_what_is_queued_or_running_is_not_submitted_again() -> None:
+def test_queued_and_running_elements_are_not_submitted_again() -> None:
     present = [running("1", "read")]
     present += [waiting(f"2_{element}", "fetch", element) for element in range(4)]
     present += [waiting(f"3_{element}", "verify", element) for element in range(4)]
     present += [waiting("4", "tables"), *(waiting(f"5_{e}", "shards", e) for e in range(4)), waiting("6", "report")]
-    assert jobs.plan(lacking(), present) == Submission((), ())
+    assert jobs.plan_submission(lacking(), present) == Submission((), ())
 
 
-def test_one_that_failed_is_submitted_beside_those_that_run_and_what_waits_for_it_anew() -> None:
-    present = [running("2_0", "fetch", 0), waiting("3_0", "verify", 0), waiting("3_2", "verify", 2, DOOMED)]
+def test_a_failed_element_and_the_jobs_that_wait_for_it_are_submitted_again_while_others_run() -> None:
+    present = [running("2_0", "fetch", 0), waiting("3_0", "verify", 0), waiting("3_2", "verify", 2, NEVER_STARTS)]
     present += [waiting("4", "tables"), waiting("5_1", "shards", 1), waiting("6", "report")]
-    submission = jobs.plan(lacking(read=[], fetch=[0, 2], verify=[0, 2]), present)
+    submission = jobs.plan_submission(lacking(read=[], fetch=[0, 2], verify=[0, 2]), present)
     assert set(submission.cancel) == {"3_2", "4", "5_1", "6"}
     assert submission.jobs == (
         Job("fetch", "fetch", (2,), (("afterany", "2"),)),
@@ -80,72 +97,63 @@ def test_one_that_failed_is_submitted_beside_those_that_run_and_what_waits_for_i
     )
 
 
-def test_one_that_waits_for_a_job_that_failed_long_before_it_is_submitted_anew() -> None:
-    present = [waiting("2_1", "fetch", 1, DOOMED), waiting("3_1", "verify", 1)]
-    submission = jobs.plan(lacking(fetch=[1], verify=[1]), present)
+def test_an_element_that_waits_for_a_job_that_never_starts_is_submitted_again() -> None:
+    present = [waiting("2_1", "fetch", 1, NEVER_STARTS), waiting("3_1", "verify", 1)]
+    submission = jobs.plan_submission(lacking(fetch=[1], verify=[1]), present)
     assert set(submission.cancel) == {"2_1", "3_1"}
     assert [job.key for job in submission.jobs] == ["read", "fetch", "verify-0", "tables", "shards", "report"]
 
 
-def test_a_chunk_whose_fetching_runs_is_verified_after_that_element() -> None:
-    submission = jobs.plan(lacking(read=[], fetch=[1], verify=[1]), [running("7_1", "fetch", 1)])
+def test_a_chunk_is_verified_after_the_running_element_that_fetches_it() -> None:
+    submission = jobs.plan_submission(lacking(read=[], fetch=[1], verify=[1]), [running("7_1", "fetch", 1)])
     assert submission.jobs[0] == Job("verify-0", "verify", (1,), (("aftercorr", "7"),))
 
 
 @pytest.mark.parametrize(
     ("chunks", "elements", "expected"), [([0, 1, 2], 3, [0, 1, 2]), ([2, 5, 6], 4, [1, 2]), ([], 4, []), ([9], 10, [9])]
 )
-def test_where_arrays_must_be_smaller_an_element_has_several_chunks(
+def test_an_element_of_a_smaller_array_has_several_chunks(
     chunks: list[int], elements: int, expected: list[int]
 ) -> None:
-    assert jobs.elements_of(chunks, elements) == expected
+    assert jobs.find_elements(chunks, elements) == expected
 
 
 @pytest.mark.parametrize(
     ("elements", "written"), [([0], "0"), ([0, 1, 2, 3], "0-3"), ([0, 2, 3, 7], "0,2-3,7"), ([1, 3, 5], "1,3,5")]
 )
-def test_elements_are_written_as_slurm_does(elements: list[int], written: str) -> None:
-    assert jobs.ranges(elements) == written
+def test_ranges_of_elements_are_written_in_slurms_notation(elements: list[int], written: str) -> None:
+    assert jobs.format_ranges(elements) == written
 
 
-def test_only_the_datasets_own_jobs_are_found_in_the_queue() -> None:
-    name = jobs.dataset_of(Path("/data/moths"))
+def test_only_jobs_of_the_dataset_are_found_in_the_queue() -> None:
+    name = jobs.name_dataset(Path("/data/moths"))
     listing = f"12_7 {name}-fetch RUNNING None\n13 {name}-tables PENDING Dependency\n14 other PENDING Nodes required\n"
-    assert jobs.queued(listing + "15 gbif-0000000000-read RUNNING None\n", name) == [
-        Queued("12_7", "fetch", 7, "RUNNING", "None"),
-        Queued("13", "tables", 0, "PENDING", "Dependency"),
+    assert jobs.parse_queue(listing + "15 gbif-0000000000-read RUNNING None\n", name) == [
+        QueuedJob("12_7", "fetch", 7, "RUNNING", "None"),
+        QueuedJob("13", "tables", 0, "PENDING", "Dependency"),
     ]
 
 
-def test_a_dataset_has_one_name_however_its_folder_is_written(tmp_path: Path) -> None:
-    assert jobs.dataset_of(tmp_path / "a") == jobs.dataset_of(tmp_path / "b" / ".." / "a")
-    assert jobs.dataset_of(tmp_path / "a") != jobs.dataset_of(tmp_path / "b")
-
-
-def commands(submission: Submission, order: Order) -> str:
-    return "".join(shlex.join(jobs.sbatch(job, order, SITE, NUMBERS)) + "\n" for job in submission.jobs)
+def test_a_dataset_has_the_same_name_for_each_spelling_of_its_folder(tmp_path: Path) -> None:
+    assert jobs.name_dataset(tmp_path / "a") == jobs.name_dataset(tmp_path / "b" / ".." / "a")
+    assert jobs.name_dataset(tmp_path / "a") != jobs.name_dataset(tmp_path / "b")
 
 
 @pytest.mark.parametrize(
-    ("name", "submission", "order"),
+    ("name", "submission", "command"),
     [
-        ("submission", jobs.plan(lacking(256), []), ORDER),
-        ("resubmission", jobs.plan(lacking(256, read=[], fetch=[3, 4, 9], verify=[1, 3, 4, 9]), []), ORDER),
+        ("submission", jobs.plan_submission(lacking(256), []), COMMAND),
         (
-            "hostile",
-            jobs.plan(lacking(2), []),
-            Order(
-                Path("/opt/a tool"),
-                Path("/data/$(touch pwned) 'q' \"d\" %j\nline"),
-                4,
-                2,
-                ("--dwca", "-rf `x`;\\.zip", "--ReadArchive-where", "country = 'NA' -- %A"),
-            ),
+            "resubmission",
+            jobs.plan_submission(lacking(256, read=[], fetch=[3, 4, 9], verify=[1, 3, 4, 9]), []),
+            COMMAND,
         ),
+        ("hostile", jobs.plan_submission(lacking(2), []), HOSTILE),
     ],
 )
-def test_the_commands_that_submit_are_just_these(name: str, submission: Submission, order: Order) -> None:
-    assert commands(submission, order) == (EXPECTED / f"slurm-{name}.txt").read_text()
+def test_the_commands_that_submit_are_the_expected_ones(name: str, submission: Submission, command: JobCommand) -> None:
+    lines = [shlex.join(jobs.build_command(job, command, SITE, NUMBERS)) + "\n" for job in submission.jobs]
+    assert "".join(lines) == (EXPECTED / f"slurm-{name}.txt").read_text()
 
 
 SOME = st.lists(st.integers(0, 5), unique=True).map(sorted)
@@ -154,7 +162,7 @@ MISSING = st.fixed_dictionaries(
 ).map(lambda missing: missing | {"verify": sorted({*missing["verify"], *missing["fetch"]})})
 PRESENT = st.lists(
     st.builds(
-        lambda stage, element, state, reason: Queued(
+        lambda stage, element, state, reason: QueuedJob(
             f"{90 + STAGES.index(stage)}_{element}" if stage in ARRAYS else f"{90 + STAGES.index(stage)}",
             stage,
             element if stage in ARRAYS else 0,
@@ -164,17 +172,17 @@ PRESENT = st.lists(
         st.sampled_from(STAGES),
         st.integers(0, 5),
         st.sampled_from(["PENDING", "RUNNING"]),
-        st.sampled_from(["Dependency", DOOMED, "Resources"]),
+        st.sampled_from(["Dependency", NEVER_STARTS, "Resources"]),
     ),
     unique_by=lambda one: (one.stage, one.element),
 )
 
 
 @given(MISSING, PRESENT)
-def test_every_missing_element_is_queued_or_submitted_just_once(
-    missing: Mapping[str, list[int]], present: list[Queued]
+def test_every_missing_element_is_queued_or_submitted_exactly_once(
+    missing: Mapping[str, list[int]], present: list[QueuedJob]
 ) -> None:
-    submission = jobs.plan(missing, present)
+    submission = jobs.plan_submission(missing, present)
     submitted = [(job.stage, element) for job in submission.jobs for element in (job.elements or (0,))]
     left = {(one.stage, one.element) for one in present if one.job not in submission.cancel}
     assert len(submitted) == len(set(submitted))
@@ -188,7 +196,7 @@ def test_every_missing_element_is_queued_or_submitted_just_once(
     assert len(keys) == len(submission.jobs)
 
 
-def test_each_job_script_asks_for_time_memory_processors_a_signal_and_to_be_requeued() -> None:
+def test_each_job_script_requests_time_memory_processors_a_signal_and_requeueing() -> None:
     for stage in STAGES:
         lines = (ROOT / "sbatch" / f"{stage}.sbatch").read_text().splitlines()
         asked = {line.split("=")[0].removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")}

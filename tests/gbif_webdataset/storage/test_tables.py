@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.errors import MissingPieceError, ParameterError
+from gbif_webdataset.storage import tables
 
 SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64())])
 
@@ -27,7 +27,7 @@ def batches(count: int, size: int) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict({"key": [str(n) for n in numbers], "number": list(numbers)}, SCHEMA)
 
 
-def test_a_database_is_gone_with_its_folder(tmp_path: Path) -> None:
+def test_the_folder_of_a_database_is_removed_when_it_is_closed(tmp_path: Path) -> None:
     with tables.open_database(tmp_path / "scratch") as connection:
         connection.execute("CREATE TABLE a AS SELECT range AS n FROM range(100000)")
         assert len(list((tmp_path / "scratch").iterdir())) == 1
@@ -45,40 +45,7 @@ def test_a_sort_beyond_the_memory_limit_spills(connection: duckdb.DuckDBPyConnec
     assert rows == 1_500_000
 
 
-@pytest.mark.parametrize("size", [1, 777, 65_536, 200_000])
-def test_a_table_is_the_same_bytes_whatever_batches_it_came_in(tmp_path: Path, size: int) -> None:
-    count = 70_001 if size > 1 else 500
-    whole, parts = tmp_path / "whole.parquet", tmp_path / "parts.parquet"
-    assert arrow.write_parquet(batches(count, count), whole, SCHEMA) == count
-    assert arrow.write_parquet(batches(count, size), parts, SCHEMA) == count
-    assert whole.read_bytes() == parts.read_bytes()
-    read = pq.ParquetFile(parts)
-    assert [read.metadata.row_group(n).num_rows for n in range(read.num_row_groups)] == (
-        [65_536, 4_465] if count > 65_536 else [count]
-    )
-
-
-def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
-    assert arrow.write_parquet([], tmp_path / "a.parquet", SCHEMA) == 0
-    assert pq.read_table(tmp_path / "a.parquet").schema.equals(SCHEMA)
-
-
-def test_a_table_carries_its_metadata(tmp_path: Path) -> None:
-    arrow.write_parquet(batches(3, 3), tmp_path / "a.parquet", SCHEMA.with_metadata({"made by": "a test"}))
-    assert pq.read_schema(tmp_path / "a.parquet").metadata[b"made by"] == b"a test"
-
-
-def test_a_table_whose_rows_fail_is_not_there(tmp_path: Path) -> None:
-    def failing() -> Iterator[pa.RecordBatch]:
-        yield from batches(5, 5)
-        raise ParameterError("the rows are no rows")
-
-    with pytest.raises(ParameterError):
-        arrow.write_parquet(failing(), tmp_path / "a.parquet", SCHEMA)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_keys_and_names_stay_text_in_a_csv(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+def test_every_value_of_a_csv_is_read_as_text(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = tmp_path / "a=b [1]" / "o'clock.csv"
     path.parent.mkdir()
     rows = [["0012", "NA", 'say "x"'], ["6E4", "", "two\nlines, one field"], ["5WZLF", "null", " "]]
@@ -89,7 +56,9 @@ def test_keys_and_names_stay_text_in_a_csv(connection: duckdb.DuckDBPyConnection
     assert read == [tuple(value or None for value in row) for row in rows]
 
 
-def test_files_are_read_whatever_their_folder_is_called(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+def test_files_in_folders_with_special_characters_are_read(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
     paths = [tmp_path / f"key={n} [x]*" / "it's.parquet" for n in range(3)]
     for number, path in enumerate(paths):
         path.parent.mkdir()
@@ -109,27 +78,27 @@ def test_text_and_names_are_quoted(connection: duckdb.DuckDBPyConnection, value:
     assert relation.columns == [name]
 
 
-def test_batches_are_loaded_and_their_own_error_comes_out(connection: duckdb.DuckDBPyConnection) -> None:
+def test_batches_are_inserted_and_an_error_in_them_is_raised_unchanged(connection: duckdb.DuckDBPyConnection) -> None:
     tables.insert_batches(connection, "CREATE TABLE a AS SELECT * FROM rows", SCHEMA, batches(1000, 100))
     assert tables.fetch_rows(connection, "SELECT count(*), sum(number) FROM a") == [(1000, 499_500)]
 
     def failing() -> Iterator[pa.RecordBatch]:
         yield from batches(5, 5)
-        raise ParameterError("line 7 is no line")
+        raise ParameterError("line 7 is invalid")
 
-    with pytest.raises(ParameterError, match=r"^line 7 is no line$"):
+    with pytest.raises(ParameterError, match=r"^line 7 is invalid$"):
         tables.insert_batches(connection, "CREATE TABLE b AS SELECT * FROM rows", SCHEMA, failing())
     with pytest.raises(duckdb.Error):
         tables.insert_batches(connection, "CREATE TABLE c AS SELECT nothing FROM rows", SCHEMA, batches(5, 5))
 
 
-def test_a_csv_is_read_a_line_at_a_time(tmp_path: Path) -> None:
+def test_a_csv_is_read_as_dictionaries_of_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('\ufeffimage_path,reason\n"d/a, b.jpg",x\nd/c.jpg,\n', encoding="utf-8")
     with tables.open_csv(tmp_path / "a.csv") as lines:
         assert list(lines) == [{"image_path": "d/a, b.jpg", "reason": "x"}, {"image_path": "d/c.jpg", "reason": ""}]
 
 
-def test_what_a_killed_process_spilled_is_swept_and_what_a_living_one_spills_stays(tmp_path: Path) -> None:
+def test_only_the_spill_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from gbif_webdataset.storage import tables\n"
         "with tables.open_database(Path(sys.argv[1])):\n    os.kill(os.getpid(), signal.SIGKILL)"
@@ -143,38 +112,38 @@ def test_what_a_killed_process_spilled_is_swept_and_what_a_living_one_spills_sta
     assert not list(tmp_path.iterdir())
 
 
+def sorted_names(connection: duckdb.DuckDBPyConnection, count: int) -> list[tuple[str, str]]:
+    query = f"SELECT 'c' || range AS coreid, range || '.jpg' AS image_path FROM range({count}) ORDER BY {tables.ORDER}"
+    return tables.fetch_rows(connection, query)  # type: ignore[return-value]
+
+
+def test_a_sorted_file_needs_no_order_clause_and_an_unsorted_one_gets_it(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    rows, path = sorted_names(connection, 50), tmp_path / "a.parquet"
+    for shuffled, expected in ((rows, ""), (rows[::-1], f" ORDER BY {tables.ORDER}")):
+        coreids, paths = zip(*shuffled, strict=True)
+        pq.write_table(pa.table({"coreid": list(coreids), "image_path": list(paths)}), path)
+        clause = tables.order_clause(connection, path)
+        assert clause == expected
+        assert tables.fetch_rows(connection, f"SELECT * FROM {tables.parquet_source([path])}{clause}") == rows
+
+
+def test_a_file_with_the_same_image_twice_is_an_error(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"coreid": ["1", "2", "1"], "image_path": ["a.jpg", "b.jpg", "a.jpg"]}), path)
+    with pytest.raises(MissingPieceError, match=r"a\.parquet: two rows have the image_path 'a\.jpg'; delete"):
+        tables.order_clause(connection, path)
+
+
 @pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (["a", "", "\u00fc\u4e00", None, "b"], pa.string()),
-        ([None, None], pa.string()),
-        (["a", None, "a", ""], pa.dictionary(pa.int32(), pa.string())),
-        ([1, None, -3, 2**40, 0], pa.int64()),
-        ([200, 404], pa.int32()),
-        ([], pa.string()),
-        ([], pa.int32()),
-        ([], pa.dictionary(pa.int32(), pa.string())),
-        ([None if number % 3 else number for number in range(1000)], pa.int32()),
-    ],
+    ("text", "count"), [("800MB", 800_000_000), (" 4 gb ", 4_000_000_000), ("1.5GiB", 1_500_000_000)]
 )
-def test_a_column_holds_the_values_and_the_nulls_that_it_is_made_of(values: list[object], kind: pa.DataType) -> None:
-    column = arrow.to_typed_array(values, kind)
-    column.validate(full=True)
-    assert column.type == kind
-    assert column.to_pylist() == values
+def test_a_memory_limit_is_read_in_decimal_units(text: str, count: int) -> None:
+    assert tables.parse_memory_limit(text) == count
 
 
-def test_a_file_is_read_with_the_columns_as_dictionaries_that_were_written_so(tmp_path: Path) -> None:
-    kinds = {"own": pa.string(), "shared": pa.dictionary(pa.int32(), pa.string()), "number": pa.int32()}
-    schema = pa.schema(list(kinds.items()))
-    table = pa.table(
-        [
-            arrow.to_typed_array(["a", "b"], kind) if name != "number" else pa.array([1, 2], kind)
-            for name, kind in kinds.items()
-        ],
-        schema,
-    )
-    arrow.write_parquet(table.to_batches(), tmp_path / "a.parquet", schema)
-    assert arrow.open_parquet(tmp_path / "a.parquet").read().equals(table)
-    arrow.write_parquet([], tmp_path / "b.parquet", schema)
-    assert arrow.open_parquet(tmp_path / "b.parquet").read().num_rows == 0
+@pytest.mark.parametrize("text", ["", "800", "0MB", "1.2.3GB", "-1GB", "80%", "lots"])
+def test_other_texts_are_no_memory_limit(text: str) -> None:
+    with pytest.raises(ParameterError, match="write it like 800MB or 4GB"):
+        tables.parse_memory_limit(text)

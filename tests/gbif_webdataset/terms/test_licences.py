@@ -1,10 +1,13 @@
+"""Licences: codes of the texts that publishers write."""
+
 import duckdb
 import pytest
 
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.licences import Licence, display_name, find_strictest, list_obligations, parse_licences
 
-# As publishers write them in real archives, and the likes of them.
+# Texts of publishers, most of them from real archives.
 WRITTEN = {
     "": "unknown",
     " ": "unknown",
@@ -57,46 +60,57 @@ WRITTEN = {
 }
 
 
-def codes(texts: list[str | None]) -> list[str]:
+def find_codes(texts: list[str | None]) -> list[str]:
     with duckdb.connect() as connection:
-        query = f"SELECT {licences.code_of('licence')} FROM (SELECT unnest($1::VARCHAR[]) AS licence)"
+        query = f"SELECT {licences.code_expression('licence')} FROM (SELECT unnest($1::VARCHAR[]) AS licence)"
         return [code for (code,) in connection.execute(query, [texts]).fetchall()]
 
 
-def test_each_wording_comes_to_its_code() -> None:
-    assert dict(zip(WRITTEN, codes(list(WRITTEN)), strict=True)) == WRITTEN
-    assert codes([None]) == ["unknown"]
+def test_each_text_gives_its_code() -> None:
+    assert dict(zip(WRITTEN, find_codes(list(WRITTEN)), strict=True)) == WRITTEN
+    assert find_codes([None]) == ["unknown"]
 
 
-def test_every_code_there_is_stands_for_some_wording() -> None:
-    assert set(WRITTEN.values()) == {*licences.CODES, licences.UNKNOWN, licences.RESERVED}
+def test_some_text_gives_each_code() -> None:
+    assert set(WRITTEN.values()) == set(Licence)
 
 
-def test_a_code_is_its_own_wording_and_case_and_space_do_not_matter() -> None:
-    written = list(licences.CODES)
-    assert codes(list(written)) == written
-    assert codes([f"  {name.upper()} " for name in written]) == written
+def test_a_code_gives_itself_in_any_case_and_with_spaces_around_it() -> None:
+    codes = [str(code) for code in Licence if code is not Licence.ALL_RIGHTS_RESERVED]
+    assert find_codes(list(codes)) == codes
+    assert find_codes([f"  {code.upper()} " for code in codes]) == codes
 
 
-def test_the_order_from_permissive_to_restrictive_has_each_code_once() -> None:
-    assert sorted(licences.ORDER) == sorted([*licences.CODES, licences.UNKNOWN, licences.RESERVED])
-    assert licences.most_restrictive(["cc-by", "cc-by-nc-nd", "cc-by-nc"]) == "cc-by-nc-nd"
-    assert licences.most_restrictive(["unknown", "cc-by-nc-nd"]) == "unknown"
-    assert licences.most_restrictive(["unknown", "all-rights-reserved"]) == "all-rights-reserved"
-    assert licences.most_restrictive([]) == ""
+def test_a_users_list_may_be_written_with_spaces_underscores_and_capitals() -> None:
+    assert parse_licences(("CC0", " cc-by ", "CC BY NC", "cc_by_sa")) == ("cc0", "cc-by", "cc-by-nc", "cc-by-sa")
+    assert parse_licences(("all rights reserved", "unknown")) == ("all-rights-reserved", "unknown")
 
 
-def test_conditions_are_those_of_all_licences_together() -> None:
-    assert licences.conditions(["cc0", "public-domain"]) == ()
-    assert licences.conditions(["cc-by-nd", "cc-by-nc-sa"]) == (
+@pytest.mark.parametrize("wrong", ["cc-by-4.0", "by", "", "gpl"])
+def test_a_name_that_is_not_a_code_is_an_error_that_lists_the_codes(wrong: str) -> None:
+    with pytest.raises(
+        ParameterError,
+        match=rf"^--ReadArchive-licenses {wrong}: not the code of a licence; choose from public-domain, cc0, .*, all-r",
+    ):
+        parse_licences(("cc0", wrong))
+
+
+def test_the_strictest_licence_is_the_least_permissive() -> None:
+    assert find_strictest(["cc-by", "cc-by-nc-nd", "cc-by-nc"]) == "cc-by-nc-nd"
+    assert find_strictest(["unknown", "cc-by-nc-nd"]) == "unknown"
+    assert find_strictest(["unknown", "all-rights-reserved"]) == "all-rights-reserved"
+    assert find_strictest([]) == ""
+
+
+def test_the_obligations_are_those_of_all_licences_together() -> None:
+    assert list_obligations(["cc0", "public-domain"]) == ()
+    assert list_obligations(["cc-by-nd", "cc-by-nc-sa"]) == (
         "attribution", "no commercial use", "no derivatives", "share alike"
     )  # fmt: skip
-    assert licences.conditions(["unknown", "cc0"]) == ("permission",)
+    assert list_obligations(["unknown", "cc0"]) == ("permission",)
 
 
-def test_a_list_of_licences_may_be_written_loosely_and_holds_codes_only() -> None:
-    assert licences.accepted(("CC0", " cc-by ", "CC BY NC", "cc_by_sa")) == ("cc0", "cc-by", "cc-by-nc", "cc-by-sa")
-    assert licences.accepted(("all rights reserved", "unknown")) == ("all-rights-reserved", "unknown")
-    for wrong in ("cc-by-4.0", "by", "", "gpl"):
-        with pytest.raises(ParameterError, match=rf"^licenses: '{wrong}' is none of cc0, public-domain, .*unknown$"):
-            licences.accepted(("cc0", wrong))
+def test_a_licence_is_displayed_as_people_write_it() -> None:
+    assert display_name("cc-by-nc-sa") == "CC BY-NC-SA"
+    assert display_name("all-rights-reserved") == "all rights reserved"
+    assert display_name("") == ""

@@ -1,0 +1,166 @@
+"""What a response to a download says: its status, its headers, and the image in its body."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from pathlib import Path
+
+from urllib3 import BaseHTTPResponse
+
+from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
+from gbif_webdataset.terms.outcomes import FetchFailure
+
+PIECE_BYTES = 1 << 18  # read at a time, if they have arrived; with a quarter of it, CPU time grows by a third
+MAX_DRAINED_BYTES = 1 << 16  # of a response that is not needed; reading it keeps the connection usable
+OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
+BUSY_STATUSES = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+FAILURES_BY_STATUS: dict[int, FetchFailure] = {
+    HTTPStatus.UNAUTHORIZED: FetchFailure.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: FetchFailure.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: FetchFailure.NOT_FOUND,
+    HTTPStatus.GONE: FetchFailure.GONE,
+    HTTPStatus.TOO_MANY_REQUESTS: FetchFailure.TOO_MANY_REQUESTS,
+}
+HOST_FAILURES = frozenset(
+    {
+        FetchFailure.TIMEOUT,
+        FetchFailure.TOO_SLOW,
+        FetchFailure.CONNECTION,
+        FetchFailure.NAME_NOT_RESOLVED,
+        FetchFailure.TOO_MANY_REQUESTS,
+        FetchFailure.SERVER_ERROR,
+        FetchFailure.FORBIDDEN,
+        FetchFailure.UNAUTHORIZED,
+        FetchFailure.TLS,
+        FetchFailure.BAD_CERTIFICATE,
+    }
+)
+"""Failures of a whole host, which is down or refuses our requests. After any other failure the host counts as up."""
+
+
+@dataclass(frozen=True)
+class DownloadLimits:
+    """Limits of a download, and the name of the client.
+
+    `request_timeout` is the maximum time without a byte and `max_seconds` the maximum total time, both in seconds.
+    With `respect_opt_out`, images whose X-Robots-Tag forbids machine learning are not downloaded.
+    """
+
+    request_timeout: float
+    max_seconds: float
+    max_bytes: int
+    user_agent: str
+    respect_opt_out: bool
+
+
+@dataclass(frozen=True)
+class Download:
+    """The result of a request. Fields that the request did not get to are None.
+
+    For an image that is too large, `bytes` is a lower bound.
+    """
+
+    http_status: int | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    final_url: str | None = None
+
+
+class DownloadError(Exception):
+    """An image that was not downloaded. `code` goes into the ledger; `retry_after` is in seconds, 0 if not given."""
+
+    def __init__(self, code: str, download: Download, retry_after: float = 0.0) -> None:
+        super().__init__(code)
+        self.code, self.download, self.retry_after = code, download, retry_after
+
+    @property
+    def is_host_failure(self) -> bool:
+        """Whether the host is down, or refuses our requests."""
+        return self.code in HOST_FAILURES
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the host reported too many requests."""
+        return self.download.http_status in BUSY_STATUSES
+
+
+def check_response(response: BaseHTTPResponse, reached: Download, limits: DownloadLimits, expected: HTTPStatus) -> None:
+    """Return if the body of a response is needed.
+
+    Raises:
+        DownloadError: the status is neither 200 nor `expected`, the host opts out, or the image is too large.
+    """
+    status = response.status
+    if status not in (HTTPStatus.OK, expected):
+        if (response.length_remaining or MAX_DRAINED_BYTES) < MAX_DRAINED_BYTES:
+            response.read(MAX_DRAINED_BYTES)
+        raise DownloadError(_classify_status(status), reached, _parse_retry_after(response.headers))
+    directives = response.headers.get("X-Robots-Tag", "").lower().replace(":", ",").split(",")
+    if limits.respect_opt_out and OPT_OUT_DIRECTIVES & {directive.strip() for directive in directives}:
+        raise DownloadError(FetchFailure.OPTED_OUT, reached)
+    declared = response.length_remaining
+    if declared and declared > limits.max_bytes:
+        raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=declared))
+
+
+def save_image(response: BaseHTTPResponse, target: Path, reached: Download, max_bytes: int) -> Download:
+    """`reached` with size and hash of the image in the body, which is written to `target`.
+
+    Raises:
+        DownloadError: the body is empty, not an image, or larger than `max_bytes`.
+    """
+    digest = hashlib.sha256()
+    size, head = 0, b""
+    with target.open("wb") as file:
+        while piece := response.read1(PIECE_BYTES, decode_content=True):
+            if size < HEAD_BYTES:
+                head += piece[: HEAD_BYTES - size]
+                if len(head) == HEAD_BYTES and not identify_image(head):
+                    raise DownloadError(FetchFailure.NOT_AN_IMAGE, reached)
+            size += len(piece)
+            if size > max_bytes:
+                raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
+            digest.update(piece)
+            file.write(piece)
+    if not size:
+        raise DownloadError(FetchFailure.EMPTY, reached)
+    if not identify_image(head):
+        raise DownloadError(FetchFailure.NOT_AN_IMAGE, reached)
+    return replace(reached, bytes=size, sha256=digest.hexdigest())
+
+
+def read_size(response: BaseHTTPResponse, reached: Download, max_bytes: int) -> Download:
+    """`reached` with the size of the image according to the headers; None if they do not give it.
+
+    Raises:
+        DownloadError: the image is larger than `max_bytes`.
+    """
+    is_part = response.status == HTTPStatus.PARTIAL_CONTENT
+    text = response.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
+    size = int(text) if text.isascii() and text.isdecimal() else None
+    if response.length_remaining is not None and response.length_remaining < MAX_DRAINED_BYTES:
+        response.read(MAX_DRAINED_BYTES)
+    if size and size > max_bytes:
+        raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
+    return replace(reached, bytes=size or None)  # some hosts answer HEAD with a length of 0
+
+
+def _parse_retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that a Retry-After header asks for, as seconds or as a date (RFC 9110, 10.2.3); 0 if there is none."""
+    value = headers.get("Retry-After")
+    if not value:
+        return 0.0
+    try:
+        return max(0.0, float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _classify_status(status: int) -> str:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return FetchFailure.SERVER_ERROR
+    return FAILURES_BY_STATUS.get(status, f"http-{status}")

@@ -1,0 +1,103 @@
+"""The columns of the manifest, and the columns of the archive that are read for them."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Self
+
+import pyarrow as pa
+
+from gbif_webdataset.errors import ArchiveError, SelectionError
+from gbif_webdataset.read.columns import DISTINCT_COLUMNS, MEDIUM_COLUMNS, ColumnSelection
+from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, URL_COLUMNS, Archive
+from gbif_webdataset.read.meta_xml import FileLayout
+from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.where_clause import WhereClause
+from gbif_webdataset.storage.arrow import RECURRING
+from gbif_webdataset.terms.columns import DARWIN_CORE
+
+OWN_COLUMNS = ("coreid", "identifier", "image_path", "licenseCode")
+"""The manifest's columns that this tool computes; the others are copied from records and media."""
+
+
+@dataclass(frozen=True)
+class ManifestColumns:
+    """Columns to read and to write.
+
+    Attributes:
+        selections: the columns to read of MEDIA and RECORDS.
+        where: the condition of the user; None without one.
+        url_columns: columns of the media that may hold the URL, the preferred one first.
+        record_columns, medium_columns: the manifest's columns that are copied from records and media.
+        schema: the manifest's columns with their Arrow types.
+    """
+
+    selections: dict[str, ColumnSelection]
+    where: WhereClause | None
+    url_columns: tuple[str, ...]
+    record_columns: tuple[str, ...]
+    medium_columns: tuple[str, ...]
+    schema: pa.Schema
+
+    @classmethod
+    def from_archive(cls, archive: Archive, options: SelectionOptions) -> Self:
+        """The columns of an archive that these options need.
+
+        Raises:
+            SelectionError: the archive lacks a column that the options name.
+            ParameterError: `where` is not a condition.
+            ArchiveError: the media have no column for a URL.
+        """
+        _check_requested(archive.records, options)
+        where = _parse_where(archive.records, options.where) if options.where else None
+        requested = _list_requested(options)
+        records = ColumnSelection.from_layout(
+            archive.records, dict.fromkeys([*DARWIN_CORE, *requested, *(where.columns if where else ())])
+        )
+        urls = URL_COLUMNS[archive.media.row_type]
+        terms = [term for terms in MEDIUM_COLUMNS.values() for term in terms]
+        media = ColumnSelection.from_layout(archive.media, dict.fromkeys([*urls, *terms]))
+        url_columns = tuple(name for name in urls if name in media.names)
+        if not url_columns:
+            raise ArchiveError(
+                f"{archive.path}: {archive.media.locations[0]} has no column for a URL ({', '.join(urls)}); {GET_DWCA}"
+            )
+        copied = dict.fromkeys(name for name in (*DARWIN_CORE, *requested) if name in records.names)
+        of_media = [name for name, terms in MEDIUM_COLUMNS.items() if any(term in media.names for term in terms)]
+        names = ["coreid", "identifier", "image_path", *copied, *of_media, "licenseCode"]
+        schema = pa.schema(
+            [(name, pa.string() if name in (*OWN_COLUMNS, *DISTINCT_COLUMNS) else RECURRING) for name in names]
+        )
+        selections = {MEDIA: media, RECORDS: records}
+        return cls(selections, where, url_columns, tuple(copied), tuple(of_media), schema)
+
+
+def _list_requested(options: SelectionOptions) -> list[str]:
+    by_category = [options.subset_key] if options.needs_category else []
+    return [*options.extra_columns, *by_category]
+
+
+def _check_requested(records: FileLayout, options: SelectionOptions) -> None:
+    """Raise SelectionError for a requested column that the records lack, or that the manifest has by itself."""
+    existing = {column.name for column in records.columns}
+    for name in _list_requested(options):
+        parameter = "extra-columns" if name in options.extra_columns else "subset-key"
+        if name in OWN_COLUMNS or name in MEDIUM_COLUMNS:
+            raise SelectionError(
+                f"--ReadArchive-{parameter} {name}: the manifest has a column of its own with this name; choose a "
+                f"column of {records.locations[0]}"
+            )
+        if name not in existing:
+            similar = difflib.get_close_matches(name, sorted(existing), 3, 0.5)
+            hint = f"did you mean {' or '.join(similar)}?" if similar else "meta.xml lists its columns"
+            raise SelectionError(
+                f"--ReadArchive-{parameter} {name}: {records.locations[0]} has no column {name}; {hint}"
+            )
+
+
+def _parse_where(records: FileLayout, text: str) -> WhereClause:
+    """The condition. Where names differ only in case, the first column counts."""
+    names: dict[str, str] = {}
+    for column in records.columns:
+        names.setdefault(column.name.lower(), column.name)
+    names.setdefault("coreid", "coreid")  # the record's id, which may have no term in meta.xml
+    return WhereClause(text, tuple(names.values()))

@@ -1,0 +1,152 @@
+"""The files in the folder of the shards: parts while groups are written, and their final names."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES, LABEL_NAMES
+from gbif_webdataset.shards.size_groups import Group
+from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.terms.splits import SPLITS
+
+SHARD_LIST = "shards.csv"
+TABLES = (SHARD_LIST, CATEGORY_MAP, CLASSES, "dropped.csv")
+OPTIONAL_TABLES = (LABEL_NAMES,)
+PUBLISHED_FILES = (
+    *("README.md", "croissant.json", "CITATION.cff", "citations.txt", "rights.txt"),
+    *("attribution.parquet", "derived_dataset.csv"),
+)
+"""The files that ReportDataset writes beside the shards. They describe these shards only, so they go with them."""
+PARTS = ".parts"
+"""The folder of the plan, and of the groups that are written."""
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class ShardFolders:
+    """The folders that CreateWebDataset reads (`splits`, `images`) and writes (`shards`, temporarily `scratch`)."""
+
+    splits: Path
+    images: Path
+    shards: Path
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tar of a group, which will be a shard, and its index. `bytes` and `sha256` are those of the tar."""
+
+    file: str
+    samples: int
+    bytes: int
+    sha256: str
+    index: str
+    index_bytes: int
+
+
+@dataclass
+class GroupRecord:
+    """The parts of a group, and its images by transform; it is written after all parts."""
+
+    parts: list[Part] = field(default_factory=list)
+    transforms: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A file of a part, its final name in the folder of the shards, and its size in bytes."""
+
+    part_file: str
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part with its final name, such as `train/train-000000.tar`."""
+
+    split: str
+    name: str
+    part: Part
+
+    @property
+    def renames(self) -> tuple[Rename, Rename]:
+        """The files of the shard: the index and, last, the tar."""
+        index = self.name.removesuffix(".tar") + ".idx"
+        return (
+            Rename(self.part.index, index, self.part.index_bytes),
+            Rename(self.part.file, self.name, self.part.bytes),
+        )
+
+
+def record_name(group: int) -> str:
+    """The file name of a group's record."""
+    return f"group-{group:06d}.json"
+
+
+def read_record(shards: Path, group: int) -> GroupRecord:
+    """The record of a group that is written."""
+    record = json.loads((shards / PARTS / record_name(group)).read_text(encoding="utf-8"))
+    return GroupRecord(**{**record, "parts": [Part(**part) for part in record["parts"]]})
+
+
+def name_shards(groups: Sequence[Group], records: Sequence[GroupRecord]) -> Iterator[Shard]:
+    """The parts of all groups, in their order, with their final names."""
+    numbers = dict.fromkeys(SPLITS, 0)
+    for group, record in zip(groups, records, strict=True):
+        for part in record.parts:
+            name = f"{group.split}/{group.split}-{numbers[group.split]:06d}.tar"
+            numbers[group.split] += 1
+            yield Shard(group.split, name, part)
+
+
+def find_unwritten_groups(shards: Path, groups: Sequence[Group]) -> list[int]:
+    """The numbers of the groups whose record or any part is missing; each folder is listed once."""
+    sizes = list_sizes(shards / PARTS)
+    records = {number: read_record(shards, number) for number in range(len(groups)) if record_name(number) in sizes}
+    if len(records) == len(groups):  # then some parts may have their final names already
+        final_sizes = {f"{split}/{name}": size for split in SPLITS for name, size in list_sizes(shards / split).items()}
+        for shard in name_shards(groups, list(records.values())):
+            for rename in shard.renames:
+                if final_sizes.get(rename.name) == rename.bytes:
+                    sizes[rename.part_file] = rename.bytes
+
+    def is_written(part: Part) -> bool:
+        return (sizes.get(part.file), sizes.get(part.index)) == (part.bytes, part.index_bytes)
+
+    written = {number for number, record in records.items() if all(map(is_written, record.parts))}
+    return [number for number in range(len(groups)) if number not in written]
+
+
+def list_sizes(folder: Path) -> dict[str, int]:
+    """The size of each file in a folder, by name; nothing if there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries}
+
+
+def delete_shards(shards: Path) -> None:
+    """Delete the plan, then the tables that mark the shards as complete, then the shards; leave an empty PARTS."""
+    (shards / PARTS / PLAN).unlink(missing_ok=True)
+    for name in (*TABLES, *OPTIONAL_TABLES, *PUBLISHED_FILES):
+        (shards / name).unlink(missing_ok=True)
+    for split in SPLITS:
+        for name in list_sizes(shards / split):
+            if re.fullmatch(rf"{split}-\d+\.(tar|idx)", name):
+                (shards / split / name).unlink()
+    if (shards / PARTS).exists():
+        shutil.rmtree(shards / PARTS)
+    (shards / PARTS).mkdir(parents=True)
+    delete_temporary_files(shards)
+
+
+def delete_temporary_files(shards: Path) -> None:
+    """Delete the temporary files that a killed run left."""
+    for folder in (shards, shards / PARTS):
+        for path in folder.glob(f"{TEMPORARY}*"):
+            path.unlink()

@@ -1,0 +1,40 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import read_subset_list
+from tests.support.archives import make_medium, make_occurrence, write_download
+from tests.support.manifests import make_manifest
+
+
+@pytest.mark.parametrize("content", ['["5WZLF", 12, 6E4]', "5WZLF\n12\n\n 6E4 \n", "\ufeff5WZLF\r\n12\r\n6E4"])
+def test_keys_are_text_in_a_json_list_and_in_a_text_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "subset"
+    path.write_text(content, encoding="utf-8", newline="")
+    assert read_subset_list(path) == ("12", "5WZLF", "6E4")
+
+
+def test_only_occurrences_with_a_key_of_the_list_are_taken(tmp_path: Path) -> None:
+    keys = ["5WZLF", "6E4", "60000", "12", ""]
+    occurrences = [make_occurrence(number, acceptedTaxonKey=key) for number, key in enumerate(keys)]
+    archive = write_download(tmp_path / "a.zip", occurrences, [make_medium(number) for number in range(5)])
+    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", ("12", "5WZLF", "6E4")))
+    assert sorted(row["acceptedTaxonKey"] for row in manifest.rows) == ["12", "5WZLF", "6E4"]
+    assert manifest.reasons == {"not-in-subset": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "has no keys"), ("[]", "has no keys"), ('{"a": 1}', "is not a list of keys"), ("[1, ", "cannot be read"),
+        ("[[1]]", "is not a list of keys"), ("[null]", "is not a list of keys"),
+    ],
+)  # fmt: skip
+def test_a_file_without_keys_is_an_error_that_names_it(tmp_path: Path, content: str, problem: str) -> None:
+    path = tmp_path / "subset.json"
+    path.write_text(content)
+    with pytest.raises(ParameterError, match=rf"^--ReadArchive-subset-list {re.escape(str(path))}: {problem}"):
+        read_subset_list(path)

@@ -1,0 +1,75 @@
+"""The recipe: values that are rejected, and what changes its digest."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gbif_webdataset.errors import MissingPieceError, ParameterError
+from gbif_webdataset.shards.recipe import check_recipe, compute_digest
+from tests.support.shard_run import RECIPE, ShardRun
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"image_format": "original", "resize_min_size": 100}, "image-format original: .* but resize_min_size changes"),
+        (
+            {"image_format": "original", "megadetector_results_json": Path("a")},
+            "image-format original: .* but megadetector_results_json changes",
+        ),
+        ({"image_format": "gif"}, "image-format gif: not a known value; choose one of jpg, webp, original"),
+        ({"resize_mode": "square"}, "resize-mode square: .*; set resize_min_size"),
+        ({"resize_mode": "wide"}, "resize-mode wide: not a known value; choose one of "),
+        ({"min_shards": -1}, "min-shards -1: out of range; set it to 0 .no minimum. or more"),
+        ({"max_shard_size": 10_000}, "max-shard-size 10000: the smallest tar has 10240 bytes; raise max_shard_size"),
+        ({"jpeg_quality": 0}, "jpeg-quality 0: out of range; set it to 1 to 100"),
+        ({"jpeg_quality": 101}, "jpeg-quality 101: out of range"),
+        ({"resize_min_size": -1}, "resize-min-size -1: out of range; set it to 0 .keep the size. or more pixels"),
+        (
+            {"category_map_json": Path("a"), "previous_category_map": Path("b")},
+            "previous-category-map b: category_map_json already .*; set only one",
+        ),
+    ],
+)
+def test_a_value_out_of_range_or_in_conflict_with_another_is_rejected(change: dict[str, Any], error: str) -> None:
+    with pytest.raises(ParameterError, match=f"^--CreateWebDataset-{error}"):
+        check_recipe(replace(RECIPE, **change))
+
+
+@pytest.mark.parametrize("name", ["category_map_json", "previous_category_map", "megadetector_results_json"])
+def test_a_file_that_does_not_exist_is_named_with_its_option(tmp_path: Path, name: str) -> None:
+    option = f"--CreateWebDataset-{name.replace('_', '-')}"
+    with pytest.raises(ParameterError, match=f"^{option} none.json: there is no such file"):
+        compute_digest(tmp_path, replace(RECIPE, **{name: Path("none.json")}))
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    run = ShardRun(tmp_path)
+    run.write()
+    (tmp_path / "splits/val.csv").unlink()
+    with pytest.raises(MissingPieceError, match=r"val\.csv.*run SplitDataset again"):
+        compute_digest(tmp_path / "splits", RECIPE)
+
+
+def test_every_field_and_every_split_changes_the_digest(tmp_path: Path) -> None:
+    run = ShardRun(tmp_path)
+    run.write()
+    file = tmp_path / "file.json"
+    file.write_text("{}")
+    changes: dict[str, Any] = {
+        "label_column": "country", "max_shard_size": 200_000, "shuffle": False, "seed": 1, "min_shards": 2,
+        "image_format": "webp", "resize_min_size": 10, "resize_mode": "longer", "jpeg_quality": 90,
+        "category_map_json": file, "previous_category_map": file, "label_name": "country",
+        "columns_to_json": ("country",), "megadetector_results_json": file,
+    }  # fmt: skip
+    assert changes.keys() == {field.name for field in fields(RECIPE)}
+    digests = [compute_digest(tmp_path / "splits", replace(RECIPE, **{name: changes[name]})) for name in changes]
+    digests.append(compute_digest(tmp_path / "splits", RECIPE))
+    with (tmp_path / "splits/val.csv").open("a") as split:
+        split.write("more")
+    digests.append(compute_digest(tmp_path / "splits", RECIPE))
+    file.write_text('{"a": 1}')
+    digests.append(compute_digest(tmp_path / "splits", replace(RECIPE, category_map_json=file)))
+    assert len(set(digests)) == len(changes) + 3

@@ -1,0 +1,85 @@
+import errno
+import os
+
+import duckdb
+import pytest
+
+from gbif_webdataset.errors import ArchiveError, DatasetError, ParameterError, did_you_mean, explain, option_text
+
+
+def test_every_error_has_a_place_a_problem_and_a_remedy() -> None:
+    error = ParameterError.at("--chunks 0", "not a valid value", "give a number from 1")
+    assert isinstance(error, ParameterError)
+    assert str(error) == "--chunks 0: not a valid value; give a number from 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5, "--x 0.5"),
+        ("data/a.zip", "--x data/a.zip"),
+        ("two words", '--x "two words"'),
+        ("year >= '2015'", """--x "year >= '2015'\""""),
+        ('a "quoted" word', """--x 'a "quoted" word'"""),
+        ("", '--x ""'),
+    ],
+)
+def test_an_option_is_written_as_users_type_it(value: object, text: str) -> None:
+    assert option_text("--x", value) == text
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "question"),
+    [
+        ("retires", ["retries", "user_agent"], "did you mean retries?"),
+        ("fetch_chunks", ["FetchChunk", "FetchImages"], "did you mean FetchChunk?"),
+        ("dwca", ["DWCA"], "did you mean DWCA?"),
+        ("test_frac", ["val-frac", "test-frac"], "did you mean test-frac?"),
+        ("colour", ["chunks"], ""),
+    ],
+)
+def test_similar_names_are_suggested_in_any_case_and_with_any_separator(
+    word: str, known: list[str], question: str
+) -> None:
+    assert did_you_mean(word, known) == question
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ArchiveError("a.zip: no meta.xml; download it again"), "a.zip: no meta.xml; download it again"),
+        (ValueError("a defect"), None),
+        (MemoryError(), "out of memory: run fewer workers, or lower the task's memory_limit"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x"),
+            "/data/x: No space left on device; free some space where --output is and run the same command again: it "
+            "continues where it stopped",
+        ),
+        (
+            OSError(errno.EACCES, os.strerror(errno.EACCES), "/data/x"),
+            "/data/x: Permission denied; choose an --output that you may write to",
+        ),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
+        (
+            duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"),
+            "out of memory: raise the task's memory_limit, or run fewer workers",
+        ),
+        (
+            duckdb.IOException('IO Error: Could not write file "/tmp/x": No space left on device'),
+            "/tmp/x: No space left on device; free some space where --output is and run the same command again: it "
+            "continues where it stopped",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_that_the_user_can_fix_has_a_sentence(error: Exception, sentence: str | None) -> None:
+    assert explain(error) == sentence
+
+
+def test_an_error_has_the_sentence_of_its_cause() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        try:
+            raise DatasetError("a.zip: damaged; download it again")
+        except DatasetError as error:
+            raise RuntimeError from error
+    assert explain(raised.value) == "a.zip: damaged; download it again"

@@ -1,0 +1,19 @@
+"""Work in subprocesses."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.process_pool import run_in_processes
+
+
+def test_a_worker_that_runs_out_of_memory_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "greedy.py").write_text(
+        "import os, signal\n\n\ndef work(task, progress):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    work = importlib.import_module("greedy").work
+    with pytest.raises(DatasetError, match="memory ran out; run again with a smaller num_workers"):
+        list(run_in_processes(work, [1, 2, 3], 2, lambda count: None))
