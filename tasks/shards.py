@@ -93,7 +93,8 @@ class CreateWebDataset(DatasetTask):
         default=2,
         minimum=1,
         significant=False,
-        description="Number of processes that write shards at a time. The shards do not depend on it.",
+        description="Number of processes, or of threads for few images, that write shards at a time. The shards do "
+        "not depend on it.",
     )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
