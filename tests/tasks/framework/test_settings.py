@@ -176,7 +176,7 @@ def test_every_example_in_our_settings_file_is_a_setting(folder: Path) -> None:
 
 def test_luigis_own_sections_and_settings_are_accepted(folder: Path) -> None:
     (folder / "luigi.cfg").write_text(
-        "[DEFAULT]\nname = moths\n\n[core]\nrpc-retry-wait = 3\nno_lock = true\n\n[resources]\ndisk = 2\n\n"
+        "[DEFAULT]\nname = moths\n\n[core]\nrpc-retry-wait = 3\nno_lock = true\nworker-ping-interval = 2.0\ndefault-scheduler-port = 8083\n\n[resources]\ndisk = 2\n\n"
         "[task_history]\ndb_connection = sqlite:///x.db\n\n[ReportDataset]\ntitle = %(name)s of 100 %%\n"
     )
     ended = run(*FAILING)
