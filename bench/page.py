@@ -1,4 +1,4 @@
-"""The report's page of tables of any size: seconds, the peak of memory, bytes of the page."""
+"""Seconds, peak memory and size of the report page of a large dataset."""
 
 import os
 import subprocess
@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 from bench import runs
-from gbif_webdataset.account.accounting import Line
-from gbif_webdataset.publish.attribution import Uses
-from gbif_webdataset.publish.description import Facts
+from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.publish.attribution import AttributionSummary
+from gbif_webdataset.publish.description import DatasetDescription, read_classes
 from gbif_webdataset.read.provenance import Source
-from gbif_webdataset.report import page
-from gbif_webdataset.report.statistics import Places
+from gbif_webdataset.report.page import ReportContent, write_page
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.paths import DatasetPaths
 
 LABEL = "acceptedTaxonKey"
 IMAGES = """SELECT 'd' || i % 40 || '/' || i || '.jpg' AS image_path, (i // 2)::VARCHAR AS coreid,
@@ -31,7 +31,7 @@ IMAGES = """SELECT 'd' || i % 40 || '/' || i || '.jpg' AS image_path, (i // 2)::
 
 
 def bench(images: int, classes: int) -> None:
-    """Write the page of so many images in a process of its own."""
+    """Write the page of a dataset with so many images and classes, in a process of its own."""
     print(f"page: {images:,} images of {classes:,} classes, {runs.describe_load()}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         write_tables(Path(name), images, classes)
@@ -43,20 +43,20 @@ def bench(images: int, classes: int) -> None:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise runs.BenchError(f"{' '.join(command)} failed")
-        size = (Path(name) / "index.html").stat().st_size
+        size = (Path(name) / "report" / "index.html").stat().st_size
     print(f"  {seconds:.1f} s, {usage.ru_maxrss / 1024:,.0f} MiB; the page has {size / 1e6:.1f} MB")
 
 
 def write_tables(folder: Path, images: int, classes: int) -> None:
-    """Write the tables of a dataset in which all that was fetched became samples; nearly every class has some."""
-    for name in ("splits", "shards", "images"):
+    """Write the tables of a dataset in which every downloaded image is a sample."""
+    for name in ("splits", "shards", "images", "fetched"):
         (folder / name).mkdir()
     drawn = IMAGES.format(images=images, classes=classes)
-    with tables.open_database(folder / "scratch") as connection:
+    with tables.open_database(folder / ".scratch") as connection:
         for name, query in {
-            "fetched.parquet": drawn,
+            "fetched/chunk-00000.parquet": drawn,
             "clean.parquet": f"SELECT * FROM ({drawn}) WHERE status = 'fetched'",
-            "dropped.parquet": "SELECT '' AS stage, '' AS reason, '' AS image_path LIMIT 0",
+            "clean-dropped.parquet": "SELECT '' AS stage, '' AS reason, '' AS image_path LIMIT 0",
         }.items():
             connection.execute(f"COPY ({query}) TO {tables.quote_text(str(folder / name))} (FORMAT parquet)")
         counted = f"""SELECT ['train', 'val', 'test'][1 + (hash(coreid) % 3)::INT] AS split, acceptedTaxonKey AS label,
@@ -68,17 +68,21 @@ def write_tables(folder: Path, images: int, classes: int) -> None:
     (folder / "splits" / "balance.csv").write_text("label,images,train,val,test,val_off,test_off\n")
 
 
-def write(folder: Path, images: int) -> None:
-    """Write the page of the tables in a folder into it."""
-    places = Places((folder / "fetched.parquet",), folder / "clean.parquet", folder / "dropped.parquet",
-                    *(folder / name for name in ("duplicates.parquet", "splits", "shards", "images")))  # fmt: skip
-    facts = Facts(
-        title="Many images", source=Source("many.zip"), uses=Uses({"train": {"cc0": images}}, (), {}), shards=[],
-        classes=[], media_lines=images, lines=[Line("sample", "train", images, kept=True)],
+def write_report(folder: Path, images: int) -> None:
+    """Write the page of the tables in `folder` into `folder`/report."""
+    paths = DatasetPaths.under(folder)
+    description = DatasetDescription(
+        title="Many images",
+        source=Source("many.zip"),
+        attribution=AttributionSummary({"train": {"cc0": images}}, (), {}),
+        shards=[],
+        classes=read_classes(paths.classes),
+        media_lines=images,
+        lines=[AccountLine("sample", "train", images, kept=True)],
         settings={"CreateWebDataset": {"label_column": LABEL}},
-    )  # fmt: skip
-    page.write(folder, places, page.Told(Path("many.zip"), facts, {}, []), folder / "scratch")
+    )
+    write_page(paths, ReportContent(folder / "many.zip", description, {}, []))
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), int(sys.argv[2]))
+    write_report(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,44 +1,41 @@
-"""CompareDatasets: what differs between two datasets."""
+"""CompareDatasets: the differences between two datasets."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.compare import compare_datasets, comparison_page
 from gbif_webdataset.storage.paths import DatasetPaths
 from tasks.framework.parameters import FilePath, InputFolder
 from tasks.framework.worker_processes import RunTask
 
 
 class CompareDatasets(RunTask):
-    """Tell what a newer dataset added, dropped and why, labelled or split otherwise; a page and a CSV in its report/.
+    """Compare two datasets: images that were added or dropped and why, and images with another label or split.
 
-    It asks for two folders of datasets that are made, and makes none.
+    Writes report/comparison.html and report/comparison.csv into the newer dataset. Two images are the same if
+    occurrence and URL are equal. Both datasets must exist; this task creates neither.
     """
 
-    old: str = InputFolder(description="the --output of the older dataset")
-    new: str = InputFolder(description="the --output of the newer dataset")
+    old: str = InputFolder(description="output folder of the older dataset")
+    new: str = InputFolder(description="output folder of the newer dataset")
     scratch: str = FilePath(
-        default="", significant=False, description="folder for what is spilled, <new>/.scratch where none is given"
+        default="", significant=False, description="folder for temporary files; empty: <new>/.scratch"
     )
 
-    _is_done = False
+    _has_run = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.task_id += f"_{os.getpid()}"  # for 10 seconds a central scheduler does not run again what it saw done
+        self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
 
     def complete(self) -> bool:
-        """Whether it has told: only in this process, so that each command tells anew."""
-        return self._is_done
+        """Whether this process has compared the datasets, so that every command compares them again."""
+        return self._has_run
 
     def run(self) -> None:
-        """Compare, draw, and print."""
-        old, new = Path(self.old), Path(self.new)
-        paths = DatasetPaths.under(new, self.scratch)
-        page, table = paths.comparison_page, paths.comparison_table
-        labels = [(folder, compare_datasets.label_column(folder)) for folder in (old, new)]
-        found = compare_datasets.compare(old, new, table, paths.scratch)
-        comparison_page.write_page(page, labels[0], labels[1], found, table)
-        print(comparison_page.text(found, page, table), flush=True)
-        self._is_done = True
+        """Write the page and the table, and print the summary."""
+        from gbif_webdataset.compare.compare_datasets import compare_datasets  # imports Jinja, which other tasks do not
+
+        old, new = DatasetPaths.under(Path(self.old)), DatasetPaths.under(Path(self.new), self.scratch)
+        print(compare_datasets(old, new), flush=True)
+        self._has_run = True

@@ -1,11 +1,10 @@
-"""ReportDataset: what people look at."""
+"""ReportDataset: the accounting, the report page, and the files that are published with the shards."""
 
 from pathlib import Path
 
 import luigi
 
-from gbif_webdataset.publish.dataset_files import Named
-from gbif_webdataset.report import report_dataset
+from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Text, WebAddress, split_list
@@ -13,34 +12,37 @@ from tasks.shards import CreateWebDataset
 
 
 class ReportDataset(DatasetTask):
-    """Account for every image of the archive, draw the page, and write what goes with the shards when published."""
+    """Account for every image of the archive, and write the report page and the files to publish with the shards."""
 
     FORMAT = 2
 
-    title: str = Text(default="", description="the dataset's title, made of the archive's where none is given")
+    title: str = Text(default="", description="Title of the dataset. Empty: 'Images of' and the title of the archive.")
     authors: str = Text(
         default="",
-        description="who is to be cited for the dataset, with semicolons between; the images' own authors, as a whole, "
-        "where none is given",
+        description="Authors to cite for the dataset, separated by semicolons. Empty: the creators of the images are "
+        "cited as a group.",
     )
-    url: str = WebAddress(default="", description="where the dataset is to be published, http or https")
+    url: str = WebAddress(default="", description="Address where the dataset will be published (http or https).")
 
     def requires(self) -> CreateWebDataset:
         """Return the task that writes the shards."""
         return self.clone(CreateWebDataset)
 
     def inputs(self) -> dict[str, str]:
-        """Return a digest of each stage's target, those of all chunks included."""
-        tasks = (*report_dataset.STAGES, *report_dataset.CHUNK_STAGES)
-        records = report_dataset.load_records(self.paths, self.chunks, tasks)
-        return {label: record.digest for label, record in records.items()}
+        """Return a digest of the target of each stage and chunk, except those of parts of the shards."""
+        records = load_stage_records(self.paths, self.chunks)
+        return {label: record.digest for label, record in records.items() if not is_of_shard_part(label)}
 
     def run(self) -> None:
         """Write the report, and print its summary."""
-        dataset = report_dataset.FinishedDataset(Path(self.dwca), self.paths, self.chunks)
-        named = Named(self.title, split_list(self.authors, ";"), self.url)
+        # Imported here because pandas and Jinja take half a second, which the other tasks need not spend.
+        from gbif_webdataset.publish.description import Publication
+        from gbif_webdataset.report.report_dataset import report_dataset
+
+        records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url)
         with self.write_target() as target:
-            report = report_dataset.report_dataset(dataset, named, slurm_runner.read_costs(self.paths))
+            report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:
                 target.add(path)
             target.facts = {"summary": report.summary}
@@ -48,6 +50,6 @@ class ReportDataset(DatasetTask):
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
-def print_summary_again(task: ReportDataset) -> None:
+def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
     print(f"Nothing new: everything is up to date.\n{task.output().record.facts['summary']}", flush=True)

@@ -13,7 +13,7 @@ from selenium import webdriver
 
 from sample.archive import write_archive
 from sample.server import PhotoServer
-from tests.support.browser import opened
+from tests.support.browser import open_browser
 from tests.support.datasets import Dataset, of_occurrences, some_occurrences
 
 OPTIONAL = "optional: "  # how the reason begins of a test of what is in no list of ours
@@ -51,8 +51,8 @@ def made(small_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Datas
 @pytest.fixture(scope="session")
 def browser() -> Iterator[webdriver.Chrome]:
     """Headless Chromium, one for all tests."""
-    with opened() as found:
-        yield found
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture

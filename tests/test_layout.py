@@ -49,10 +49,10 @@ WORK_OF_TASKS = {
 """The folder with the module that does a task's work. FetchImages and VerifyImages only combine chunks."""
 
 WORDS_TO_AVOID = {
-    "deal", "deals", "dealt", "dealing", "judge", "judges", "judged", "bar", "barred", "wanted", "told", "tell", "tells",
-    "said", "facts", "known", "stays", "holds", "room", "patience", "inks", "treatments", "mend", "mends", "mended",
-    "anew", "upon", "forest", "how", "look", "looks", "enduring", "tireless", "misbehaving", "building", "most", "least",
-    "longest",
+    "deal", "deals", "dealt", "dealing", "judge", "judges", "judged", "bar", "barred", "wanted", "told", "tell",
+    "tells", "said", "facts", "known", "stays", "holds", "room", "patience", "inks", "treatments", "mend", "mends",
+    "mended", "anew", "upon", "forest", "how", "look", "looks", "enduring", "tireless", "misbehaving", "building",
+    "most", "least", "longest",
 }  # fmt: skip
 """HOUSE's words to avoid, as parts of identifiers. The standard library's own names are not ours to change."""
 THEIR_NAMES = {"most_common", "log_slurm_info", "known_args", "parse_known_args"}

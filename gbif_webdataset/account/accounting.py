@@ -1,18 +1,23 @@
-"""Where every image of the archive went, counted from the files that the stages wrote."""
+"""accounting.csv: the stage and reason at which each image of the archive was dropped, or its split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.terms.columns import ACCOUNTING
 from gbif_webdataset.terms.outcomes import Status
 from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
 
 
 @dataclass(frozen=True)
-class Line:
-    """So many images left the way at `stage` for `reason`, or, where `kept`, became samples of the split `reason`."""
+class AccountLine:
+    """Images that `stage` dropped for `reason`. If `kept`, they are samples, and `reason` is their split."""
 
     stage: str
     reason: str
@@ -20,52 +25,51 @@ class Line:
     kept: bool = False
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The files that are counted."""
+def account_for_images(paths: DatasetPaths, media_lines: int, media_files: Sequence[str]) -> list[AccountLine]:
+    """The lines of accounting.csv after its first, stage by stage, the samples last.
 
-    rejected: Path
-    media_files: tuple[str, ...]
-    fetched: tuple[Path, ...]
-    clean_dropped: Path
-    split_dropped: Path
-    shards_dropped: Path
-    shards: Path
+    `media_lines` is the number of media in the archive, `media_files` the names of the archive's files of media.
 
-
-def account(media_lines: int, counted: Tables, scratch: Path) -> list[Line]:
-    """Every image of an archive with `media_lines` media, by where it went.
-
-    Raises MissingPieceError where the lines don't add up to `media_lines`.
+    Raises:
+        MissingPieceError: the images of all lines do not add up to `media_lines`.
     """
-    media = ", ".join(tables.quote_text(name) for name in counted.media_files)
-    rejected, fetched = tables.parquet_source([counted.rejected]), tables.parquet_source(counted.fetched)
+    media = ", ".join(tables.quote_text(name) for name in media_files)
+    rejected = tables.parquet_source([paths.rejected])
+    dropped = (
+        tables.parquet_source([paths.clean_dropped]),
+        tables.csv_source(paths.split_dropped),
+        tables.csv_source(paths.shards_dropped),
+    )
     queries = (
         f"SELECT 'read', reason, count(*) FROM {rejected} WHERE file IN ({media}) GROUP BY 2",
-        f"SELECT 'fetch', error, count(*) FROM {fetched} WHERE status = '{Status.FAILED}' GROUP BY 2",
-        f"SELECT stage, reason, count(*) FROM {tables.parquet_source([counted.clean_dropped])} GROUP BY 1, 2",
-        f"SELECT stage, reason, count(*) FROM {tables.csv_source(counted.split_dropped)} GROUP BY 1, 2",
-        f"SELECT stage, reason, count(*) FROM {tables.csv_source(counted.shards_dropped)} GROUP BY 1, 2",
+        f"SELECT 'fetch', error, count(*) FROM {tables.parquet_source(paths.list_chunks('fetched'))} "
+        f"WHERE status = '{Status.FAILED}' GROUP BY 2",
+        *(f"SELECT stage, reason, count(*) FROM {source} GROUP BY 1, 2" for source in dropped),
     )
-    with tables.open_database(scratch) as connection:
+    with tables.open_database(paths.scratch) as connection:
         ordered = (f"{query} ORDER BY 1 DESC, 3 DESC, 2" for query in queries)
-        lines = [Line(*row) for query in ordered for row in tables.fetch_rows(connection, query)]
-        samples = f"SELECT split, sum(samples::BIGINT)::BIGINT FROM {tables.csv_source(counted.shards)} GROUP BY 1"
-        kept = dict(tables.fetch_rows(connection, samples))
-    splits = dict.fromkeys((*SPLITS_OF_CLASSES, *kept))
-    lines += [Line("sample", split, kept.get(split, 0), kept=True) for split in splits]
+        lines = [AccountLine(*row) for query in ordered for row in tables.fetch_rows(connection, query)]
+    shards = pd.read_csv(paths.shard_list, usecols=["split", "samples"])
+    samples = shards.groupby("split", sort=False)["samples"].sum()
+    splits = dict.fromkeys((*SPLITS_OF_CLASSES, *samples.index))
+    lines += [AccountLine("sample", split, int(samples.get(split, 0)), kept=True) for split in splits]
+    _check_sum(lines, media_lines)
+    return lines
+
+
+def _check_sum(lines: Sequence[AccountLine], media_lines: int) -> None:
     total = sum(line.images for line in lines)
     if total != media_lines:
         raise MissingPieceError(
             f"the archive has {media_lines:,} media, but {total:,} are accounted for; report this as a bug, with: "
             + ", ".join(f"{line.stage} {line.reason} {line.images:,}" for line in lines)
         )
-    return lines
 
 
-def write(path: Path, media_lines: int, lines: list[Line]) -> None:
-    """Write accounting.csv: what the archive holds, then each line; they add up to the first."""
-    rows = [("stage", "reason", "images"), ("archive", "media-lines", str(media_lines))]
-    rows += [(line.stage, line.reason, str(line.images)) for line in lines]
+def write_accounting(path: Path, media_lines: int, lines: Sequence[AccountLine]) -> None:
+    """Write accounting.csv. Its first line has all media of the archive; the images of the others add up to it."""
+    rows = [("archive", "media-lines", media_lines), *((line.stage, line.reason, line.images) for line in lines)]
     with atomic_file(path) as temporary:
-        temporary.write_text("".join(",".join(row) + "\n" for row in rows))
+        pd.DataFrame(rows, columns=[column.name for column in ACCOUNTING]).to_csv(
+            temporary, index=False, lineterminator="\n"
+        )

@@ -1,63 +1,63 @@
-"""The report: what every stage kept and why, for the page and, in a few lines, for the terminal."""
+"""The images that each stage kept and dropped, for the page and, in a few lines, for the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
-from gbif_webdataset.account.accounting import Line
+from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.storage.paths import DatasetPaths
 
 STAGES = {
-    "read": ("Reading the archive", "media that are no usable photo"),
-    "fetch": ("Fetching", "photos that did not come"),
-    "verify": ("Verifying", "files that are no sound image"),
-    "delete": ("Deleting", "images deleted on request"),
-    "clean": ("Cleaning", "images that a filter took"),
-    "split": ("Splitting", "images without a place in a split"),
-    "shards": ("Sharding", "images that became no sample"),
+    "read": ("Read the archive", "media that are not usable photos"),
+    "fetch": ("Fetch the images", "images that were not downloaded"),
+    "verify": ("Verify the images", "files that are not intact images"),
+    "delete": ("Delete images on lists", "images that were deleted"),
+    "clean": ("Clean the dataset", "images that a filter dropped"),
+    "split": ("Split the dataset", "images that are in no split"),
+    "shards": ("Create the shards", "images that are not in a shard"),
 }
+"""By stage: its name, and what the images are that it drops."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """A stage of the funnel: the images that reach it, those that leave it, and why the others don't."""
+class FunnelStage:
+    """The images that reach a stage (`before`) and leave it (`after`), and the reasons for the difference."""
 
     stage: str
     name: str
-    lost: str
+    dropped: str
     before: int
     after: int
-    reasons: tuple[Line, ...]
+    reasons: tuple[AccountLine, ...]
 
 
-def funnel(media_lines: int, lines: Sequence[Line]) -> list[Step]:
-    """The stages in order, each with what it kept of what reached it."""
-    steps = []
-    left = media_lines
-    by_stage = {stage: tuple(found) for stage, found in groupby(lines, key=lambda line: line.stage)}
-    for stage, (name, lost) in STAGES.items():
+def build_funnel(media_lines: int, lines: Sequence[AccountLine]) -> list[FunnelStage]:
+    """All stages in their order; `media_lines` images reach the first."""
+    by_stage = {stage: tuple(own) for stage, own in groupby(lines, key=lambda line: line.stage)}
+    stages = []
+    before = media_lines
+    for stage, (name, dropped) in STAGES.items():
         reasons = by_stage.get(stage, ())
-        before, left = left, left - sum(line.images for line in reasons)
-        steps.append(Step(stage, name, lost, before, left, reasons))
-    return steps
+        after = before - sum(line.images for line in reasons)
+        stages.append(FunnelStage(stage, name, dropped, before, after, reasons))
+        before = after
+    return stages
 
 
-def summary(media_lines: int, lines: Sequence[Line], classes: int, shards: int, output: Path) -> str:
-    """What came of it and where it is, in a few lines."""
-    kept = {line.reason: line.images for line in lines if line.kept}
-    dealt = ", ".join(f"{split} {images:,}" for split, images in kept.items())
-    lost = [f"{stage} {sum(line.images for line in found):,}" for stage, found in _lost(lines)]
+def summarize(paths: DatasetPaths, media_lines: int, lines: Sequence[AccountLine], classes: int, shards: int) -> str:
+    """A few lines for the terminal: samples, dropped images by stage, and where shards and report are."""
+    samples = {line.reason: line.images for line in lines if line.kept}
+    dropped = {stage.stage: stage.before - stage.after for stage in build_funnel(media_lines, lines)}
+    by_split = ", ".join(f"{split} {images:,}" for split, images in samples.items())
+    by_stage = ", ".join(f"{stage} {images:,}" for stage, images in dropped.items() if images)
     return "\n".join(
         (
-            f"{sum(kept.values()):,} samples of {classes:,} classes in {shards:,} shards, from {media_lines:,} media",
-            f"  samples  {dealt}",
-            f"  dropped  {', '.join(lost) or 'none'}",
-            f"  shards   {output / 'shards'}",
-            f"  report   {output / 'report' / 'index.html'}",
-            f"  every number adds up in {output / 'accounting.csv'}",
+            f"{sum(samples.values()):,} samples of {classes:,} classes in {shards:,} shards, "
+            f"from {media_lines:,} media",
+            f"  samples  {by_split}",
+            f"  dropped  {by_stage or 'none'}",
+            f"  shards   {paths.shards}",
+            f"  report   {paths.report_page}",
+            f"  every image of the archive is accounted for in {paths.accounting}",
         )
     )
-
-
-def _lost(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    return [(stage, list(found)) for stage, found in groupby((x for x in lines if not x.kept), key=lambda x: x.stage)]

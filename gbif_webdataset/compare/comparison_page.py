@@ -1,4 +1,4 @@
-"""How two datasets differ: a page with a drawing, and a few lines for the terminal."""
+"""The comparison of two datasets as a page with a drawing, and as a few lines for the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,31 +6,44 @@ from pathlib import Path
 
 import jinja2
 
-from gbif_webdataset.compare.compare_datasets import (
+from gbif_webdataset.compare.comparison import (
     ABSENT,
     ADDED,
     BOTH,
     DROPPED,
     LABEL,
     NOT_IN_ARCHIVE,
-    SAME,
     SPLIT,
+    UNCHANGED,
     Comparison,
 )
 from gbif_webdataset.storage.atomic import atomic_file
-from gbif_webdataset.terms.reasons import MEANINGS as MEANINGS_OF_REASONS
+from gbif_webdataset.terms.reasons import explain_reason
 from gbif_webdataset.terms.splits import SPLITS
 
-MOST_CLASSES = 100
-WIDTH, TALL, BAR, GAP, MARGIN = 900, 320, 14, 14, 170  # units of the drawing
-MEANINGS = {**MEANINGS_OF_REASONS, NOT_IN_ARCHIVE: "the image is not in the archive"}
-TOLD = {SAME: "unchanged", ADDED: "added", DROPPED: "dropped", LABEL: "with another label", SPLIT: "in another split"}
-TOLD[BOTH] = "with another label in another split"
+MAX_LABEL_PAIRS = 100
+WIDTH, FLOW_HEIGHT, NODE_WIDTH, GAP, MARGIN = 900, 320, 14, 14, 170  # units of the drawing
+CHANGES = {
+    UNCHANGED: "unchanged",
+    ADDED: "added",
+    DROPPED: "dropped",
+    LABEL: "with another label",
+    SPLIT: "in another split",
+    BOTH: "with another label and in another split",
+}
 
 
 @dataclass(frozen=True)
-class Node:
-    """A split of one of the datasets, as a bar."""
+class ComparedDataset:
+    """The output folder of a dataset, and the column with its labels."""
+
+    folder: Path
+    label_column: str
+
+
+@dataclass(frozen=True)
+class SplitNode:
+    """The rectangle of a split of one of the datasets, and the place of its name."""
 
     name: str
     images: int
@@ -42,89 +55,109 @@ class Node:
 
     @property
     def text_y(self) -> float:
-        """Where its name stands."""
+        """The baseline of its name."""
         return round(self.y + self.height / 2 + 5, 1)
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Images that went from a bar of the old dataset to one of the new."""
+    """The shape of images that went from a split of the old dataset to a split of the new one."""
 
     kind: str
-    told: str
+    text: str
     path: str
 
 
-def write_page(path: Path, old: tuple[Path, str], new: tuple[Path, str], found: Comparison, table: Path) -> None:
-    """Write the page; `old` and `new` are the datasets' folders and the columns that their labels are in."""
+def write_page(path: Path, old: ComparedDataset, new: ComparedDataset, comparison: Comparison, table_name: str) -> None:
+    """Write the page; `table_name` is the name of the CSV beside it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gbif_webdataset.compare", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    nodes, flows, height = draw(found)
+    nodes, flows, height = draw_flows(comparison)
     page = environment.get_template("compare.html").render(
-        old=old[0],
-        old_label=old[1],
-        new=new[0],
-        new_label=new[1],
-        figures=[(TOLD[name], found.changes[name]) for name in TOLD if name in found.changes],
+        old=old,
+        new=new,
+        changes=[
+            (text, comparison.changes[change]) for change, text in CHANGES.items() if change in comparison.changes
+        ],
         nodes=nodes,
         flows=flows,
         width=WIDTH,
         height=height,
-        bar=BAR,
-        reasons=found.reasons,
-        meanings=MEANINGS,
-        classes=found.classes,
-        most=MOST_CLASSES,
-        table=table.name,
+        node_width=NODE_WIDTH,
+        reasons=[
+            (change, stage, reason, _explain(change, reason), images)
+            for change, stage, reason, images in comparison.reasons
+        ],
+        labels=comparison.labels,
+        max_labels=MAX_LABEL_PAIRS,
+        table=table_name,
     )
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def draw(found: Comparison) -> tuple[list[Node], list[Flow], float]:
-    """The bars, the flows between them, and the drawing's height; as many units of height to each image."""
-    scale = TALL / max(1, sum(found.flows.values()))
-    names = [name for name in (*SPLITS, ABSENT) if any(name in flow for flow in found.flows)]
-    sides = [_bars(found, side, names, scale) for side in (0, 1)]
+def _explain(change: str, reason: str) -> str:
+    """Why the image is absent from one of the datasets."""
+    dataset = "old" if change == ADDED else "new"
+    if reason == NOT_IN_ARCHIVE:
+        return f"the image is not in the archive of the {dataset} dataset"
+    return f"in the {dataset} dataset: {explain_reason(reason)}"
+
+
+def draw_flows(comparison: Comparison) -> tuple[list[SplitNode], list[Flow], float]:
+    """The splits of both datasets, the flows between them, and the height of the drawing.
+
+    Every image has the same height.
+    """
+    scale = FLOW_HEIGHT / max(1, sum(comparison.flows.values()))
+    names = [name for name in (*SPLITS, ABSENT) if any(name in flow for flow in comparison.flows)]
+    sides = [_place_nodes(comparison, side, names, scale) for side in (0, 1)]
+    free = [{name: node.y for name, node in nodes.items()} for nodes in sides]  # where the next flow of a node begins
     flows = []
-    filled = [{name: node.y for name, node in bars.items()} for bars in sides]
-    for one in names:
-        for other in names:
-            count = found.flows.get((one, other), 0)
-            if count:
-                tops = filled[0][one], filled[1][other]
-                flows.append(Flow(_kind(one, other), f"{one} to {other}: {count:,}", _ribbon(*tops, count * scale)))
-                filled[0][one] += count * scale
-                filled[1][other] += count * scale
-    nodes = [node for bars in sides for node in bars.values()]
+    for before in names:
+        for after in names:
+            images = comparison.flows.get((before, after), 0)
+            if images:
+                path = _draw_ribbon(free[0][before], free[1][after], images * scale)
+                kind, text = _describe_flow(before, after)
+                flows.append(Flow(kind, f"{text}: {images:,}", path))
+                free[0][before] += images * scale
+                free[1][after] += images * scale
+    nodes = [node for side in sides for node in side.values()]
     return nodes, flows, round(max((node.y + node.height for node in nodes), default=0) + GAP, 1)
 
 
-def _bars(found: Comparison, side: int, names: Sequence[str], scale: float) -> dict[str, Node]:
-    top = float(GAP)
-    bars = {}
-    x = (MARGIN, WIDTH - MARGIN - BAR)[side]
-    text_x, anchor = ((x - 8, "end"), (x + BAR + 8, "start"))[side]
+def _place_nodes(comparison: Comparison, side: int, names: Sequence[str], scale: float) -> dict[str, SplitNode]:
+    x = (MARGIN, WIDTH - MARGIN - NODE_WIDTH)[side]
+    text_x, anchor = ((x - 8, "end"), (x + NODE_WIDTH + 8, "start"))[side]
+    y = float(GAP)
+    nodes = {}
     for name in names:
-        images = sum(count for flow, count in found.flows.items() if flow[side] == name)
-        told = name if name != ABSENT else ("not there before", "no longer there")[side]
+        images = sum(count for flow, count in comparison.flows.items() if flow[side] == name)
+        text = name if name != ABSENT else (ADDED, DROPPED)[side]
         if images:
-            bars[name] = Node(told, images, x, round(top, 1), round(max(1.0, images * scale), 1), text_x, anchor)
-            top += images * scale + GAP + 6
-    return bars
+            height = round(max(1.0, images * scale), 1)
+            nodes[name] = SplitNode(text, images, x, round(y, 1), height, text_x, anchor)
+            y += images * scale + GAP + 6
+    return nodes
 
 
-def _kind(one: str, other: str) -> str:
-    if one == other:
-        return "stay"
-    return "come" if one == ABSENT else "go" if other == ABSENT else "move"
+def _describe_flow(before: str, after: str) -> tuple[str, str]:
+    """The kind of a flow, for its colour, and its name."""
+    if before == after:
+        return "unchanged", f"still in {before}"
+    if before == ABSENT:
+        return "added", f"added to {after}"
+    if after == ABSENT:
+        return "dropped", f"dropped from {before}"
+    return "moved", f"moved from {before} to {after}"
 
 
-def _ribbon(left: float, right: float, height: float) -> str:
-    begin, end, middle = MARGIN + BAR, WIDTH - MARGIN - BAR, WIDTH / 2
+def _draw_ribbon(left: float, right: float, height: float) -> str:
+    begin, end, middle = MARGIN + NODE_WIDTH, WIDTH - MARGIN - NODE_WIDTH, WIDTH / 2
     low, high = left + height, right + height
     return (
         f"M{begin} {left:.1f}C{middle} {left:.1f} {middle} {right:.1f} {end} {right:.1f}"
@@ -132,13 +165,18 @@ def _ribbon(left: float, right: float, height: float) -> str:
     )
 
 
-def text(found: Comparison, page: Path, table: Path) -> str:
-    """What differs, for the terminal."""
-    lines = [f"{found.total(0):,} images before, {found.total(1):,} now"]
-    lines += [f"  {found.changes[name]:>9,} {told}" for name, told in TOLD.items() if name in found.changes]
-    for change, head in ((ADDED, "added, before"), (DROPPED, "dropped, now")):
-        reasons = [(f"{stage} {reason}", count) for of, stage, reason, count in found.reasons if of == change]
-        lines += [f"  {head} {reason}: {count:,}" for reason, count in reasons]
-    moved = [(one, other, n) for (one, other), n in found.flows.items() if one != other and ABSENT not in (one, other)]
-    lines += [f"  from {one} to {other}: {count:,}" for one, other, count in sorted(moved)]
+def summarize_comparison(comparison: Comparison, page: Path, table: Path) -> str:
+    """A few lines for the terminal: the changes, their reasons, and where page and table are."""
+    lines = [f"{comparison.count_images(0):,} images in the old dataset, {comparison.count_images(1):,} in the new one"]
+    lines += [
+        f"  {comparison.changes[change]:>9,} {text}" for change, text in CHANGES.items() if change in comparison.changes
+    ]
+    for change, other in ((ADDED, "old"), (DROPPED, "new")):
+        lines += [
+            f"  {change}: {images:,} because in the {other} dataset: {stage} {reason}"
+            for changed, stage, reason, images in comparison.reasons
+            if changed == change
+        ]
+    moved = sorted(flow for flow in comparison.flows if flow[0] != flow[1] and ABSENT not in flow)
+    lines += [f"  {_describe_flow(*flow)[1]}: {comparison.flows[flow]:,}" for flow in moved]
     return "\n".join((*lines, f"  page   {page}", f"  table  {table}"))

@@ -1,12 +1,12 @@
-"""Whose each sample is: the table of licences and names that goes with the shards, and what it comes to."""
+"""attribution.parquet, the licence and the names of each sample, and derived_dataset.csv for GBIF."""
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 
 from gbif_webdataset.errors import MissingPieceError
@@ -14,34 +14,38 @@ from gbif_webdataset.shards.sample_keys import select_with_keys
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.arrow import RECURRING
 from gbif_webdataset.storage.atomic import atomic_file
-from gbif_webdataset.terms import licences
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.terms import columns, licences
 from gbif_webdataset.terms.splits import SPLITS, split_paths
 
 ATTRIBUTION, DERIVED_DATASET = "attribution.parquet", "derived_dataset.csv"
 MEMORY_LIMIT = "500MB"
-# The columns of the table and those of the splits that they are of: the first that says something.
-COLUMNS = {
+SOURCES = {
     "image_path": ("image_path",),
     "identifier": ("identifier",),
     "coreid": ("coreid",),
     "datasetKey": ("datasetKey",),
     "licenseCode": ("licenseCode",),
-    "license": ("mediaLicense",),  # a medium's is not its record's
+    "license": ("mediaLicense",),  # not the licence of the record, which is another one
     "rightsHolder": ("mediaRightsHolder", "rightsHolder"),
     "creator": ("mediaCreator",),
     "publisher": ("mediaPublisher", "publisher"),
     "references": ("mediaReferences",),
 }
-OWN = {"key", "image_path", "identifier", "coreid", "references"}
-SCHEMA = pa.schema([(n, pa.string() if n in OWN else RECURRING) for n in ("split", "key", "label", *COLUMNS)])
+"""Columns of the table, and the columns of the splits that fill them: the first of these that has a value."""
+DISTINCT = {"key", "image_path", "identifier", "coreid", "references"}
+SCHEMA = pa.schema([(name, pa.string() if name in DISTINCT else RECURRING) for name, *_ in columns.ATTRIBUTION])
 DATASET_KEY = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
-class Uses:
-    """What the samples are under and from: `licences` counts samples by split and code, the most restrictive last;
-    `versions` are the numbers of versions that the licences' texts name, "" where one names none;
-    `occurrences` counts those of each dataset."""
+class AttributionSummary:
+    """Licences and sources of all samples.
+
+    licences: the number of samples by split and licence code, the most restrictive licence last.
+    versions: the version numbers in the texts of the licences, "" for a text without one.
+    occurrences: the number of occurrences by datasetKey.
+    """
 
     licences: Mapping[str, Mapping[str, int]]
     versions: tuple[str, ...]
@@ -49,72 +53,70 @@ class Uses:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """All codes there are, the most restrictive last."""
-        return tuple(str(code) for code in licences.Licence if any(code in counts for counts in self.licences.values()))
-
-    @property
-    def samples(self) -> int:
-        """All of them."""
-        return sum(sum(counts.values()) for counts in self.licences.values())
+        """The codes of all licences, the most restrictive last."""
+        return tuple(
+            code for code in map(str, licences.Licence) if any(code in counts for counts in self.licences.values())
+        )
 
 
-def write(splits: Path, label_column: str, samples: Mapping[str, int], folder: Path, scratch: Path) -> Uses:
-    """Write `folder`/attribution.parquet, a row for each sample in the shards, and derived_dataset.csv.
+def write_attribution(paths: DatasetPaths, label_column: str, samples: Mapping[str, int]) -> AttributionSummary:
+    """Write attribution.parquet, one row for each sample of the shards, and derived_dataset.csv into report/.
 
-    `samples` are those in the shards, by split. Of a medium that names no rights holder or publisher the record's
-    stands there. derived_dataset.csv is as GBIF's form wants it, which refuses a line with names of columns and keys
-    that are none of its datasets'. Raises MissingPieceError where the splits don't hold the samples.
+    `samples` is the number of samples in the shards, by split. If a medium has no rights holder or publisher, the row
+    has those of its record.
+
+    Raises:
+        MissingPieceError: the splits do not have these samples.
     """
-    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
-        queries = [_select(path, split, label_column) for split, path in split_paths(splits).items()]
+    path = paths.report / ATTRIBUTION
+    with tables.open_database(paths.scratch, MEMORY_LIMIT) as connection:
+        queries = [_select(csv, split, label_column) for split, csv in split_paths(paths.splits).items()]
         batches = (batch for query in queries for batch in tables.select_batches(connection, query))
-        count = arrow.write_parquet((batch.cast(SCHEMA) for batch in batches), folder / ATTRIBUTION, SCHEMA)
+        count = arrow.write_parquet((batch.cast(SCHEMA) for batch in batches), path, SCHEMA)
         if count != sum(samples.values()):
             raise MissingPieceError(
-                f"{splits}: {count:,} rows have a label, but the shards hold {sum(samples.values()):,} samples; "
-                "run CreateWebDataset again"
+                f"{paths.splits}: {count:,} rows have a label, but the shards have {sum(samples.values()):,} "
+                "samples; run CreateWebDataset again"
             )
-        uses = _uses(connection, folder / ATTRIBUTION)
-    _write_derived(folder / DERIVED_DATASET, uses.occurrences)
-    return uses
+        summary = _summarize(connection, path)
+    _write_derived_dataset(paths.report / DERIVED_DATASET, summary.occurrences)
+    return summary
 
 
 def _select(path: Path, split: str, label_column: str) -> str:
-    """The query of a split's rows in the table's columns."""
+    """The query of a split's rows with the columns of the table."""
     names = tables.read_header(path)
-    columns = []
-    for name, sources in COLUMNS.items():
-        there = [tables.quote_name(source) for source in sources if source in names]
-        columns.append(f"coalesce({', '.join(there) or 'NULL'}) AS {tables.quote_name(name)}")
     label = tables.quote_name(label_column)
-    stated = f"'{split}' AS split, key, {label} AS label"
-    rows = select_with_keys(tables.csv_source(path))
-    return f"SELECT {stated}, {', '.join(columns)} FROM ({rows}) WHERE {label} IS NOT NULL"
+    selected = [f"'{split}' AS split", "key", f"{label} AS label"]
+    for name, sources in SOURCES.items():
+        present = [tables.quote_name(source) for source in sources if source in names]
+        selected.append(f"coalesce({', '.join(present) or 'NULL'}) AS {tables.quote_name(name)}")
+    return f"SELECT {', '.join(selected)} FROM ({select_with_keys(tables.csv_source(path))}) WHERE {label} IS NOT NULL"
 
 
-def _uses(connection: duckdb.DuckDBPyConnection, path: Path) -> Uses:
+def _summarize(connection: duckdb.DuckDBPyConnection, path: Path) -> AttributionSummary:
     table = tables.parquet_source([path])
-    counted: dict[str, dict[str, int]] = {}
-    for split, code, count in tables.fetch_rows(
-        connection,
-        f"SELECT split, coalesce(licenseCode, '{licences.Licence.UNKNOWN}'), count(*) FROM {table} GROUP BY 1, 2",
-    ):
-        counted.setdefault(split, {})[code] = count
-    in_order = {
-        split: dict(sorted(counted[split].items(), key=lambda item: licences.strictness(item[0])))
+    code = f"coalesce(licenseCode, '{licences.Licence.UNKNOWN}')"
+    query = f"SELECT split, {code} AS code, count(*) AS samples FROM {table} GROUP BY ALL"
+    counts = {(split, code): samples for split, code, samples in tables.fetch_rows(connection, query)}
+    by_split = {
+        split: {code: counts[split, code] for code in map(str, licences.Licence) if (split, code) in counts}
         for split in SPLITS
-        if split in counted
+        if any(split == other for other, _ in counts)
     }
     version = "regexp_extract(coalesce(license, ''), '[1-9][.][0-9]')"
     versions = tables.fetch_rows(connection, f"SELECT DISTINCT {version} FROM {table} ORDER BY 1")
-    datasets = (
+    occurrences = (
         f"SELECT datasetKey, count(*) FROM (SELECT DISTINCT datasetKey, coreid FROM {table} "
         "WHERE datasetKey IS NOT NULL) GROUP BY 1 ORDER BY 2 DESC, 1"
     )
-    return Uses(in_order, tuple(version for (version,) in versions), dict(tables.fetch_rows(connection, datasets)))
+    return AttributionSummary(
+        by_split, tuple(version for (version,) in versions), dict(tables.fetch_rows(connection, occurrences))
+    )
 
 
-def _write_derived(path: Path, occurrences: Mapping[str, int]) -> None:
+def _write_derived_dataset(path: Path, occurrences: Mapping[str, int]) -> None:
+    """Write the file that GBIF's form for derived datasets accepts: no header, and only keys of GBIF datasets."""
     rows = [(key, count) for key, count in occurrences.items() if DATASET_KEY.fullmatch(key)]
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    with atomic_file(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, header=False, index=False, lineterminator="\n")

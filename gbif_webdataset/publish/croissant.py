@@ -1,14 +1,14 @@
-"""The dataset in Croissant, the metadata format of MLCommons: https://docs.mlcommons.org/croissant/."""
+"""croissant.json, metadata in the format of MLCommons: https://docs.mlcommons.org/croissant/."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.publish import citation
-from gbif_webdataset.publish.attribution import ATTRIBUTION, SCHEMA
-from gbif_webdataset.publish.description import Facts
+from gbif_webdataset.publish.attribution import ATTRIBUTION
+from gbif_webdataset.publish.description import DatasetDescription
 from gbif_webdataset.storage.atomic import atomic_file, file_sha256
-from gbif_webdataset.terms import licences
+from gbif_webdataset.terms import columns, licences
 
 CROISSANT = "croissant.json"
 CONTEXT = {
@@ -49,81 +49,67 @@ CONTEXT = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-ADDRESSES = {
+LICENCE_URLS = {
     "cc0": "https://creativecommons.org/publicdomain/zero/1.0/",
     "public-domain": "https://creativecommons.org/publicdomain/mark/1.0/",
 }
 MEDIA_TYPES = {"jpg": "image/jpeg", "tif": "image/tiff"}
 TABLE, TARS, IMAGES = "attribution", "shards", "images"
-MEANINGS = {
-    "split": "train, val or test",
-    "key": "the sample's name in its tar, without an ending",
-    "label": "what the image shows; category_map.json has its number",
-    "image_path": "where the image lay before it went into its shard",
-    "identifier": "the URL that the image is from",
-    "coreid": "the id of the occurrence that the image is of",
-    "datasetKey": "the key of the GBIF dataset that the occurrence is in",
-    "licenseCode": "the licence, one of " + ", ".join(licences.Licence),
-    "license": "the licence as the publisher wrote it",
-    "rightsHolder": "who holds the rights in the image",
-    "creator": "who made the image",
-    "publisher": "who published the image",
-    "references": "a page about the image",
-}
 
 
-def write(path: Path, facts: Facts, attribution: Path) -> None:
-    """Write the description, whose paths are relative to the shards' folder, where `attribution` has to lie, too."""
+def write_croissant(path: Path, description: DatasetDescription, attribution: Path) -> None:
+    """Write croissant.json. Its paths are relative to the folder of the shards, where `attribution` must be as well."""
     with atomic_file(path) as temporary:
-        text = json.dumps(description(facts, attribution), ensure_ascii=False, indent=1)
+        text = json.dumps(describe_dataset(description, attribution), ensure_ascii=False, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def description(facts: Facts, attribution: Path) -> dict[str, Any]:
-    """The dataset, its files, and two sets of records: a row of attribution for each sample, and the images."""
-    samples = ", ".join(f"{split} {count:,}" for split, count in facts.samples.items())
-    found = {
+def describe_dataset(description: DatasetDescription, attribution: Path) -> dict[str, Any]:
+    """The dataset, its files, and two record sets: the rows of attribution.parquet and the images."""
+    samples = ", ".join(f"{split} {count:,}" for split, count in description.samples.items())
+    content = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
-        "name": facts.title,
-        "description": f"{sum(facts.samples.values()):,} images of {len(facts.classes):,} classes ({samples}), of "
-        f"which each has its own licence, at most {licences.display_name(facts.licence)}.",
+        "name": description.title,
+        "description": f"{sum(description.samples.values()):,} images of {len(description.classes):,} classes "
+        f"({samples}). Each image has its own licence; the most restrictive one is "
+        f"{licences.display_name(description.licence)}.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "citeAs": citation.text(facts.source),
-        "license": [_licence(code, facts) for code in facts.uses.codes],
-        "creator": [{"@type": "sc:Organization", "name": name} for name in facts.authors or (citation.EVERYONE,)],
-        "distribution": [*_table(attribution), *_tars(facts)],
-        "recordSet": [_rows(), _images()],
+        "citeAs": citation.cite_source(description.source),
+        "license": [_find_licence(code, description) for code in description.attribution.codes],
+        "creator": [
+            {"@type": "sc:Organization", "name": name} for name in description.authors or (citation.ALL_CREATORS,)
+        ],
+        "distribution": [_describe_table(attribution), *_describe_shards(description)],
+        "recordSet": [_describe_rows(), _describe_images()],
     }
-    return found | ({"url": facts.url} if facts.url else {})
+    return content | ({"url": description.url} if description.url else {})
 
 
-def _licence(code: str, facts: Facts) -> str:
-    """The address of a licence, whose version is told where there is only one; else its name."""
-    if code in ADDRESSES:
-        return ADDRESSES[code]
-    version = next((version for version in facts.uses.versions if version), "")
-    if code.startswith("cc-") and len(facts.uses.versions) == 1 and version:
-        return f"https://creativecommons.org/licenses/{code.removeprefix('cc-')}/{version}/"
+def _find_licence(code: str, description: DatasetDescription) -> str:
+    """The URL of a licence if all licences have one version; else its name."""
+    if code in LICENCE_URLS:
+        return LICENCE_URLS[code]
+    versions = description.attribution.versions
+    if code.startswith("cc-") and len(versions) == 1 and versions[0]:
+        return f"https://creativecommons.org/licenses/{code.removeprefix('cc-')}/{versions[0]}/"
     return licences.display_name(code)
 
 
-def _table(attribution: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "@type": "cr:FileObject",
-            "@id": ATTRIBUTION,
-            "name": ATTRIBUTION,
-            "description": "whose each image is",
-            "contentUrl": ATTRIBUTION,
-            "contentSize": f"{attribution.stat().st_size} B",
-            "encodingFormat": "application/x-parquet",
-            "sha256": file_sha256(attribution),
-        }
-    ]
+def _describe_table(attribution: Path) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": ATTRIBUTION,
+        "name": ATTRIBUTION,
+        "description": "licence, rights holder and source of each image",
+        "contentUrl": ATTRIBUTION,
+        "contentSize": f"{attribution.stat().st_size} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": file_sha256(attribution),
+    }
 
 
-def _tars(facts: Facts) -> list[dict[str, Any]]:
+def _describe_shards(description: DatasetDescription) -> list[dict[str, Any]]:
     tars: list[dict[str, Any]] = [
         {
             "@type": "cr:FileObject",
@@ -135,31 +121,31 @@ def _tars(facts: Facts) -> list[dict[str, Any]]:
             "encodingFormat": "application/x-tar",
             "sha256": shard.sha256,
         }
-        for shard in facts.shards
+        for shard in description.shards
     ]
     images = {
         "@type": "cr:FileSet",
         "@id": TARS,
         "name": TARS,
         "description": "the images in all shards",
-        "containedIn": [{"@id": shard.path} for shard in facts.shards],
-        "encodingFormat": [MEDIA_TYPES.get(end, f"image/{end}") for end in facts.extensions],
-        "includes": [f"*.{extension}" for extension in facts.extensions],
+        "containedIn": [{"@id": shard.path} for shard in description.shards],
+        "encodingFormat": [MEDIA_TYPES.get(end, f"image/{end}") for end in description.extensions],
+        "includes": [f"*.{extension}" for extension in description.extensions],
     }
     return [*tars, images]
 
 
-def _rows() -> dict[str, Any]:
+def _describe_rows() -> dict[str, Any]:
     fields = [
         {
             "@type": "cr:Field",
-            "@id": f"{TABLE}/{name}",
-            "name": name,
-            "description": MEANINGS[name],
+            "@id": f"{TABLE}/{column.name}",
+            "name": column.name,
+            "description": column.meaning,
             "dataType": "sc:Text",
-            "source": {"fileObject": {"@id": ATTRIBUTION}, "extract": {"column": name}},
+            "source": {"fileObject": {"@id": ATTRIBUTION}, "extract": {"column": column.name}},
         }
-        for name in SCHEMA.names
+        for column in columns.ATTRIBUTION
     ]
     return {
         "@type": "cr:RecordSet",
@@ -171,8 +157,8 @@ def _rows() -> dict[str, Any]:
     }
 
 
-def _images() -> dict[str, Any]:
-    # The pattern leaves a key as it is: mlcroissant applies it to what it has applied it to.
+def _describe_images() -> dict[str, Any]:
+    # mlcroissant applies the pattern twice, so it must leave a key unchanged.
     key = {"extract": {"fileProperty": "fullpath"}, "transform": {"regex": r"^(.+?)(?:\.[^./]+)?$"}}
     return {
         "@type": "cr:RecordSet",
@@ -184,7 +170,7 @@ def _images() -> dict[str, Any]:
                 "@type": "cr:Field",
                 "@id": f"{IMAGES}/key",
                 "name": "key",
-                "description": MEANINGS["key"],
+                "description": "the sample's key in its shard",
                 "dataType": "sc:Text",
                 "source": {"fileSet": {"@id": TARS}, **key},
                 "references": {"field": {"@id": f"{TABLE}/key"}},

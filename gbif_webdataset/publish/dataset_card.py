@@ -1,24 +1,22 @@
-"""The dataset card: README.md with a header as the Hugging Face Hub reads it, and a text for people."""
+"""The dataset card: README.md with a header for the Hugging Face Hub and a text for people."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from gbif_webdataset.publish import citation
-from gbif_webdataset.publish.description import Facts, told
+from gbif_webdataset.publish.description import DatasetDescription, list_public_parameters
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import licences
-from gbif_webdataset.terms.reasons import MEANINGS
+from gbif_webdataset.terms.reasons import explain_reason
 from gbif_webdataset.terms.splits import HUB_SPLITS
 
 CARD = "README.md"
-MOST_CLASSES = 50
-LONGEST = 2_000  # characters of a text from outside; its file has all of it
+MAX_CLASSES = 50
+MAX_TEXT_CHARACTERS = 2_000  # of a text of the archive or the user
 TASKS = ("ReadArchive", "FetchChunk", "VerifyChunk", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
-# What the Hub knows, https://huggingface.co/docs/hub/repositories-licenses; any other is "other", with a name.
 HUB_LICENCES = {
     "cc0-1.0",
     *(f"cc-by-{version}" for version in ("2.0", "2.5", "3.0", "4.0")),
@@ -27,92 +25,95 @@ HUB_LICENCES = {
     *(f"cc-by-nc-sa-{version}" for version in ("2.0", "3.0", "4.0")),
     *("cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"),
 }
+"""Licences of https://huggingface.co/docs/hub/repositories-licenses; all others are "other" with a name."""
 SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
-# What may mean something to Markdown or its relatives, some of it only where a line begins.
+# Characters with a meaning in Markdown or its dialects, some of them only at the start of a line.
 PUNCTUATION = re.compile(r"([\\`*_{}\[\]#!|~$:@^=]|^[-+]|(?<=www)\.)")
 NUMBERED = re.compile(r"^(\d+)([.)])")
-ADDRESS = re.compile(r"https://doi\.org/[A-Za-z0-9./_%;()-]+")
+DOI_URL = re.compile(r"https://doi\.org/[A-Za-z0-9./_%;()-]+")
 
 
-def write(path: Path, facts: Facts) -> None:
-    """Write the card, whose paths are relative to the shards' folder."""
+def write_card(path: Path, description: DatasetDescription) -> None:
+    """Write the card. Its paths are relative to the folder of the shards."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gbif_webdataset.publish", "templates"),
-        autoescape=False,  # noqa: S701 - this is Markdown; what is from outside goes through `plain`
+        autoescape=False,  # noqa: S701 - this is Markdown; texts of the archive go through `plain`
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["plain"] = plain
-    page = environment.get_template("card.md").render(header=citation.dumped(header(facts)), **_told(facts))
+    environment.filters |= {"plain": escape_markdown, "count": "{:,}".format}
+    header = citation.dump_yaml(build_header(description))
+    card = environment.get_template("card.md").render(header=header, **_collect_values(description))
     with atomic_file(path) as temporary:
-        temporary.write_text(re.sub("\n{3,}", "\n\n", page), encoding="utf-8")
+        temporary.write_text(re.sub("\n{3,}", "\n\n", card), encoding="utf-8")
 
 
-def header(facts: Facts) -> dict[str, Any]:
-    """The card's metadata, https://huggingface.co/docs/hub/datasets-cards."""
-    licence = citation.spdx(facts).lower()
-    named = {"license": licence}
+def build_header(description: DatasetDescription) -> dict[str, Any]:
+    """The card's metadata, as in https://huggingface.co/docs/hub/datasets-cards."""
+    licence = citation.find_spdx_licence(description).lower()
+    licence_fields = {"license": licence}
     if licence not in HUB_LICENCES:
-        named = {"license": "other", "license_name": f"each-image-its-own-at-most-{facts.licence}"}
-    files = [{"split": HUB_SPLITS[split], "path": f"{split}/{split}-*.tar"} for split in facts.samples]
+        name = f"each-image-its-own-at-most-{description.licence}"
+        licence_fields = {"license": "other", "license_name": name}
+    files = [{"split": HUB_SPLITS[split], "path": f"{split}/{split}-*.tar"} for split in description.samples]
     return {
-        "pretty_name": facts.title,
-        **named,
+        "pretty_name": description.title,
+        **licence_fields,
         "task_categories": ["image-classification"],
         "tags": ["biodiversity", "biology", "gbif", "image", "webdataset"],
-        "size_categories": [size_category(sum(facts.samples.values()))],
+        "size_categories": [find_size_category(sum(description.samples.values()))],
         "configs": [{"config_name": "default", "data_files": files}],
     }
 
 
-def size_category(samples: int) -> str:
-    """The Hub's word for so many."""
+def find_size_category(samples: int) -> str:
+    """The Hub's name for a number of samples, such as `1K<n<10K`."""
     for power, name in enumerate(SIZES):
         if samples < 10 ** (power + 3):
             return f"n<{name}" if not power else f"{SIZES[power - 1]}<n<{name}"
     return f"n>{SIZES[-1]}"
 
 
-def plain(text: object, links: bool = False) -> str:
-    """A text on one line of Markdown that shows what it is and does nothing; with `links` DOIs can be followed."""
-    shown = " ".join(str(text).split())
-    shown = shown[:LONGEST] + ("…" if len(shown) > LONGEST else "")
-    if links and (found := ADDRESS.search(shown)):
-        before, after = shown[: found.start()], shown[found.end() :]
-        return f"{plain(before)} <{found[0]}> {plain(after)}".strip()
-    escaped = NUMBERED.sub(r"\1\\\2", PUNCTUATION.sub(r"\\\1", shown))
+def escape_markdown(text: object, links: bool = False) -> str:
+    """A text as one line of Markdown without any formatting; with `links`, URLs of DOIs stay links."""
+    line = " ".join(str(text).split())
+    line = line[:MAX_TEXT_CHARACTERS] + ("…" if len(line) > MAX_TEXT_CHARACTERS else "")
+    if links and (url := DOI_URL.search(line)):
+        before, after = line[: url.start()], line[url.end() :]
+        return f"{escape_markdown(before)} <{url[0]}> {escape_markdown(after)}".strip()
+    escaped = NUMBERED.sub(r"\1\\\2", PUNCTUATION.sub(r"\\\1", line))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _told(facts: Facts) -> dict[str, Any]:
-    """What the template wants."""
-    samples, source = facts.samples, facts.source
+def _collect_values(description: DatasetDescription) -> dict[str, Any]:
+    """The values in the template."""
+    samples, source = description.samples, description.source
     origin = {"DOI": source.doi, "key": source.key, "published": source.published, "query": source.query}
     origin["SHA-256"] = source.sha256
+    dropped = [(line, explain_reason(line.reason)) for line in description.lines if not line.kept]
     return {
-        "title": facts.title,
+        "title": description.title,
         "samples": samples,
-        "classes": facts.classes,
-        "named": any(one.name for one in facts.classes),
-        "shown": MOST_CLASSES,
-        "licence": licences.display_name(facts.licence),
-        "conditions": licences.list_obligations(facts.uses.codes),
-        "licences": facts.licences,
-        "strictest": facts.strictest,
-        "shards": {split: [shard for shard in facts.shards if shard.split == split] for split in samples},
-        "extension": "/".join(facts.extensions),
-        "has_json": bool(facts.settings.get("CreateWebDataset", {}).get("columns_to_json")),
-        "citation": citation.text(source),
+        "classes": description.classes,
+        "has_names": any(one.name for one in description.classes),
+        "max_classes": MAX_CLASSES,
+        "licence": licences.display_name(description.licence),
+        "conditions": licences.list_obligations(description.attribution.codes),
+        "licences": description.licence_table,
+        "strictest": description.strictest_licences,
+        "shards": {split: [shard for shard in description.shards if shard.split == split] for split in samples},
+        "extension": "/".join(description.extensions),
+        "has_json": bool(description.settings.get("CreateWebDataset", {}).get("columns_to_json")),
+        "citation": citation.cite_source(source),
         "source": source,
         "origin": [(name, value) for name, value in origin.items() if value],
-        "datasets": len(facts.uses.occurrences),
-        "parameters": _parameters(facts),
-        "media": facts.media_lines,
-        "dropped": [line for line in facts.lines if not line.kept],
-        "meanings": MEANINGS,
+        "datasets": len(description.attribution.occurrences),
+        "parameters": [
+            (task, *parameter)
+            for task in TASKS
+            for parameter in sorted(list_public_parameters(description.settings.get(task, {})).items())
+        ],
+        "media": description.media_lines,
+        "dropped": dropped,
     }
-
-
-def _parameters(facts: Facts) -> Sequence[tuple[str, str, str]]:
-    return [(task, name, value) for task in TASKS for name, value in sorted(told(facts.settings.get(task, {})).items())]

@@ -1,103 +1,82 @@
-"""What goes with the shards when they are published: attribution, citation, card and metadata.
+"""Everything that is published with the shards: attribution, citation, card and metadata.
 
-The folder of the shards is what can be pushed as it is, since a card's and a Croissant's paths are relative to
-it and may not lead out of it. So the files lie there, and in report/ as well.
+The paths in a card and in a Croissant file are relative to its own folder and must not lead out of it. So the files
+are in the folder of the shards, which can be uploaded as it is, and in report/ as well.
 """
 
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.account.accounting import Line
+from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
-from gbif_webdataset.publish.description import Facts, read_classes, read_shards
+from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
 from gbif_webdataset.read import provenance
 from gbif_webdataset.shards.sample import get_extension
 from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
 from gbif_webdataset.terms.splits import SPLITS, split_paths
 
 
-@dataclass(frozen=True)
-class Places:
-    """The folders of a dataset: `manifest`, `splits` and `shards` are read, `report` and `shards` written to."""
-
-    manifest: Path
-    splits: Path
-    shards: Path
-    report: Path
-    scratch: Path
-
-
-@dataclass(frozen=True)
-class Named:
-    """What the user says of a dataset to be published, empty where nothing."""
-
-    title: str = ""
-    authors: tuple[str, ...] = ()
-    url: str = ""
-
-
-def write(
-    places: Places,
-    named: Named,
+def write_dataset_files(
+    paths: DatasetPaths,
+    publication: Publication,
     media_lines: int,
-    lines: Sequence[Line],
+    lines: Sequence[AccountLine],
     settings: Mapping[str, Mapping[str, Any]],
-) -> tuple[Facts, list[Path]]:
-    """Write everything into `report`, and beside the shards what goes with them; the facts, and all that was written.
+) -> tuple[DatasetDescription, list[Path]]:
+    """Write the files into report/ and beside the shards; the dataset's description and all files written.
 
-    Raises MissingPieceError where the splits don't hold what the shards do.
+    Raises:
+        MissingPieceError: the splits do not have the samples of the shards.
     """
-    report, shards = places.report, places.shards
+    report, shards = paths.report, paths.shards
     for name in PUBLISHED_FILES:
         (report / name).unlink(missing_ok=True)
         (shards / name).unlink(missing_ok=True)
-    listed = read_shards(shards / "shards.csv")
+    listed = read_shards(paths.shard_list)
     samples = {split: sum(shard.samples for shard in listed if shard.split == split) for split in SPLITS}
-    recipe = settings["CreateWebDataset"]
-    uses = attribution.write(places.splits, recipe["label_column"], samples, report, places.scratch)
-    origin = provenance.load_source(places.manifest)
-    facts = Facts(
-        title=named.title or f"Images of {origin.title or origin.archive}",
-        source=origin,
-        uses=uses,
+    source, recipe = provenance.load_source(paths.manifest), settings["CreateWebDataset"]
+    description = DatasetDescription(
+        title=publication.title or f"Images of {source.title or source.archive}",
+        source=source,
+        attribution=attribution.write_attribution(paths, recipe["label_column"], samples),
         shards=listed,
-        classes=read_classes(shards / "classes.csv"),
+        classes=read_classes(paths.classes),
         media_lines=media_lines,
         lines=lines,
         settings=settings,
-        authors=named.authors,
-        url=named.url,
-        extensions=_extensions(places, recipe["image_format"]),
+        authors=publication.authors,
+        url=publication.url,
+        extensions=_find_extensions(paths, recipe["image_format"]),
     )
-    texts = provenance.copy_texts(origin, places.manifest, report)
-    citation.write_cff(report / citation.CFF, facts, shards / "shards.csv")
-    dataset_card.write(report / dataset_card.CARD, facts)
-    croissant.write(report / croissant.CROISSANT, facts, report / attribution.ATTRIBUTION)
+    texts = provenance.copy_texts(source, paths.manifest, report)
+    citation.write_cff(report / citation.CFF, description, paths.shard_list)
+    dataset_card.write_card(report / dataset_card.CARD, description)
+    croissant.write_croissant(report / croissant.CROISSANT, description, report / attribution.ATTRIBUTION)
     names = (citation.CFF, dataset_card.CARD, croissant.CROISSANT, attribution.ATTRIBUTION, attribution.DERIVED_DATASET)
     written = [*texts, *(report / name for name in names)]
-    return facts, [*written, *(_beside(path, shards) for path in written)]
+    return description, [*written, *(_link_into(shards, path) for path in written)]
 
 
-def _extensions(places: Places, image_format: str) -> tuple[str, ...]:
-    """The endings of the images in the shards."""
+def _find_extensions(paths: DatasetPaths, image_format: str) -> tuple[str, ...]:
+    """The extensions of the images in the shards."""
     if image_format != "original":
         return (image_format,)
-    found: set[str] = set()
-    with open_database(places.scratch) as connection:
-        for path in split_paths(places.splits).values():
+    extensions: set[str] = set()
+    with open_database(paths.scratch) as connection:
+        for path in split_paths(paths.splits).values():
             query = f"SELECT DISTINCT format FROM {csv_source(path)} WHERE format IS NOT NULL"
-            found.update(get_extension(name) for (name,) in fetch_rows(connection, query))
-    return tuple(sorted(found))
+            extensions.update(get_extension(name) for (name,) in fetch_rows(connection, query))
+    return tuple(sorted(extensions))
 
 
-def _beside(path: Path, folder: Path) -> Path:
-    """The same file in another folder, by a hard link where the file system has them."""
+def _link_into(folder: Path, path: Path) -> Path:
+    """The same file in another folder, by a hard link if the file system supports them."""
     target = folder / path.name
     with atomic_file(target) as temporary:
         temporary.unlink()

@@ -1,23 +1,34 @@
-"""A finished dataset in the facts that its card, its citation and its metadata tell alike."""
+"""The description of a finished dataset that its card, its citation, its metadata and its page share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.account.accounting import Line
-from gbif_webdataset.publish.attribution import Uses
+import pandas as pd
+
+from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.publish.attribution import AttributionSummary
 from gbif_webdataset.read.provenance import Source
-from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.splits import SPLITS
 
-PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")  # of the user's machine, nobody else's business
+PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")
+"""Parameters that describe the user's machine; they are not published."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The user's title, authors and address of the published dataset; each may be empty."""
+
+    title: str = ""
+    authors: tuple[str, ...] = ()
+    url: str = ""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar: its path below the shards' folder, its samples, bytes and SHA-256."""
+    """A tar: its path below the folder of the shards, its samples, bytes and SHA-256."""
 
     split: str
     path: str
@@ -27,86 +38,101 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Class:
-    """A class: its label and number, a name for people where there is one, and its samples by split."""
+class ClassCounts:
+    """A class: its label and number, its name for people (may be empty), and its samples in each of SPLITS."""
 
     label: str
     number: int
     name: str
     samples: Mapping[str, int]
 
+    @property
+    def total(self) -> int:
+        """Its samples in all splits."""
+        return sum(self.samples.values())
+
 
 @dataclass(frozen=True)
-class Facts:
-    """`settings` are the parameters by task, `lines` where the archive's `media_lines` images went."""
+class DatasetDescription:
+    """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
+
+    `extensions` are those of the images in the shards.
+    """
 
     title: str
     source: Source
-    uses: Uses
+    attribution: AttributionSummary
     shards: Sequence[Shard]
-    classes: Sequence[Class]
+    classes: Sequence[ClassCounts]
     media_lines: int
-    lines: Sequence[Line]
+    lines: Sequence[AccountLine]
     settings: Mapping[str, Mapping[str, Any]]
     authors: tuple[str, ...] = ()
     url: str = ""
-    extensions: tuple[str, ...] = field(default=("jpg",))  # of images in the shards
+    extensions: tuple[str, ...] = field(default=("jpg",))
 
     @property
     def samples(self) -> dict[str, int]:
-        """The samples of each split that has any."""
+        """The number of samples of each split that has any."""
         counts = {split: sum(shard.samples for shard in self.shards if shard.split == split) for split in SPLITS}
         return {split: count for split, count in counts.items() if count}
 
     @property
     def licence(self) -> str:
-        """The code of the most restrictive licence there is."""
-        return licences.find_strictest(self.uses.codes)
+        """The code of the most restrictive licence of an image."""
+        return licences.find_strictest(self.attribution.codes)
 
     @property
-    def licences(self) -> list[tuple[str, list[int]]]:
-        """The licences as people write them, the most restrictive last, with the samples under each by split."""
-        by_split = [self.uses.licences.get(split, {}) for split in self.samples]
-        return [(licences.display_name(code), [of.get(code, 0) for of in by_split]) for code in self.uses.codes]
+    def licence_table(self) -> list[tuple[str, list[int]]]:
+        """The name of each licence and its samples in each split of `samples`, the most restrictive licence last."""
+        by_split = [self.attribution.licences.get(split, {}) for split in self.samples]
+        return [
+            (licences.display_name(code), [counts.get(code, 0) for counts in by_split])
+            for code in self.attribution.codes
+        ]
 
     @property
-    def strictest(self) -> list[str]:
-        """The most restrictive licence in each of `samples`, as people write it."""
-        by_split = (self.uses.licences.get(split, {}) for split in self.samples)
-        return [licences.display_name(licences.find_strictest(of)) for of in by_split]
+    def strictest_licences(self) -> list[str]:
+        """The name of the most restrictive licence in each split of `samples`."""
+        by_split = (self.attribution.licences.get(split, {}) for split in self.samples)
+        return [licences.display_name(licences.find_strictest(counts)) for counts in by_split]
 
 
 def read_shards(path: Path) -> list[Shard]:
     """The lines of shards.csv."""
-    with open_csv(path) as lines:
-        return [
-            Shard(line["split"], line["shard"], int(line["samples"]), int(line["bytes"]), line["sha256"])
-            for line in lines
-        ]
+    table = pd.read_csv(path, dtype={"split": str, "shard": str, "sha256": str}, keep_default_na=False)
+    columns = (table[name] for name in ("split", "shard", "samples", "bytes", "sha256"))
+    return [
+        Shard(split, shard, int(samples), int(size), sha256)
+        for split, shard, samples, size, sha256 in zip(*columns, strict=True)
+    ]
 
 
-def read_classes(path: Path) -> list[Class]:
+def read_classes(path: Path) -> list[ClassCounts]:
     """The classes of classes.csv, those with most samples first."""
-    found: dict[str, Class] = {}
-    with open_csv(path) as lines:
-        for line in lines:
-            number, name = int(line["class"]), line.get("name") or ""
-            one = found.setdefault(line["label"], Class(line["label"], number, name, {}))
-            counted = {**one.samples, line["split"]: int(line["samples"])}
-            found[one.label] = replace(one, name=one.name or name, samples=counted)
-    return sorted(found.values(), key=lambda one: (-sum(one.samples.values()), one.number, one.label))
+    table = pd.read_csv(path, dtype={"split": str, "label": str, "name": str}, keep_default_na=False)
+    counts = table.pivot_table(index="label", columns="split", values="samples", aggfunc="sum", fill_value=0)
+    counts = counts.reindex(columns=list(SPLITS), fill_value=0)
+    numbers = dict(zip(table["label"][::-1], table["class"][::-1], strict=True))  # the first line of a label counts
+    named = table[table["name"] != ""] if "name" in table else table.assign(name="")
+    names = dict(zip(named["label"], named["name"], strict=True))
+    classes = [
+        ClassCounts(label, int(numbers[label]), names.get(label, ""), dict(zip(SPLITS, map(int, samples), strict=True)))
+        for label, *samples in counts.itertuples()
+    ]
+    return sorted(classes, key=lambda one: (-one.total, one.number, one.label))
 
 
-def told(settings: Mapping[str, Any]) -> dict[str, str]:
-    """A task's parameters as others may read them: of paths the last part, with the content's SHA-256."""
-    shown = {}
-    for name, value in settings.items():
+def list_public_parameters(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """A task's parameters that have a value, without private ones; a path is its last part and its SHA-256."""
+    public = {}
+    for name, value in parameters.items():
         if name in PRIVATE or name.endswith(" sha256") or value in ("", None, []):
             continue
-        digest = settings.get(f"{name} sha256")
-        shown[name] = str(value) if digest is None else _file(str(value), digest)
-    return shown
+        digest = parameters.get(f"{name} sha256")
+        public[name] = str(value) if digest is None else _name_file(str(value), digest)
+    return public
 
 
-def _file(path: str, digest: Any) -> str:
+def _name_file(path: str, digest: Any) -> str:
     return f"{Path(path).name} (SHA-256 {digest})" if isinstance(digest, str) else Path(path).name

@@ -1,97 +1,99 @@
-"""Which plots are drawn of a dataset, with what they tell in words."""
+"""The plots of a dataset, with their descriptions in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gbif_webdataset.account.funnel import Step
+from gbif_webdataset.account.funnel import FunnelStage
 from gbif_webdataset.formatting import format_size
-from gbif_webdataset.report import svg as plots
-from gbif_webdataset.report.facets import NONE, Bar, Breakdown
-from gbif_webdataset.report.statistics import Overview
+from gbif_webdataset.publish.description import ClassCounts
+from gbif_webdataset.report import svg
+from gbif_webdataset.report.facets import NO_IMAGES, Breakdown, ValueCount
+from gbif_webdataset.report.statistics import DatasetStatistics
 
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
-MOST_TICKS = 8
-ALSO_FILES = {"long_tail": "long-tail", "world": "map", "years": "by-year", "funnel": "funnel"}
+MAX_TICKS = 8
+FILES = {"long_tail": "long-tail", "world": "map", "years": "by-year", "funnel": "funnel"}
+"""The plots that are files as well, and the names of these files."""
 
 
 @dataclass(frozen=True)
-class Drawings:
-    """The plots by name, and what the map's shades stand for: (shade, images from which on)."""
+class Figures:
+    """The plots by name, and the scale of the map: (shade, smallest number of samples with this shade)."""
 
     plots: dict[str, str]
     scale: list[tuple[int, int]]
 
-    def inline(self) -> dict[str, str]:
-        """Those for the page."""
-        return {name: svg for name, svg in self.plots.items() if name != "funnel"}
+    def list_inline(self) -> dict[str, str]:
+        """The plots in the page; the page draws the funnel with HTML."""
+        return {name: plot for name, plot in self.plots.items() if name != "funnel"}
 
-    def figures(self) -> dict[str, str]:
-        """Those that people may paste into a paper, by the names of their files."""
-        return {file: plots.figure(self.plots[name]) for name, file in ALSO_FILES.items() if name in self.plots}
-
-
-def draw(overview: Overview, steps: Sequence[Step]) -> Drawings:
-    """All plots that the tables have something for."""
-    drawn = {"funnel": _funnel(steps)}
-    if len(overview.classes) > 1:
-        drawn["long_tail"] = _long_tail(overview)
-    if overview.cells:
-        placed = sum(overview.cells.values())
-        drawn["world"] = plots.world(
-            overview.cells, f"World map: {placed:,} samples in {len(overview.cells):,} cells of equal area"
-        )
-    if found := _years(overview.by.get("year", Breakdown())):
-        drawn["years"] = found
-    if overview.by.get("month", Breakdown()).bars:
-        drawn["months"] = _months(overview.by["month"])
-    if overview.sizes:
-        drawn["sizes"] = plots.sizes(overview.sizes, f"Samples by width and height, {sum(overview.sizes.values()):,}")
-    if overview.weights:
-        drawn["weights"] = _weights(overview.weights)
-    return Drawings(drawn, plots.shades(max(overview.cells.values(), default=0)))
+    def list_files(self) -> dict[str, str]:
+        """The plots that are files, for use in a paper, by file name."""
+        return {file: svg.make_standalone(self.plots[name]) for name, file in FILES.items() if name in self.plots}
 
 
-def _long_tail(overview: Overview) -> str:
-    classes = [(one.name or one.label, one.samples) for one in overview.classes]
-    most, middle, least = (classes[place][1] for place in (0, len(classes) // 2, -1))
-    told = f"Samples of {len(classes):,} classes by rank, from {most:,} to {least:,}; the class in the middle has "
-    return plots.long_tail(classes, f"{told}{middle:,}")
+def draw_figures(statistics: DatasetStatistics, stages: Sequence[FunnelStage]) -> Figures:
+    """All plots for which there are data."""
+    plots = {"funnel": _draw_funnel(stages)}
+    if len(statistics.classes) > 1:
+        plots["long_tail"] = _draw_long_tail(statistics.classes)
+    if statistics.cells:
+        samples = sum(statistics.cells.values())
+        description = f"World map: {samples:,} samples in {len(statistics.cells):,} cells of equal area"
+        plots["world"] = svg.draw_world_map(statistics.cells, description)
+    if (years := statistics.breakdowns.get("year", Breakdown())).values:
+        plots["years"] = _draw_years(years)
+    if (months := statistics.breakdowns.get("month", Breakdown())).values:
+        plots["months"] = _draw_months(months)
+    if statistics.dimensions:
+        samples = sum(statistics.dimensions.values())
+        plots["dimensions"] = svg.draw_dimensions(statistics.dimensions, f"{samples:,} samples by width and height")
+    if statistics.file_sizes:
+        plots["file_sizes"] = _draw_file_sizes(statistics.file_sizes)
+    return Figures(plots, svg.list_shades(max(statistics.cells.values(), default=0)))
 
 
-def _funnel(steps: Sequence[Step]) -> str:
-    told = f"From {steps[0].before:,} media to {steps[-1].after:,} samples, stage by stage"
-    return plots.funnel([(step.name, step.before, step.after) for step in steps], told)
+def _draw_long_tail(classes: Sequence[ClassCounts]) -> str:
+    samples = [one.total for one in classes]
+    description = (
+        f"Samples of {len(classes):,} classes by rank, from {samples[0]:,} to {samples[-1]:,}; "
+        f"the class in the middle has {samples[len(samples) // 2]:,}"
+    )
+    return svg.draw_long_tail([(one.name or one.label, one.total) for one in classes], description)
 
 
-def _years(by_year: Breakdown) -> str:
-    if not by_year.bars:
-        return ""
-    found = {int(bar.value): bar for bar in by_year.bars}
-    first, last = min(found), max(found)
-    bars = [found.get(year, Bar(str(year), 0, 0)) for year in range(first, last + 1)]
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if len(bars) <= step * MOST_TICKS)
+def _draw_funnel(stages: Sequence[FunnelStage]) -> str:
+    description = f"From {stages[0].before:,} media to {stages[-1].after:,} samples, stage by stage"
+    return svg.draw_funnel([(stage.name, stage.before, stage.after) for stage in stages], description)
+
+
+def _draw_years(breakdown: Breakdown) -> str:
+    by_year = {int(count.value): count for count in breakdown.values}
+    first, last = min(by_year), max(by_year)
+    columns = [by_year.get(year, ValueCount(str(year), 0, 0)) for year in range(first, last + 1)]
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if len(columns) <= step * MAX_TICKS)
     ticks = {year - first: str(year) for year in range(first, last + 1) if not year % step}
-    return plots.columns(bars, ticks, "year", f"Images and samples by year, from {first} to {last}")
+    return svg.draw_columns(columns, ticks, "year", f"Images and samples by year, from {first} to {last}")
 
 
-def _months(by_month: Breakdown) -> str:
-    found = {int(bar.value): bar for bar in by_month.bars}
-    bars = [(name, *found.get(month, NONE)[1:]) for month, name in enumerate(MONTHS, start=1)]
-    most = MONTHS[max(found, key=lambda month: found[month].images) - 1]
+def _draw_months(breakdown: Breakdown) -> str:
+    by_month = {int(count.value): count for count in breakdown.values}
+    columns = [(name, *by_month.get(month, NO_IMAGES)[1:]) for month, name in enumerate(MONTHS, start=1)]
+    peak = MONTHS[max(by_month, key=lambda month: by_month[month].images) - 1]
     ticks = {place: name[:3] for place, name in enumerate(MONTHS)}
-    return plots.columns(bars, ticks, "month", f"Images and samples by month, the most in {most}")
+    return svg.draw_columns(columns, ticks, "month", f"Images and samples by month, with a maximum in {peak}")
 
 
-def _weights(weights: dict[int, int]) -> str:
+def _draw_file_sizes(file_sizes: Mapping[int, int]) -> str:
     bounds = [digit * 10**power for power in range(16) for digit in (1, 2, 5)]
-    first, last = bounds.index(min(weights)), bounds.index(max(weights))
-    first, last = max(0, first - 1), last + 1
-    bars = []
+    first, last = max(0, bounds.index(min(file_sizes)) - 1), bounds.index(max(file_sizes)) + 1
+    columns = []
     for place in range(first, last + 1):
-        images = weights.get(bounds[place], 0)
-        bars.append((f"{format_size(bounds[place])} to {format_size(bounds[place + 1])}", images, images))
+        samples = file_sizes.get(bounds[place], 0)
+        columns.append((f"{format_size(bounds[place])} to {format_size(bounds[place + 1])}", samples, samples))
     ticks = {
-        place: format_size(bounds[first + place]).replace(".0", "") for place in range(0, len(bars), 1 + len(bars) // 8)
+        place: format_size(bounds[first + place]).replace(".0", "")
+        for place in range(0, len(columns), 1 + len(columns) // 8)
     }
-    return plots.columns(bars, ticks, "size of the file, from", "Samples by the size of their file")
+    return svg.draw_columns(columns, ticks, "size of the file, from", "Samples by the size of their file")

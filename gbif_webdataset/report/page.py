@@ -1,11 +1,9 @@
-"""The page: one file for people that opens offline, and its plots as files of their own beside it.
+"""report/index.html, one file that works offline, and its plots as files beside it.
 
-Every value of the archive is hostile: it is cut, freed of control characters and escaped, and stays text.
+Every value of the archive may be hostile: `safe_text` shortens it, and the template escapes it.
 """
 
 import base64
-import json
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -17,73 +15,89 @@ import jinja2
 from markupsafe import Markup
 
 from gbif_webdataset.account import costs
-from gbif_webdataset.account.funnel import Step, funnel
-from gbif_webdataset.formatting import format_duration, format_size
+from gbif_webdataset.account.cost_table import StageCost, sum_by_stage
+from gbif_webdataset.account.funnel import FunnelStage, build_funnel
+from gbif_webdataset.formatting import format_count, format_duration, format_size
 from gbif_webdataset.publish import citation
-from gbif_webdataset.publish.description import Facts, Shard, told
+from gbif_webdataset.publish.description import DatasetDescription, Shard, list_public_parameters
 from gbif_webdataset.read import dataset_titles
-from gbif_webdataset.report import figures, thumbnails
-from gbif_webdataset.report import svg as plots
+from gbif_webdataset.report import svg, thumbnails
 from gbif_webdataset.report.equal_earth import CELL
 from gbif_webdataset.report.facets import Breakdown
-from gbif_webdataset.report.statistics import Overview, Places, look
+from gbif_webdataset.report.figures import draw_figures
+from gbif_webdataset.report.safe_text import MAX_TEXT_CHARACTERS, shorten, shorten_lines, to_script_json
+from gbif_webdataset.report.statistics import DatasetStatistics, collect_statistics
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms import licences
-from gbif_webdataset.terms.reasons import MEANINGS
+from gbif_webdataset.terms.reasons import explain_reason
 from gbif_webdataset.terms.splits import HOLDOUT, SPLITS
 
-TREATMENTS = {
-    "passed_through": "byte for byte as they came",
-    "reencoded": "encoded anew",
-    "cropped": "cropped to their box",
-    "without_detection": "left whole, for want of a box",
-    "enlarged": "enlarged to a square",
-    "turned": "turned upright, as EXIF says",
-    "transparent": "transparent, laid on white",
-    "deep": "more than 8 bits a channel, scaled",
-    "animated": "the first of several pictures taken",
-    "cmyk": "inks (CMYK) converted to sRGB",
+TRANSFORMS = {
+    "passed_through": "copied byte for byte",
+    "reencoded": "encoded again",
+    "cropped": "cropped to the detection box",
+    "without_detection": "not cropped, because there is no detection box",
+    "enlarged": "enlarged to the requested square",
+    "turned": "rotated upright, as EXIF says",
+    "transparent": "transparent: placed on white",
+    "deep": "more than 8 bits per channel: scaled to 8",
+    "animated": "several frames: the first one kept",
+    "cmyk": "converted from CMYK to sRGB",
 }
+"""Counts in the record of CreateWebDataset, and what they count."""
+TRAITS = {
+    "occurrence": "the same occurrence",
+    "observer": "the same observer",
+    "place+date": "the same place and day",
+    "event": "the same event",
+    "content": "the same bytes",
+    "near-duplicate": "nearly the same picture",
+}
+"""Values of `shares` in leakage.csv, in words."""
+DUPLICATES = {"exact": "the same bytes", "near": "nearly the same picture"}
 
-LONGEST = 120  # characters of a value that are shown
-LONGEST_SETTING = 2000
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of Unicode: controls, marks of direction, separators of lines
-FIRST_ROWS = 60  # of the classes, for readers without scripts
-MOST_SHARDS = 200
-PER_CLASS, PER_REASON = 6, 12
-# What each task, or Slurm's job array, works at: the images that reach this stage.
-REACHED = {
+FIRST_CLASSES = 60  # lines of the table of classes without JavaScript
+MAX_SHARDS = 200
+IMAGES_PER_CLASS, IMAGES_PER_REASON = 6, 12
+REACHED_STAGES = {
     "ReadArchive": "read", "read": "read", "FetchChunk": "fetch", "fetch": "fetch", "VerifyChunk": "verify",
     "verify": "verify", "VerifyImages": "verify", "tables": "verify", "DeleteImages": "delete",
     "CleanDataset": "clean", "SplitDataset": "split", "PlanShards": "shards", "ShardChunk": "shards",
     "CreateWebDataset": "shards", "shards": "shards",
 }  # fmt: skip
+"""By task or Slurm job array, the stage of the funnel with the images that it works on."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the stages' records tell: the archive, the facts of what was made of it, what images went through on their
-    way into the shards (`made`), what each part of a stage took, and the names of the `files` beside the page."""
+class ReportContent:
+    """The results of all stages.
+
+    archive: path of the archive, which has the titles of the source datasets.
+    transforms: the record of CreateWebDataset, which counts the images that were changed, by kind of change.
+    costs: of each part of each stage.
+    files: names of the files in report/, for links.
+    """
 
     archive: Path
-    facts: Facts
-    made: Mapping[str, Any]
-    spent: Sequence[costs.Cost]
+    description: DatasetDescription
+    transforms: Mapping[str, Any]
+    costs: Sequence[costs.Cost]
     files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What a stage took, the images a second of one of its parts, and its bytes; 0 where nothing tells."""
+class StageSpeed:
+    """The cost of a stage, images per second of one of its parts, and all its bytes; 0 if there is no number."""
 
-    total: costs.Total
-    images_a_second: float
+    cost: StageCost
+    images_per_second: float
     bytes: int
 
 
 @dataclass(frozen=True)
-class Split:
-    """A split's samples, shards, and the shards' bytes."""
+class SplitSummary:
+    """The samples of a split, its shards, and the bytes of these."""
 
     name: str
     samples: int
@@ -91,119 +105,129 @@ class Split:
     bytes: int
 
 
-def write(folder: Path, places: Places, of: Told, scratch: Path) -> list[Path]:
-    """Write index.html, below 10 MB, and figures/*.svg into `folder`; all that was written."""
-    overview = look(places, str(of.facts.settings["CreateWebDataset"]["label_column"]), scratch)
-    steps = funnel(of.facts.media_lines, of.facts.lines)
-    drawn = figures.draw(_cut(overview), steps)
-    written = []
-    for name, svg in drawn.figures().items():
-        written.append(folder / "figures" / f"{name}.svg")
-        with atomic_file(written[-1]) as temporary:
-            temporary.write_text(svg, encoding="utf-8")
-    template = _environment().get_template("report.html")
-    page = template.render(
-        **_of_records(of, steps, overview),
-        **_of_origin(of.facts),
-        **_of_tables(overview, of.archive),
-        **_pictures(overview, places.images),
-        drawn={name: Markup(svg) for name, svg in drawn.inline().items()},  # noqa: S704 - plots escape what they tell
-        scale=drawn.scale,
-        figures=list(drawn.figures()),
+def write_page(paths: DatasetPaths, content: ReportContent) -> list[Path]:
+    """Write index.html, which is smaller than 10 MB, and figures/*.svg into report/; all files written."""
+    description = content.description
+    label_column = str(description.settings["CreateWebDataset"]["label_column"])
+    statistics = collect_statistics(paths, description.classes, label_column)
+    stages = build_funnel(description.media_lines, description.lines)
+    figures = draw_figures(_shorten_names(statistics), stages)
+    files = figures.list_files()
+    page = (
+        _create_environment()
+        .get_template("report.html")
+        .render(
+            **_collect_results(content, stages, statistics),
+            **_collect_origin(description),
+            **_collect_tables(statistics, content.archive),
+            **_collect_pictures(statistics, paths.images),
+            plots={name: Markup(plot) for name, plot in figures.list_inline().items()},  # noqa: S704 - escaped in svg.py
+            scale=figures.scale,
+            figures=list(files),
+        )
     )
-    with atomic_file(folder / "index.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return [folder / "index.html", *written]
+    written = {f"figures/{name}.svg": figure for name, figure in files.items()} | {"index.html": page}
+    for name, text in written.items():
+        with atomic_file(paths.report / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [paths.report / name for name in written]
 
 
-def _of_records(of: Told, steps: Sequence[Step], overview: Overview) -> dict[str, Any]:
-    facts = of.facts
-    splits = list(_splits(facts.shards))
-    of_slurm = [cost for cost in of.spent if cost.source == costs.SLURM]
-    bytes_of = {"fetch": overview.fetched_bytes, "shards": sum(split.bytes for split in splits)}
+def _collect_results(
+    content: ReportContent, stages: Sequence[FunnelStage], statistics: DatasetStatistics
+) -> dict[str, Any]:
+    description = content.description
+    splits = list(_summarize_splits(description.shards))
+    slurm_costs = [cost for cost in content.costs if cost.source == costs.SLURM]
+    bytes_by_stage = {"fetch": statistics.fetched_bytes, "shards": sum(split.bytes for split in splits)}
+    transforms = [(content.transforms.get(name), name, text) for name, text in TRANSFORMS.items()]
+    parameters = {task: list_public_parameters(values) for task, values in description.settings.items()}
     return {
-        "archive": of.archive.name,
-        "media": facts.media_lines,
-        "samples": sum(line.images for line in facts.lines if line.kept),
-        "steps": steps,
+        "media": description.media_lines,
+        "samples": sum(line.images for line in description.lines if line.kept),
+        "stages": stages,
         "splits": splits,
-        "shards": facts.shards[:MOST_SHARDS],
-        "more_shards": len(facts.shards[MOST_SHARDS:]),
-        "treatments": [(of.made[name], name, text) for name, text in TREATMENTS.items() if of.made.get(name)],
-        "meanings": MEANINGS,
-        "settings": {task: shown for task, values in facts.settings.items() if (shown := told(values))},
-        "paces": list(_paces(of_slurm or of.spent, steps, bytes_of)),
-        "is_of_slurm": bool(of_slurm),
-        "files": of.files,
-        "asked": facts.settings.get("SplitDataset", {}),
+        "shards": description.shards[:MAX_SHARDS],
+        "more_shards": len(description.shards[MAX_SHARDS:]),
+        "transforms": [transform for transform in transforms if transform[0]],
+        "parameters": {task: values for task, values in parameters.items() if values},
+        "speeds": list(_measure_speeds(slurm_costs or content.costs, stages, bytes_by_stage)),
+        "is_from_slurm": bool(slurm_costs),
+        "files": content.files,
+        "requested": description.settings.get("SplitDataset", {}),
     }
 
 
-def _of_origin(facts: Facts) -> dict[str, Any]:
-    """Whose the samples are, and how they are cited."""
+def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
+    """Title, licences and citation."""
     return {
-        "title": facts.title,
-        "source": facts.source,
-        "citation": citation.text(facts.source),
-        "licence": licences.display_name(facts.licence),
-        "conditions": licences.list_obligations(facts.uses.codes),
-        "licences": facts.licences,
-        "strictest": facts.strictest,
+        "title": description.title,
+        "source": description.source,
+        "citation": citation.cite_source(description.source),
+        "licence": licences.display_name(description.licence),
+        "conditions": licences.list_obligations(description.attribution.codes),
+        "licences": description.licence_table,
+        "strictest": description.strictest_licences,
     }
 
 
-def _of_tables(overview: Overview, archive: Path) -> dict[str, Any]:
-    classes = overview.classes
-    keys = [bar.value for bar in overview.by.get("dataset", Breakdown()).bars]
-    splits = [split for split in SPLITS if split != HOLDOUT or any(one.holdout for one in classes)]
-    rows = [[shown(one.label), shown(one.name), *(getattr(one, split) for split in splits)] for one in classes]
+def _collect_tables(statistics: DatasetStatistics, archive: Path) -> dict[str, Any]:
+    classes = statistics.classes
+    keys = [count.value for count in statistics.breakdowns.get("dataset", Breakdown()).values]
+    splits = [split for split in SPLITS if split != HOLDOUT or any(one.samples[split] for one in classes)]
+    rows = [[shorten(one.label), shorten(one.name), *(one.samples[split] for split in splits)] for one in classes]
     return {
-        "overview": overview,
-        "names": {one.label: one.name for one in classes},
-        "classes": classes[:FIRST_ROWS],
+        "archive": archive.name,
+        "statistics": statistics,
+        "breakdowns": statistics.breakdowns,
+        "class_names": {one.label: one.name for one in classes},
+        "classes": classes[:FIRST_CLASSES],
         "number_of_classes": len(classes),
-        "dealt": splits,
-        "are_named": any(one.name for one in classes),
-        "rows": _json(rows),
-        "cells": _json({f"{cell.column},{cell.row}": images for cell, images in overview.cells.items()}),
+        "class_splits": splits,
+        "has_names": any(one.name for one in classes),
+        "rows": to_script_json(rows),
+        "cells": to_script_json({f"{cell.column},{cell.row}": images for cell, images in statistics.cells.items()}),
         "titles": dataset_titles.read_titles(archive, keys),
-        "licence_names": {code: licences.display_name(code) for code in licences.Licence},
+        "licence_names": {code: licences.display_name(code) for code in map(str, licences.Licence)},
+        "traits": TRAITS,
+        "duplicate_kinds": DUPLICATES,
     }
 
 
-def _pictures(overview: Overview, images: Path) -> dict[str, Any]:
-    """The contact sheets: of the largest classes, and of what was dropped."""
-    by_label = {one.label: one for one in overview.classes}
-    of_classes = thumbnails.sheet(images, overview.of_classes, PER_CLASS)
-    of_reasons = thumbnails.sheet(images, {one: one.paths for one in overview.dropped}, PER_REASON)
+def _collect_pictures(statistics: DatasetStatistics, images: Path) -> dict[str, Any]:
+    """Thumbnails of samples of the largest classes, and of dropped images by reason."""
+    by_label = {one.label: one for one in statistics.classes}
+    by_class = thumbnails.make_contact_sheet(images, statistics.class_examples, IMAGES_PER_CLASS)
+    paths = {dropped: dropped.paths for dropped in statistics.dropped}
     return {
-        "of_classes": [(by_label[label], pictures) for label, pictures in of_classes.items() if pictures],
-        "of_reasons": list(of_reasons.items()),
+        "class_pictures": [(by_label[label], pictures) for label, pictures in by_class.items() if pictures],
+        "dropped_pictures": list(thumbnails.make_contact_sheet(images, paths, IMAGES_PER_REASON).items()),
     }
 
 
-def _splits(shards: Sequence[Shard]) -> Iterator[Split]:
+def _summarize_splits(shards: Sequence[Shard]) -> Iterator[SplitSummary]:
     for name in dict.fromkeys(shard.split for shard in shards):
         own = [shard for shard in shards if shard.split == name]
-        yield Split(name, sum(shard.samples for shard in own), len(own), sum(shard.bytes for shard in own))
+        yield SplitSummary(name, sum(shard.samples for shard in own), len(own), sum(shard.bytes for shard in own))
 
 
-def _paces(spent: Sequence[costs.Cost], steps: Sequence[Step], bytes_of: Mapping[str, int]) -> Iterator[Pace]:
-    images = {step.stage: step.before for step in steps}
-    for total in costs.totals(spent):
-        stage = REACHED.get(total.stage, "")
-        is_all_of_it = total.stage in ("FetchChunk", "fetch", "ShardChunk", "CreateWebDataset", "shards")
-        rate = images.get(stage, 0) / total.seconds if total.seconds else 0.0
-        yield Pace(total, rate, bytes_of.get(stage, 0) if is_all_of_it else 0)
+def _measure_speeds(
+    parts: Sequence[costs.Cost], stages: Sequence[FunnelStage], bytes_by_stage: Mapping[str, int]
+) -> Iterator[StageSpeed]:
+    images = {stage.stage: stage.before for stage in stages}
+    for cost in sum_by_stage(parts):
+        stage = REACHED_STAGES.get(cost.stage, "")
+        handles_bytes = cost.stage in ("FetchChunk", "fetch", "ShardChunk", "CreateWebDataset", "shards")
+        rate = images.get(stage, 0) / cost.seconds if cost.seconds else 0.0
+        yield StageSpeed(cost, rate, bytes_by_stage.get(stage, 0) if handles_bytes else 0)
 
 
-def _cut(overview: Overview) -> Overview:
-    """The overview with names fit to be shown."""
-    classes = (one._replace(label=shown(one.label), name=shown(one.name)) for one in overview.classes)
-    return replace(overview, classes=tuple(classes))
+def _shorten_names(statistics: DatasetStatistics) -> DatasetStatistics:
+    classes = (replace(one, label=shorten(one.label), name=shorten(one.name)) for one in statistics.classes)
+    return replace(statistics, classes=tuple(classes))
 
 
-def _environment() -> jinja2.Environment:
+def _create_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gbif_webdataset.report", "templates"),
         autoescape=True,
@@ -211,43 +235,26 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = _resource("report.js")
+    script = _read_template("report.js")
     environment.filters |= {
-        "size": format_size,
+        "count": "{:,}".format,
         "duration": format_duration,
-        "shown": shown,
-        "shown_lines": shown_lines,
+        "explain": explain_reason,
+        "noun": format_count,
+        "rate": lambda rate: f"{rate:,.{0 if rate >= 10 else 1}f}",
+        "shorten": shorten,
+        "shorten_lines": shorten_lines,
+        "size": format_size,
     }
-    environment.filters |= {"count": "{:,}".format, "rate": lambda rate: f"{rate:,.{0 if rate >= 10 else 1}f}"}
     environment.globals |= {
-        "style": Markup(_resource("report.css") + plots.STYLE),  # noqa: S704 - our own
-        "script": Markup(script),  # noqa: S704 - our own
+        "style": Markup(_read_template("report.css") + svg.STYLE),  # noqa: S704 - no text of the archive
+        "script": Markup(script),  # noqa: S704 - no text of the archive
         "script_hash": "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode("ascii"),
-        "longest_setting": LONGEST_SETTING,
+        "max_characters": MAX_TEXT_CHARACTERS,
         "cell": CELL,
     }
     return environment
 
 
-def shown(value: object, longest: int = LONGEST) -> str:
-    """A value as one line of text: without characters that control, or turn, what is around it, cut at `longest`."""
-    text = str(value)[: 4 * longest]
-    plain = "".join(" " if unicodedata.category(letter) in UNSEEN else letter for letter in text)
-    plain = " ".join(plain.split())
-    return plain if len(plain) <= longest else plain[: longest - 1].rstrip() + "…"
-
-
-def shown_lines(value: str, longest: int = LONGEST_SETTING) -> str:
-    """A text of several lines, each as `shown`, cut at `longest` in all."""
-    lines = [shown(line, longest) for line in value[:longest].splitlines()]
-    return "\n".join(line for line in lines if line)
-
-
-def _json(value: object) -> Markup:
-    """JSON for a script element, which nothing in it can end."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))  # noqa: S704
-
-
-def _resource(name: str) -> str:
+def _read_template(name: str) -> str:
     return resources.files("gbif_webdataset.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")

@@ -1,107 +1,67 @@
-"""ReportDataset: the accounting, the page, and the files that are published with the shards."""
+"""Account for every image, write what is published with the shards, and draw the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.account import accounting, costs, funnel
+from gbif_webdataset.account.accounting import account_for_images, write_accounting
+from gbif_webdataset.account.cost_table import write_costs
+from gbif_webdataset.account.costs import Cost, list_task_costs
+from gbif_webdataset.account.funnel import summarize
 from gbif_webdataset.account.split_summary import describe_splits
-from gbif_webdataset.publish import dataset_files
-from gbif_webdataset.report import page, statistics
+from gbif_webdataset.account.stage_records import is_of_shard_part
+from gbif_webdataset.publish.dataset_files import write_dataset_files
+from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.report.page import ReportContent, write_page
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import TargetRecord
-
-STAGES = ("ReadArchive", "VerifyImages", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
-CHUNK_STAGES = ("FetchChunk", "VerifyChunk")
-# The order in which costs are listed. PlanShards and ShardChunk run only on Slurm.
-COST_ORDER = ("ReadArchive", *CHUNK_STAGES, *STAGES[1:-1], "PlanShards", "ShardChunk", "CreateWebDataset")
-OF_CHUNKS = (*CHUNK_STAGES, "ShardChunk")
-
-
-@dataclass(frozen=True)
-class FinishedDataset:
-    """A dataset whose shards are finished."""
-
-    archive: Path
-    paths: DatasetPaths
-    chunks: int
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the `files`, and the `summary` for the terminal."""
+    """The files that were written, and a summary of a few lines for the terminal."""
 
-    files: list[Path]
+    files: Sequence[Path]
     summary: str
 
 
 def report_dataset(
-    dataset: FinishedDataset, named: dataset_files.Named, slurm_costs: Sequence[costs.Cost] = ()
+    archive: Path,
+    paths: DatasetPaths,
+    records: Mapping[str, TargetRecord],
+    publication: Publication,
+    slurm_costs: Sequence[Cost],
 ) -> Report:
-    """Count every image of the archive, draw the page and write the files that are published with the shards.
+    """Write accounting.csv, report/ and the files that are published with the shards.
 
-    Raises MissingPieceError if the numbers of the stages do not add up to the images of the archive.
+    `records` are those of all stages in their order, by label, such as FetchChunk-00003.
+
+    Raises:
+        MissingPieceError: the images of the stages do not add up to those of the archive, or the splits do not have
+            the samples of the shards.
     """
-    paths = dataset.paths
-    records = load_records(paths, dataset.chunks, (*STAGES, *CHUNK_STAGES))
-    media_lines = records["ReadArchive"].facts["media_lines"]
-    lines = accounting.account(media_lines, _counted_tables(dataset, records["ReadArchive"]), paths.scratch)
-    accounting.write(paths.accounting, media_lines, lines)
-    spent = [*costs.of_records(load_records(paths, dataset.chunks, COST_ORDER)), *slurm_costs]
-    costs.write(paths.costs, spent)
-
-    places = dataset_files.Places(paths.manifest, paths.splits, paths.shards, paths.report, paths.scratch)
-    settings = {label.split("-")[0]: _settings(record) for label, record in records.items()}
-    facts, published = dataset_files.write(places, named, media_lines, lines, settings)
-
-    created = records["CreateWebDataset"].facts
-    beside = [path.name for path in published if path.parent == paths.report]
-    told = page.Told(dataset.archive, facts, created, spent, (*beside, paths.costs.name))
-    drawn = page.write(paths.report, _page_tables(dataset), told, paths.scratch)
-
-    summary = funnel.summary(media_lines, lines, len(facts.classes), created["shards"], paths.output)
-    split = settings["SplitDataset"]
-    summary += "\n" + describe_splits(paths.splits, split["val_frac"], split["test_frac"])
-    return Report([paths.accounting, paths.costs, *published, *drawn], summary)
+    manifest, shards = records["ReadArchive"].facts, records["CreateWebDataset"].facts
+    media_lines, settings = manifest["media_lines"], _list_settings(records)
+    lines = account_for_images(paths, media_lines, manifest["media_files"])
+    write_accounting(paths.accounting, media_lines, lines)
+    costs = [*list_task_costs(records), *slurm_costs]
+    write_costs(paths.costs, costs)
+    description, published = write_dataset_files(paths, publication, media_lines, lines, settings)
+    names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
+    page = write_page(paths, ReportContent(archive, description, shards, costs, names))
+    summary = summarize(paths, media_lines, lines, len(description.classes), shards["shards"])
+    fractions = settings["SplitDataset"]
+    splits = describe_splits(paths.splits, fractions["val_frac"], fractions["test_frac"])
+    return Report([paths.accounting, paths.costs, *published, *page], f"{summary}\n{splits}")
 
 
-def load_records(paths: DatasetPaths, chunks: int, tasks: Sequence[str]) -> dict[str, TargetRecord]:
-    """Return the records of these tasks that exist, by label and in this order; of a chunk task, of all chunks."""
-    labels = [
-        label
-        for task in tasks
-        for label in ([f"{task}-{chunk:05d}" for chunk in range(chunks)] if task in OF_CHUNKS else [task])
-    ]
-    found = {label: TargetRecord.load(paths.record(label)) for label in labels}
-    return {label: record for label, record in found.items() if record is not None}
-
-
-def _settings(record: TargetRecord) -> Mapping[str, Any]:
-    return {name: value for name, value in record.fingerprint.parameters.items() if name != "chunk"}
-
-
-def _counted_tables(dataset: FinishedDataset, manifest: TargetRecord) -> accounting.Tables:
-    paths = dataset.paths
-    return accounting.Tables(
-        paths.rejected,
-        tuple(manifest.facts["media_files"]),
-        paths.chunks("fetched", dataset.chunks),
-        paths.clean_dropped,
-        paths.split_dropped,
-        paths.shards_dropped,
-        paths.shard_list,
-    )
-
-
-def _page_tables(dataset: FinishedDataset) -> statistics.Places:
-    paths = dataset.paths
-    return statistics.Places(
-        paths.chunks("fetched", dataset.chunks),
-        paths.clean,
-        paths.clean_dropped,
-        paths.duplicates,
-        paths.splits,
-        paths.shards,
-        paths.images,
-    )
+def _list_settings(records: Mapping[str, TargetRecord]) -> dict[str, dict[str, Any]]:
+    """The parameters of each task."""
+    return {
+        label.partition("-")[0]: {
+            name: value for name, value in record.fingerprint.parameters.items() if name != "chunk"
+        }
+        for label, record in records.items()
+        if not is_of_shard_part(label)
+    }

@@ -1,4 +1,4 @@
-"""Thumbnails of a few images, for people to judge by eye, within a budget of bytes."""
+"""Thumbnails of a few images, within a budget of bytes."""
 
 import base64
 import io
@@ -13,18 +13,18 @@ from PIL import Image, ImageFile
 
 from gbif_webdataset.images.convert import convert_to_rgb, count_decoded_pixels, read_orientation, turn_upright
 
-BOX = (192, 128)  # pixels at most; on the page they are shown at three quarters of that
+BOX = (192, 128)  # maximum width and height in pixels; the page shows thumbnails at three quarters of that
 QUALITY = 60
-MAX_PIXELS = 50_000_000  # beyond it only baseline JPEGs are shown, which are decoded at a reduced scale, row by row
+MAX_PIXELS = 50_000_000  # larger images are shown only if they are baseline JPEGs, which are decoded at a reduced scale
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
-BUDGET = 2_500_000  # bytes of a sheet, as they stand in the page
+MAX_BYTES = 2_500_000  # of a contact sheet, encoded as in the page
 
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image's path below images/, and it itself, small, as a data URI of `width` x `height` pixels."""
+    """The path of an image below images/, and a small copy as a data URI of `width` x `height` pixels."""
 
     path: str
     uri: str
@@ -32,39 +32,39 @@ class Thumbnail:
     height: int
 
 
-def sheet(
-    images: Path, candidates: Mapping[Key, Sequence[str]], most: int, budget: int = BUDGET
+def make_contact_sheet(
+    images: Path, candidates: Mapping[Key, Sequence[str]], max_per_key: int, max_bytes: int = MAX_BYTES
 ) -> dict[Key, list[Thumbnail]]:
-    """Up to `most` thumbnails for each key, of the first of its candidates that are there and can be decoded.
+    """Up to `max_per_key` thumbnails for each key, of its first candidates that exist and can be decoded.
 
-    Each key has its first before any has its second, until `budget` bytes are spent.
+    Every key gets its first thumbnail before any key gets its second, until `max_bytes` are used.
     """
     shown: dict[Key, list[Thumbnail]] = {key: [] for key in candidates}
-    left = {key: iter(paths) for key, paths in candidates.items()}
-    spent = 0
-    for _ in range(most):
-        for key, paths in left.items():
-            found = next((made for path in paths if (made := thumbnail(images, path))), None)
-            if found is None:
+    remaining = {key: iter(paths) for key, paths in candidates.items()}
+    used = 0
+    for _ in range(max_per_key):
+        for key, paths in remaining.items():
+            thumbnail = next((made for path in paths if (made := make_thumbnail(images, path))), None)
+            if thumbnail is None:
                 continue
-            spent += len(found.uri)
-            if spent > budget:
+            used += len(thumbnail.uri)
+            if used > max_bytes:
                 return shown
-            shown[key].append(found)
+            shown[key].append(thumbnail)
     return shown
 
 
-def thumbnail(images: Path, path: str) -> Thumbnail | None:
-    """A thumbnail of the image, of a broken one as far as it goes; None where there is nothing to decode."""
+def make_thumbnail(images: Path, path: str) -> Thumbnail | None:
+    """A thumbnail of the image, with grey for missing parts; None if the image cannot be decoded."""
     try:
-        with _lenient(), Image.open(images / path, formats=FORMATS) as image:
-            is_held_whole = image.format != "JPEG" or "progressive" in image.info
-            if is_held_whole and count_decoded_pixels(image) > MAX_PIXELS:
+        with _allow_truncated(), Image.open(images / path, formats=FORMATS) as image:
+            needs_full_decoding = image.format != "JPEG" or "progressive" in image.info
+            if needs_full_decoding and count_decoded_pixels(image) > MAX_PIXELS:
                 return None
             image.draft(None, (2 * BOX[0], 2 * BOX[1]))
-            image.load()  # before it is turned: Pillow turns a TIFF meanwhile
-            small = _small(image)
-    except Exception:  # images may be here because they are broken, and Pillow raises errors of every kind
+            image.load()  # before the orientation is read: Pillow rotates a TIFF while it loads
+            small = _shrink(image)
+    except Exception:  # dropped images may be broken, and Pillow raises errors of every kind
         return None
     encoded = io.BytesIO()
     small.save(encoded, "WEBP", quality=QUALITY)
@@ -73,8 +73,8 @@ def thumbnail(images: Path, path: str) -> Thumbnail | None:
 
 
 @contextmanager
-def _lenient() -> Iterator[None]:
-    """Pillow fills what lacks of an image with grey, for as long as this lasts."""
+def _allow_truncated() -> Iterator[None]:
+    """Let Pillow fill missing parts of images with grey within the block."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         yield
@@ -82,11 +82,11 @@ def _lenient() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _small(image: Image.Image) -> Image.Image:
-    turn = read_orientation(image)
-    box = BOX[::-1] if turn >= 5 else BOX
+def _shrink(image: Image.Image) -> Image.Image:
+    exif_orientation = read_orientation(image)
+    box = BOX[::-1] if exif_orientation >= 5 else BOX
     if image.mode in ("RGB", "L", "CMYK", "RGBA"):
         image.thumbnail(box, reducing_gap=2.0)
     small = convert_to_rgb(image)
     small.thumbnail(box)
-    return Image.fromarray(turn_upright(np.asarray(small), turn))
+    return Image.fromarray(turn_upright(np.asarray(small), exif_orientation))

@@ -87,6 +87,16 @@ class DatasetPaths:
         return self.splits / "dropped.csv"
 
     @property
+    def balance(self) -> Path:
+        """How far each class is from the requested fractions."""
+        return self.splits / "balance.csv"
+
+    @property
+    def leakage(self) -> Path:
+        """The images of val and test that share a trait with train."""
+        return self.splits / "leakage.csv"
+
+    @property
     def shards(self) -> Path:
         """The folder of the shards."""
         return self.output / "shards"
@@ -95,6 +105,11 @@ class DatasetPaths:
     def shard_list(self) -> Path:
         """Each shard's samples, bytes and SHA-256."""
         return self.shards / "shards.csv"
+
+    @property
+    def classes(self) -> Path:
+        """The samples of each class in each split."""
+        return self.shards / "classes.csv"
 
     @property
     def shards_dropped(self) -> Path:
@@ -110,6 +125,11 @@ class DatasetPaths:
     def report(self) -> Path:
         """The folder of the report."""
         return self.output / "report"
+
+    @property
+    def report_page(self) -> Path:
+        """The report page."""
+        return self.report / "index.html"
 
     @property
     def costs(self) -> Path:
@@ -138,6 +158,10 @@ class DatasetPaths:
     def chunks(self, stage: str, chunks: int) -> tuple[Path, ...]:
         """Return the paths of the first `chunks` chunks' tables."""
         return tuple(self.chunk(stage, chunk) for chunk in range(chunks))
+
+    def list_chunks(self, stage: str) -> list[Path]:
+        """Return the paths of the chunks' tables that exist; ReadArchive deletes those of an earlier manifest."""
+        return sorted((self.output / stage).glob("chunk-*.parquet"))
 
     def record(self, label: str) -> Path:
         """Return the path of a target's record."""

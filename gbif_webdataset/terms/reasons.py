@@ -17,35 +17,35 @@ class LineFault(Code):
 class MediumReason(Code):
     """Why a medium of the archive is not an image to fetch."""
 
-    ORPHANED = "orphaned", "its occurrence is not in the archive"
-    SEVERAL_OCCURRENCES = "several-occurrences", "its event has several occurrences, and it names none of them"
-    NO_URL = "no-url", "it has no URL"
-    NOT_HTTP = "not-http", "its URL is neither http nor https"
-    NOT_STILL_IMAGE = "not-still-image", "it is sound, video or a web page, not a still image"
-    DUPLICATE_MEDIUM = "duplicate-medium", "its occurrence lists the same URL twice"
-    NOT_IN_SUBSET = "not-in-subset", "its occurrence is not in subset_list"
-    NOT_WHERE = "not-where", "its occurrence does not meet the condition where"
-    UNUSABLE_LICENCE = "unusable-licence", "its licence is not one of licenses"
-    OVER_CAP = "over-cap", "its category already has num_images_per_category images"
+    ORPHANED = "orphaned", "the occurrence of the medium is not in the archive"
+    SEVERAL_OCCURRENCES = "several-occurrences", "the event has several occurrences, and the medium names none of them"
+    NO_URL = "no-url", "the medium has no URL"
+    NOT_HTTP = "not-http", "the URL is neither http nor https"
+    NOT_STILL_IMAGE = "not-still-image", "the medium is sound, video or a web page, not a still image"
+    DUPLICATE_MEDIUM = "duplicate-medium", "the occurrence lists the same URL twice"
+    NOT_IN_SUBSET = "not-in-subset", "the occurrence is not in subset_list"
+    NOT_WHERE = "not-where", "the occurrence does not meet the condition of the parameter where"
+    UNUSABLE_LICENCE = "unusable-licence", "the licence is not in the parameter licenses"
+    OVER_CAP = "over-cap", "the category already has num_images_per_category images"
 
 
 class DropReason(Code):
     """Why an image that was fetched and verified is not a sample."""
 
-    DELETED = "deleted", "deleted because image_list names it"
+    DELETED = "deleted", "the image was deleted because image_list lists it"
     DUPLICATE_URL = "duplicate-url", "another occurrence has the same URL"
     CONFLICTING_LABELS = "conflicting-labels", "other images with the same bytes have another label"
     DUPLICATE_CONTENT = "duplicate-content", "another image has the same bytes"
     NEAR_CONFLICTING_LABELS = "near-conflicting-labels", "a nearly identical image has another label"
     NEAR_DUPLICATE = "near-duplicate", "another image is nearly identical"
     FLAT = "flat", "the image has one shade all over, such as a placeholder"
-    IGNORED_DATASET = "ignored-dataset", "its dataset is in ignore_dataset_by_key"
-    THUMBNAIL = "thumbnail", "its shorter side is below thumb_size"
-    NOT_ADULT = "not-adult", "its life stage is not adult"
-    LIFE_STAGE_UNKNOWN = "life-stage-unknown", "its life stage is not known"
-    NO_LABEL = "no-label", "it has no label"
-    OVER_MAX_INSTANCES = "over-max-instances", "its class already has max_instances images"
-    UNDER_MIN_INSTANCES = "under-min-instances", "its class has fewer than min_instances images"
+    IGNORED_DATASET = "ignored-dataset", "the dataset of the image is in ignore_dataset_by_key"
+    THUMBNAIL = "thumbnail", "the shorter side of the image is below thumb_size"
+    NOT_ADULT = "not-adult", "the life stage is not adult"
+    LIFE_STAGE_UNKNOWN = "life-stage-unknown", "the life stage is not known"
+    NO_LABEL = "no-label", "the image has no label"
+    OVER_MAX_INSTANCES = "over-max-instances", "the class already has max_instances images"
+    UNDER_MIN_INSTANCES = "under-min-instances", "the class has fewer than min_instances images"
 
 
 MEANINGS: dict[str, str] = {
@@ -54,3 +54,11 @@ MEANINGS: dict[str, str] = {
     for code in codes
 }
 """The meaning of every reason in accounting.csv, rejected.parquet, dropped.csv and the page."""
+
+
+def explain_reason(reason: str) -> str:
+    """The meaning of a reason, also of a fetch failure `http-<status>`; empty for other texts."""
+    status = reason.removeprefix("http-")
+    if status != reason:
+        return f"HTTP {status}: the host did not send the image"
+    return MEANINGS.get(reason, "")

@@ -172,7 +172,7 @@ class DatasetTask(RunTask):
         target = TargetBuilder(self.paths.output)
         yield target
         seconds = round(time.monotonic() - started, 3)
-        record = TargetRecord(self.label, fingerprint, target.files, target.facts, seconds, costs.peak_bytes())
+        record = TargetRecord(self.label, fingerprint, target.files, target.facts, seconds, costs.measure_peak_bytes())
         record.save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:

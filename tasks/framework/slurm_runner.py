@@ -86,7 +86,7 @@ def read_costs(paths: Any) -> list[costs.Cost]:
         return []
     command = [*costs.SACCT, "--jobs", ",".join(map(str, jobs))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return [] if ended.returncode else costs.of_slurm(ended.stdout, name_dataset(paths.output))
+    return [] if ended.returncode else costs.parse_slurm_costs(ended.stdout, name_dataset(paths.output))
 
 
 SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner", "plan")

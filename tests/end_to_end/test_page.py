@@ -1,4 +1,4 @@
-"""The report's page in a real browser: it adds up, stays on the machine, and takes hostile text for text."""
+"""The report page in a real browser."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from bench import page as page_bench
-from gbif_webdataset.report import page
+from gbif_webdataset.report.safe_text import shorten
 from tests.support import archives
 from tests.support.browser import PHONE, WIDE, requests, resize, screenshot
 from tests.support.datasets import Dataset
@@ -31,11 +31,12 @@ OCCURRENCE = ("gbifID", "datasetKey", "acceptedTaxonKey", "acceptedScientificNam
               "rightsHolder", "year", "decimalLatitude", "decimalLongitude")  # fmt: skip
 MEDIA = ("gbifID", "type", "identifier", "license", "creator", "rightsHolder")
 EACH = 4
+MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.fixture(scope="module")
 def hostile(made: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """A dataset whose every text is from someone who means ill; its photos are the sample's."""
+    """A dataset with hostile values in all its texts; the photos are those of the sample."""
     folder = tmp_path_factory.mktemp("hostile")
     urls = [row["identifier"] for row in made.rows("clean.parquet")][: EACH * len(HOSTILE)]
     occurrences, media = [], []
@@ -78,7 +79,7 @@ def numbers(browser: webdriver.Chrome, selector: str) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE])
-def test_nothing_leaves_the_page_and_no_script_fails(
+def test_the_page_sends_no_requests_and_its_script_has_no_errors(
     made: Dataset, hostile: Dataset, browser: webdriver.Chrome, size: tuple[int, int]
 ) -> None:
     for name, dataset in (("made", made), ("hostile", hostile)):
@@ -91,7 +92,7 @@ def test_nothing_leaves_the_page_and_no_script_fails(
         assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_funnel_is_the_accounting(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_the_funnel_has_the_numbers_of_accounting_csv(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     first, *lines = made.rows("accounting.csv")
     lost = {line["reason"]: int(line["images"]) for line in lines if line["stage"] != "sample"}
@@ -105,7 +106,7 @@ def test_the_funnel_is_the_accounting(made: Dataset, browser: webdriver.Chrome) 
     assert all(one[1] == other[0] for one, other in pairwise(ends))
 
 
-def test_every_breakdown_adds_up_to_the_samples_and_the_manifest(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_every_chart_adds_up_to_the_samples_and_the_manifest(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     samples = sum(int(row["samples"]) for row in made.rows("shards/shards.csv"))
     images = len(made.rows("manifest"))
@@ -121,13 +122,13 @@ def test_every_breakdown_adds_up_to_the_samples_and_the_manifest(made: Dataset, 
         assert (kept, every) == (samples, images), chart.text
     by_year = Counter(row["year"] for row in made.rows("manifest"))
     tips = [element.get_attribute("data-tip") for element in browser.find_elements(By.CSS_SELECTOR, "[data-tip]")]
-    told = {tip.split(":")[0]: tip.split(": ")[1].split(" images")[0] for tip in tips if " images" in tip}
+    shown = {tip.split(":")[0]: tip.split(": ")[1].split(" images")[0] for tip in tips if " images" in tip}
     assert {year: f"{count:,}" for year, count in by_year.items() if year} == {
-        year: told[year] for year in by_year if year
+        year: shown[year] for year in by_year if year
     }
 
 
-def test_failures_classes_and_licences_are_those_of_the_tables(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_failures_classes_and_licences_have_the_numbers_of_the_tables(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     failed = Counter(row["error"] for row in made.rows("fetched") if row["status"] == "failed")
     shown: Counter[str] = Counter()
@@ -146,17 +147,19 @@ def test_failures_classes_and_licences_are_those_of_the_tables(made: Dataset, br
     assert {split: sum(cells[place :: len(splits)]) for place, split in enumerate(splits)} == licences
 
 
-def test_the_splits_are_told_as_their_tables_have_them(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_leakage_and_balance_have_the_numbers_of_their_tables(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     shared = [row["shared"] or "?" for row in made.rows("splits/leakage.csv")]
     cells = texts(browser, "#splits table:first-of-type td.number")
     furthest = made.rows("splits/balance.csv")[:8]
-    told = [f"{float(row[column]):+.1f}" for row in furthest for column in ("val_off", "test_off")]
+    differences = [
+        f"{float(row[column]):+.1f}".replace("-", MINUS) for row in furthest for column in ("val_off", "test_off")
+    ]
     assert cells[: len(shared)] == shared
-    assert [cell for cell in cells[len(shared) :] if cell[0] in "+-"] == told
+    assert [cell for cell in cells[len(shared) :] if cell[0] in ("+", MINUS)] == differences
 
 
-def test_classes_are_found_by_parts_of_their_names_and_sorted(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_classes_can_be_searched_by_parts_of_their_names_and_sorted(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     names = dict(zip(*(texts(browser, f"#classes-table td:nth-child({n})") for n in (1, 2)), strict=True))
     label, name = next((label, name) for label, name in names.items() if " " in name)
@@ -174,7 +177,7 @@ def test_classes_are_found_by_parts_of_their_names_and_sorted(made: Dataset, bro
         assert len(found) == len(names)
 
 
-def test_plots_tell_what_the_pointer_is_on(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_the_map_shows_the_samples_under_the_pointer(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     places = [row for row in made.rows("clean.parquet") if row["decimalLatitude"]]
     cells = json.loads(texts(browser, "#cells")[0])
@@ -184,7 +187,7 @@ def test_plots_tell_what_the_pointer_is_on(made: Dataset, browser: webdriver.Chr
     browser.execute_async_script(
         """const [column, row] = arguments[0].split(",").map(Number), map = document.querySelector("#world svg");
         map.scrollIntoView({block: "center"});
-        setTimeout(() => {  // for scrolling hides what was told
+        setTimeout(() => {  // because scrolling hides the tip
             const box = map.getBoundingClientRect(), side = 5 * box.width / map.viewBox.baseVal.width;
             const place = {clientX: box.left + (column + .5) * side, clientY: box.top + (row + .5) * side};
             map.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, ...place}));
@@ -195,7 +198,7 @@ def test_plots_tell_what_the_pointer_is_on(made: Dataset, browser: webdriver.Chr
     assert browser.find_element(By.ID, "tip").text == f"{samples} samples here"
 
 
-def test_hostile_text_stays_text(hostile: Dataset, browser: webdriver.Chrome) -> None:
+def test_hostile_texts_do_not_become_elements(hostile: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, hostile)
     assert browser.title == f"Images of {HOSTILE[1]}"
     assert len(browser.find_elements(By.TAG_NAME, "script")) == 3
@@ -203,16 +206,16 @@ def test_hostile_text_stays_text(hostile: Dataset, browser: webdriver.Chrome) ->
     everything = browser.find_element(By.TAG_NAME, "body").get_attribute("textContent")
     assert "\u202e" not in everything
     assert "x" * 121 not in everything
-    for label in (page.shown(bad) for bad in HOSTILE):
+    for label in (shorten(bad) for bad in HOSTILE):
         assert label in texts(browser, "#classes-table td:first-child")
         assert label in texts(browser, "#classes-table td:nth-child(2)")
     for chart in ("By country", "By dataset", "By life stage"):
         [found] = browser.find_elements(By.XPATH, f"//figure[figcaption[text()='{chart}']]//ul")
         shown = {name.get_attribute("textContent").lower() for name in found.find_elements(By.CLASS_NAME, "name")}
-        assert page.shown(HOSTILE[0]).lower() in shown
+        assert shorten(HOSTILE[0]).lower() in shown
 
 
-def test_every_picture_and_plot_says_what_it_is(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_every_picture_and_plot_has_a_text_alternative(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     assert browser.find_elements(By.CSS_SELECTOR, "img:not([alt]), img[alt=''], svg:not([aria-label])") == []
     sheets = texts(browser, "#samples figure b")
@@ -223,7 +226,7 @@ def test_every_picture_and_plot_says_what_it_is(made: Dataset, browser: webdrive
     assert set(texts(browser, "#dropped figcaption code")) == set(dropped)
 
 
-def test_without_scripts_and_on_paper_everything_is_readable(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_the_page_is_readable_without_scripts_and_on_paper(made: Dataset, browser: webdriver.Chrome) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         open_page(browser, made)
@@ -237,7 +240,7 @@ def test_without_scripts_and_on_paper_everything_is_readable(made: Dataset, brow
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-def test_links_lead_to_files_that_are_there(made: Dataset, browser: webdriver.Chrome) -> None:
+def test_every_link_leads_to_an_existing_file(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
     report = made.output / "report"
     links = [link.get_dom_attribute("href") for link in browser.find_elements(By.TAG_NAME, "a")]
@@ -251,14 +254,14 @@ def test_links_lead_to_files_that_are_there(made: Dataset, browser: webdriver.Ch
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of 10,000 classes whose names are long, in 100,000 images all over the world."""
+    """The page of 100,000 images all over the world, of 10,000 classes with long names."""
     folder = tmp_path_factory.mktemp("many")
     page_bench.write_tables(folder, 100_000, 10_000)
-    page_bench.write(folder, 100_000)
-    return folder / "index.html"
+    page_bench.write_report(folder, 100_000)
+    return folder / "report" / "index.html"
 
 
-def test_ten_thousand_classes_are_a_small_page_and_all_are_found(many: Path, browser: webdriver.Chrome) -> None:
+def test_the_page_of_ten_thousand_classes_is_small_and_all_can_be_found(many: Path, browser: webdriver.Chrome) -> None:
     assert many.stat().st_size < 10_000_000
     resize(browser, WIDE)
     browser.get(many.as_uri())

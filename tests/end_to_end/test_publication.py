@@ -1,4 +1,4 @@
-"""What the report puts beside the shards, made by the command: recounted from the files by other means."""
+"""The files that ReportDataset writes beside the shards, compared with the shards themselves."""
 
 import json
 import tarfile
@@ -23,7 +23,7 @@ def keys(dataset: Dataset) -> Counter[tuple[str, str]]:
     return found
 
 
-def test_each_sample_in_the_tars_is_attributed_once(made: Dataset) -> None:
+def test_each_sample_in_the_tars_has_one_row_of_attribution(made: Dataset) -> None:
     rows = made.rows("report/attribution.parquet")
     assert Counter((row["split"], row["key"]) for row in rows) == keys(made)
     manifest = {row["image_path"]: row for row in made.rows("manifest")}
@@ -45,14 +45,14 @@ def test_the_derived_dataset_counts_the_occurrences_in_the_tars(made: Dataset) -
     assert {line.split(",")[0]: int(line.split(",")[1]) for line in lines} == {k: len(v) for k, v in used.items()}
 
 
-def test_the_same_files_lie_in_the_report_and_beside_the_shards(made: Dataset) -> None:
+def test_report_and_shards_have_the_same_files(made: Dataset) -> None:
     for name in PUBLISHED_FILES:
         assert digest(made.output / "report" / name) == digest(made.output / "shards" / name)
     record = json.loads((made.output / ".made" / "ReportDataset.json").read_text())
     assert {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED_FILES} <= set(record["files"])
 
 
-def test_a_title_and_authors_remake_the_report_alone(dataset: Dataset) -> None:
+def test_a_new_title_and_authors_rebuild_the_report_only(dataset: Dataset) -> None:
     shards, before = dataset.shards(), (dataset.output / "splits" / "train.csv").stat().st_mtime_ns
     dataset.make("--ReportDataset-title", "Moths: a set", "--ReportDataset-authors", "A. B; C # D", "--ReportDataset-url",
                  "https://x.example/moths")  # fmt: skip
@@ -63,14 +63,14 @@ def test_a_title_and_authors_remake_the_report_alone(dataset: Dataset) -> None:
     assert (dataset.output / "splits" / "train.csv").stat().st_mtime_ns == before
 
 
-def test_shards_that_are_made_again_have_no_card_of_older_ones(dataset: Dataset) -> None:
+def test_new_shards_have_no_card_of_the_old_ones(dataset: Dataset) -> None:
     dataset.make("--SplitDataset-random-seed", "7", task="CreateWebDataset")
     assert not [name for name in PUBLISHED_FILES if (dataset.output / "shards" / name).exists()]
     dataset.make("--SplitDataset-random-seed", "7")
     assert Counter((row["split"], row["key"]) for row in dataset.rows("shards/attribution.parquet")) == keys(dataset)
 
 
-def test_the_source_is_read_with_the_archive(made: Dataset) -> None:
+def test_source_and_rights_are_written_with_the_manifest(made: Dataset) -> None:
     source = json.loads((made.output / "manifest" / "source.json").read_text())
     assert source["sha256"] == digest(made.archive)
     assert source["doi"] == "10.15468/dl.sample"

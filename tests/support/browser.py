@@ -14,8 +14,8 @@ WIDE, PHONE = (1400, 900), (390, 844)
 
 
 @contextmanager
-def opened() -> Iterator[webdriver.Chrome]:
-    """Headless Chromium as Debian packages it; nothing is downloaded for it. It keeps what it asked of the network."""
+def open_browser() -> Iterator[webdriver.Chrome]:
+    """Debian's headless Chromium, with a log of its network requests."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
@@ -33,20 +33,20 @@ def opened() -> Iterator[webdriver.Chrome]:
 
 
 def resize(browser: webdriver.Chrome, size: tuple[int, int]) -> None:
-    """Give what is shown this many pixels, as a phone does where there are few."""
+    """Set the size of the page in pixels; PHONE also emulates a mobile device."""
     width, height = size
     shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shape)
 
 
 def requests(browser: webdriver.Chrome) -> list[str]:
-    """The URLs that were asked for since the last call, without those that hold their data themselves."""
-    told = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [event["params"]["request"]["url"] for event in told if event["method"] == "Network.requestWillBeSent"]
+    """The URLs that were requested since the last call, without data URLs."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [url for url in urls if not url.startswith("data:")]
 
 
 def screenshot(browser: webdriver.Chrome, name: str) -> None:
-    """Keep how the page looks in $SCREENSHOTS, if that is set."""
+    """Save a screenshot in the folder $SCREENSHOTS, if that is set."""
     if folder := os.environ.get("SCREENSHOTS"):
         browser.save_screenshot(f"{folder}/{name}.png")

@@ -1,4 +1,4 @@
-"""Datasets by hand to be published: shards, an archive with metadata, and names that mean mischief."""
+"""Datasets written by hand for publishing: shards, an archive with metadata, and hostile names."""
 
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from gbif_webdataset.account.accounting import Line
-from gbif_webdataset.publish import dataset_files
-from gbif_webdataset.publish.dataset_files import Named, Places
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.publish.dataset_files import write_dataset_files
+from gbif_webdataset.publish.description import DatasetDescription, Publication
 from gbif_webdataset.read import dwca, provenance
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.terms.columns import BALANCE, DROPPED, LEAKAGE
 from tests.support import archives, shard_run
 from tests.support.shard_run import RECIPE, encoded, photo
 
@@ -47,16 +52,21 @@ EML = """<?xml version="1.0" encoding="utf-8"?>
 The dataset includes records from the following constituent datasets.</para></abstract>
 </dataset></eml:eml>"""
 DOI, KEY = "10.15468/dl.npd2js", "0022407-241107131044228"
-LINES = (Line("read", "no-url", 3), Line("clean", "thumbnail", 2), Line("sample", "train", 1, kept=True))
+LINES = (
+    AccountLine("read", "no-url", 3),
+    AccountLine("clean", "thumbnail", 2),
+    AccountLine("sample", "train", 1, kept=True),
+)
 
 
 class Dataset(shard_run.ShardRun):
-    """Shards with the columns that an archive of GBIF gives their rows."""
+    """Shards whose rows have the columns of a GBIF archive."""
 
     columns: Sequence[str] = (
         *shard_run.COLUMNS, "datasetKey", "publisher", "rightsHolder", "mediaLicense", "licenseCode", "mediaRightsHolder",
         "mediaCreator", "mediaPublisher", "mediaReferences",
     )  # fmt: skip
+    description: DatasetDescription  # of what `publish` published
 
     def image(self, split: str, coreid: str, code: str = "cc-by", number: int = 0, **more: Any) -> None:
         """Add an image of an occurrence under a licence."""
@@ -67,17 +77,49 @@ class Dataset(shard_run.ShardRun):
     def publish(
         self,
         archive: Path | None = None,
-        named: Named | None = None,
+        publication: Publication | None = None,
         settings: Mapping[str, Any] | None = None,
         **recipe: Any,
     ) -> list[Path]:
-        """Make the shards and what goes with them; the files that were written."""
+        """Make the shards and the files that go with them; the paths of these files."""
         self.write()
         self.create(replace(RECIPE, **recipe))
         keep(archive or download(self.root / "archive.zip"), self.root / "manifest")
-        given = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", **(settings or {})}}
-        places = Places(*(self.root / name for name in ("manifest", "splits", "shards", "report", "scratch")))
-        return dataset_files.write(places, named or Named(), 20, LINES, given)[1]
+        parameters = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", **(settings or {})}}
+        publication = publication or Publication()
+        self.description, paths = write_dataset_files(DatasetPaths.under(self.root), publication, 20, LINES, parameters)
+        return paths
+
+
+def write_stages(dataset: Dataset, failed: int = 1) -> None:
+    """Write what the stages before the shards leave behind: `failed` images were not downloaded, all others are clean.
+
+    The archive has as many media as there are images.
+    """
+    paths = DatasetPaths.under(dataset.root)
+    rows = [{name: row.get(name) for name in dataset.columns} for split in dataset.rows.values() for row in split]
+    numbers = {"width": pa.int64(), "height": pa.int64(), "file_size": pa.int64(), "bytes": pa.int64()}
+    lost = [
+        {**rows[0], "image_path": f"lost/{number}.jpg", "status": "failed", "error": "not-found"}
+        for number in range(failed)
+    ]
+    fetched = [{**row, "status": "fetched", "error": "", "bytes": row["file_size"]} for row in rows]
+
+    def write_table(path: Path, lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+        schema = pa.schema([(name, numbers.get(name, pa.string())) for name in columns])
+        pq.write_table(pa.Table.from_pylist([dict(line) for line in lines], schema), path)
+
+    paths.fetched.mkdir()
+    write_table(paths.rejected, [], ("file", "reason"))
+    for path, lines in zip(paths.chunks("fetched", 2), (lost, fetched), strict=True):
+        write_table(path, lines, (*dataset.columns, "status", "error", "bytes"))
+    write_table(paths.clean, rows, dataset.columns)
+    write_table(paths.clean_dropped, [], [column.name for column in DROPPED])
+    for path, columns in (
+        (paths.split_dropped, DROPPED), (paths.balance, BALANCE),
+        (paths.leakage, LEAKAGE),
+    ):  # fmt: skip
+        path.write_text(",".join(column.name for column in columns) + "\n")
 
 
 def download(
@@ -86,7 +128,7 @@ def download(
     doi: str = DOI,
     members: Mapping[str, str | bytes | None] | None = None,
 ) -> Path:
-    """A download as GBIF sends it, with its metadata; `members` take the place of its own, None leaves one out."""
+    """A GBIF download with its metadata. `members` replace its own files; a member that is None is left out."""
     eml = EML.format(doi=escape(doi), key=KEY, title=escape(title), query='{ "TaxonKey" : [ "is Moths &amp; more" ] }')
     row = {"gbifID": "1", "datasetKey": MOTHS}
     archives.write_download(path, [row], [{"gbifID": "1", "identifier": "https://photos.example/1.jpg"}])
@@ -99,7 +141,7 @@ def download(
 
 
 def keep(archive: Path, folder: Path) -> provenance.Source:
-    """What reading an archive leaves in the manifest's folder."""
+    """Write what ReadArchive writes about the archive into the folder of the manifest."""
     folder.mkdir(exist_ok=True)
     with dwca.open_archive(archive) as opened, provenance.digest_in_background(archive) as digest:
         return provenance.write_source(opened, folder, digest.result())

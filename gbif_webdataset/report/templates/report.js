@@ -1,5 +1,5 @@
 "use strict";
-// Every text from the dataset enters the page as text: textContent alone, never as HTML.
+// Texts of the dataset enter the page only through textContent, never as HTML.
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const count = (number) => number.toLocaleString("en");
@@ -27,13 +27,13 @@
     const samples = cells[`${column},${row}`];
     return samples && `${count(samples)} ${samples === 1 ? "sample" : "samples"} here`;
   };
-  const tell = (event) => {
+  const showTip = (event) => {
     const at = event.target;
     const text = world && world.contains(at) ? ofMap(event) : at.closest?.("[data-tip]")?.dataset.tip;
     if (text) show(event, text); else hide();
   };
-  addEventListener("pointermove", tell);
-  addEventListener("pointerdown", tell);
+  addEventListener("pointermove", showTip);
+  addEventListener("pointerdown", showTip);
   addEventListener("scroll", hide, { passive: true });
   document.documentElement.addEventListener("pointerleave", hide);
 

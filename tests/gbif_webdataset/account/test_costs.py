@@ -1,8 +1,4 @@
-import csv
-from pathlib import Path
-
-from gbif_webdataset.account import costs
-from gbif_webdataset.account.costs import OWN, SLURM, Cost, Total
+from gbif_webdataset.account.costs import OWN, SLURM, Cost, list_task_costs, measure_peak_bytes, parse_slurm_costs
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord
 
 LISTING = """\
@@ -18,40 +14,31 @@ LISTING = """\
 """
 
 
-def test_slurms_accounts_are_told_by_element_with_the_memory_of_the_largest_step() -> None:
-    assert costs.of_slurm(LISTING, "gbif-0123456789") == [
+def test_each_element_of_a_job_array_has_its_seconds_and_the_memory_of_its_largest_step() -> None:
+    assert parse_slurm_costs(LISTING, "gbif-0123456789") == [
         Cost("read", "", 61.0, 812340 << 10, SLURM),
         Cost("fetch", "0", 3600.0, 150 << 20, SLURM),
         Cost("fetch", "10", 10.0, 0, SLURM),
     ]
 
 
-def test_a_cluster_without_accounts_tells_nothing() -> None:
-    assert costs.of_slurm("", "gbif-0123456789") == []
+def test_a_cluster_without_accounting_gives_no_costs() -> None:
+    assert parse_slurm_costs("", "gbif-0123456789") == []
 
 
-def test_the_parts_of_a_stage_are_added_up() -> None:
+def test_the_costs_of_tasks_are_those_of_their_records() -> None:
     records = {
         "ReadArchive": TargetRecord("ReadArchive", Fingerprint(1), seconds=2.5, peak_bytes=700),
-        "FetchChunk-00000": TargetRecord("FetchChunk-00000", Fingerprint(1), seconds=10.0, peak_bytes=100),
         "FetchChunk-00001": TargetRecord("FetchChunk-00001", Fingerprint(1), seconds=30.0, peak_bytes=90),
     }
-    assert costs.totals(costs.of_records(records)) == [
-        Total("ReadArchive", 1, 2.5, 2.5, 700),
-        Total("FetchChunk", 2, 40.0, 30.0, 100),
-    ]
+    assert list_task_costs(records) == [
+        Cost("ReadArchive", "", 2.5, 700, OWN), Cost("FetchChunk", "00001", 30.0, 90, OWN)
+    ]  # fmt: skip
 
 
-def test_the_costs_are_a_table_of_their_own(tmp_path: Path) -> None:
-    costs.write(tmp_path / "costs.csv", [Cost("fetch", "3", 1.5, 2048, OWN)])
-    with (tmp_path / "costs.csv").open(newline="") as file:
-        [row] = csv.DictReader(file)
-    assert row == {"stage": "fetch", "part": "3", "seconds": "1.5", "peak_bytes": "2048", "source": OWN}
-
-
-def test_the_peak_of_a_process_is_at_least_what_it_holds() -> None:
-    before = costs.peak_bytes()
-    held = bytearray(before + (50 << 20))
-    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
-    assert costs.peak_bytes() >= before + (50 << 20)
-    assert costs.peak_bytes() < 4 * len(held)
+def test_the_peak_is_at_least_the_memory_that_the_process_uses() -> None:
+    before = measure_peak_bytes()
+    block = bytearray(before + (50 << 20))
+    block[:: 1 << 12] = b"x" * len(block[:: 1 << 12])
+    assert measure_peak_bytes() >= before + (50 << 20)
+    assert measure_peak_bytes() < 4 * len(block)

@@ -1,5 +1,3 @@
-"""Whose each sample is: a row for each sample in the shards, and what all of them come to."""
-
 import hashlib
 import json
 from pathlib import Path
@@ -9,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.publish import attribution
+from gbif_webdataset.publish.attribution import write_attribution
+from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms import licences
 from tests.support.published import BIRDS, HOSTILE, MOTHS, Dataset
 
@@ -37,7 +36,7 @@ def rows(dataset: Dataset, folder: str = "report") -> list[dict]:
     return pq.read_table(dataset.root / folder / "attribution.parquet").to_pylist()
 
 
-def test_each_sample_of_the_shards_has_its_row_and_no_other_has(moths: Dataset) -> None:
+def test_each_sample_of_the_shards_has_exactly_one_row(moths: Dataset) -> None:
     moths.publish()
     keys = {(split, sample["__key__"]) for split in ("train", "val", "test") for sample in moths.samples(split)}
     found = rows(moths)
@@ -46,7 +45,7 @@ def test_each_sample_of_the_shards_has_its_row_and_no_other_has(moths: Dataset) 
     assert all(row["label"] == "moth" and row["image_path"].startswith(row["key"]) for row in found)
 
 
-def test_hostile_names_stay_what_they_are(moths: Dataset) -> None:
+def test_hostile_names_are_written_unchanged(moths: Dataset) -> None:
     moths.publish()
     by_id = {row["coreid"]: row for row in rows(moths)}
     for number, name in enumerate(HOSTILE):
@@ -56,7 +55,7 @@ def test_hostile_names_stay_what_they_are(moths: Dataset) -> None:
     assert all(field.type == pa.string() for field in schema)
 
 
-def test_of_a_medium_that_names_nobody_the_records_rights_holder_and_publisher_stand_but_not_its_licence(
+def test_rights_holder_and_publisher_but_not_the_licence_default_to_those_of_the_record(
     moths: Dataset,
 ) -> None:
     moths.publish()
@@ -67,7 +66,7 @@ def test_of_a_medium_that_names_nobody_the_records_rights_holder_and_publisher_s
     assert (row["licenseCode"], row["license"], row["creator"]) == ("unknown", None, None)
 
 
-def test_columns_that_an_archive_lacks_are_empty(tmp_path: Path) -> None:
+def test_columns_that_the_archive_does_not_have_are_empty(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path)
     dataset.columns = [name for name in dataset.columns if not name.startswith("media") and name != "rightsHolder"]
     row = {name: "" for name in dataset.columns if name not in ("licenseCode", "datasetKey")}
@@ -79,43 +78,47 @@ def test_columns_that_an_archive_lacks_are_empty(tmp_path: Path) -> None:
     assert found["licenseCode"] == "cc-by"
 
 
-def test_licences_are_counted_by_split_the_most_restrictive_last(moths: Dataset, tmp_path: Path) -> None:
+def test_licences_are_counted_by_split_with_the_most_restrictive_last(moths: Dataset, tmp_path: Path) -> None:
     moths.publish()
     counts = {"train": len(HOSTILE), "val": 2, "test": 2}
-    uses = attribution.write(tmp_path / "splits", "label", counts, tmp_path / "again", tmp_path / "scratch")
-    assert uses.licences == {
+    summary = write_attribution(DatasetPaths.under(moths.root), "label", counts)
+    assert summary.licences == {
         "train": {"cc-by": len(HOSTILE)}, "val": {"cc0": 1, "cc-by-nc": 1}, "test": {"unknown": 1, "all-rights-reserved": 1}
     }  # fmt: skip
-    assert uses.codes == ("cc0", "cc-by", "cc-by-nc", "unknown", "all-rights-reserved")
-    assert licences.find_strictest(uses.licences["val"]) == "cc-by-nc"
-    assert uses.versions == ("", "1.0", "4.0")
-    assert uses.occurrences == {MOTHS: len(HOSTILE) + 1, "no key of GBIF's": 1, BIRDS: 1}
+    assert summary.codes == ("cc0", "cc-by", "cc-by-nc", "unknown", "all-rights-reserved")
+    assert licences.find_strictest(summary.licences["val"]) == "cc-by-nc"
+    assert summary.versions == ("", "1.0", "4.0")
+    assert summary.occurrences == {MOTHS: len(HOSTILE) + 1, "no key of GBIF's": 1, BIRDS: 1}
 
 
-def test_the_derived_dataset_counts_occurrences_in_the_form_that_gbif_takes(moths: Dataset) -> None:
-    """GBIF's registry splits each line at commas and takes the second part for a number: no header, no quotes."""
+def test_the_derived_dataset_has_the_format_of_gbifs_form(moths: Dataset) -> None:
+    """GBIF splits each line at commas and reads the second part as a number, so there is no header and no quotes."""
     moths.publish()
     lines = (moths.root / "report" / "derived_dataset.csv").read_text().splitlines()
     assert lines == [f"{MOTHS},{len(HOSTILE) + 1}", f"{BIRDS},1"]  # two images of occurrence 20 count once
 
 
-def test_splits_that_do_not_hold_the_samples_are_told(moths: Dataset, tmp_path: Path) -> None:
+def test_splits_without_the_samples_of_the_shards_are_an_error(moths: Dataset, tmp_path: Path) -> None:
     moths.publish()
-    with pytest.raises(MissingPieceError, match=r"splits: 15 rows have a label, but the shards hold 16 samples; run"):
-        attribution.write(tmp_path / "splits", "label", {"train": 16}, tmp_path / "again", tmp_path / "scratch")
+    with pytest.raises(MissingPieceError, match=r"splits: 15 rows have a label, but the shards have 16 samples; run"):
+        write_attribution(DatasetPaths.under(moths.root), "label", {"train": 16})
 
 
-def test_names_and_licences_go_into_a_samples_json_where_asked_for(moths: Dataset) -> None:
+def test_names_and_licences_are_in_a_samples_json_if_columns_to_json_names_them(moths: Dataset) -> None:
     columns = ("licenseCode", "mediaLicense", "mediaRightsHolder", "mediaCreator", "mediaReferences", "datasetKey")
     moths.publish(columns_to_json=columns)
     by_key = {sample["__key__"]: json.loads(sample["json"]) for sample in moths.samples("train")}
     for number, name in enumerate(HOSTILE):
-        told = by_key[f"{MOTHS}/{number}"]
-        assert list(told) == list(columns)
-        assert (told["mediaRightsHolder"], told["mediaCreator"], told["licenseCode"]) == (name, name[::-1], "cc-by")
+        values = by_key[f"{MOTHS}/{number}"]
+        assert list(values) == list(columns)
+        assert (values["mediaRightsHolder"], values["mediaCreator"], values["licenseCode"]) == (
+            name,
+            name[::-1],
+            "cc-by",
+        )
 
 
-def test_the_table_is_the_same_bytes_each_time(moths: Dataset) -> None:
+def test_the_table_has_the_same_bytes_each_time(moths: Dataset) -> None:
     def digest() -> str:
         return hashlib.sha256((moths.root / "report" / "attribution.parquet").read_bytes()).hexdigest()
 
@@ -123,3 +126,18 @@ def test_the_table_is_the_same_bytes_each_time(moths: Dataset) -> None:
     first = digest()
     moths.publish()
     assert digest() == first
+
+
+def test_a_dataset_without_keys_of_gbif_gives_an_empty_derived_dataset(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    dataset.image("train", "1", datasetKey="no key of GBIF's")
+    dataset.publish()
+    assert (tmp_path / "report" / "derived_dataset.csv").read_bytes() == b""
+
+
+def test_the_derived_dataset_has_only_keys_of_gbif_datasets(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    dataset.image("train", "1")
+    dataset.image("train", "4", datasetKey="1,2\n3")
+    dataset.publish()
+    assert (tmp_path / "report" / "derived_dataset.csv").read_text() == f"{MOTHS},1\n"

@@ -1,7 +1,6 @@
 """How a dataset is cited."""
 
 import hashlib
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,30 +8,42 @@ import pytest
 import yaml
 
 from gbif_webdataset.publish import citation
-from gbif_webdataset.publish.dataset_files import Named
 from gbif_webdataset.read.provenance import Source
-from tests.support.published import DOI, HOSTILE, KEY, MOTHS, Dataset, download
+from tests.support.published import DOI, EML, HOSTILE, KEY, Dataset, download
 
 GBIF = Source("a.zip", "ab" * 32, "GBIF Occurrence Download 10.15468/dl.npd2js", DOI, KEY, "2024-11-19")
 
 
-def test_a_download_is_cited_as_gbif_asks() -> None:
-    assert citation.text(GBIF) == (
+def eml(**values: str) -> str:
+    return EML.format(**{"doi": DOI, "key": KEY, "title": "Moths", "query": "{}", **values})
+
+
+# What is kept
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><eml><dataset><title>&b;</title></dataset></eml>'
+
+
+# The citation
+
+
+def test_a_gbif_download_is_cited_as_gbifs_guidelines_require() -> None:
+    assert citation.cite_source(GBIF) == (
         "GBIF.org (19 November 2024) GBIF Occurrence Download https://doi.org/10.15468/dl.npd2js"
     )
-    assert citation.text(replace(GBIF, published="2024-19-99")).startswith("GBIF.org (2024-19-99) GBIF")
-    assert citation.text(replace(GBIF, published="")).startswith("GBIF.org GBIF Occurrence Download https")
+    assert citation.cite_source(replace(GBIF, published="2024-19-99")).startswith("GBIF.org (2024-19-99) GBIF")
+    assert citation.cite_source(replace(GBIF, published="")).startswith("GBIF.org GBIF Occurrence Download https")
 
 
-def test_other_archives_are_cited_by_what_they_say() -> None:
+def test_other_archives_are_cited_by_their_metadata_or_else_by_their_file() -> None:
     museum = Source("a.zip", "ab" * 32, "Moths of Aarhus", "10.15468/abc", published="2024-11-19", creators=("A. M.",))
-    assert citation.text(museum) == "A. M. (2024). Moths of Aarhus. https://doi.org/10.15468/abc"
-    assert citation.text(Source("a.zip", "ab" * 32)) == f"Darwin Core Archive a.zip, SHA-256 {'ab' * 32}"
-    assert citation.text(Source("folder")) == "Darwin Core Archive folder"
+    assert citation.cite_source(museum) == "A. M. (2024). Moths of Aarhus. https://doi.org/10.15468/abc"
+    assert citation.cite_source(Source("a.zip", "ab" * 32)) == f"Darwin Core Archive a.zip, SHA-256 {'ab' * 32}"
+    assert citation.cite_source(Source("folder")) == "Darwin Core Archive folder"
 
 
-def test_the_address_of_a_doi_holds_nothing_that_ends_it() -> None:
-    assert citation.address('10.1/a"b c') == "https://doi.org/10.1/a%22b%20c"
+def test_the_url_of_a_doi_has_quotes_and_spaces_encoded() -> None:
+    assert citation.make_doi_url('10.1/a"b c') == "https://doi.org/10.1/a%22b%20c"
 
 
 def cff(dataset: Dataset, **options: object) -> dict:
@@ -50,9 +61,9 @@ def moths(tmp_path: Path) -> Dataset:
     return dataset
 
 
-def test_the_cff_names_no_author_that_is_not_true(moths: Dataset) -> None:
+def test_without_authors_the_creators_of_the_images_are_the_authors_as_a_group(moths: Dataset) -> None:
     found = cff(moths)
-    assert found["authors"] == [{"name": citation.EVERYONE}]
+    assert found["authors"] == [{"name": citation.ALL_CREATORS}]
     assert (found["cff-version"], found["type"]) == ("1.2.0", "dataset")
     assert found["license"] == "CC-BY-4.0"
     digest = hashlib.sha256((moths.root / "shards" / "shards.csv").read_bytes()).hexdigest()
@@ -64,38 +75,38 @@ def test_the_cff_names_no_author_that_is_not_true(moths: Dataset) -> None:
     assert [identifier["value"] for identifier in reference["identifiers"]] == [KEY, f"sha256:{archive}"]
 
 
-def test_several_licences_are_no_licence_of_the_whole(moths: Dataset) -> None:
+def test_a_dataset_with_several_licences_lists_them_in_the_abstract(moths: Dataset) -> None:
     moths.image("test", "3", "cc0")
     found = cff(moths)
     assert "license" not in found
     assert found["abstract"] == "The images are under CC0 and CC BY."
 
 
-def test_hostile_names_stay_texts_in_the_cff(moths: Dataset) -> None:
-    for number, name in enumerate(HOSTILE):
-        archive = download(moths.root / f"{number}.zip", title=name)
-        found = cff(moths, archive=archive, named=Named(title=name, authors=(name, "B"), url="https://x.example/#a: b"))
+def write_hostile_cff(dataset: Dataset, name: str) -> str:
+    """A CITATION.cff with a hostile name in its title, its authors and its reference."""
+    source = replace(dataset.description.source, title=name)
+    description = replace(dataset.description, title=name, authors=(name, "B"), url="https://x.example/#a: b")
+    path = dataset.root / "hostile.cff"
+    citation.write_cff(path, replace(description, source=source), dataset.root / "shards" / "shards.csv")
+    return path.read_text(encoding="utf-8")
+
+
+def test_hostile_names_are_written_to_the_cff_unchanged(moths: Dataset) -> None:
+    moths.publish()
+    for name in HOSTILE:
+        found = yaml.safe_load(write_hostile_cff(moths, name))
         assert (found["title"], found["authors"]) == (name, [{"name": name}, {"name": "B"}])
-        assert found["references"][0]["title"] == " ".join(name.split())
+        assert found["references"][0]["title"] == name
         assert found["url"] == "https://x.example/#a: b"
 
 
-def test_a_doi_that_the_schema_refuses_stands_as_an_address_alone(moths: Dataset) -> None:
+def test_a_doi_that_the_schema_does_not_allow_is_written_as_a_url_only(moths: Dataset) -> None:
     [reference] = cff(moths, archive=download(moths.root / "b.zip", doi="10.15468/a'b"))["references"]
     assert "doi" not in reference
     assert reference["url"] == "https://doi.org/10.15468/a%27b"
 
 
-def test_what_an_earlier_archive_had_is_not_left_behind(moths: Dataset) -> None:
-    moths.publish()
-    assert (moths.root / "report" / "rights.txt").exists()
-    moths.publish(download(moths.root / "b.zip", members={"rights.txt": None, "citations.txt": b"new"}))
-    for folder in ("report", "shards"):
-        assert not (moths.root / folder / "rights.txt").exists()
-        assert (moths.root / folder / "citations.txt").read_bytes() == b"new"
-
-
-def test_the_schema_of_the_citation_file_format_holds(moths: Dataset) -> None:
+def test_the_cff_is_valid_by_the_schema_of_the_citation_file_format(moths: Dataset) -> None:
     def is_valid(text: str) -> bool:
         try:
             cffconvert.Citation(text).validate()
@@ -105,14 +116,8 @@ def test_the_schema_of_the_citation_file_format_holds(moths: Dataset) -> None:
 
     jsonschema = pytest.importorskip("jsonschema", reason="optional: needs pip install -e .[readers]")
     cffconvert = pytest.importorskip("cffconvert", reason="optional: needs pip install -e .[readers]")
+    moths.publish()
     for name in HOSTILE:
-        moths.publish(named=Named(title=name, authors=(name,)))
-        text = (moths.root / "report" / "CITATION.cff").read_text(encoding="utf-8")
+        text = write_hostile_cff(moths, name)
         assert is_valid(text), name
         assert not is_valid(text.replace("\ntype: dataset\n", "\ntype: moths\n"))
-
-
-def test_only_keys_of_datasets_go_to_gbif(moths: Dataset) -> None:
-    moths.image("train", "4", datasetKey="1,2\n3")
-    moths.publish()
-    assert re.fullmatch(f"{MOTHS},2\n", (moths.root / "report" / "derived_dataset.csv").read_text())

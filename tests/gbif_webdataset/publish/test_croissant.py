@@ -1,5 +1,3 @@
-"""croissant.json: it describes the files that are there, and MLCommons' own library loads records by it."""
-
 import hashlib
 import importlib
 import json
@@ -8,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from gbif_webdataset.publish.attribution import SCHEMA
-from gbif_webdataset.publish.croissant import MEANINGS
-from gbif_webdataset.publish.dataset_files import Named
+from gbif_webdataset.publish.attribution import ATTRIBUTION, SCHEMA
+from gbif_webdataset.publish.description import Publication
 from tests.support.published import HOSTILE, Dataset
 from tests.support.shard_run import SPLITS, encoded, photo
 
@@ -25,15 +22,15 @@ def moths(tmp_path: Path) -> Dataset:
     return dataset
 
 
-def description(dataset: Dataset) -> dict[str, Any]:
-    found = json.loads((dataset.root / "shards" / "croissant.json").read_text(encoding="utf-8"))
-    assert isinstance(found, dict)
-    return found
+def read_croissant(dataset: Dataset) -> dict[str, Any]:
+    content = json.loads((dataset.root / "shards" / "croissant.json").read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
 
 
-def test_each_file_lies_where_it_is_said_with_the_hash_that_is_said(moths: Dataset) -> None:
+def test_each_file_is_at_its_url_with_its_size_and_hash(moths: Dataset) -> None:
     moths.publish(max_shard_size=20_480)
-    files = [file for file in description(moths)["distribution"] if file["@type"] == "cr:FileObject"]
+    files = [file for file in read_croissant(moths)["distribution"] if file["@type"] == "cr:FileObject"]
     for file in files:
         data = (moths.root / "shards" / file["contentUrl"]).read_bytes()
         assert file["sha256"] == hashlib.sha256(data).hexdigest()
@@ -41,42 +38,49 @@ def test_each_file_lies_where_it_is_said_with_the_hash_that_is_said(moths: Datas
     tars = {path.relative_to(moths.root / "shards").as_posix() for path in moths.shards()}
     assert {file["contentUrl"] for file in files} == {*tars, "attribution.parquet"}
     assert len(tars) > 3
-    [images] = [file for file in description(moths)["distribution"] if file["@type"] == "cr:FileSet"]
+    [images] = [file for file in read_croissant(moths)["distribution"] if file["@type"] == "cr:FileSet"]
     assert {part["@id"] for part in images["containedIn"]} == tars
 
 
-def test_the_same_text_lies_in_the_report(moths: Dataset) -> None:
+def test_report_and_shards_have_the_same_file(moths: Dataset) -> None:
     moths.publish()
     one, other = (moths.root / folder / "croissant.json" for folder in ("report", "shards"))
     assert one.read_bytes() == other.read_bytes()
     assert one.samefile(other)
 
 
-def test_every_column_has_its_meaning() -> None:
-    assert list(MEANINGS) and set(MEANINGS) == set(SCHEMA.names)
+def test_each_column_of_the_attribution_is_a_field_with_a_description(moths: Dataset) -> None:
+    moths.publish()
+    [rows] = [records for records in read_croissant(moths)["recordSet"] if records["@id"] == "attribution"]
+    assert [field["source"]["extract"]["column"] for field in rows["field"]] == SCHEMA.names
+    assert all(field["description"] and field["source"]["fileObject"]["@id"] == ATTRIBUTION for field in rows["field"])
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_stay_texts(moths: Dataset, name: str) -> None:
-    moths.publish(named=Named(title=name, authors=(name,), url="https://x.example/moths"))
-    found = description(moths)
-    assert (found["name"], found["creator"][0]["name"], found["url"]) == (name, name, "https://x.example/moths")
+def test_hostile_names_are_written_unchanged(moths: Dataset, name: str) -> None:
+    moths.publish(publication=Publication(title=name, authors=(name,), url="https://x.example/moths"))
+    content = read_croissant(moths)
+    assert (content["name"], content["creator"][0]["name"], content["url"]) == (name, name, "https://x.example/moths")
 
 
-def test_licences_are_addresses_where_there_is_one(moths: Dataset) -> None:
+def test_a_licence_is_its_url_if_its_version_is_certain_and_its_name_if_not(moths: Dataset) -> None:
     moths.publish()
-    assert description(moths)["license"] == ["https://creativecommons.org/publicdomain/zero/1.0/", "CC BY", "CC BY-NC"]
+    assert read_croissant(moths)["license"] == [
+        "https://creativecommons.org/publicdomain/zero/1.0/",
+        "CC BY",
+        "CC BY-NC",
+    ]
 
 
-def test_images_of_several_formats_are_all_named(moths: Dataset) -> None:
+def test_all_formats_of_the_images_are_listed(moths: Dataset) -> None:
     moths.add("train", "d/9.jpg", encoded(photo(64, 48, 1), "PNG"), "moth 0", coreid="9", licenseCode="cc0")
     moths.publish(settings={"image_format": "original"}, image_format="original")
-    [images] = [file for file in description(moths)["distribution"] if file["@type"] == "cr:FileSet"]
+    [images] = [file for file in read_croissant(moths)["distribution"] if file["@type"] == "cr:FileSet"]
     assert images["includes"] == ["*.jpg", "*.png"]
     assert images["encodingFormat"] == ["image/jpeg", "image/png"]
 
 
-# As MLCommons' own library reads it
+# Read by MLCommons' own library
 
 
 def text_of(value: Any) -> Any:
@@ -85,7 +89,7 @@ def text_of(value: Any) -> Any:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("image_format", ["jpg", "webp"])
-def test_mlcroissant_accepts_it_and_loads_each_sample(
+def test_mlcroissant_accepts_the_file_and_loads_each_sample(
     moths: Dataset, image_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlcroissant = pytest.importorskip("mlcroissant", reason="optional: needs pip install -e .[readers]")

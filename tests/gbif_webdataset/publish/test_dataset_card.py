@@ -1,17 +1,16 @@
-"""The dataset card: a header that the Hugging Face Hub reads, and a text in which names stay names."""
-
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from gbif_webdataset.publish import dataset_card
-from gbif_webdataset.publish.dataset_files import Named
-from tests.support.published import HOSTILE, Dataset, download
-from tests.support.shard_run import SPLITS, encoded, photo
+from gbif_webdataset.publish.dataset_card import MAX_CLASSES, escape_markdown, find_size_category, write_card
+from gbif_webdataset.publish.description import ClassCounts
+from tests.support.published import HOSTILE, Dataset
+from tests.support.shard_run import SPLITS
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def body(dataset: Dataset) -> str:
     return (dataset.root / "report" / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
 
 
-def test_the_header_names_each_split_by_its_shards_from_the_folder_that_is_pushed(moths: Dataset) -> None:
+def test_the_header_lists_the_shards_of_each_split_relative_to_the_folder_of_the_shards(moths: Dataset) -> None:
     moths.publish(max_shard_size=10_240)
     found = header(moths)
     assert found == header(moths, "report")
@@ -60,7 +59,7 @@ def test_a_split_without_samples_is_left_out(tmp_path: Path) -> None:
     assert [files["split"] for files in header(dataset)["configs"][0]["data_files"]] == ["train"]
 
 
-def test_one_licence_in_one_version_is_the_licence_any_other_mix_is_told_as_one(tmp_path: Path) -> None:
+def test_the_licence_is_named_if_all_images_have_it_in_one_version_and_is_other_if_not(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path)
     dataset.image("train", "1", "cc-by")
     dataset.publish()
@@ -77,16 +76,16 @@ def test_one_licence_in_one_version_is_the_licence_any_other_mix_is_told_as_one(
     assert header(dataset)["license_name"] == "each-image-its-own-at-most-unknown"
 
 
-def test_the_most_restrictive_licence_is_told_of_all_and_of_each_split(moths: Dataset) -> None:
+def test_the_card_states_the_most_restrictive_licence_of_all_images_and_of_each_split(moths: Dataset) -> None:
     moths.publish()
     text = body(moths)
-    assert "**The most restrictive licence of an image here is: all rights reserved.**" in text
+    assert "**The most restrictive licence of an image in this dataset is: all rights reserved.**" in text
     assert "| **most restrictive** | CC BY-NC | CC0 | all rights reserved |" in text
     assert "| CC BY-NC | 6 | 0 | 0 |" in text
     assert "permission, attribution, no commercial use." in text.replace("\n", " ")
 
 
-def test_the_text_tells_splits_classes_citation_parameters_and_what_was_dropped(moths: Dataset) -> None:
+def test_the_text_has_splits_classes_citation_parameters_and_dropped_images(moths: Dataset) -> None:
     settings = {"columns_to_json": "country", "resize_min_size": 0, "cache_path": "/home/me/photos"}
     moths.publish(settings=settings, columns_to_json=("country",))
     text = body(moths)
@@ -98,22 +97,32 @@ def test_the_text_tells_splits_classes_citation_parameters_and_what_was_dropped(
     )
     assert "/home/me" not in text
     assert "| clean | thumbnail | 2 |" in text
-    assert "Of 20 media in the archive 8 became samples." in text
+    assert "The archive has 20 media. 8 of them are samples." in text
     assert "and `<key>.json`" in text
 
 
-def test_paths_of_the_users_machine_are_told_by_their_last_part_and_their_content(moths: Dataset) -> None:
+def test_of_a_path_only_the_last_part_and_the_sha256_of_the_file_are_published(moths: Dataset) -> None:
     settings = {"category_map_json": "/home/me/secret/map.json", "category_map_json sha256": "ab" * 32}
     moths.publish(settings=settings)
     assert f"| CreateWebDataset | category_map_json | map.json (SHA-256 {'ab' * 32}) |" in body(moths)
     assert "secret" not in body(moths)
 
 
-def test_hostile_titles_and_labels_stay_texts(tmp_path: Path) -> None:
-    for number, name in enumerate(HOSTILE):
-        dataset = Dataset(tmp_path / str(number))
-        dataset.add("train", "d/1.jpg", encoded(photo(64, 48, 1)), name, licenseCode="cc0", remarks=name)
-        dataset.publish(download(dataset.root / "a.zip", title=name), Named(title=name), label_name="remarks")
+def write_hostile_card(dataset: Dataset, name: str) -> None:
+    """Write the card with a hostile title, label and name of a class."""
+    source = replace(dataset.description.source, title=name)
+    classes = [ClassCounts(name, 0, name, {**dataset.description.classes[0].samples})]
+    description = replace(dataset.description, title=name, source=source, classes=classes)
+    for folder in ("report", "shards"):
+        write_card(dataset.root / folder / "README.md", description)
+
+
+def test_hostile_titles_and_labels_do_not_become_markup(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    dataset.image("train", "1")
+    dataset.publish()
+    for name in HOSTILE:
+        write_hostile_card(dataset, name)
         assert header(dataset)["pretty_name"] == name
         text = body(dataset)
         assert "<script" not in text
@@ -132,40 +141,41 @@ def unescaped(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("samples", "told"),
+    ("samples", "category"),
     [(1, "n<1K"), (999, "n<1K"), (1_000, "1K<n<10K"), (377_000, "100K<n<1M"), (40_000_000, "10M<n<100M")],
 )
-def test_the_size_is_told_in_the_hubs_words(samples: int, told: str) -> None:
-    assert dataset_card.size_category(samples) == told
+def test_the_size_category_is_one_of_the_hubs(samples: int, category: str) -> None:
+    assert find_size_category(samples) == category
 
 
-def test_plain_leaves_what_is_plain_and_hides_what_is_long() -> None:
-    assert dataset_card.plain("Biston betularia (Linnaeus, 1758)") == "Biston betularia (Linnaeus, 1758)"
-    assert dataset_card.plain("2019. A") == r"2019\. A"
-    assert dataset_card.plain("- a") == r"\- a"
-    assert dataset_card.plain("x" * 3_000) == "x" * 2_000 + "…"
-    assert dataset_card.plain("a https://doi.org/10.1/x b", links=True) == "a <https://doi.org/10.1/x> b"
+def test_escaping_leaves_plain_texts_as_they_are_and_shortens_long_ones() -> None:
+    assert escape_markdown("Biston betularia (Linnaeus, 1758)") == "Biston betularia (Linnaeus, 1758)"
+    assert escape_markdown("2019. A") == r"2019\. A"
+    assert escape_markdown("- a") == r"\- a"
+    assert escape_markdown("x" * 3_000) == "x" * 2_000 + "…"
+    assert escape_markdown("a https://doi.org/10.1/x b", links=True) == "a <https://doi.org/10.1/x> b"
 
 
-def test_of_many_classes_those_with_most_images_are_shown(tmp_path: Path) -> None:
+def test_a_card_of_many_classes_lists_those_with_most_images(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path)
     for number in range(60):
         dataset.image("train", f"{number}", label=f"moth {number:02}")
     dataset.image("train", "extra", label="moth 59")
     dataset.publish()
     shown = re.findall(r"^\| (moth \d\d) \|", body(dataset), re.MULTILINE)
-    assert len(shown) == dataset_card.MOST_CLASSES
+    assert len(shown) == MAX_CLASSES
     assert shown[0] == "moth 59"
-    assert "The 50 with most images:" in body(dataset)
+    assert "The 50 classes with most images:" in body(dataset)
 
 
-# As the Hub's own tools read it
+# Read by the Hub's own tools
 
 
-def test_the_hubs_library_reads_the_header(moths: Dataset) -> None:
+def test_the_library_of_the_hub_reads_the_header(moths: Dataset) -> None:
     hub = pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[readers]")
+    moths.publish()
     for name in HOSTILE:
-        moths.publish(named=Named(title=name))
+        write_hostile_card(moths, name)
         found = hub.DatasetCard.load(moths.root / "shards" / "README.md").data
         assert (found.pretty_name, found.license) == (name, "other")
         assert found.configs == header(moths)["configs"]

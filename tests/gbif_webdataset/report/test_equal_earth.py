@@ -1,5 +1,3 @@
-"""The map: the same place in Python and in SQL, equal areas, and land where there is land."""
-
 import json
 import math
 import re
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 
 from gbif_webdataset.report import equal_earth
-from gbif_webdataset.report.equal_earth import CELL, CELL_KEY, HEIGHT, WIDTH, Cell, cell_of, projected
+from gbif_webdataset.report.equal_earth import CELL, CELL_KEY, HEIGHT, WIDTH, Cell, decode_cell, project
 
 Point = tuple[float, float]
 LATITUDES = (-90, -89.9999, -60.5, -0.0001, 0, 1e-9, 23.4, 51.5, 89.9999, 90)
@@ -31,18 +29,18 @@ def _literal(value: object) -> str:
 
 
 def cells(places: list[Point]) -> list[Cell]:
-    return [cell_of(key) for key in keys(list(places)) if key is not None]
+    return [decode_cell(key) for key in keys(list(places)) if key is not None]
 
 
 def rings() -> list[list[Point]]:
-    """The rings of land(), on the map."""
-    paths = re.findall("M([^MZ]*)Z", equal_earth.land())
+    """The rings of draw_land(), on the map."""
+    paths = re.findall("M([^MZ]*)Z", equal_earth.draw_land())
     return [[(float(x), float(y)) for x, y in (pair.split() for pair in path.split("L"))] for path in paths]
 
 
 def is_land(longitude: float, latitude: float) -> bool:
     """Whether a line to the right crosses outlines an odd number of times."""
-    x, y = projected(longitude, latitude)
+    x, y = project(longitude, latitude)
     crossed = 0
     for ring in rings():
         for (x1, y1), (x2, y2) in pairwise([*ring, ring[0]]):
@@ -61,11 +59,11 @@ def test_sql_and_python_find_the_same_cell_for_every_place() -> None:
     found = cells(places)
     assert len(found) == len(places)
     for place, cell in zip(places, found, strict=True):
-        for at, number in zip(projected(*place), cell, strict=True):
+        for at, number in zip(project(*place), cell, strict=True):
             assert number * CELL - 1e-6 <= at <= (number + 1) * CELL + 1e-6, place
 
 
-def test_every_cell_is_on_the_map_even_on_its_very_edge() -> None:
+def test_every_cell_is_on_the_map_even_at_its_edge() -> None:
     edge = [(lon, lat / 2) for lon in (-180, 180) for lat in range(-180, 181)]
     edge += [(float(lon), lat) for lon in range(-180, 181) for lat in (-90, 90)]
     edge += [(lon, sign * 10.0**-power) for lon in (-180, 180) for sign in (-1, 1) for power in range(14)]
@@ -75,13 +73,13 @@ def test_every_cell_is_on_the_map_even_on_its_very_edge() -> None:
 
 
 def test_the_map_ends_at_the_antimeridian_and_the_poles() -> None:
-    assert projected(0, 0) == pytest.approx((WIDTH / 2, HEIGHT / 2))
-    assert projected(-180, 0)[0] == pytest.approx(0)
-    assert projected(180, 0)[0] == pytest.approx(WIDTH)
-    assert projected(0, 90)[1] == pytest.approx(0, abs=1e-9)
-    assert projected(0, -90)[1] == pytest.approx(HEIGHT)
+    assert project(0, 0) == pytest.approx((WIDTH / 2, HEIGHT / 2))
+    assert project(-180, 0)[0] == pytest.approx(0)
+    assert project(180, 0)[0] == pytest.approx(WIDTH)
+    assert project(0, 90)[1] == pytest.approx(0, abs=1e-9)
+    assert project(0, -90)[1] == pytest.approx(HEIGHT)
     # The poles are lines, 0.59247 as long as the equator: Šavrič et al. (2019).
-    assert projected(180, 90)[0] - projected(-180, 90)[0] == pytest.approx(0.59247 * WIDTH, rel=1e-4)
+    assert project(180, 90)[0] - project(-180, 90)[0] == pytest.approx(0.59247 * WIDTH, rel=1e-4)
 
 
 @pytest.mark.parametrize("south", [-90, -60, -25, 0, 40, 70, 85])
@@ -89,13 +87,13 @@ def test_the_map_ends_at_the_antimeridian_and_the_poles() -> None:
 def test_equal_areas_of_the_globe_are_equal_on_the_map(west: int, south: int) -> None:
     east, north, steps = west + 20, south + 5, 400
     latitudes = [south + (north - south) * step / steps for step in range(steps + 1)]
-    outline = [projected(west, lat) for lat in latitudes] + [projected(east, lat) for lat in reversed(latitudes)]
+    outline = [project(west, lat) for lat in latitudes] + [project(east, lat) for lat in reversed(latitudes)]
     part = (east - west) / 360 * (math.sin(math.radians(north)) - math.sin(math.radians(south))) / 2
     whole = 4 * math.pi * (WIDTH * math.sqrt(3) / 2 * 1.340264 / (2 * math.pi)) ** 2
     assert area(outline) / whole == pytest.approx(part, rel=1e-5)
 
 
-def test_a_place_that_is_none_has_no_cell() -> None:
+def test_an_invalid_place_has_no_cell() -> None:
     nowhere: list[tuple[object, object]] = [
         (None, "1"), ("1", None), (None, None), ("", ""), ("180.1", "5"), ("-181", "5"), ("5", "90.01"), ("5", "-91"),
         ("12,5", "5"), ("5", "12°"), ("nan", "5"), ("5", "nan"), ("inf", "5"), ("5", "-inf"), ("1e999", "5"),
@@ -106,7 +104,7 @@ def test_a_place_that_is_none_has_no_cell() -> None:
 
 def test_every_ring_of_the_land_is_within_the_outline() -> None:
     latitudes = np.linspace(90, -90, 3601)
-    edge = np.array([projected(180, lat) for lat in latitudes])
+    edge = np.array([project(180, lat) for lat in latitudes])
     assert len(rings()) > 100
     for ring in rings():
         assert len(ring) >= 3
@@ -116,7 +114,7 @@ def test_every_ring_of_the_land_is_within_the_outline() -> None:
             assert abs(x - WIDTH / 2) <= np.interp(y, edge[:, 1], edge[:, 0]) - WIDTH / 2 + 0.2
 
 
-def test_no_edge_of_the_land_jumps_over_the_map() -> None:
+def test_no_outline_crosses_the_map() -> None:
     text = resources.files("gbif_webdataset.report").joinpath("templates/land.json").read_text(encoding="utf-8")
     for ring in json.loads(text)["rings"]:
         points = list(zip(ring[::2], ring[1::2], strict=True))
@@ -133,7 +131,7 @@ def test_no_edge_of_the_land_jumps_over_the_map() -> None:
     [(-0.1, 51.6), (150.5, -33.5), (37.6, 55.8), (36.8, -1.3), (-100, 40), (-60, -10), (0, -89), (-180, -88),
      (179, -88), (-41, 72), (179.5, 68), (-179.5, 68), (47, -19)],
 )  # fmt: skip
-def test_land_is_land(longitude: float, latitude: float) -> None:
+def test_places_on_land_are_within_the_outlines(longitude: float, latitude: float) -> None:
     assert is_land(longitude, latitude)
 
 
@@ -141,5 +139,5 @@ def test_land_is_land(longitude: float, latitude: float) -> None:
     ("longitude", "latitude"),
     [(-30, 30), (-140, 0), (180, 0), (-180, 0), (0, 89.9), (80, -20), (-30, -50), (18, 34), (42, -19), (-170, 57)],
 )
-def test_sea_is_sea(longitude: float, latitude: float) -> None:
+def test_places_at_sea_are_outside_the_outlines(longitude: float, latitude: float) -> None:
     assert not is_land(longitude, latitude)

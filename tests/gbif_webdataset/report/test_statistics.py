@@ -1,5 +1,3 @@
-"""The overview of a small dataset, by hand: everything adds up, and the order of rows changes nothing."""
-
 import csv
 import random
 from collections import Counter
@@ -11,35 +9,37 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from gbif_webdataset.clean import clean_dataset, duplicates
-from gbif_webdataset.report import facets, statistics
-from gbif_webdataset.report.facets import FACETS
+from gbif_webdataset.publish.description import ClassCounts, read_classes
+from gbif_webdataset.report.facets import FACETS, MAX_VALUES
 from gbif_webdataset.report.statistics import (
     CANDIDATES,
-    MOST_LINES,
-    PICTURED,
-    Copies,
-    Counted,
-    Dropped,
-    Failed,
-    Leak,
-    Overview,
-    Places,
+    MAX_BALANCE_LINES,
+    MAX_FAILURE_LINES,
+    PICTURED_CLASSES,
+    ClassBalance,
+    DatasetStatistics,
+    DroppedImages,
+    DuplicateGroups,
+    HostFailures,
+    SharedTrait,
+    collect_statistics,
 )
-from gbif_webdataset.split import balance, leakage
 from gbif_webdataset.storage import arrow
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.terms.columns import BALANCE, DROPPED, DUPLICATES, INT32, INT64, LEAKAGE, TRUTH, Column
 from tests.support.published import HOSTILE
 
 Row = dict[str, Any]
 LABEL = "acceptedTaxonKey"
 NUMBERS = ("bytes", "width", "height", "file_size")
 SPLITS = ("train", "val", "test")
-LATER = ("stage", "reason", "image_path", "identifier", "coreid")
+LATER = [column.name for column in DROPPED]
+TYPES = {INT32: pa.int32(), INT64: pa.int64(), TRUTH: pa.bool_()}
 
 
 @dataclass
-class Made:
-    """The tables of a dataset, which `look` writes and looks at."""
+class Tables:
+    """The tables of a dataset, which `collect` writes and reads."""
 
     root: Path
     fetched: list[Row]
@@ -51,34 +51,29 @@ class Made:
     class_columns: Sequence[str] = ("split", "label", "class", "samples")
     leaks: list[Row] = field(default_factory=list)
     balance: list[Row] = field(default_factory=list)
-    copies: list[Row] | None = None
-    clean_columns: Sequence[str] = ()  # where no row tells them
+    duplicates: list[Row] | None = None
+    clean_columns: Sequence[str] = ()  # of a table without rows
 
-    def look(self, label: str = LABEL) -> Overview:
+    def collect(self, label: str = LABEL) -> DatasetStatistics:
         root = self.root
         root.mkdir(exist_ok=True)
+        paths = DatasetPaths.under(root)
         half = len(self.fetched) // 2
-        chunks = [
-            parquet(root / f"fetched-{number}.parquet", rows, self.fetched)
-            for number, rows in enumerate((self.fetched[:half], self.fetched[half:]))
-        ]
-        kept, dropped = (
-            parquet(root / "clean.parquet", self.clean, [*self.clean, dict.fromkeys(self.clean_columns)]),
-            root / "clean_dropped.parquet",
-        )
-        write_as(dropped, self.clean_dropped, clean_dataset.DROPPED)
-        if self.copies is not None:
-            write_as(root / "duplicates.parquet", self.copies, duplicates.GROUPS)
-        for name, columns, rows in (
-            ("splits/dropped.csv", LATER, self.split_dropped),
-            ("splits/leakage.csv", leakage.COLUMNS, self.leaks),
-            ("splits/balance.csv", balance.COLUMNS, self.balance),
-            ("shards/dropped.csv", LATER, self.shards_dropped),
-            ("shards/classes.csv", self.class_columns, self.classes),
+        for path, rows in zip(paths.chunks("fetched", 2), (self.fetched[:half], self.fetched[half:]), strict=True):
+            parquet(path, rows, self.fetched)
+        parquet(paths.clean, self.clean, [*self.clean, dict.fromkeys(self.clean_columns)])
+        write_as(paths.clean_dropped, self.clean_dropped, schema_of(DROPPED))
+        if self.duplicates is not None:
+            write_as(paths.duplicates, self.duplicates, schema_of(DUPLICATES))
+        for path, columns, rows in (
+            (paths.split_dropped, LATER, self.split_dropped),
+            (paths.leakage, [column.name for column in LEAKAGE], self.leaks),
+            (paths.balance, [column.name for column in BALANCE], self.balance),
+            (paths.shards_dropped, LATER, self.shards_dropped),
+            (paths.classes, self.class_columns, self.classes),
         ):
-            write_csv(root / name, columns, rows)
-        folders = (root / "duplicates.parquet", root / "splits", root / "shards", root / "images")
-        return statistics.look(Places(tuple(chunks), kept, dropped, *folders), label, root / "scratch")
+            write_csv(path, columns, rows)
+        return collect_statistics(paths, read_classes(paths.classes), label)
 
 
 def parquet(path: Path, rows: Sequence[Row], of: Sequence[Row]) -> Path:
@@ -86,6 +81,10 @@ def parquet(path: Path, rows: Sequence[Row], of: Sequence[Row]) -> Path:
         name: pa.int64() if name in NUMBERS else pa.string() for name in dict.fromkeys(n for row in of for n in row)
     }
     return write_as(path, rows, pa.schema(kinds.items()))
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    return pa.schema([(column.name, TYPES.get(column.type, pa.string())) for column in columns])
 
 
 def write_as(path: Path, rows: Sequence[Row], schema: pa.Schema) -> Path:
@@ -115,7 +114,7 @@ def hash_of(row: Row) -> int:
     return int(row["coreid"])
 
 
-def five_hundred(root: Path) -> Made:
+def five_hundred(root: Path) -> Tables:
     """500 images, of which 60 failed, 40 and 30 were dropped before and after they were clean, and 370 are samples."""
     dice = random.Random(7)
     rows = []
@@ -136,39 +135,39 @@ def five_hundred(root: Path) -> Made:
     whole = [{**row, "width": 800, "height": 600 + n % 2, "file_size": 99 + n} for n, row in enumerate(later + kept)]
     dropped = lost(early[:30], "verify", "truncated") + lost(early[30:], "clean", "thumbnail")
     splits = lost(later[:20], "split", "too-few-images")
-    made = Made(root, rows, whole, dropped, splits, lost(later[20:], "shards", "no-label"))
+    made = Tables(root, rows, whole, dropped, splits, lost(later[20:], "shards", "no-label"))
     made.classes = counted(whole[30:])
     return made
 
 
-def test_every_sum_is_the_images_of_the_ledgers_and_the_samples(tmp_path: Path) -> None:
-    found = five_hundred(tmp_path).look()
-    assert set(found.by) == set(FACETS)
-    for name, breakdown in found.by.items():
+def test_every_breakdown_adds_up_to_the_images_of_the_ledgers_and_the_samples(tmp_path: Path) -> None:
+    found = five_hundred(tmp_path).collect()
+    assert set(found.breakdowns) == set(FACETS)
+    for name, breakdown in found.breakdowns.items():
         assert (breakdown.images, breakdown.samples) == (500, 370), name
-        assert len(breakdown.bars) <= FACETS[name].most
-    assert found.by["host"].other_values == 17 - facets.MOST_BARS
-    assert sum(one.samples for one in found.classes) == 370
-    assert sum(found.sizes.values()) == sum(found.weights.values()) == 370
+        assert len(breakdown.values) <= FACETS[name].max_values
+    assert found.breakdowns["host"].other_values == 17 - MAX_VALUES
+    assert sum(one.total for one in found.classes) == 370
+    assert sum(found.dimensions.values()) == sum(found.file_sizes.values()) == 370
     assert sum(one.images for one in found.failures) == 60
     assert sum(one.images for one in found.dropped) == 70
 
 
-def test_what_is_told_of_samples_is_that_of_the_samples_alone(tmp_path: Path) -> None:
+def test_numbers_of_samples_count_samples_only(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
-    found, samples = made.look(), made.clean[30:]
+    found, samples = made.collect(), made.clean[30:]
     countries = Counter((row["countryCode"] or "").upper() for row in samples)
-    assert {bar.value: bar.samples for bar in found.by["country"].all if bar.value} == {
+    assert {count.value: count.samples for count in found.breakdowns["country"].all if count.value} == {
         code: number for code, number in countries.items() if code
     }
     assert sum(found.cells.values()) == sum(
         row["decimalLatitude"] in ("0", "51.5") and row["decimalLongitude"] != "x" for row in samples
     )
-    assert set(found.sizes) == {(19, 18)}
+    assert set(found.dimensions) == {(19, 18)}
     assert found.fetched_bytes == sum(row["bytes"] for row in made.fetched if row["status"] == "fetched")
 
 
-def test_failures_are_told_by_host_and_error_and_the_rest_by_error(tmp_path: Path) -> None:
+def test_failures_are_counted_by_host_and_error_and_beyond_the_maximum_by_error(tmp_path: Path) -> None:
     rows = [
         {"identifier": f"https://H{host:03}.example/{n}", "error": error, "status": "failed", "bytes": None}
         for host in range(60)
@@ -177,14 +176,16 @@ def test_failures_are_told_by_host_and_error_and_the_rest_by_error(tmp_path: Pat
     ]
     rows.append({"identifier": "https://h001.example", "error": None, "status": "fetched", "bytes": 5})
     rows = [{"coreid": str(n), "image_path": f"{n}.jpg", **row} for n, row in enumerate(rows)]
-    found = Made(tmp_path, rows, [{**rows[-1], LABEL: "1"}]).look().failures
-    expected = [Failed(f"h{host:03}.example", "http-404", host + 1) for host in range(59, 59 - MOST_LINES, -1)]
-    rest = [Failed("", "timed-out", 60), Failed("", "http-404", sum(range(1, 61 - MOST_LINES)))]
+    found = Tables(tmp_path, rows, [{**rows[-1], LABEL: "1"}]).collect().failures
+    expected = [
+        HostFailures(f"h{host:03}.example", "http-404", host + 1) for host in range(59, 59 - MAX_FAILURE_LINES, -1)
+    ]
+    rest = [HostFailures("", "timed-out", 60), HostFailures("", "http-404", sum(range(1, 61 - MAX_FAILURE_LINES)))]
     assert list(found) == expected + rest
     assert sum(one.images for one in found) == len(rows) - 1
 
 
-def test_leakage_is_told_by_split_and_none_where_nothing_tells(tmp_path: Path) -> None:
+def test_leakage_is_by_split_and_none_if_it_is_not_recorded(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
     made.leaks = [
         {"split": "val", "shares": "occurrence", "images": 50, "shared": 0, "share": "0.0000"},
@@ -192,58 +193,78 @@ def test_leakage_is_told_by_split_and_none_where_nothing_tells(tmp_path: Path) -
         {"split": "val", "shares": "observer", "images": 50, "shared": 20, "share": "0.4000"},
         {"split": "test", "shares": "observer", "images": 0, "shared": "", "share": ""},
     ]
-    assert made.look().leakage == (
-        Leak("occurrence", {"val": (0, 0.0), "test": (0, None)}),
-        Leak("observer", {"val": (20, 0.4), "test": (None, None)}),
+    assert made.collect().leakage == (
+        SharedTrait("occurrence", {"val": (0, 0.0), "test": (0, None)}),
+        SharedTrait("observer", {"val": (20, 0.4), "test": (None, None)}),
     )
 
 
-def test_copies_are_counted_by_group_and_kind(tmp_path: Path) -> None:
+def test_balance_has_the_first_lines_of_its_table(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
-    assert made.look().copies == ()
+    made.balance = [
+        {
+            "label": label,
+            "images": 40,
+            "train": 30,
+            "val": number,
+            "test": 10 - number,
+            "val_off": -3.4,
+            "test_off": 2.0,
+        }
+        for number, label in enumerate(("NA", "0012", *"abcdefgh"))
+    ]
+    found = made.collect().balance
+    assert len(found) == MAX_BALANCE_LINES
+    assert found[0] == ClassBalance("NA", 40, 0, 10, -3.4, 2.0)
+    assert found[1] == ClassBalance("0012", 40, 1, 9, -3.4, 2.0)
+
+
+def test_duplicates_are_counted_by_kind(tmp_path: Path) -> None:
+    made = five_hundred(tmp_path)
+    assert made.collect().duplicates == ()
     groups = [("near", "a", True), ("near", "a", False), ("exact", "a", True), ("exact", "a", False),
               ("exact", "b", False), ("exact", "b", False)]  # fmt: skip
-    made.copies = [
+    made.duplicates = [
         {"kind": kind, "group": group, "image_path": f"{n}.jpg", "kept": kept}
         for n, (kind, group, kept) in enumerate(groups)
     ]
-    assert made.look().copies == (Copies("exact", 2, 4, 1), Copies("near", 1, 2, 1))
+    assert made.collect().duplicates == (DuplicateGroups("exact", 2, 4, 1), DuplicateGroups("near", 1, 2, 1))
 
 
-def test_what_was_dropped_is_told_by_reason_with_paths_to_look_at(tmp_path: Path) -> None:
+def test_dropped_images_are_counted_by_reason_with_examples(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
-    found = made.look().dropped
+    found = made.collect().dropped
     assert [one[:3] for one in found] == [
         ("verify", "truncated", 30), ("split", "too-few-images", 20), ("clean", "thumbnail", 10), ("shards", "no-label", 10),
     ]  # fmt: skip
     rows = [*made.clean_dropped, *made.split_dropped, *made.shards_dropped]
     for one in found:
-        assert isinstance(one, Dropped)
+        assert isinstance(one, DroppedImages)
         assert len(one.paths) == len(set(one.paths)) == min(one.images, CANDIDATES)
         assert set(one.paths) <= {row["image_path"] for row in rows if row["reason"] == one.reason}
 
 
-def test_images_to_show_are_samples_of_the_largest_classes(tmp_path: Path) -> None:
+def test_class_examples_are_samples_of_the_largest_classes(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
-    found = made.look()
-    assert list(found.of_classes) == [one.label for one in found.classes[:PICTURED]]
-    for label, paths in found.of_classes.items():
+    found = made.collect()
+    assert list(found.class_examples) == [one.label for one in found.classes[:PICTURED_CLASSES]]
+    for label, paths in found.class_examples.items():
         own = {row["image_path"] for row in made.clean[30:] if row[LABEL] == label}
         assert set(paths) <= own
         assert len(paths) == min(CANDIDATES, len(own))
-    assert list(found.dropped[0].paths) != sorted(found.dropped[0].paths)  # but by chance
+    assert list(found.dropped[0].paths) != sorted(found.dropped[0].paths)  # but random
 
 
-def test_classes_have_their_samples_by_split_and_are_called_what_most_images_say(tmp_path: Path) -> None:
+def test_classes_have_their_samples_by_split_and_the_most_frequent_name(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
-    plain = made.look()
+    plain = made.collect()
     assert {one.name for one in plain.classes} == {""}
     expected = Counter((row[LABEL], SPLITS[hash_of(row) % 3]) for row in made.clean[30:])
     by_label = {one.label: one for one in plain.classes}
-    assert {(label, split): getattr(by_label[label], split) for label in by_label for split in SPLITS} == {
+    assert {(label, split): by_label[label].samples[split] for label in by_label for split in SPLITS} == {
         (label, split): expected[label, split] for label in by_label for split in SPLITS
     }
-    assert list(plain.classes) == sorted(plain.classes, key=lambda one: (-one.samples, one.label))
+    assert list(plain.classes) == sorted(plain.classes, key=lambda one: (-one.total, one.label))
     for number, row in enumerate(made.clean):
         row["acceptedScientificName"] = f"Name of {row[LABEL]}" if number % 5 else (HOSTILE[0] if number % 2 else None)
         row["species"] = "never"
@@ -252,13 +273,13 @@ def test_classes_have_their_samples_by_split_and_are_called_what_most_images_say
         label: Counter(row["acceptedScientificName"] for row in rows if row[LABEL] == label).most_common(1)
         for label in by_label
     }
-    named = {one.label: one.name for one in made.look().classes}
+    named = {one.label: one.name for one in made.collect().classes}
     sure = {label for label, found in most.items() if found and found[0][1] > 2}
     assert len(sure) > 20
     assert {label: named[label] for label in sure} == {label: most[label][0][0] for label in sure}
 
 
-def test_names_that_the_classes_bring_go_first(tmp_path: Path) -> None:
+def test_names_in_classes_csv_take_precedence(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
     for row in made.clean:
         row["species"] = "of the archive"
@@ -267,46 +288,56 @@ def test_names_that_the_classes_bring_go_first(tmp_path: Path) -> None:
         {"split": "val", "label": "12", "class": 0, "samples": 3, "name": "twelve"},
         {"split": "train", "label": "NA", "class": 1, "samples": 3, "name": ""},
     ]
-    assert made.look().classes == (Counted("12", "twelve", 0, 3, 0), Counted("NA", "", 3, 0, 0))
+    assert made.collect().classes == (
+        ClassCounts("12", 0, "twelve", {"train": 0, "val": 3, "test": 0, "holdout": 0}),
+        ClassCounts("NA", 1, "", {"train": 3, "val": 0, "test": 0, "holdout": 0}),
+    )
 
 
 @pytest.mark.parametrize("label", ["NA", "nan", "007", "1.0", "None", "1e5", "True", *HOSTILE])
-def test_a_label_is_the_text_that_it_is(tmp_path: Path, label: str) -> None:
+def test_a_label_is_not_changed(tmp_path: Path, label: str) -> None:
     row = {"coreid": "1", "image_path": "1.jpg", "identifier": "https://a.example", "status": "fetched", "error": None}
     row |= {LABEL: label, "bytes": 1, "species": label}
-    made = Made(tmp_path, [row], [row])
+    made = Tables(tmp_path, [row], [row])
     made.classes = [{"split": "test", "label": label, "class": 0, "samples": 1}]
-    found = made.look()
-    assert found.classes == (Counted(label, label[:500], 0, 0, 1),)
-    assert found.of_classes == {label: ("1.jpg",)}
+    found = made.collect()
+    samples = {"train": 0, "val": 0, "test": 1, "holdout": 0}
+    assert found.classes == (ClassCounts(label, 0, label[:500], samples),)
+    assert found.class_examples == {label: ("1.jpg",)}
 
 
-def test_columns_of_the_archive_that_are_named_as_ours_disturb_nothing(tmp_path: Path) -> None:
+def test_archive_columns_with_the_names_of_internal_columns_change_nothing(tmp_path: Path) -> None:
     plain, disturbed = five_hundred(tmp_path / "plain"), five_hundred(tmp_path / "disturbed")
     for made in (plain, disturbed):
         for row in made.clean:
             row["species"] = f"Name of {row[LABEL]}"
     for row in (*disturbed.fetched, *disturbed.clean):
         row |= dict.fromkeys(
-            ("label", "name", "images", "value", "host", "turn", "shown", "which", "f0", "kind", "lost")
+            ("label", "name", "images", "value", "host", "position", "shown", "mask", "f0", "kind", "text")
         )
-    assert disturbed.look() == plain.look()
+    assert disturbed.collect() == plain.collect()
 
 
-def test_a_dataset_without_a_sample_has_an_overview(tmp_path: Path) -> None:
+def test_a_dataset_without_samples_has_statistics(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
     made.clean_dropped += lost(made.clean[30:], "clean", "no-label")
     made.clean_columns, made.clean, made.classes = list(made.clean[0]), [], []
     made.split_dropped, made.shards_dropped = [], []
-    found = made.look()
-    assert (found.classes, found.of_classes, found.cells, found.sizes, found.weights) == ((), {}, {}, {}, {})
-    assert {(one.images, one.samples) for one in found.by.values()} == {(500, 0)}
+    found = made.collect()
+    assert (found.classes, found.class_examples, found.cells, found.dimensions, found.file_sizes) == (
+        (),
+        {},
+        {},
+        {},
+        {},
+    )
+    assert {(one.images, one.samples) for one in found.breakdowns.values()} == {(500, 0)}
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_shuffled_rows_give_the_same_overview(tmp_path: Path, seed: int) -> None:
+def test_shuffled_rows_give_the_same_statistics(tmp_path: Path, seed: int) -> None:
     made, shuffled = five_hundred(tmp_path / "made"), five_hundred(tmp_path / "shuffled")
     dice = random.Random(seed)
     for rows in (shuffled.fetched, shuffled.clean, shuffled.clean_dropped, shuffled.split_dropped, shuffled.classes):
         dice.shuffle(rows)
-    assert made.look() == shuffled.look()
+    assert made.collect() == shuffled.collect()

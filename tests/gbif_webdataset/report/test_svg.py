@@ -1,5 +1,3 @@
-"""Plots: well-formed whatever they are of, and figures that ask for nothing."""
-
 import re
 from xml.etree import ElementTree
 
@@ -9,26 +7,26 @@ from hypothesis import strategies as st
 
 from gbif_webdataset.report import svg as plots
 from gbif_webdataset.report.equal_earth import Cell
-from gbif_webdataset.report.svg import HEIGHT, MOST_POINTS, WIDTH, compact, shade, shades
+from gbif_webdataset.report.svg import HEIGHT, MAX_POINTS, WIDTH, find_shade, format_compact, list_shades
 from tests.support.published import HOSTILE
 
 MISCHIEF = (*HOSTILE, "'\"><svg onload=alert(1)>", "]]>", "<!--", "\ufffe\uffff\x00\x0b\x1f")
-BARS = {
+COLUMNS = {
     "none": [], "one": [("2019", 5, 3)], "zeros": [("a", 0, 0), ("b", 0, 0)], "some zeros": [("a", 0, 0), ("b", 9, 0), ("c", 9, 9)],
     "400": [(str(n), n * n, n) for n in range(400)], "uneven": [("a", 10**9, 1), ("b", 1, 1)],
 }  # fmt: skip
 EVERY = {
-    "long tail": plots.long_tail([(text, 20 - n) for n, text in enumerate(MISCHIEF)], MISCHIEF[2]),
-    "no class": plots.long_tail([], "none"),
-    "columns": plots.columns([(t, 3, 1) for t in MISCHIEF], dict(enumerate(MISCHIEF)), MISCHIEF[2], MISCHIEF[3]),
-    "sizes": plots.sizes({(17, 18): 5, (24, 30): 1}, MISCHIEF[2]),
-    "no size": plots.sizes({}, ""),
-    "one size": plots.sizes({(0, 0): 1}, ""),
-    "world": plots.world({Cell(0, 0): 1, Cell(143, 70): 1000}, MISCHIEF[2]),
-    "no place": plots.world({}, ""),
-    "funnel": plots.funnel([(t, 9 - n, 8 - n) for n, t in enumerate(MISCHIEF[:8])], MISCHIEF[2]),
-    "no step": plots.funnel([], ""),
-    "nothing left": plots.funnel([("read", 0, 0)], ""),
+    "long tail": plots.draw_long_tail([(text, 20 - n) for n, text in enumerate(MISCHIEF)], MISCHIEF[2]),
+    "no class": plots.draw_long_tail([], "none"),
+    "columns": plots.draw_columns([(t, 3, 1) for t in MISCHIEF], dict(enumerate(MISCHIEF)), MISCHIEF[2], MISCHIEF[3]),
+    "sizes": plots.draw_dimensions({(17, 18): 5, (24, 30): 1}, MISCHIEF[2]),
+    "no size": plots.draw_dimensions({}, ""),
+    "one size": plots.draw_dimensions({(0, 0): 1}, ""),
+    "world": plots.draw_world_map({Cell(0, 0): 1, Cell(143, 70): 1000}, MISCHIEF[2]),
+    "no place": plots.draw_world_map({}, ""),
+    "funnel": plots.draw_funnel([(t, 9 - n, 8 - n) for n, t in enumerate(MISCHIEF[:8])], MISCHIEF[2]),
+    "no step": plots.draw_funnel([], ""),
+    "nothing left": plots.draw_funnel([("read", 0, 0)], ""),
 }
 
 
@@ -46,7 +44,7 @@ def tips(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_plot_is_well_formed_and_draws_no_more_than_shapes(name: str) -> None:
+def test_every_plot_is_well_formed_and_has_only_shapes_and_texts(name: str) -> None:
     tags = {one.tag for one in parsed(EVERY[name]).iter()}
     assert tags <= {"svg", "path", "text", "rect", "circle"}
     assert not {key for one in parsed(EVERY[name]).iter() for key in one.attrib if key.startswith("on")}
@@ -54,8 +52,8 @@ def test_every_plot_is_well_formed_and_draws_no_more_than_shapes(name: str) -> N
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_figure_needs_neither_the_page_nor_anything_outside(name: str) -> None:
-    figure = plots.figure(EVERY[name])
+def test_a_standalone_plot_needs_neither_the_page_nor_other_files(name: str) -> None:
+    figure = plots.make_standalone(EVERY[name])
     root = parsed(figure)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert {one.tag.partition("}")[0] for one in root.iter()} == {"{http://www.w3.org/2000/svg"}
@@ -67,14 +65,14 @@ def test_a_figure_needs_neither_the_page_nor_anything_outside(name: str) -> None
     assert not {key for one in root.iter() for key in one.attrib if key.endswith(("href", "src"))}
 
 
-@pytest.mark.parametrize("classes", [1, 2, MOST_POINTS, MOST_POINTS + 1, 10_000])
+@pytest.mark.parametrize("classes", [1, 2, MAX_POINTS, MAX_POINTS + 1, 10_000])
 def test_a_long_tail_runs_from_the_largest_class_to_the_smallest(classes: int) -> None:
     of = [(f"class {rank}", 10**6 // rank) for rank in range(1, classes + 1)]
-    svg = plots.long_tail(of, "")
-    told = tips(svg)
-    assert told[0] == "1. class 1: 1,000,000 samples"
-    assert told[-1] == f"{classes:,}. class {classes}: {10**6 // classes:,} samples"
-    assert len(told) == classes if classes <= MOST_POINTS else 100 < len(told) <= MOST_POINTS + 1
+    svg = plots.draw_long_tail(of, "")
+    shown = tips(svg)
+    assert shown[0] == "1. class 1: 1,000,000 samples"
+    assert shown[-1] == f"{classes:,}. class {classes}: {10**6 // classes:,} samples"
+    assert len(shown) == classes if classes <= MAX_POINTS else 100 < len(shown) <= MAX_POINTS + 1
     strips = [(float(one.get("x", "")), float(one.get("width", ""))) for one in of_class(svg, "bare")]
     assert strips[0][0] == plots.LEFT
     assert sum(width for _, width in strips) == pytest.approx(WIDTH - plots.RIGHT - plots.LEFT, abs=0.02 * len(strips))
@@ -86,59 +84,59 @@ def test_a_long_tail_runs_from_the_largest_class_to_the_smallest(classes: int) -
     assert all(plots.LEFT <= x <= WIDTH - plots.RIGHT and plots.TOP <= y <= HEIGHT - plots.BOTTOM for x, y in points)
 
 
-def test_classes_without_samples_are_no_part_of_the_tail() -> None:
-    assert len(tips(plots.long_tail([("a", 3), ("b", 1), ("c", 0)], ""))) == 2
-    assert tips(plots.long_tail([("a", 0)], "")) == []
+def test_classes_without_samples_are_left_out_of_the_long_tail() -> None:
+    assert len(tips(plots.draw_long_tail([("a", 3), ("b", 1), ("c", 0)], ""))) == 2
+    assert tips(plots.draw_long_tail([("a", 0)], "")) == []
 
 
-@pytest.mark.parametrize("name", BARS)
+@pytest.mark.parametrize("name", COLUMNS)
 def test_columns_are_as_high_as_their_numbers(name: str) -> None:
-    bars = BARS[name]
-    svg = plots.columns(bars, {0: "first"} if bars else {}, "below", "told")
-    assert len(tips(svg)) == len(bars)
+    columns = COLUMNS[name]
+    svg = plots.draw_columns(columns, {0: "first"} if columns else {}, "below", "told")
+    assert len(tips(svg)) == len(columns)
     high = HEIGHT - plots.BOTTOM - plots.TOP
-    top = plots._nice(max((images for _, images, _ in bars), default=0))[0]
-    for kind, numbers in (("kept", [s for *_, s in bars if s]), ("lost", [i for _, i, s in bars if i > s])):
+    top = plots._choose_ticks(max((images for _, images, _ in columns), default=0))[0]
+    for kind, numbers in (("kept", [s for *_, s in columns if s]), ("lost", [i for _, i, s in columns if i > s])):
         drawn = [float(one.get("d", "").split("v-")[1].split("h")[0]) for one in of_class(svg, kind)]
-        assert drawn == pytest.approx([max(plots.SHORTEST, high * n / top) for n in numbers], abs=0.01)
+        assert drawn == pytest.approx([max(plots.MIN_HEIGHT, high * n / top) for n in numbers], abs=0.01)
         assert all(length <= high for length in drawn)
 
 
-def test_a_tip_tells_of_samples_only_where_some_are_lost() -> None:
-    assert tips(plots.columns([("2019", 1200, 1200), ("2020", 5, 0)], {}, "", "")) == [
+def test_a_tip_has_the_samples_only_if_some_images_are_not_samples() -> None:
+    assert tips(plots.draw_columns([("2019", 1200, 1200), ("2020", 5, 0)], {}, "", "")) == [
         "2019: 1,200 images", "2020: 5 images, 0 samples",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", MISCHIEF[:-1])
-def test_a_hostile_name_is_text_and_nothing_else(text: str) -> None:
-    told = tips(plots.long_tail([(text, 1)], text))[0]
-    assert re.sub(r"\s+", " ", told) == re.sub(r"\s+", " ", f"1. {text}: 1 samples")
-    for svg in (plots.long_tail([(text, 1)], text), plots.columns([(text, 1, 1)], {0: text}, text, text)):
+def test_a_hostile_name_is_only_text(text: str) -> None:
+    shown = tips(plots.draw_long_tail([(text, 1)], text))[0]
+    assert re.sub(r"\s+", " ", shown) == re.sub(r"\s+", " ", f"1. {text}: 1 samples")
+    for svg in (plots.draw_long_tail([(text, 1)], text), plots.draw_columns([(text, 1, 1)], {0: text}, text, text)):
         assert not re.search("<(script|img|svg on|!--)", svg)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 6, 7, 10, 64, 100, 729, 1000, 4096])
-def test_the_scale_says_of_each_shade_from_which_number_on_it_is(most: int) -> None:
+def test_the_scale_has_the_smallest_number_of_each_shade(most: int) -> None:
     first: dict[int, int] = {}
     for images in range(1, most + 1):
-        first.setdefault(shade(images, most), images)
-    assert shades(most) == list(first.items())
+        first.setdefault(find_shade(images, most), images)
+    assert list_shades(most) == list(first.items())
     assert list(first) == sorted(first)
 
 
 @given(st.integers(1, 10**9))
-def test_the_scale_holds_for_large_numbers(most: int) -> None:
-    found = shades(most)
+def test_the_scale_is_right_for_large_numbers(most: int) -> None:
+    found = list_shades(most)
     assert found[0] == (1, 1)
-    assert found[-1][0] == shade(most, most)
+    assert found[-1][0] == find_shade(most, most)
     for number, least in found:
-        assert shade(least, most) == number
-        assert least == 1 or shade(least - 1, most) < number
+        assert find_shade(least, most) == number
+        assert least == 1 or find_shade(least - 1, most) < number
 
 
-def test_without_places_there_is_no_scale() -> None:
-    assert shades(0) == []
+def test_a_map_without_samples_has_no_scale() -> None:
+    assert list_shades(0) == []
 
 
 @pytest.mark.parametrize(
@@ -147,12 +145,12 @@ def test_without_places_there_is_no_scale() -> None:
      (1_200_000, "1.2M"), (500_000_000, "500M"), (1_000_000_000, "1,000M"), (50_000_000_000, "50,000M")],
 )  # fmt: skip
 def test_a_compact_number_has_no_exponent(number: int, text: str) -> None:
-    assert compact(number) == text
+    assert format_compact(number) == text
 
 
 @given(st.integers(0, 10**12))
-def test_an_axis_holds_its_numbers_and_has_few_ticks(most: int) -> None:
-    top, step = plots._nice(most)
+def test_an_axis_includes_the_maximum_and_has_few_ticks(most: int) -> None:
+    top, step = plots._choose_ticks(most)
     assert top >= most
     assert top % step == 0
     assert top - step < max(1, most)
@@ -160,8 +158,8 @@ def test_an_axis_holds_its_numbers_and_has_few_ticks(most: int) -> None:
     assert str(step).rstrip("0") in ("1", "2", "5")
 
 
-def test_a_funnel_is_as_wide_as_the_images_that_are_left() -> None:
-    svg = plots.funnel([("read", 1000, 900), ("fetch", 900, 450), ("split", 450, 0)], "")
+def test_a_stage_of_the_funnel_is_as_wide_as_the_images_that_it_kept() -> None:
+    svg = plots.draw_funnel([("read", 1000, 900), ("fetch", 900, 450), ("split", 450, 0)], "")
     widths = {kind: [float(one.get("width", "")) for one in of_class(svg, kind)] for kind in ("lost", "kept")}
     assert widths == {"lost": [520, 468, 234], "kept": [468, 234, 0]}
     assert [one.text for one in of_class(svg, "end")] == ["1,000 → 900", "900 → 450", "450 → 0"]
@@ -170,6 +168,6 @@ def test_a_funnel_is_as_wide_as_the_images_that_are_left() -> None:
 
 def test_the_map_shades_each_cell_by_its_images() -> None:
     cells = {Cell(3, 4): 1, Cell(5, 6): 1000, Cell(7, 8): 1}
-    svg = plots.world(cells, "")
+    svg = plots.draw_world_map(cells, "")
     assert [one.get("d") for one in of_class(svg, "d1")] == ["M15 20h5v5h-5zM35 40h5v5h-5z"]
     assert [one.get("d") for one in of_class(svg, "d6")] == ["M25 30h5v5h-5z"]

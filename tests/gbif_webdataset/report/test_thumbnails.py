@@ -1,5 +1,3 @@
-"""Contact sheets: images of every kind upright and small, nothing of what is none, and a budget that holds."""
-
 import base64
 import io
 import struct
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from gbif_webdataset.report.thumbnails import BOX, Thumbnail, sheet, thumbnail
+from gbif_webdataset.report.thumbnails import BOX, Thumbnail, make_contact_sheet, make_thumbnail
 from tests.support.shard_run import encoded, photo, psnr, turned
 
 RED, GREEN, BLUE, WHITE = (200, 30, 40), (20, 160, 60), (30, 50, 190), (255, 255, 255)
@@ -32,7 +30,7 @@ def corners(width: int = 320, height: int = 200) -> Image.Image:
 def shown(root: Path, data: bytes) -> Image.Image:
     """The thumbnail of a file, as a browser decodes it."""
     (root / "image").write_bytes(data)
-    found = thumbnail(root, "image")
+    found = make_thumbnail(root, "image")
     assert found is not None
     return picture(found)
 
@@ -80,7 +78,7 @@ def jpeg(width: int, height: int, progressive: bool) -> bytes:
 
 
 @pytest.mark.parametrize(("mode", "kind"), [(mode, kind) for mode, kinds in KINDS.items() for kind in kinds])
-def test_every_kind_of_image_is_shown_in_its_colours(tmp_path: Path, kind: str, mode: str) -> None:
+def test_every_format_and_mode_is_shown_in_its_colours(tmp_path: Path, kind: str, mode: str) -> None:
     data = encoded(corners().convert(mode), kind)
     small = shown(tmp_path, data)
     assert small.size == (192, 120)
@@ -88,7 +86,7 @@ def test_every_kind_of_image_is_shown_in_its_colours(tmp_path: Path, kind: str, 
         assert psnr(small, whole.convert("RGB").resize(small.size)) > 28
 
 
-def test_what_is_transparent_is_white_and_what_is_half_so_paler(tmp_path: Path) -> None:
+def test_transparent_pixels_are_white_and_half_transparent_ones_are_paler(tmp_path: Path) -> None:
     image = corners().convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 160, 100))
     image.paste((0, 0, 0, 128), (160, 0, 320, 100))
@@ -106,7 +104,7 @@ def test_a_palette_with_a_transparent_colour_is_white_there(tmp_path: Path) -> N
     assert colour(small, 0.75, 0.25) == pytest.approx(GREEN, abs=16)
 
 
-def test_sixteen_bits_of_grey_are_scaled_and_not_cut(tmp_path: Path) -> None:
+def test_sixteen_bit_grey_is_scaled_to_eight_bits(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 65_535, 256).astype("uint16"), (128, 1))
     small = shown(tmp_path, encoded(Image.fromarray(ramp), "PNG"))
     assert [colour(small, x, 0.5)[0] for x in (0.1, 0.5, 0.9)] == pytest.approx([26, 128, 230], abs=8)
@@ -115,7 +113,9 @@ def test_sixteen_bits_of_grey_are_scaled_and_not_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(320, 200), (120, 900)])
-def test_every_orientation_is_upright(tmp_path: Path, kind: str, orientation: int, size: tuple[int, int]) -> None:
+def test_images_of_every_exif_orientation_are_upright(
+    tmp_path: Path, kind: str, orientation: int, size: tuple[int, int]
+) -> None:
     data = encoded(corners(*size), kind, exif=turned(orientation))
     small = shown(tmp_path, data)
     with Image.open(io.BytesIO(data)) as whole:
@@ -127,14 +127,14 @@ def test_every_orientation_is_upright(tmp_path: Path, kind: str, orientation: in
             assert colour(small, x, y) == pytest.approx(colour(upright, x, y), abs=24), (x, y)
 
 
-def test_a_small_image_stays_as_small_as_it_is(tmp_path: Path) -> None:
+def test_a_small_image_is_not_enlarged(tmp_path: Path) -> None:
     assert shown(tmp_path, encoded(corners(30, 20))).size == (30, 20)
     assert shown(tmp_path, encoded(corners(30, 20), exif=turned(6))).size == (20, 30)
     assert shown(tmp_path, encoded(corners(5000, 2), "PNG")).size == (192, 1)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_truncated_jpeg_is_shown_as_far_as_it_goes(tmp_path: Path, progressive: bool) -> None:
+def test_the_first_part_of_a_truncated_jpeg_is_shown(tmp_path: Path, progressive: bool) -> None:
     whole = photo(800, 600, 1)
     data = encoded(whole, quality=90, progressive=progressive)
     small = shown(tmp_path, data[: len(data) * 2 // 3])
@@ -144,7 +144,7 @@ def test_a_truncated_jpeg_is_shown_as_far_as_it_goes(tmp_path: Path, progressive
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_skipped(tmp_path: Path) -> None:
     files = {
         "empty": b"", "page": b"<html>not found</html>", "head": encoded(corners())[:20], "zeros": bytes(9999),
         "bomb": png(30_000, 30_000), "wide": png(2**31 - 1, 2**31 - 1), "icon": b"\x00\x00\x01\x00" * 99,
@@ -157,13 +157,13 @@ def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "good").write_bytes(encoded(corners()))
     for name in (*files, "folder", "missing", "no/such/folder", "nul\0"):
-        assert thumbnail(tmp_path, name) is None, name
+        assert make_thumbnail(tmp_path, name) is None, name
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
-    [found] = sheet(tmp_path, {"all": [*files, "folder", "missing", "good"]}, 6)["all"]
+    [found] = make_contact_sheet(tmp_path, {"all": [*files, "folder", "missing", "good"]}, 6)["all"]
     assert found.path == "good"
 
 
-def test_a_huge_baseline_jpeg_is_shown_for_it_takes_little(tmp_path: Path) -> None:
+def test_a_huge_baseline_jpeg_is_shown_because_it_needs_little_memory(tmp_path: Path) -> None:
     assert shown(tmp_path, jpeg(12_000, 6000, progressive=False)).size == (192, 96)
 
 
@@ -172,25 +172,27 @@ def images(root: Path, *names: str) -> None:
         (root / name).write_bytes(encoded(photo(200, 150, seed)))
 
 
-def test_each_has_its_first_candidates_that_are_there_and_no_more_than_asked_for(tmp_path: Path) -> None:
+def test_each_key_has_its_first_existing_candidates_up_to_the_maximum(tmp_path: Path) -> None:
     images(tmp_path, "a1", "a2", "a3", "b2")
-    found = sheet(tmp_path, {"a": ["a1", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1"], "d": []}, 2)
+    found = make_contact_sheet(tmp_path, {"a": ["a1", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1"], "d": []}, 2)
     assert {key: [one.path for one in of] for key, of in found.items()} == {
         "a": ["a1", "a2"], "b": ["b2"], "c": [], "d": [],
     }  # fmt: skip
 
 
-def test_the_budget_holds_and_all_have_their_first_before_any_has_its_second(tmp_path: Path) -> None:
+def test_the_sheet_stays_within_its_bytes_and_every_key_gets_its_first_before_any_gets_its_second(
+    tmp_path: Path,
+) -> None:
     names = [f"{key}{number}" for number in range(3) for key in "abcd"]
     images(tmp_path, *names)
     candidates = {key: [f"{key}{number}" for number in range(3)] for key in "abcd"}
-    whole = sheet(tmp_path, candidates, 3)
+    whole = make_contact_sheet(tmp_path, candidates, 3)
     sizes = {one.path: len(one.uri) for of in whole.values() for one in of}
     assert set(sizes) == set(names)
     for many in range(len(names)):
         exact = sum(sizes[name] for name in names[:many])
         for budget in (exact, exact + sizes[names[many]] - 1):
-            found = sheet(tmp_path, candidates, 3, budget)
+            found = make_contact_sheet(tmp_path, candidates, 3, budget)
             assert list(found) == list("abcd")
             assert {one.path for of in found.values() for one in of} == set(names[:many])
             assert sum(len(one.uri) for of in found.values() for one in of) == exact <= budget

@@ -1,7 +1,7 @@
 """Reasons are defined once, each with a meaning."""
 
 from gbif_webdataset.terms.outcomes import DecoderWarning, Defect, FetchFailure
-from gbif_webdataset.terms.reasons import MEANINGS, DropReason, LineFault, MediumReason
+from gbif_webdataset.terms.reasons import MEANINGS, DropReason, LineFault, MediumReason, explain_reason
 
 CODES = {
     str(code) for codes in (LineFault, MediumReason, FetchFailure, Defect, DecoderWarning, DropReason) for code in codes
@@ -11,3 +11,9 @@ CODES = {
 def test_every_reason_has_a_meaning_that_reads_as_a_sentence() -> None:
     assert MEANINGS.keys() == CODES
     assert all(meaning and not meaning.endswith(".") for meaning in MEANINGS.values())
+
+
+def test_an_http_status_without_a_code_of_its_own_is_explained_as_well() -> None:
+    assert explain_reason("http-418") == "HTTP 418: the host did not send the image"
+    assert explain_reason("not-found") == MEANINGS["not-found"]
+    assert explain_reason("something else") == ""
