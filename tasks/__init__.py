@@ -1,10 +1,10 @@
 """From a GBIF Darwin Core Archive to a WebDataset: the public tasks."""
 
-from tasks import framework
 from tasks.clean import CleanDataset
 from tasks.compare import CompareDatasets
 from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
+from tasks.framework.hooks import install_hooks
 from tasks.plan import PlanFetch
 from tasks.read import ReadArchive
 from tasks.report import ReportDataset
@@ -29,4 +29,4 @@ __all__ = [
     "VerifyImages",
 ]
 
-framework.install()
+install_hooks()

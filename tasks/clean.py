@@ -83,7 +83,7 @@ class CleanDataset(DatasetTask):
             funnel = clean_dataset.clean(
                 paths.verified, deleted, paths.clean, paths.clean_dropped, filters, paths.scratch, paths.duplicates
             )
-            target.facts = {"funnel": [asdict(step) for step in funnel]}
+            target.results = {"funnel": [asdict(step) for step in funnel]}
             target.add(paths.clean)
             target.add(paths.clean_dropped)
             target.add(paths.duplicates)

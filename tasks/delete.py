@@ -30,5 +30,5 @@ class DeleteImages(DatasetTask):
         with self.write_target() as target:
             listing = Path(self.image_list) if self.image_list else paths.errors
             reasons = delete(listing, paths.verified, paths.images, paths.deleted, deleted, now, paths.scratch)
-            target.facts = {"reasons": reasons}
+            target.results = {"reasons": reasons}
             target.add(deleted)

@@ -141,7 +141,7 @@ class FetchChunk(ChunkTask):
 
             manifest = self.paths.chunk("manifest", self.chunk)
             outcomes = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, tell)
-            target.facts = {"outcomes": dict(outcomes)}
+            target.results = {"outcomes": dict(outcomes)}
             target.add(self.paths.chunk("fetched", self.chunk))
 
     def _is_of_this_run(self) -> bool:
@@ -149,7 +149,7 @@ class FetchChunk(ChunkTask):
 
     def _failures(self) -> int:
         """Images that failed and are to be tried again."""
-        outcomes: dict[str, int] = self.output().record.facts["outcomes"]
+        outcomes: dict[str, int] = self.output().record.results["outcomes"]
         return sum(count for code, count in outcomes.items() if fetch_chunk.is_tried_again(code, self.retry_failed))
 
     def fetch_options(self) -> fetch_chunk.Plan:

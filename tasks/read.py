@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from gbif_webdataset.fetch import ledger
 from gbif_webdataset.read import containers, dwca, partition_archive, read_archive, select_media
@@ -78,11 +77,10 @@ class ReadArchive(DatasetTask):
             with atomic_folder(paths.manifest) as folder:
                 counts = read_archive.build(Path(self.dwca), folder, self.chunks, selection, resources, progress.update)
                 ledger.carry(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
-            target.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
+            target.results = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
 
     def images_per_chunk(self) -> list[int]:
         """Return the number of images in each chunk."""
-        facts: dict[str, Any] = self.output().record.facts
-        return list(facts["images"])
+        return list(self.output().record.results["images"])

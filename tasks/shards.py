@@ -110,13 +110,13 @@ class CreateWebDataset(DatasetTask):
         paths = self.paths
         if create_webdataset.planned(paths.splits, paths.shards, self.recipe) is None:
             _delete_chunk_records(paths)
-        dealt = self.upstream[0].output().record.facts
-        total = sum(dealt.get(split, 0) for split in SPLITS)
+        images = self.upstream[0].output().record.results
+        total = sum(images.get(split, 0) for split in SPLITS)
         with self.write_target() as target, self.progress("shards", "images", total) as progress:
             outcome = create_webdataset.create(
                 paths.splits, paths.images, paths.shards, self.recipe, self.num_workers, paths.scratch, progress.update
             )
-            target.facts = asdict(outcome)
+            target.results = asdict(outcome)
             with open_csv(paths.shard_list) as lines:
                 for line in lines:
                     shard = paths.shards / line["shard"]

@@ -88,7 +88,7 @@ class SplitDataset(DatasetTask):
         limits = split_dataset.Limits(self.max_instances, self.min_instances)
         with self.write_target() as target:
             with atomic_folder(paths.splits) as folder:
-                target.facts = split_dataset.deal(
+                target.results = split_dataset.deal(
                     paths.clean,
                     folder,
                     self.category_key,

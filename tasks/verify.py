@@ -33,7 +33,7 @@ class VerifyChunk(ChunkTask):
 
     def run(self) -> None:
         """Look at every image of the chunk."""
-        fetched = self.requires().output().record.facts["outcomes"]
+        fetched = self.requires().output().record.results["outcomes"]
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().images_per_chunk()
         with self.write_target() as target, self.chunk_progress("verify", images) as progress:
@@ -49,7 +49,7 @@ class VerifyChunk(ChunkTask):
             found = verify_chunk.verify_chunk(
                 ledger, self.paths.images, verified, self.num_workers, self.max_pixels, self.strict, tell
             )
-            target.facts = {"findings": dict(found)}
+            target.results = {"findings": dict(found)}
             target.add(verified)
 
 
@@ -63,7 +63,7 @@ class VerifyImages(DatasetTask):
     def _why_nothing_came(self) -> str:
         outcomes: Counter[str] = Counter()
         for task in self.upstream:
-            outcomes.update(task.requires().output().record.facts["outcomes"])
+            outcomes.update(task.requires().output().record.results["outcomes"])
         hint = "; addresses that are not public are opened with --FetchChunk-allow-addresses"
         blocked = hint if outcomes["blocked-address"] else ""
         return f"no image came: {', '.join(f'{code} {n:,}' for code, n in outcomes.most_common())}{blocked}"
@@ -77,9 +77,9 @@ class VerifyImages(DatasetTask):
         with self.write_target() as target:
             paths = self.paths
             chunks = list(paths.chunks("verified", self.chunks))
-            if not sum(sum(task.output().record.facts["findings"].values()) for task in self.upstream):
+            if not sum(sum(task.output().record.results["findings"].values()) for task in self.upstream):
                 raise FetchError(self._why_nothing_came())
             findings = verify_chunk.combine(chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit)
-            target.facts = {"findings": findings}
+            target.results = {"findings": findings}
             target.add(paths.verified)
             target.add(paths.errors)

@@ -45,7 +45,7 @@ def report_dataset(
     """
     paths = dataset.paths
     records = load_records(paths, dataset.chunks, (*STAGES, *CHUNK_STAGES))
-    media_lines = records["ReadArchive"].facts["media_lines"]
+    media_lines = records["ReadArchive"].results["media_lines"]
     lines = accounting.account(media_lines, _counted_tables(dataset, records["ReadArchive"]), paths.scratch)
     accounting.write(paths.accounting, media_lines, lines)
     spent = [*costs.of_records(load_records(paths, dataset.chunks, COST_ORDER)), *slurm_costs]
@@ -53,14 +53,14 @@ def report_dataset(
 
     places = dataset_files.Places(paths.manifest, paths.splits, paths.shards, paths.report, paths.scratch)
     settings = {label.split("-")[0]: _settings(record) for label, record in records.items()}
-    facts, published = dataset_files.write(places, named, media_lines, lines, settings)
+    description, published = dataset_files.write(places, named, media_lines, lines, settings)
 
-    created = records["CreateWebDataset"].facts
+    created = records["CreateWebDataset"].results
     beside = [path.name for path in published if path.parent == paths.report]
-    told = page.Told(dataset.archive, facts, created, spent, (*beside, paths.costs.name))
-    drawn = page.write(paths.report, _page_tables(dataset), told, paths.scratch)
+    contents = page.Told(dataset.archive, description, created, spent, (*beside, paths.costs.name))
+    drawn = page.write(paths.report, _page_tables(dataset), contents, paths.scratch)
 
-    summary = funnel.summary(media_lines, lines, len(facts.classes), created["shards"], paths.output)
+    summary = funnel.summary(media_lines, lines, len(description.classes), created["shards"], paths.output)
     split = settings["SplitDataset"]
     summary += "\n" + describe_splits(paths.splits, split["val_frac"], split["test_frac"])
     return Report([paths.accounting, paths.costs, *published, *drawn], summary)
@@ -85,7 +85,7 @@ def _counted_tables(dataset: FinishedDataset, manifest: TargetRecord) -> account
     paths = dataset.paths
     return accounting.Tables(
         paths.rejected,
-        tuple(manifest.facts["media_files"]),
+        tuple(manifest.results["media_files"]),
         paths.chunks("fetched", dataset.chunks),
         paths.clean_dropped,
         paths.split_dropped,

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Pipe, wait
 from multiprocessing.util import Finalize
 from typing import Any
@@ -19,11 +20,10 @@ from luigi.interface import core
 from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
-from tasks import framework
-
 
 class _Run:
     started = 0.0
+    install_hooks: Callable[[], None] | None = None
 
 
 def run_started() -> float:
@@ -36,7 +36,12 @@ class RunTask(luigi.Task):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes of the task and the state of the run."""
-        return {"task": vars(self), "command_line": CmdlineParser.get_instance(), "run_started": run_started()}
+        return {
+            "task": vars(self),
+            "command_line": CmdlineParser.get_instance(),
+            "run_started": _Run.started,
+            "install_hooks": _Run.install_hooks,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the task, and the run in a process that does not have it yet."""
@@ -44,7 +49,7 @@ class RunTask(luigi.Task):
         if CmdlineParser.get_instance() is None and state["command_line"] is not None:
             CmdlineParser._instance = state["command_line"]
             _Run.started = state["run_started"]
-            framework.install()
+            state["install_hooks"]()
             InterfaceLogging.setup(core())
 
     @property
@@ -64,12 +69,13 @@ def root_task_class() -> type[luigi.Task]:
     return Register.get_task_cls(command.known_args.root_task) if command else luigi.Task
 
 
-def install() -> None:
+def install(install_hooks: Callable[[], None]) -> None:
     """Note the start of the run, and let each worker process end when the run's process ends.
 
     `kill` and supervisors end a run by the id of its first process. Other workers would continue with their chunks,
-    and the next run would find those chunks locked.
+    and the next run would find those chunks locked. A worker process that is not forked calls `install_hooks`.
     """
+    _Run.install_hooks = install_hooks
     _Run.started = _Run.started or time.time()
     luigi.Task.event_handler(luigi.Event.START)(_end_with_parent)
 
