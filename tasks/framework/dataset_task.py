@@ -149,7 +149,7 @@ class DatasetTask(RunTask):
     def _parameters(self) -> dict[str, Any]:
         """The significant parameters as JSON values."""
         names = {name for name, parameter in self.get_params() if parameter.significant} - {"dwca", "output", "chunks"}
-        return dict(json.loads(json.dumps({name: getattr(self, name) for name in names})))
+        return dict(json.loads(json.dumps({name: getattr(self, name) for name in sorted(names)})))
 
     def find_retry_reason(self) -> str | None:
         """Return why an up-to-date target is worth another run, or None."""
