@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.publish.description import Publication
-from gbif_webdataset.shards.create_webdataset import PUBLISHED
+from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from tests.support.published import Dataset, download
 
 
@@ -17,8 +17,8 @@ def moths(tmp_path: Path) -> Dataset:
 
 def test_all_files_are_in_the_report_and_beside_the_shards(moths: Dataset) -> None:
     written = {path.relative_to(moths.root).as_posix() for path in moths.publish()}
-    assert written == {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED}
-    for name in PUBLISHED:
+    assert written == {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED_FILES}
+    for name in PUBLISHED_FILES:
         assert (moths.root / "report" / name).read_bytes() == (moths.root / "shards" / name).read_bytes()
 
 
