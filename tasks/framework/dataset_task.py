@@ -210,8 +210,9 @@ class ChunkTask(DatasetTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         if self.chunk >= self.chunks:
-            last = self.chunks - 1
-            raise ParameterError(f"--chunk {self.chunk}: there is no such chunk; the {self.chunks} chunks are 0 to {last}")
+            raise ParameterError(
+                f"--chunk {self.chunk}: there is no such chunk; the {self.chunks} chunks are 0 to {self.chunks - 1}"
+            )
 
     def slurm_options(self) -> list[str]:
         """Return further options for the command that runs this chunk in a Slurm job."""
