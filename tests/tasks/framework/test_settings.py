@@ -151,7 +151,7 @@ def test_a_failed_run_without_a_settings_file_needs_no_scheduler_and_has_its_sta
     ended = run(*FAILING)
     assert ended.returncode == 30
     assert ended.stderr == (
-        "ERROR: ReadArchive: nowhere.zip: no such archive; give the path of a GBIF download with --dwca\n"
+        "ERROR: ReadArchive: --dwca nowhere.zip: the archive does not exist; give the path of a GBIF download\n"
     )
 
 
