@@ -52,7 +52,7 @@ RUN = $(if $(value DWCA),$(COMMAND) $(1) $(call value_of,--dwca,DWCA),\
 RUN_STAGE = $(call RUN,$(1) $(if $(filter-out 0,$(PLAN)),--plan))
 SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(value ARGS)
 
-.PHONY: help dataset manifest fetch verify delete clean split shards report compare check lint test test-all bench \
+.PHONY: help docs dataset manifest fetch verify delete clean split shards report compare check lint test test-all bench \
 	scheduler slurm slurm-status
 
 help: ## list the targets and variables
@@ -113,6 +113,9 @@ test: $(READY_DEV) ## the tests that run on any machine, in minutes
 
 test-all: $(READY_DEV) ## ... and the slow tests, and those that need Slurm or a browser
 	$(VENV)/bin/python -m pytest
+
+docs: $(READY) ## write docs/outputs.md from the code
+	$(VENV)/bin/python -m gbif_webdataset.terms.outputs > docs/outputs.md
 
 bench: $(READY_DEV) ## the benchmarks: each stage, and the original scripts, in one run
 	$(VENV)/bin/python -m bench $(value ARGS)

@@ -93,7 +93,7 @@ class CleanDataset(DatasetTask):
             deleted = paths.would_delete if self.requires().dry_run else paths.deleted
             files = CleanFiles(paths.verified, deleted, paths.clean, paths.clean_dropped, paths.duplicates)
             funnel = clean_dataset(files, filters, paths.scratch)
-            target.facts = {"funnel": [asdict(step) for step in funnel]}
+            target.results = {"funnel": [asdict(step) for step in funnel]}
             target.add(paths.clean)
             target.add(paths.clean_dropped)
             target.add(paths.duplicates)

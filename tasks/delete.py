@@ -34,5 +34,5 @@ class DeleteImages(DatasetTask):
             image_list = Path(self.image_list) if self.image_list else paths.errors
             files = DeletionFiles(image_list, paths.verified, paths.images, paths.deleted, paths.would_delete)
             reasons = delete_images(files, now, paths.scratch)
-            target.facts = {"reasons": reasons}
+            target.results = {"reasons": reasons}
             target.add(deleted)

@@ -183,12 +183,12 @@ class FetchChunk(ChunkTask):
 
             manifest = self.paths.chunk("manifest", self.chunk)
             outcomes = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, report_counts)
-            target.facts = {"outcomes": dict(outcomes)}
+            target.results = {"outcomes": dict(outcomes)}
             target.add(self.paths.chunk("fetched", self.chunk))
 
     def _has_failures_to_retry(self) -> bool:
         """Whether an earlier run left failures that this run retries; with retry_failed all, recent ones, too."""
-        outcomes: dict[str, int] = self.output().record.facts["outcomes"]
+        outcomes: dict[str, int] = self.output().record.results["outcomes"]
         wait = 0.0 if self.retry_failed == RETRY_ALL else self.retry_after
         is_due = self.paths.record(self.label).stat().st_mtime < run_started() - wait
         return is_due and any(is_retried(code, self.retry_failed) for code in outcomes)

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca
@@ -97,11 +96,10 @@ class ReadArchive(DatasetTask):
                 writer = ManifestWriter(folder, self.chunks)
                 counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
-            target.facts = {"archive": Path(self.dwca).name, **asdict(counts)}
+            target.results = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
 
     def images_per_chunk(self) -> list[int]:
         """Return the number of images in each chunk."""
-        facts: dict[str, Any] = self.output().record.facts
-        return list(facts["images"])
+        return list(self.output().record.results["images"])

@@ -45,11 +45,11 @@ class ReportDataset(DatasetTask):
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:
                 target.add(path)
-            target.facts = {"summary": report.summary}
+            target.results = {"summary": report.summary}
         print(report.summary, flush=True)
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
-    print(f"Nothing new: everything is up to date.\n{task.output().record.facts['summary']}", flush=True)
+    print(f"Nothing new: everything is up to date.\n{task.output().record.results['summary']}", flush=True)

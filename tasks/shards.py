@@ -93,7 +93,8 @@ class CreateWebDataset(DatasetTask):
         default=2,
         minimum=1,
         significant=False,
-        description="Number of processes that write shards at a time. The shards do not depend on it.",
+        description="Number of processes, or of threads for few images, that write shards at a time. The shards do "
+        "not depend on it.",
     )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -133,11 +134,11 @@ class CreateWebDataset(DatasetTask):
         paths = self.paths
         if find_plan(paths.splits, paths.shards, self.recipe) is None:
             _delete_chunk_records(paths)
-        images = self.upstream[0].output().record.facts
+        images = self.upstream[0].output().record.results
         total = sum(images.get(split, 0) for split in SPLITS)
         with self.write_target() as target, self.progress("shards", "images", total) as progress:
             counts = create_shards(_folders(paths), self.recipe, self.num_workers, progress.update)
-            target.facts = asdict(counts)
+            target.results = asdict(counts)
             with open_csv(paths.shard_list) as lines:
                 for line in lines:
                     shard = paths.shards / line["shard"]

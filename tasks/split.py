@@ -109,7 +109,7 @@ class SplitDataset(DatasetTask):
         paths = self.paths
         with self.write_target() as target:
             with atomic_folder(paths.splits) as folder:
-                target.facts = split_dataset(paths.clean, paths.duplicates, folder, self.options, paths.scratch)
+                target.results = split_dataset(paths.clean, paths.duplicates, folder, self.options, paths.scratch)
             for path in sorted(paths.splits.iterdir()):
                 target.add(path)
         if self.is_root:  # otherwise the report prints it

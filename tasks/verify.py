@@ -41,7 +41,7 @@ class VerifyChunk(ChunkTask):
 
     def run(self) -> None:
         """Check every image of the chunk."""
-        fetched = self.requires().output().record.facts["outcomes"]
+        fetched = self.requires().output().record.results["outcomes"]
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().images_per_chunk()
         with self.write_target() as target, self.chunk_progress("verify", images) as progress:
@@ -56,7 +56,7 @@ class VerifyChunk(ChunkTask):
             ledger = self.paths.chunk("fetched", self.chunk)
             options = verify_chunk.VerifyOptions(self.max_pixels, self.strict, self.num_workers)
             found = verify_chunk.verify_chunk(ledger, self.paths.images, verified, options, report_counts)
-            target.facts = {"findings": dict(found)}
+            target.results = {"findings": dict(found)}
             target.add(verified)
 
 
@@ -72,7 +72,7 @@ class VerifyImages(DatasetTask):
     def _explain_no_images(self) -> str:
         outcomes: Counter[str] = Counter()
         for task in self.upstream:
-            outcomes.update(task.requires().output().record.facts["outcomes"])
+            outcomes.update(task.requires().output().record.results["outcomes"])
         counts = ", ".join(f"{code} {number:,}" for code, number in outcomes.most_common())
         remedy = "check the URLs of the archive and the network"
         if outcomes[FetchFailure.BLOCKED_ADDRESS]:
@@ -88,11 +88,11 @@ class VerifyImages(DatasetTask):
         with self.write_target() as target:
             paths = self.paths
             chunks = list(paths.chunks("verified", self.chunks))
-            if not sum(sum(task.output().record.facts["findings"].values()) for task in self.upstream):
+            if not sum(sum(task.output().record.results["findings"].values()) for task in self.upstream):
                 raise FetchError(self._explain_no_images())
             findings = verify_images.combine_chunks(
                 chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit
             )
-            target.facts = {"findings": findings}
+            target.results = {"findings": findings}
             target.add(paths.verified)
             target.add(paths.errors)

@@ -91,6 +91,12 @@ def test_variables_become_options_and_args_are_words_of_the_shell(checkout: Path
     ]
 
 
+def test_a_plan_runs_nothing_and_for_fetch_describes_the_download(checkout: Path) -> None:
+    assert recorded(checkout, "split", "DWCA=a.zip", "PLAN=1")[:3] == ["SplitDataset", "--plan", "--dwca=a.zip"]
+    assert recorded(checkout, "split", "DWCA=a.zip", "PLAN=0")[:2] == ["SplitDataset", "--dwca=a.zip"]
+    assert recorded(checkout, "fetch", "DWCA=a.zip", "PLAN=1")[:2] == ["PlanFetch", "--dwca=a.zip"]
+
+
 def test_without_an_archive_the_sample_is_served_to_the_command(checkout: Path) -> None:
     words = recorded(checkout, "dataset")
     assert words[:5] == ["-m", "sample.server", "--", ".venv/bin/gbif-webdataset", "ReportDataset"]

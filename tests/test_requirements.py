@@ -1,7 +1,10 @@
 """The two lock files: the tests run with the packages, versions and files that users run with."""
 
 import re
+import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +19,14 @@ def _pins(name: str) -> dict[str, set[str]]:
 def test_every_pin_has_hashes() -> None:
     for name in ("requirements.lock", "requirements-dev.lock"):
         assert all(re.fullmatch(r"[a-z0-9-]+==\S+", pin) and hashes for pin, hashes in _pins(name).items())
+
+
+@pytest.mark.parametrize(("name", "extra"), [("requirements.lock", ""), ("requirements-dev.lock", "dev")])
+def test_each_dependency_is_pinned_in_its_declared_version(name: str, extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
+    pins = {requirement.partition(";")[0].strip().lower() for requirement in declared}
+    assert pins <= _pins(name).keys()
 
 
 def test_the_packages_to_run_are_pinned_the_same_for_the_tests() -> None:

@@ -16,15 +16,12 @@ import pyarrow.parquet as pq
 
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.arrow import RECURRING
+from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.outcomes import Status
 
-COLUMNS = pa.schema(
-    [("status", pa.string()), ("error", pa.string()), ("http_status", pa.int32()), ("attempts", pa.int32()),
-     ("bytes", pa.int64()), ("sha256", pa.string()), ("content_type", pa.string()), ("final_url", pa.string()),
-     ("fetched_at", pa.string()), ("requested_url", pa.string())]
-)  # fmt: skip
+COLUMNS = arrow.to_schema(columns.LEDGER)
 """The columns that the ledger adds to the manifest."""
-OUTCOME_COLUMNS = pa.schema([("image_path", pa.string()), ("identifier", pa.string()), *COLUMNS])
+OUTCOME_COLUMNS = arrow.to_schema([columns.IMAGE_PATH, columns.IDENTIFIER, *columns.LEDGER])
 """The columns of a table of outcomes without the manifest."""
 READ_ROWS = 2_048  # rows read at a time; as Python objects they take ten times as much memory
 WRITTEN_ROWS = 4_096  # rows written at a time, with all columns of the manifest
@@ -84,23 +81,23 @@ def pack_outcome(outcome: Outcome) -> PackedOutcome:
 
 def read_manifest_urls(manifest: Path) -> Iterator[tuple[str, str]]:
     """The image path and the URL of each row of a manifest chunk."""
-    columns = ["image_path", "identifier"]
-    for batch in pq.ParquetFile(manifest).iter_batches(READ_ROWS, columns=columns, use_threads=False):
-        yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+    names = ["image_path", "identifier"]
+    for batch in pq.ParquetFile(manifest).iter_batches(READ_ROWS, columns=names, use_threads=False):
+        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def write_ledger(manifest: Path, target: Path, outcomes: Mapping[str, PackedOutcome]) -> None:
     """Write the rows of a manifest chunk to `target`, each with the outcome for its image path, in the same order."""
     pa.default_memory_pool().release_unused()  # memory of the first reading of the manifest
     source = arrow.open_parquet(manifest)
-    columns = [field.with_type(RECURRING) if field.name in _RECURRING_COLUMNS else field for field in COLUMNS]
-    schema = pa.schema([*source.schema_arrow.remove_metadata(), *columns])
+    fields = [field.with_type(RECURRING) if field.name in _RECURRING_COLUMNS else field for field in COLUMNS]
+    schema = pa.schema([*source.schema_arrow.remove_metadata(), *fields])
 
     def join_outcomes() -> Iterator[pa.RecordBatch]:
         for batch in source.iter_batches(READ_ROWS, use_threads=False):
             urls = batch.column("identifier").to_pylist()
             rows = [outcomes[path] for path in batch.column("image_path").to_pylist()]
-            for at, field in enumerate(columns):
+            for at, field in enumerate(fields):
                 values = [url if row[at] is _IDENTIFIER else row[at] for row, url in zip(rows, urls, strict=True)]
                 batch = batch.append_column(field, arrow.to_typed_array(values, field.type))
             yield batch.cast(schema)
@@ -112,7 +109,5 @@ def write_ledger(manifest: Path, target: Path, outcomes: Mapping[str, PackedOutc
 def make_outcome_table(outcomes: Iterable[Outcome]) -> pa.Table:
     """An Arrow table of outcomes with the columns OUTCOME_COLUMNS."""
     rows = list(outcomes)
-    columns = [
-        arrow.to_typed_array([getattr(row, field.name) for row in rows], field.type) for field in OUTCOME_COLUMNS
-    ]
-    return pa.table(columns, OUTCOME_COLUMNS)
+    values = [arrow.to_typed_array([getattr(row, field.name) for row in rows], field.type) for field in OUTCOME_COLUMNS]
+    return pa.table(values, OUTCOME_COLUMNS)

@@ -54,7 +54,9 @@ class AttributionSummary:
     @property
     def codes(self) -> tuple[str, ...]:
         """The codes of all licences, the most restrictive last."""
-        return tuple(str(code) for code in licences.Licence if any(code in counts for counts in self.licences.values()))
+        return tuple(
+            code for code in map(str, licences.Licence) if any(code in counts for counts in self.licences.values())
+        )
 
 
 def write_attribution(paths: DatasetPaths, label_column: str, samples: Mapping[str, int]) -> AttributionSummary:
@@ -98,7 +100,7 @@ def _summarize(connection: duckdb.DuckDBPyConnection, path: Path) -> Attribution
     query = f"SELECT split, {code} AS code, count(*) AS samples FROM {table} GROUP BY ALL"
     counts = {(split, code): samples for split, code, samples in tables.fetch_rows(connection, query)}
     by_split = {
-        split: {str(code): counts[split, code] for code in licences.Licence if (split, code) in counts}
+        split: {code: counts[split, code] for code in map(str, licences.Licence) if (split, code) in counts}
         for split in SPLITS
         if any(split == other for other, _ in counts)
     }

@@ -86,8 +86,10 @@ class DatasetDescription:
     def licence_table(self) -> list[tuple[str, list[int]]]:
         """The name of each licence and its samples in each split of `samples`, the most restrictive licence last."""
         by_split = [self.attribution.licences.get(split, {}) for split in self.samples]
-        codes = self.attribution.codes
-        return [(licences.display_name(code), [counts.get(code, 0) for counts in by_split]) for code in codes]
+        return [
+            (licences.display_name(code), [counts.get(code, 0) for counts in by_split])
+            for code in self.attribution.codes
+        ]
 
     @property
     def strictest_licences(self) -> list[str]:

@@ -188,7 +188,7 @@ def _collect_tables(statistics: DatasetStatistics, archive: Path) -> dict[str, A
         "rows": to_script_json(rows),
         "cells": to_script_json({f"{cell.column},{cell.row}": images for cell, images in statistics.cells.items()}),
         "titles": dataset_titles.read_titles(archive, keys),
-        "licence_names": {code: licences.display_name(code) for code in licences.Licence},
+        "licence_names": {code: licences.display_name(code) for code in map(str, licences.Licence)},
         "traits": TRAITS,
         "duplicate_kinds": DUPLICATES,
     }

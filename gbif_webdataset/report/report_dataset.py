@@ -41,7 +41,7 @@ def report_dataset(
         MissingPieceError: the images of the stages do not add up to those of the archive, or the splits do not have
             the samples of the shards.
     """
-    manifest, shards = records["ReadArchive"].facts, records["CreateWebDataset"].facts
+    manifest, shards = records["ReadArchive"].results, records["CreateWebDataset"].results
     media_lines, settings = manifest["media_lines"], _list_settings(records)
     lines = account_for_images(paths, media_lines, manifest["media_files"])
     write_accounting(paths.accounting, media_lines, lines)

@@ -35,8 +35,9 @@ def load_detections(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> tu
     """Load the table `detection` (image_path, box, ignored); it is empty without megadetector_results_json.
 
     `box` is the most confident usable box of the image with its margin: left, top, right and bottom, from 0 to 1 of the
-    upright image. Of equally confident boxes it is the first; of none, NULL. Return the number of ignored boxes of the
-    samples (boxes without area or with a number that is not finite), and the number of samples without a box.
+    upright image. It is NULL if there is no usable box; of equally confident boxes it is the first. Return the number
+    of ignored boxes of the samples, and the number of samples without a box. A box without area, or with a number that
+    is not finite, is ignored.
 
     Raises:
         ParameterError: the file is missing or not in MegaDetector's format.

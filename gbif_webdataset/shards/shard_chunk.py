@@ -47,7 +47,7 @@ class _PackedSample:
 def write_groups(
     folders: ShardFolders, plan: Plan, groups: Sequence[int], workers: int, progress: Callable[[int, int], None]
 ) -> None:
-    """Write those of `groups` that are not written yet, in `workers` processes.
+    """Write those of `groups` that are not written yet, in `workers` processes or, if they are small, threads.
 
     `progress` gets (samples written, samples of `groups`). See write_group for the errors.
     """

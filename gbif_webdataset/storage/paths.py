@@ -87,6 +87,16 @@ class DatasetPaths:
         return self.splits / "dropped.csv"
 
     @property
+    def balance(self) -> Path:
+        """How far each class is from the requested fractions."""
+        return self.splits / "balance.csv"
+
+    @property
+    def leakage(self) -> Path:
+        """The images of val and test that share a trait with train."""
+        return self.splits / "leakage.csv"
+
+    @property
     def shards(self) -> Path:
         """The folder of the shards."""
         return self.output / "shards"

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 
+_KEYS = {"fingerprint": "made_from", "results": "facts"}  # names in the files, which every version reads
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -44,14 +46,14 @@ class Fingerprint:
 class TargetRecord:
     """The record of a target.
 
-    `files` are named by their path under the output folder. `facts` are numbers for the report. `seconds` is the time
-    that the task ran. `peak_bytes` is the memory of its largest process, earlier tasks of the process included.
+    `files` are named by their path under the output folder. `results` are numbers for later stages. `seconds` is the
+    time that the task ran. `peak_bytes` is the memory of its largest process, earlier tasks of the process included.
     """
 
     task: str
     fingerprint: Fingerprint
     files: dict[str, FileRecord] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     peak_bytes: int = 0
 
@@ -74,7 +76,8 @@ class TargetRecord:
     def save(self, path: Path) -> None:
         """Write the record to `path`."""
         values = asdict(self)
-        values["made_from"] = values.pop("fingerprint")  # the name in every version's records
+        for name, key in _KEYS.items():
+            values[key] = values.pop(name)
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
 
@@ -135,7 +138,9 @@ def digest_of_file(path: Path) -> str:
 def _load(path: Path, modified: int, size: int, inode: int) -> TargetRecord:
     values: dict[str, Any] = json.loads(path.read_text())
     values["files"] = {name: FileRecord(**file) for name, file in values["files"].items()}
-    values["fingerprint"] = Fingerprint(**values.pop("made_from"))
+    for name, key in _KEYS.items():
+        values[name] = values.pop(key)
+    values["fingerprint"] = Fingerprint(**values["fingerprint"])
     return TargetRecord(**values)
 
 

@@ -111,6 +111,8 @@ OUTPUTS = (
     Output(
         "report/attribution.parquet", "ReportDataset", "Whose each image is; also in `shards/`.", columns.ATTRIBUTION
     ),
+    Output("report/citations.txt", "ReportDataset", "The archive's own file, if it has one; also in `shards/`."),
+    Output("report/rights.txt", "ReportDataset", "The archive's own file, if it has one; also in `shards/`."),
     Output(
         "report/derived_dataset.csv",
         "ReportDataset",

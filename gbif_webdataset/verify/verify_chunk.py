@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gbif_webdataset.storage import arrow
+from gbif_webdataset.terms.columns import VERIFIED
 from gbif_webdataset.terms.outcomes import Status
 from gbif_webdataset.verify.check_image import check_image
 from gbif_webdataset.verify.finding import Finding
@@ -21,12 +22,7 @@ VALID = "valid"
 """The name under which images without a defect are counted."""
 BATCH_ROWS = 1024
 IMAGES_PER_CALL = 16  # handing single images to the threads would take a quarter of the time of a small photo
-COLUMNS = pa.schema(
-    [("valid", pa.bool_()), ("error", pa.string()), ("warning", pa.string()), ("format", pa.string()),
-     ("mode", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("stored_width", pa.int32()),
-     ("stored_height", pa.int32()), ("flat", pa.bool_()), ("perceptual_hash", pa.string()),
-     ("file_size", pa.int64()), ("sha256", pa.string()), ("fetch_date", pa.string())]
-)  # fmt: skip
+COLUMNS = arrow.to_schema(VERIFIED)
 """The columns that verifying adds to the ledger, or replaces in it."""
 
 

@@ -23,11 +23,7 @@ from tasks.framework.settings import SettingsError
 USAGE = "gbif-webdataset TASK --dwca ARCHIVE.zip [--output DIR] [--chunks N] [--TASK-parameter VALUE ...]"
 CONNECT_SECONDS = 5.0
 # Keys of [core] that Luigi reads without a parameter.
-CORE_KEYS = {
-    "default_scheduler_host", "default_scheduler_port", "default_scheduler_url", "rpc_connect_timeout",
-    "rpc_log_retries", "rpc_retry_attempts", "rpc_retry_wait",
-}  # fmt: skip
-
+CORE_KEYS = {"rpc_connect_timeout", "rpc_log_retries", "rpc_retry_attempts", "rpc_retry_wait"}
 
 _hooks: list[Callable[[], None]] = []
 
@@ -95,10 +91,13 @@ def begin_run() -> None:
 
 
 def _check_settings() -> None:
-    sections = {name: found for name, found in _registered().items() if not found.__subclasses__()}
+    sections = _registered()
     parameters = {name: dict(found.get_params()) for name, found in sections.items()}
     keys = {name: {*parameters[name], *getattr(found, "ignore_unconsumed", ())} for name, found in sections.items()}
     keys["core"].update(CORE_KEYS)
+    for parameter in (parameter for found in parameters.values() for parameter in found.values()):
+        if old := parameter._config_path:
+            keys.setdefault(old["section"], set()).add(old["name"].replace("-", "_"))
     settings.check_names(keys)
     for setting in filter(lambda one: one.key, settings.read_settings()):
         found = sections.get(setting.section)
@@ -163,7 +162,7 @@ def _public_tasks() -> list[str]:
 
 
 def _registered() -> dict[str, type[luigi.Task]]:
-    return Register._get_reg()  # type: ignore[no-any-return]
+    return {name: found for name, found in Register._get_reg().items() if found is not Register.AMBIGUOUS_CLASS}
 
 
 def _connect(factory: object, url: str) -> rpc.RemoteScheduler:

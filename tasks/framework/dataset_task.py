@@ -109,10 +109,7 @@ class DatasetTask(RunTask):
         return DatasetTarget(self)
 
     def complete(self) -> bool:
-        """Return whether the target and all upstream targets are up to date; False if an error prevents the check.
-
-        The error is reported when the task runs.
-        """
+        """Return whether the target and all upstream targets are up to date; on an error False, as `run` reports it."""
         try:
             is_upstream_complete = all(task.is_complete() for task in self.upstream)
             return is_upstream_complete and self.output().exists() and self.find_retry_reason() is None
@@ -136,7 +133,7 @@ class DatasetTask(RunTask):
         """Return a digest of each input."""
         return {task.label: task.output().record.digest for task in self.upstream}
 
-    def fingerprint(self, is_input_known: bool = True) -> Fingerprint:
+    def fingerprint(self, with_inputs: bool = True) -> Fingerprint:
         """Return what decides the target's bytes, without the inputs if these are not made yet."""
         digests: dict[str, Any] = {}
         for name, parameter in self.get_params():
@@ -144,17 +141,15 @@ class DatasetTask(RunTask):
             if isinstance(parameter, InputFile) and value and Path(value).is_file():
                 digests[f"{name} sha256"] = digest_of_file(Path(value))
             if isinstance(parameter, InputFolder) and value:
-                digests[f"{name} sha256"] = {
-                    path.name: digest_of_file(path) for path in sorted(Path(value).glob("*.csv"))
-                }
-        return Fingerprint(self.FORMAT, self._parameters | digests, self.inputs() if is_input_known else {})
+                files = sorted(Path(value).glob("*.csv"))
+                digests[f"{name} sha256"] = {path.name: digest_of_file(path) for path in files}
+        return Fingerprint(self.FORMAT, self._parameters | digests, self.inputs() if with_inputs else {})
 
     @functools.cached_property
     def _parameters(self) -> dict[str, Any]:
         """The significant parameters as JSON values."""
-        names = [name for name, parameter in self.get_params() if parameter.significant]
-        values = {name: getattr(self, name) for name in names if name not in ("dwca", "output", "chunks")}
-        return dict(json.loads(json.dumps(values)))
+        names = {name for name, parameter in self.get_params() if parameter.significant} - {"dwca", "output", "chunks"}
+        return dict(json.loads(json.dumps({name: getattr(self, name) for name in sorted(names)})))
 
     def find_retry_reason(self) -> str | None:
         """Return why an up-to-date target is worth another run, or None."""
@@ -172,7 +167,9 @@ class DatasetTask(RunTask):
         target = TargetBuilder(self.paths.output)
         yield target
         seconds = round(time.monotonic() - started, 3)
-        record = TargetRecord(self.label, fingerprint, target.files, target.facts, seconds, costs.measure_peak_bytes())
+        record = TargetRecord(
+            self.label, fingerprint, target.files, target.results, seconds, costs.measure_peak_bytes()
+        )
         record.save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
@@ -213,8 +210,9 @@ class ChunkTask(DatasetTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         if self.chunk >= self.chunks:
-            last = self.chunks - 1
-            raise ParameterError(f"--chunk {self.chunk} is out of range: the {self.chunks} chunks are 0 to {last}")
+            raise ParameterError(
+                f"--chunk {self.chunk}: there is no such chunk; the {self.chunks} chunks are 0 to {self.chunks - 1}"
+            )
 
     def slurm_options(self) -> list[str]:
         """Return further options for the command that runs this chunk in a Slurm job."""

@@ -24,7 +24,7 @@ def find_reasons(root: DatasetTask) -> list[tuple[DatasetTask, str]]:
     rebuilt: set[str] = set()
     for task in _upstream_first(root, set()):
         sources = [source for source in task.upstream if source.label in rebuilt]
-        reason = task.output().find_reason(is_input_known=not sources) if task.IS_STAGE else None
+        reason = task.output().find_reason(with_inputs=not sources) if task.IS_STAGE else None
         if reason is not None or sources:
             rebuilt.add(task.label)
         families = dict.fromkeys(source.task_family for source in sources if source.IS_STAGE)

@@ -3,25 +3,43 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import luigi
 
 from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.storage.target_record import Change, FileRecord, TargetRecord, find_changes
-
-if TYPE_CHECKING:
-    from tasks.framework.dataset_task import DatasetTask
-
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, find_changes
 
 NOT_MADE = "not made yet"
 _CHUNK = re.compile(r"-\d{5}$")
 
 
+class TargetTask(Protocol):
+    """What a target has to know of its task."""
+
+    dwca: str
+    paths: DatasetPaths
+
+    @property
+    def label(self) -> str:
+        """The name of the task within its dataset."""
+
+    @classmethod
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """Return the parameters."""
+
+    def record(self) -> TargetRecord | None:
+        """Return the record of the present target."""
+
+    def fingerprint(self, with_inputs: bool = True) -> Fingerprint:
+        """Return what decides the target's bytes."""
+
+
 class DatasetTarget(luigi.Target):
     """The files of a task."""
 
-    def __init__(self, task: "DatasetTask") -> None:
+    def __init__(self, task: TargetTask) -> None:
         self._task = task
 
     @property
@@ -36,20 +54,20 @@ class DatasetTarget(luigi.Target):
         """Return whether the files exist and are up to date."""
         return self.find_reason() is None
 
-    def find_reason(self, is_input_known: bool = True) -> str | None:
+    def find_reason(self, with_inputs: bool = True) -> str | None:
         """Return why the files have to be made, or None if they are up to date.
 
-        With `is_input_known` False the inputs are not compared: they are about to be made again.
+        With `with_inputs` False the inputs are not compared: they are about to be made again.
         """
         task, record = self._task, self._task.record()
         if record is None:
             return NOT_MADE
-        now = task.fingerprint(is_input_known)
+        now = task.fingerprint(with_inputs)
         defaults = {name: parameter._default for name, parameter in task.get_params()}
         changes = [
             change
             for change in find_changes(record.fingerprint, now, defaults)
-            if is_input_known or change.kind != "input"
+            if with_inputs or change.kind != "input"
         ]
         described = "; ".join(_describe_change(task, change) for change in _without_files_of_other_names(changes))
         damaged = record.damaged_files(task.paths.output)
@@ -61,11 +79,11 @@ class DatasetTarget(luigi.Target):
 
 @dataclass
 class TargetBuilder:
-    """A target that is being written: the finished files, and numbers for the report."""
+    """A target that is being written: the finished files, and numbers for later stages."""
 
     output: Path
     files: dict[str, FileRecord] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
 
     def add(self, path: Path, sha256: str | None = None) -> None:
         """Add a finished file. Its bytes are read unless their `sha256` is given."""
@@ -79,7 +97,7 @@ def _without_files_of_other_names(changes: list[Change]) -> list[Change]:
     return [change for change in changes if change.name.removesuffix(" sha256") not in names - {change.name}]
 
 
-def _describe_change(task: "DatasetTask", change: Change) -> str:
+def _describe_change(task: TargetTask, change: Change) -> str:
     """Return a change of a task's fingerprint in words."""
     if change.kind == "format":
         return "made by an older version" if change.before < change.after else "made by a newer version"

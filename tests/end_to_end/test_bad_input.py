@@ -246,7 +246,7 @@ def test_an_invalid_memory_limit_is_named(forks: Forks, limit: str, archive: Pat
 REPORT = "ReportDataset --dwca moths.zip"
 COMMANDS: dict[str, tuple[int, str]] = {
     "FetchChunk --dwca moths.zip --chunk 99 --chunks 16": (
-        UNHANDLED, "--chunk 99 is out of range: the 16 chunks are 0 to 15"),
+        UNHANDLED, "--chunk 99: there is no such chunk; the 16 chunks are 0 to 15"),
     "FetchChunk --dwca moths.zip --chunk -1": (
         UNHANDLED, "--chunk -1: not a valid value; give a whole number from 0"),
     "FetchChunk --dwca moths.zip": (

@@ -61,7 +61,7 @@ def test_roll_up_needs_a_rank_as_category_key(dataset: Dataset) -> None:
     command = dataset.command("--SplitDataset-roll-up", "true")
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode
-    assert "category_key 'acceptedTaxonKey' is none: choose one of speciesKey, genusKey" in ended.stderr
+    assert "category_key 'acceptedTaxonKey' is not a taxon rank; choose one of speciesKey, genusKey" in ended.stderr
 
 
 def test_a_newer_dataset_keeps_the_class_numbers_of_an_earlier_one(dataset: Dataset) -> None:

@@ -115,7 +115,7 @@ def test_a_failed_run_has_a_status_and_one_sentence_with_luigi_as_well(environme
         ended = run(*command, "CreateWebDataset", "--dwca", "nowhere.zip", cwd=project)
         assert ended.returncode == 30
         assert ended.stderr == (
-            "ERROR: ReadArchive: nowhere.zip: no such archive; give the path of a GBIF download with --dwca\n"
+            "ERROR: ReadArchive: --dwca nowhere.zip: the archive does not exist; give the path of a GBIF download\n"
         )
 
 

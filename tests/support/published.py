@@ -116,8 +116,8 @@ def write_stages(dataset: Dataset, failed: int = 1) -> None:
     write_table(paths.clean, rows, dataset.columns)
     write_table(paths.clean_dropped, [], [column.name for column in DROPPED])
     for path, columns in (
-        (paths.split_dropped, DROPPED), (paths.splits / "balance.csv", BALANCE),
-        (paths.splits / "leakage.csv", LEAKAGE),
+        (paths.split_dropped, DROPPED), (paths.balance, BALANCE),
+        (paths.leakage, LEAKAGE),
     ):  # fmt: skip
         path.write_text(",".join(column.name for column in columns) + "\n")
 

@@ -31,7 +31,7 @@ def test_the_command_compares_each_time_and_writes_into_the_newer_report(dataset
 
 
 @pytest.mark.parametrize(
-    ("old", "message"), [(".", "there is no dataset with splits"), ("/nowhere", "there is no folder /nowhere")]
+    ("old", "message"), [(".", "there is no dataset with splits"), ("/nowhere", "/nowhere: there is no such folder")]
 )
 def test_a_folder_without_a_dataset_gives_one_sentence(tmp_path: Path, old: str, message: str) -> None:
     ended = run("--old", old if old != "." else str(tmp_path), "--new", str(tmp_path))
@@ -45,4 +45,4 @@ def test_make_compare_runs_the_command() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     command = ["make", "-n", "compare", "OLD=data/a", "NEW=data/b"]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert "CompareDatasets --old 'data/a' --new 'data/b'" in ended.stdout
+    assert "CompareDatasets --old='data/a' --new='data/b'" in ended.stdout

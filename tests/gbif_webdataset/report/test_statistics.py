@@ -67,8 +67,8 @@ class Tables:
             write_as(paths.duplicates, self.duplicates, schema_of(DUPLICATES))
         for path, columns, rows in (
             (paths.split_dropped, LATER, self.split_dropped),
-            (paths.splits / "leakage.csv", [column.name for column in LEAKAGE], self.leaks),
-            (paths.splits / "balance.csv", [column.name for column in BALANCE], self.balance),
+            (paths.leakage, [column.name for column in LEAKAGE], self.leaks),
+            (paths.balance, [column.name for column in BALANCE], self.balance),
             (paths.shards_dropped, LATER, self.shards_dropped),
             (paths.classes, self.class_columns, self.classes),
         ):

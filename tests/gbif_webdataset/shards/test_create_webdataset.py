@@ -227,7 +227,12 @@ def find_open_files(root: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     ("workers", "groups", "number"),
-    [(1, 1, signal.SIGKILL), (2, 2, signal.SIGKILL), (2, 4, signal.SIGTERM), (2, 3, signal.SIGINT)],
+    [
+        (1, 1, signal.SIGKILL),
+        (2, 2, signal.SIGKILL),
+        pytest.param(2, 4, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(2, 3, signal.SIGINT, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_that_is_repeated_gives_the_bytes_of_an_undisturbed_run(
     moths: ShardRun, workers: int, groups: int, number: signal.Signals

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from gbif_webdataset.errors import MissingPieceError, SelectionError
 from gbif_webdataset.images import convert, jpeg_decode
+from gbif_webdataset.shards import shard_chunk
 from gbif_webdataset.shards.create_webdataset import ShardCounts
 from gbif_webdataset.shards.sample import TRANSFORMS
 from tests.support import cmyk
@@ -322,7 +323,8 @@ TO_FETCH_AGAIN = r"; to fetch it again, delete .*\.made \(run records only, no d
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_missing_image_is_named(moths: ShardRun, workers: int) -> None:
+def test_a_missing_image_is_named(moths: ShardRun, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setattr(shard_chunk, "SAMPLES_PER_PROCESS", 1)
     (moths.root / "images/ds0/10.jpg").unlink()
     with pytest.raises(MissingPieceError, match=r"ds0/10\.jpg: was verified but is now missing" + TO_FETCH_AGAIN):
         moths.create(workers=workers)

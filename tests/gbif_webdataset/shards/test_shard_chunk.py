@@ -53,6 +53,7 @@ def write_quietly(folders: ShardFolders, group: int) -> None:
     write_group(folders, group, lambda samples: None)
 
 
+@pytest.mark.slow
 def test_groups_written_in_any_order_by_separate_processes_give_the_same_bytes(moths: ShardRun) -> None:
     moths.create(FEW_GROUPS)
     folders = moths.folders("by-group")

@@ -151,7 +151,7 @@ def test_a_failed_run_without_a_settings_file_needs_no_scheduler_and_has_its_sta
     ended = run(*FAILING)
     assert ended.returncode == 30
     assert ended.stderr == (
-        "ERROR: ReadArchive: nowhere.zip: no such archive; give the path of a GBIF download with --dwca\n"
+        "ERROR: ReadArchive: --dwca nowhere.zip: the archive does not exist; give the path of a GBIF download\n"
     )
 
 
@@ -176,7 +176,7 @@ def test_every_example_in_our_settings_file_is_a_setting(folder: Path) -> None:
 
 def test_luigis_own_sections_and_settings_are_accepted(folder: Path) -> None:
     (folder / "luigi.cfg").write_text(
-        "[DEFAULT]\nname = moths\n\n[core]\nrpc-retry-wait = 3\nno_lock = true\n\n[resources]\ndisk = 2\n\n"
+        "[DEFAULT]\nname = moths\n\n[core]\nrpc-retry-wait = 3\nno_lock = true\nworker-ping-interval = 2.0\ndefault-scheduler-port = 8083\n\n[resources]\ndisk = 2\n\n"
         "[task_history]\ndb_connection = sqlite:///x.db\n\n[ReportDataset]\ntitle = %(name)s of 100 %%\n"
     )
     ended = run(*FAILING)

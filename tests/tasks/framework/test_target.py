@@ -65,7 +65,7 @@ def task(tmp_path: Path) -> CleanDataset:
 
 
 def test_a_target_of_version_0_4_is_up_to_date(task: CleanDataset) -> None:
-    assert task.output().find_reason(is_input_known=False) is None
+    assert task.output().find_reason(with_inputs=False) is None
     assert task.output().record.seconds == 0.088
 
 
@@ -83,4 +83,4 @@ def test_a_record_counts_a_parameter_that_it_lacks_as_the_default_and_ignores_a_
     task: CleanDataset, before: str, after: str, reason: str | None
 ) -> None:
     task.paths.record("CleanDataset").write_text(RECORD.replace(before, after))
-    assert task.output().find_reason(is_input_known=False) == reason
+    assert task.output().find_reason(with_inputs=False) == reason

@@ -54,7 +54,9 @@ def test_parameters_of_other_tasks_and_the_start_of_the_run_reach_workers(
     requests = len(photos.requests)
     changed = ("--SplitDataset-test-frac", "0.4", "--ReportDataset-title", "Moths of Nowhere")
 
-    ended = run(dataset, tmp_path, method, *changed, "--FetchChunk-retry-failed", "may-pass")
+    ended = run(
+        dataset, tmp_path, method, *changed, "--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retry-after", "0"
+    )
 
     assert ended.returncode == 0, ended.stderr
     assert {status for _, status in photos.requests[requests:]} == {500}
