@@ -88,4 +88,4 @@ def test_make_fetch_with_plan_runs_plan_fetch(plan: str, task: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     command = ["make", "-n", "fetch", "DWCA=moths.zip", f"PLAN={plan}"]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert f"tasks {task} --dwca 'moths.zip'" in ended.stdout
+    assert f"gbif-webdataset {task} --dwca='moths.zip'" in ended.stdout
