@@ -15,8 +15,8 @@ from tests.support.published import Dataset, download, keep, write_stages
 from tests.support.shard_run import RECIPE
 
 
-def record(task: str, facts: dict[str, Any], **parameters: Any) -> TargetRecord:
-    return TargetRecord(task, Fingerprint(1, parameters), facts=facts, seconds=2.0, peak_bytes=1000)
+def record(task: str, results: dict[str, Any], **parameters: Any) -> TargetRecord:
+    return TargetRecord(task, Fingerprint(1, parameters), results=results, seconds=2.0, peak_bytes=1000)
 
 
 @pytest.fixture
