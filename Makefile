@@ -43,6 +43,8 @@ endif
 # Values are quoted for the shell, except ARGS. $(value ...) keeps their $ signs; the command expands ~.
 value_of = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 COMMAND = $(VENV)/bin/gbif-webdataset
+# Two processes, each with whole files, whose tests share what takes long to make.
+PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 DATASET = $(call value_of,--output,OUTPUT) $(call value_of,--chunks,CHUNKS)
 RUNNING = $(call value_of,--workers,WORKERS) $(if $(SCHEDULER),--local-scheduler false \
 	--scheduler-host=$(call quote,$(firstword $(subst :, ,$(SCHEDULER)))) \
@@ -101,7 +103,7 @@ compare: $(READY) ## show the differences between two datasets: make compare OLD
 	@$(COMMAND) CompareDatasets $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(value ARGS)
 
 check: lint ## linters, type checker and quick tests, in under a minute: for every commit
-	$(VENV)/bin/python -m pytest -q -m "not slow" tests/gbif_webdataset tests/tasks tests/sbatch tests/test_*.py
+	$(PYTEST) -q -m "not slow and not system" tests/gbif_webdataset tests/tasks/framework tests/sbatch tests/test_*.py
 
 lint: $(READY_DEV) ## the linters and the type checker
 	$(VENV)/bin/ruff check .
@@ -109,10 +111,10 @@ lint: $(READY_DEV) ## the linters and the type checker
 	$(VENV)/bin/mypy
 
 test: $(READY_DEV) ## the tests that run on any machine, in minutes
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow and not system"
 
 test-all: $(READY_DEV) ## ... and the slow tests, and those that need Slurm or a browser
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 docs: $(READY) ## write docs/outputs.md from the code
 	$(VENV)/bin/python -m gbif_webdataset.terms.outputs > docs/outputs.md

@@ -7,6 +7,7 @@ from typing import Any
 import luigi
 from luigi.interface import core
 
+from gbif_webdataset import __version__
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
 from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_TEMPORARY, FetchOptions, is_retried
@@ -18,7 +19,7 @@ from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile,
 from tasks.framework.worker_processes import run_started
 from tasks.read import ReadArchive
 
-USER_AGENT = "gbif-webdataset/0.4 (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
+USER_AGENT = f"gbif-webdataset/{__version__} (+https://www.gbif.org/; set FetchChunk user_agent to name yourself)"
 
 
 class FetchChunk(ChunkTask):

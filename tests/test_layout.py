@@ -55,7 +55,7 @@ WORDS_TO_AVOID = {
     "most", "least", "longest",
 }  # fmt: skip
 """HOUSE's words to avoid, as parts of identifiers. The standard library's own names are not ours to change."""
-THEIR_NAMES = {"most_common", "log_slurm_info", "known_args", "parse_known_args"}
+THEIR_NAMES = {"most_common", "log_slurm_info", "bar_format", "known_args", "parse_known_args"}
 THEIR_NAMES.add("longest_host_pause")  # users have it in luigi.cfg
 
 MAX_MODULE_LINES = 400

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 # Seconds between updates: of the board, of the bars, of the plain lines, of Luigi's page.
 BOARD_INTERVAL = 0.5
-BAR_INTERVAL = 0.1
+DRAW_INTERVAL = 0.1
 LINE_INTERVAL = 30.0
 PAGE_INTERVAL = 2.0
 ERROR_PAUSE = 0.3  # seconds without bars after an error, so that its sentence is not overwritten
@@ -139,12 +139,12 @@ class _Stages:
         now = time.time()
         if now < self.not_before and not any(map(_is_finished, self.all.values())):
             return
-        self.not_before = now + BAR_INTERVAL
+        self.not_before = now + DRAW_INTERVAL
         width = _width()
-        bars = [_bar(name, stage, width) for name, stage in self.all.items() if not stage.get("drawn")]
-        sys.stderr.write("\x1b[A" * self.lines + "".join(f"\r{bar:<{width}}\n" for bar in bars))
+        lines = [_format_stage(name, stage, width) for name, stage in self.all.items() if not stage.get("drawn")]
+        sys.stderr.write("\x1b[A" * self.lines + "".join(f"\r{line:<{width}}\n" for line in lines))
         sys.stderr.flush()
-        self.lines = len(bars)
+        self.lines = len(lines)
         for stage in self.all.values():
             if not stage.get("drawn"):
                 if not _is_finished(stage):
@@ -215,7 +215,7 @@ def _done(stage: dict[str, Any]) -> int:
     return sum(done for done, _ in stage["chunks"].values())
 
 
-def _bar(name: str, stage: dict[str, Any], width: int) -> str:
+def _format_stage(name: str, stage: dict[str, Any], width: int) -> str:
     done, total = _done(stage), stage["total"]
     layout = f"{name:<7}{{percentage:3.0f}}% {{bar}} {_describe(stage)}"
     return str(tqdm.format_meter(done or not total, total or 1, 0, ncols=width, bar_format=layout))[:width]

@@ -18,6 +18,8 @@ from tests.support.browser import PHONE, WIDE, requests, resize, screenshot
 from tests.support.datasets import Dataset
 from tests.support.published import EML, KEY
 
+pytestmark = pytest.mark.system
+
 HOSTILE = (
     "<script>document.title = 'taken'</script>",
     "</script><img src=x onerror=\"document.title = 'taken'\">",

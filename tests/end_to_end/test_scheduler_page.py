@@ -25,6 +25,8 @@ from selenium.webdriver.common.by import By
 
 from tests.support.browser import screenshot
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 IMAGES = 60
 META = """<archive xmlns="http://rs.tdwg.org/dwc/text/">

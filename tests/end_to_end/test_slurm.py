@@ -17,6 +17,8 @@ from sample.server import PhotoServer
 from tests.support.datasets import QUICKLY, ROOT, Dataset
 from tests.support.slurm_cluster import Cluster, why_not
 
+pytestmark = pytest.mark.system
+
 WORKERS = 2  # requests under way at a time, of an element
 SLOWLY = ("--FetchChunk-num-workers", str(WORKERS))
 SOON = 15.0

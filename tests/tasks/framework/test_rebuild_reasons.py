@@ -148,7 +148,7 @@ def test_a_chunk_alone_is_named(dataset: Dataset) -> None:
 
 
 def test_failures_that_will_be_retried_are_named_and_rebuild_nothing_downstream(made: Dataset) -> None:
-    lines = made.plan("--FetchChunk-retry-failed", "may-pass")
+    lines = made.plan("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retry-after", "0")
     assert len(lines) == 1
     assert lines[0].startswith("FetchChunk: ")
     assert lines[0].endswith(" failed downloads will be retried")
