@@ -4,7 +4,7 @@
 # a copy of this folder and name it with `scripts` under [slurm] in luigi.cfg.
 # module load python/3.12
 
-requeue=
+requeue= task=
 
 # Use the Python that submitted the job, in the folder where it was submitted: start PYTHON FOLDER
 start() {
@@ -21,12 +21,14 @@ run() {
     # -P: a folder `tasks` in the working directory is not this package
     "$python" -P -m tasks "$@" "${scratch[@]}" --runner element --local-scheduler true --no-lock &
     task=$!
+    if [[ $requeue ]]; then kill -TERM "$task"; fi # the signal came before `task` had its number
     wait "$task"
     status=$?
     while kill -0 "$task" 2> /dev/null; do # a signal interrupts `wait` before the task has ended
         wait "$task"
         status=$?
     done
+    task=
 }
 
 # Run the chunks of this element, one after the other: run_chunks CHUNKS ELEMENTS TASK LUIGI_OPTION...
@@ -43,7 +45,7 @@ run_chunks() {
 # Before the time limit Slurm sends USR1. The task ends within seconds and keeps its results; the job is requeued.
 near_the_limit() {
     requeue=yes
-    kill -TERM "$task"
+    if [[ $task ]]; then kill -TERM "$task"; fi
 }
 trap near_the_limit USR1
 

@@ -9,6 +9,7 @@ import webdataset
 import yaml
 
 from gbif_webdataset.compare.compare_datasets import compare
+from gbif_webdataset.storage.paths import DatasetPaths
 from tests.support.datasets import ROOT, Dataset
 
 SPLITS = ("train", "val", "test")
@@ -108,7 +109,8 @@ def test_held_out_genera_have_their_own_shards_and_no_class_of_train(dataset: Da
     assert {"split": "holdout", "path": "holdout/holdout-*.tar"} in header["configs"][0]["data_files"]
     page = (dataset.output / "report" / "index.html").read_text()
     assert 'data-sort="5">holdout</th>' in page
-    found = compare(dataset.output, dataset.output, tmp_path / "comparison.csv", tmp_path / "scratch")
+    paths = DatasetPaths.under(dataset.output)
+    found = compare(paths, paths)
     assert found.changes == {"unchanged": owners.total()}
 
 
