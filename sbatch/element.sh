@@ -4,7 +4,8 @@
 # a copy of this folder and name it with `scripts` under [slurm] in luigi.cfg.
 # module load python/3.12
 
-requeue= task=
+requeue=
+task=
 
 # Use the Python that submitted the job, in the folder where it was submitted: start PYTHON FOLDER
 start() {
