@@ -69,7 +69,7 @@ def _explain_itself(error: BaseException) -> str | None:
     if isinstance(error, DatasetError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "out of memory: run fewer workers, or lower the task's memory_limit"
+        return "out of memory: the machine has too little; use a smaller --workers, or lower --TASK-memory-limit"
     if isinstance(error, duckdb.Error):
         return _explain_duckdb(str(error))
     if isinstance(error, OSError) and error.filename is not None:
@@ -89,8 +89,10 @@ def _explain_duckdb(text: str) -> str | None:
         file = re.search(r'file \\?"([^"\\]+)', text)
         return explain(OSError(code, os.strerror(code), file.group(1) if file else None))
     if "memory" in text.lower() and "Parser Error: " in text:
-        return f"memory_limit: {text.partition('Parser Error: ')[2].splitlines()[0]}; write it as 800MB or 4GB"
-    return "out of memory: raise the task's memory_limit, or run fewer workers" if "Out of Memory" in text else None
+        return f"--TASK-memory-limit: {text.partition('Parser Error: ')[2].splitlines()[0]}; write it as 800MB or 4GB"
+    if "Out of Memory" in text:
+        return "out of memory: the limit of DuckDB is too low; raise --TASK-memory-limit, or use a smaller --workers"
+    return None
 
 
 def _remedy(error: OSError) -> str:

@@ -78,9 +78,12 @@ def _receive(connection: "Connection[Any, Any]", process: "subprocess.Popen[byte
         status = process.wait()
         if status == -signal.SIGKILL:
             raise DatasetError(
-                "a worker process was killed, probably because memory ran out; run again with a smaller num_workers"
+                f"worker process {process.pid}: it was killed, probably because memory ran out; run the command again "
+                "with a smaller --CreateWebDataset-num-workers"
             ) from None
-        raise DatasetError(f"a worker process ended with status {status}; run the command again to continue") from None
+        raise DatasetError(
+            f"worker process {process.pid}: it ended with status {status}; run the command again to continue"
+        ) from None
     return kind, value
 
 

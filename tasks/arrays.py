@@ -1,4 +1,4 @@
-"""Run a dataset as Slurm job arrays: submit the jobs of what is missing, or show their status.
+"""Run a dataset as Slurm job arrays: submit jobs for the stages and chunks that are missing, or show their status.
 
 gbif-webdataset slurm submit --dwca archive.zip [--output DIR] [--chunks N] [--dry-run] [LUIGI_OPTION ...]
 gbif-webdataset slurm status --dwca archive.zip [--output DIR] [--chunks N] [LUIGI_OPTION ...]
@@ -15,6 +15,7 @@ from pathlib import Path
 from luigi.cmdline_parser import CmdlineParser
 
 from gbif_webdataset.errors import DatasetError, ParameterError, explain, option_text
+from gbif_webdataset.formatting import format_count
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import jobs, status
 from tasks.fetch import FetchChunk
@@ -58,7 +59,7 @@ def find_missing(report: ReportDataset) -> dict[str, list[int]]:
 
 
 def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None:
-    """Submit the jobs of what is missing and not queued, and print their numbers; or print the commands."""
+    """Submit jobs for the missing stages and chunks that are not queued, and print their numbers; or the commands."""
     if "\\" in str(report.paths.logs.absolute()):
         problem = "Slurm accepts no backslash in the path of a log"
         raise ParameterError.at(option_text("--output", report.paths.output), problem, "choose another folder")
@@ -66,12 +67,13 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     elements, queue = _array_size(report), _read_queue(report)
     submission = jobs.plan_submission(_by_element(find_missing(report), elements), queue)
     if submission.cancel:
-        print(f"cancelled, because a job that they wait for failed: {' '.join(submission.cancel)}")
+        print(f"cancelled, because a job that they depend on failed: {' '.join(submission.cancel)}")
         if not dry_run:
             run_slurm("scancel", *submission.cancel)
     if not submission.jobs:
         left = [one for one in queue if one.job not in submission.cancel]
-        print(f"nothing to submit: {len(left):,} of its jobs are queued or running" if left else "nothing to do")
+        busy = f"nothing to submit: this dataset has {format_count(len(left), 'job')} queued or running"
+        print(busy if left else "nothing to do: everything is up to date")
     elif not dry_run:
         report.paths.logs.mkdir(parents=True, exist_ok=True)
     which = (f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}")

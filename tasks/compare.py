@@ -16,10 +16,10 @@ class CompareDatasets(RunTask):
     occurrence and URL are equal. Both datasets must exist; this task creates neither.
     """
 
-    old: str = InputFolder(description="output folder of the older dataset")
-    new: str = InputFolder(description="output folder of the newer dataset")
+    old: str = InputFolder(description="Folder of the older dataset: its --output.")
+    new: str = InputFolder(description="Folder of the newer dataset: its --output. The comparison is written into it.")
     scratch: str = FilePath(
-        default="", significant=False, description="folder for temporary files; empty: <new>/.scratch"
+        default="", significant=False, description="Folder for temporary files. Empty: <new>/.scratch."
     )
 
     _has_run = False

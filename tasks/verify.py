@@ -10,8 +10,8 @@ from tasks.framework.dataset_task import ChunkTask, DatasetTask
 from tasks.framework.parameters import Count, Flag, Text
 
 WITHOUT_SIMPLEJPEG = (
-    "simplejpeg is not installed: Pillow decodes JPEGs instead. It finds truncated files, but not blocks that are "
-    "zeroed, lost or from another file"
+    "simplejpeg is not installed: Pillow decodes JPEGs instead and finds truncated files, but no blocks that are "
+    "zeroed, lost or from another file; install it with pip to find these, too"
 )
 
 
@@ -49,8 +49,8 @@ class VerifyChunk(ChunkTask):
                 progress.print_once(WITHOUT_SIMPLEJPEG)
 
             def report_counts(counts: Counter[str]) -> None:
-                bad = counts.total() - counts["valid"]
-                progress.update(counts.total(), total, f"{bad:,} bad" if bad else "")
+                invalid = counts.total() - counts["valid"]
+                progress.update(counts.total(), total, f"{invalid:,} invalid" if invalid else "")
 
             verified = self.paths.chunk("verified", self.chunk)
             ledger = self.paths.chunk("fetched", self.chunk)
@@ -74,10 +74,10 @@ class VerifyImages(DatasetTask):
         for task in self.upstream:
             outcomes.update(task.requires().output().record.results["outcomes"])
         counts = ", ".join(f"{code} {number:,}" for code, number in outcomes.most_common())
-        remedy = "check the URLs of the archive and the network"
+        remedy = "check the network and the URLs of the archive"
         if outcomes[FetchFailure.BLOCKED_ADDRESS]:
             remedy = "allow addresses that are not public with --FetchChunk-allow-addresses"
-        return f"no image was downloaded ({counts}); {remedy}"
+        return f"{self.paths.output}: no image was downloaded ({counts}); {remedy}"
 
     def requires(self) -> list[VerifyChunk]:
         """Every chunk."""

@@ -53,15 +53,16 @@ def account_for_images(paths: DatasetPaths, media_lines: int, media_files: Seque
     samples = shards.groupby("split", sort=False)["samples"].sum()
     splits = dict.fromkeys((*SPLITS_OF_CLASSES, *samples.index))
     lines += [AccountLine("sample", split, int(samples.get(split, 0)), kept=True) for split in splits]
-    _check_sum(lines, media_lines)
+    _check_sum(paths.accounting, lines, media_lines)
     return lines
 
 
-def _check_sum(lines: Sequence[AccountLine], media_lines: int) -> None:
+def _check_sum(path: Path, lines: Sequence[AccountLine], media_lines: int) -> None:
     total = sum(line.images for line in lines)
     if total != media_lines:
         raise MissingPieceError(
-            f"the archive has {media_lines:,} media, but {total:,} are accounted for; report this as a bug, with: "
+            f"{path}: not written, because the archive has {media_lines:,} media, but {total:,} are accounted for; "
+            "report this as a bug, with these numbers: "
             + ", ".join(f"{line.stage} {line.reason} {line.images:,}" for line in lines)
         )
 

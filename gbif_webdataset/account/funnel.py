@@ -11,7 +11,7 @@ STAGES = {
     "read": ("Read the archive", "media that are not usable photos"),
     "fetch": ("Fetch the images", "images that were not downloaded"),
     "verify": ("Verify the images", "files that are not intact images"),
-    "delete": ("Delete images on lists", "images that were deleted"),
+    "delete": ("Delete listed images", "images that were deleted"),
     "clean": ("Clean the dataset", "images that a filter dropped"),
     "split": ("Split the dataset", "images that are in no split"),
     "shards": ("Create the shards", "images that are not in a shard"),

@@ -152,13 +152,16 @@ def build_rules(filters: Filters, columns: Collection[str]) -> list[Rule]:
     """The rules that check one image alone, in the order in which they apply."""
     rules = [
         Rule(
-            "verify", "", f"NOT valid AND NOT ({DELETED_EARLIER} AND deleted_images.defect IS NULL)", "see errors.csv"
+            "verify",
+            "",
+            f"NOT valid AND NOT ({DELETED_EARLIER} AND deleted_images.defect IS NULL)",
+            "check the images that errors.csv lists",
         ),
         Rule(
             "delete",
             DropReason.DELETED,
             "coalesce(deleted_images.is_deleted, false)",
-            "list fewer images in --DeleteImages-image-list",
+            "list fewer images in the file of --DeleteImages-image-list",
         ),
     ]
     if filters.ignore_dataset_by_key:
@@ -264,7 +267,7 @@ def _count_funnel(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> l
 def _explain_empty_result(verified: Path, funnel: list[Step], rules: list[Rule]) -> str:
     """The sentence that names the step which dropped the last image."""
     if not funnel[0].before:
-        return f"{verified}: no images, because none was fetched; see the column error of fetched/*.parquet"
+        return f"{verified}: no images, because none was downloaded; read the column error of fetched/chunk-*.parquet"
     last = next(step for step in funnel if not step.after)
     remedy = next(rule.remedy for rule in rules if rule.stage == last.stage and rule.reason in (last.reason, ""))
     numbers = ", ".join(f"{step.stage} {step.reason} {step.before} -> {step.after}" for step in funnel)

@@ -107,7 +107,7 @@ def _check_path(entry: str, image_list: Path, number: int) -> str:
     path = PurePosixPath(entry.removeprefix("./").removeprefix("images/"))
     if path.is_absolute() or ".." in path.parts:
         raise ParameterError(
-            f"{image_list}, line {number}: {entry} leads out of images/; list paths below images/. Nothing was deleted"
+            f"{image_list}, line {number}: {entry} is outside images/; list paths below images/. Nothing was deleted"
         )
     return str(path)
 
@@ -132,8 +132,8 @@ def _check_listed(connection: duckdb.DuckDBPyConnection, image_list: Path) -> No
     unknown = tables.fetch_rows(connection, "SELECT image_path FROM to_delete WHERE identifier IS NULL ORDER BY 1")
     if unknown:
         raise SelectionError(
-            f"--DeleteImages-image-list {image_list}: {len(unknown):,} of its paths are not images of this dataset, "
-            f"the first is {unknown[0][0]}; correct the list. Nothing was deleted"
+            f"--DeleteImages-image-list {image_list}: {len(unknown):,} of its paths are not images of this dataset "
+            f"(first: {unknown[0][0]}); correct the list. Nothing was deleted"
         )
 
 
@@ -144,7 +144,8 @@ def _check_links(connection: duckdb.DuckDBPyConnection, images: Path) -> None:
         folder = (images / name).parent
         if folder != checked and not folder.resolve().is_relative_to(root):
             raise ParameterError(
-                f"{images / name}: a link leads out of {images}; replace the link by a folder. Nothing was deleted"
+                f"{images / name}: its folder is a link to a place outside {images}; replace the link by a folder. "
+                "Nothing was deleted"
             )
         checked = folder
 

@@ -73,10 +73,10 @@ def missing_labels_error(labels: list[str], category_map_json: Path | None) -> S
     count = "1 label" if len(labels) == 1 else f"{len(labels):,} labels"
     if category_map_json is not None:
         option = format_option("category_map_json", category_map_json)
-        return SelectionError(f"{option}: the map lacks {count} of the images ({shown}); add them with new numbers")
+        return SelectionError(f"{option}: the file lacks {count} of the images ({shown}); add them with new numbers")
     return SelectionError(
-        f"{format_option('category_map_json')}: {count} of val or test do not occur in train ({shown}); set it to a "
-        "map with all labels, or change SplitDataset's parameters so that train has images of each label"
+        f"{format_option('category_map_json')}: the parameter is empty, and train has no images of {count} of val or "
+        f"test ({shown}); give a file with all labels, or change SplitDataset's parameters so that train has each label"
     )
 
 

@@ -85,19 +85,19 @@ def check_recipe(recipe: Recipe) -> None:
     _check_choices(recipe)
     if recipe.resize_mode == "square" and not recipe.resize_min_size:
         raise ParameterError(
-            f"{format_option('resize_mode', 'square')}: the size of the square is not set; set resize_min_size to "
-            "the length of a side in pixels"
+            f"{format_option('resize_mode', 'square')}: the size of the square is not set; set "
+            f"{format_option('resize_min_size')} to the length of a side in pixels"
         )
     if recipe.category_map_json and recipe.previous_category_map:
         raise ParameterError(
-            f"{format_option('previous_category_map', recipe.previous_category_map)}: category_map_json already "
-            "gives each label its class; set only one of the two"
+            f"{format_option('previous_category_map', recipe.previous_category_map)}: "
+            f"{format_option('category_map_json')} already gives each label its class; set only one of the two"
         )
     if recipe.image_format == ORIGINAL and (recipe.resize_min_size or recipe.megadetector_results_json):
         other = "resize_min_size" if recipe.resize_min_size else "megadetector_results_json"
         raise ParameterError(
-            f"{format_option('image_format', ORIGINAL)}: original keeps the bytes of each file, but {other} changes "
-            "them; set only one of the two"
+            f"{format_option('image_format', ORIGINAL)}: original keeps the bytes of each file, but "
+            f"{format_option(other)} changes them; set only one of the two"
         )
 
 
@@ -105,7 +105,7 @@ def _check_ranges(recipe: Recipe) -> None:
     if recipe.max_shard_size < MIN_SHARD_BYTES:
         raise ParameterError(
             f"{format_option('max_shard_size', recipe.max_shard_size)}: the smallest tar has {MIN_SHARD_BYTES} bytes; "
-            "raise max_shard_size"
+            "give at least this number"
         )
     for name, value, is_valid, valid in (
         ("min_shards", recipe.min_shards, recipe.min_shards >= 0, "0 (no minimum) or more"),

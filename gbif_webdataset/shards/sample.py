@@ -134,7 +134,8 @@ def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSetti
     except ValueError as error:
         kind = "a JPEG" if settings.image_format == "jpg" else "a WebP"
         raise SelectionError(
-            f"{path}: cannot become {kind}: {error}; set resize_min_size, or delete it with DeleteImages"
+            f"{path}: cannot become {kind}: {error}; set --CreateWebDataset-resize-min-size, or list the image in the "
+            "file of --DeleteImages-image-list"
         ) from error
     cropped = ("cropped",) if sample.box else ()
     enlarged = ("enlarged",) if frame.is_enlarged else ()
@@ -201,5 +202,5 @@ def _decoding(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # decoders raise errors of many types
         raise MissingPieceError(
-            f"{path}: was verified but cannot be decoded ({error}); list it in DeleteImages' image_list"
+            f"{path}: was verified but cannot be decoded ({error}); list it in the file of --DeleteImages-image-list"
         ) from error

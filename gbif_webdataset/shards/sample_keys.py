@@ -36,6 +36,6 @@ def check_keys(connection: duckdb.DuckDBPyConnection, splits: Path) -> None:
     if twins:
         split, one, other = twins[0]
         raise SelectionError(
-            f"{split_path(splits, SPLITS[split])}: {one} and {other} would have the same key in a shard; delete one of "
-            "them with DeleteImages"
+            f"{split_path(splits, SPLITS[split])}: {one} and {other} would have the same key in a shard; list one of "
+            "them in the file of --DeleteImages-image-list"
         )

@@ -129,7 +129,7 @@ def _pack_samples(
         if (size := count_tar_bytes(packed.bytes)) > max_shard_size:
             raise SelectionError(
                 f"{format_option('max_shard_size', max_shard_size)}: a shard with only images/{sample.image_path} has "
-                f"{size:,} bytes; raise max_shard_size, or make images smaller with resize_min_size"
+                f"{size:,} bytes; raise this value, or shrink images with {format_option('resize_min_size')}"
             )
         yield packed
         transforms.update(picture.transforms)

@@ -78,7 +78,7 @@ def _explain_empty_result(clean: Path, options: SplitOptions, counts: dict[str, 
     """The sentence that names the rule which dropped the last image."""
     images, unlabelled = sum(counts.values()), counts[DropReason.NO_LABEL]
     if not images:
-        return f"{clean}: no images; relax the filters of CleanDataset"
+        return f"{clean}: it has no images; change the filters of CleanDataset so that some images pass"
     if unlabelled == images:
         return (
             f"--SplitDataset-category-key {options.category_key}: the column is empty for all {images} images; "

@@ -43,7 +43,9 @@ def parse_memory_limit(memory_limit: str) -> int:
     """
     found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT])i?B\s*", memory_limit, re.IGNORECASE)
     if not found or found[1].count(".") > 1 or not float(found[1]):
-        raise ParameterError(f"memory_limit {memory_limit!r}: not an amount of memory; write it like 800MB or 4GB")
+        raise ParameterError(
+            f"--ReadArchive-memory-limit {memory_limit}: not an amount of memory; write it like 800MB or 4GB"
+        )
     return int(float(found[1]) * 1000 ** (" KMGT".index(found[2].upper())))
 
 

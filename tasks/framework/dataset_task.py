@@ -42,13 +42,16 @@ class DatasetTask(RunTask):
 
     _complete_at = float("-inf")
 
-    dwca: str = FilePath(description="path of the Darwin Core Archive, as GBIF sends it")
-    folder: str = FilePath(default="", description="the folder of the dataset, data/<archive name> where none is given")
+    dwca: str = FilePath(description="Path of the Darwin Core Archive: a zip, a tar.gz or a folder.")
+    folder: str = FilePath(default="", description="Folder of the dataset. Empty: data/<name of the archive>.")
     chunks: int = Count(
-        default=16, minimum=1, maximum=MAX_CHUNKS, description="parts that the images are fetched and verified in"
+        default=16,
+        minimum=1,
+        maximum=MAX_CHUNKS,
+        description="Number of parts in which the images are fetched and verified. Another number keeps the downloads.",
     )
     scratch: str = FilePath(
-        default="", significant=False, description="folder for what is spilled, <output>/.scratch where none is given"
+        default="", significant=False, description="Folder for temporary files. Empty: <output>/.scratch."
     )
     runner: str = Choice(
         default=LOCAL,
@@ -60,7 +63,7 @@ class DatasetTask(RunTask):
     plan: bool = Flag(
         default=False,
         significant=False,
-        description="Print which stages would run and why, and run nothing.",
+        description="true: print which stages would run and why, and run nothing.",
     )
 
     def __init_subclass__(cls) -> None:
@@ -162,7 +165,9 @@ class DatasetTask(RunTask):
         try:
             self.paths.output.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            raise ParameterError(f"--output {self.paths.output} can't be made a folder; choose another") from error
+            raise ParameterError(
+                f"--output {self.paths.output}: cannot become a folder; choose another path"
+            ) from error
         self.paths.record(self.label).unlink(missing_ok=True)
         target = TargetBuilder(self.paths.output)
         yield target
@@ -205,7 +210,7 @@ class ChunkTask(DatasetTask):
 
     HAS_SLURM_JOB = True
 
-    chunk: int = Count(description="which part, counted from 0")
+    chunk: int = Count(description="Number of the chunk, from 0 to chunks - 1.")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

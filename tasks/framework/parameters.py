@@ -20,7 +20,7 @@ class CheckedParameter(luigi.Parameter[Any]):
 
     def __init__(self, default: Any = _no_value, **options: Any) -> None:
         if default is not _no_value:
-            shown = "none" if default in ("", None) else default
+            shown = str(default).lower() if isinstance(default, bool) else "empty" if default in ("", None) else default
             options["description"] = f"{options['description']} [default: {shown}]".replace("%", "%%")
         super().__init__(default=default, **options)
 
@@ -39,7 +39,8 @@ class CheckedParameter(luigi.Parameter[Any]):
     def has_task_value(self, task_name: str, param_name: str) -> bool:
         """Return true. Raises ParameterError if the parameter has neither a value nor a default."""
         if not super().has_task_value(task_name, param_name):  # type: ignore[no-untyped-call]
-            raise ParameterError.at(self.option, f"{task_name} needs this parameter", f"give it ({self.description})")
+            remedy = f"add {self.option} VALUE ({str(self.description).removesuffix('.')})"
+            raise ParameterError.at(self.option, f"{task_name} needs this parameter", remedy)
         return True
 
     def parse(self, x: str) -> Any:

@@ -31,21 +31,34 @@ STAGE_OF = {"FetchChunk": "fetch", "VerifyChunk": "verify", "ShardChunk": "shard
 class slurm(luigi.Config):  # the name of the section in luigi.cfg
     """The settings of the cluster."""
 
-    partition: str = Text(default="", description="partition of all jobs, the cluster's default without")
-    account: str = Text(default="", description="account that all jobs are charged to, the user's default without")
-    options: str = Text(default="", description="further options of sbatch for all jobs, such as 'qos=long'")
+    partition: str = Text(default="", description="Partition of all jobs. Empty: the cluster's default.")
+    account: str = Text(default="", description="Account that all jobs are charged to. Empty: your default account.")
+    options: str = Text(
+        default="", description="Further options of sbatch for all jobs, without dashes, such as 'qos=long'."
+    )
     scripts: str = InputFolder(
         default="",
-        description="folder with a copy of the job scripts, whose element.sh has the commands that the cluster needs "
-        "before Python starts; without one, the scripts of the package",
+        description="Folder with your copy of the job scripts. Its element.sh can have commands that the cluster needs "
+        "before Python starts. Empty: the scripts of the package.",
     )
-    concurrent: int = Count(default=16, minimum=1, description="elements of an array that run at the same time")
-    read: str = Text(default="", description="options of sbatch for reading, such as 'time=2:00:00 mem=16G'")
-    fetch: str = Text(default="", description="options of sbatch for elements that fetch")
-    verify: str = Text(default="", description="options of sbatch for elements that verify, such as 'cpus-per-task=8'")
-    tables: str = Text(default="", description="options of sbatch for the stages from verified to planned shards")
-    shards: str = Text(default="", description="options of sbatch for elements that write shards")
-    report: str = Text(default="", description="options of sbatch for the report")
+    concurrent: int = Count(
+        default=16, minimum=1, description="Maximum number of elements of an array that run at the same time."
+    )
+    read: str = Text(
+        default="",
+        description="Options of sbatch for ReadArchive, such as 'time=2:00:00 mem=16G'. Empty: those in read.sbatch.",
+    )
+    fetch: str = Text(default="", description="Options of sbatch for FetchChunk. Empty: those in fetch.sbatch.")
+    verify: str = Text(
+        default="",
+        description="Options of sbatch for VerifyChunk, such as 'cpus-per-task=8'. Empty: those in verify.sbatch.",
+    )
+    tables: str = Text(
+        default="",
+        description="Options of sbatch for the tasks from VerifyImages to PlanShards. Empty: those in tables.sbatch.",
+    )
+    shards: str = Text(default="", description="Options of sbatch for ShardChunk. Empty: those in shards.sbatch.")
+    report: str = Text(default="", description="Options of sbatch for ReportDataset. Empty: those in report.sbatch.")
 
     def site(self) -> Site:
         """Return the settings for `gbif_webdataset.slurm`."""
@@ -119,7 +132,8 @@ def _allocation(words: list[str], log: IO[bytes]) -> Any:
         def ex_local(self, command: str) -> tuple[int, str, str]:
             status = _run_shell(f"exec {command}", log)
             if status:
-                raise DatasetError(f"the Slurm job ended with status {status}: {_last_line(Path(log.name))}")
+                problem = f"the Slurm job ended with status {status} ({_last_line(Path(log.name))})"
+                raise DatasetError.at(log.name, problem, "correct the cause, and run the command again")
             return status, "", ""
 
         def log_slurm_info(self, stderr: str) -> None:

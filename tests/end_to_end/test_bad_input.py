@@ -232,14 +232,14 @@ def test_an_output_that_cannot_be_written_is_named(forks: Forks, archive: Path, 
     for output in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nope")):
         ended = failure(forks.run("ReportDataset", "--dwca", archive, "--output", output))
         assert ended.status == FAILED
-        assert ended.sentence == f"ReadArchive: --output {output} can't be made a folder; choose another"
+        assert ended.sentence == f"ReadArchive: --output {output}: cannot become a folder; choose another path"
 
 
 @pytest.mark.parametrize("limit", ["lots", "4 moths", "4"])
 def test_an_invalid_memory_limit_is_named(forks: Forks, limit: str, archive: Path, tmp_path: Path) -> None:
     where = ("--dwca", archive, "--output", tmp_path / "out")
     ended = failure(forks.run("ReadArchive", *where, "--ReadArchive-memory-limit", limit))
-    assert "memory_limit" in ended.sentence
+    assert f"--ReadArchive-memory-limit {limit}: " in ended.sentence
     assert ended.sentence.endswith("; write it like 800MB or 4GB")
 
 
@@ -250,9 +250,12 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "FetchChunk --dwca moths.zip --chunk -1": (
         UNHANDLED, "--chunk -1: not a valid value; give a whole number from 0"),
     "FetchChunk --dwca moths.zip": (
-        UNHANDLED, "--chunk: FetchChunk needs this parameter; give it (which part, counted from 0)"),
+        UNHANDLED,
+        "--chunk: FetchChunk needs this parameter; add --chunk VALUE (Number of the chunk, from 0 to chunks - 1)"),
     "ReadArchive": (
-        UNHANDLED, "--dwca: ReadArchive needs this parameter; give it (path of the Darwin Core Archive, as GBIF sends it)"),
+        UNHANDLED,
+        "--dwca: ReadArchive needs this parameter; "
+        "add --dwca VALUE (Path of the Darwin Core Archive: a zip, a tar.gz or a folder)"),
     "ReadArchive --dwca": (USAGE, "--dwca: the value is missing; write --dwca=VALUE"),
     f"{REPORT} --chunks 0": (UNHANDLED, "--chunks 0: not a valid value; give a whole number from 1 to 1000"),
     f"{REPORT} --chunks 5000": (UNHANDLED, "--chunks 5000: not a valid value; give a whole number from 1 to 1000"),
@@ -395,7 +398,7 @@ def test_an_image_list_with_a_path_outside_images_deletes_nothing(
     ended = failure(forks.run("DeleteImages", *dataset, "--DeleteImages-image-list", tmp_path / "list"))
     assert ended.status == FAILED
     assert ended.sentence == (
-        f"DeleteImages: {tmp_path}/list, line 2: {entry} leads out of images/; list paths below images/. "
+        f"DeleteImages: {tmp_path}/list, line 2: {entry} is outside images/; list paths below images/. "
         "Nothing was deleted"
     )
     assert len(images) == OCCURRENCES
@@ -432,7 +435,7 @@ def test_a_dataset_with_blocked_addresses_only_fails_with_a_sentence(photos: str
         run("ReportDataset", "--dwca", archive, "--output", tmp_path / "out", "--chunks", 2, "--workers", 2)
     )
     assert ended.status == FAILED
-    assert "no image was downloaded (blocked-address 24); allow addresses that are not public with" in ended.sentence
+    assert ": no image was downloaded (blocked-address 24); allow addresses that are not public with" in ended.sentence
     assert f"{OCCURRENCES} failed" in ended.stderr
 
 

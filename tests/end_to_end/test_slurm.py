@@ -134,10 +134,10 @@ def test_job_arrays_make_the_shards_that_the_command_makes_and_are_never_doubled
     assert [line.split()[0] for line in told.splitlines()] == ["read", "fetch", "verify", "tables", "shards", "report"]
     numbers = {line.split()[-1] for line in told.splitlines()}
     again = dataset.submit()
-    assert re.fullmatch(r"nothing to submit: \d+ of its jobs are queued or running\n", again)
+    assert re.fullmatch(r"nothing to submit: this dataset has \d+ jobs? queued or running\n", again)
     assert {job.split()[0].partition("_")[0] for job in cluster.jobs()} <= numbers
     cluster.wait_until_empty()
-    assert dataset.submit() == "nothing to do\n", dataset.logs()
+    assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
     assert cluster.jobs() == []
     assert dataset.shards() == made.shards()
     assert dataset.rows("accounting.csv") == made.rows("accounting.csv")
@@ -197,10 +197,10 @@ def test_what_fails_is_cancelled_requeued_or_killed_sinks_nothing_else_and_one_m
     obstacle.rmdir()
     slow_photos.delay = 0
     told = dataset.submit()
-    assert re.search(r"^cancelled, because a job that they wait for failed: ", told)
+    assert re.search(r"^cancelled, because a job that they depend on failed: ", told)
     assert re.findall(r"^(?:fetch|verify) +(\d) elements", told, re.MULTILINE) == ["2", "2"]
     cluster.wait_until_empty()
-    assert dataset.submit() == "nothing to do\n", dataset.logs()
+    assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
     assert cluster.jobs() == []
     assert dataset.shards() == made.shards()
     assert dataset.rows("accounting.csv") == made.rows("accounting.csv")
@@ -219,7 +219,7 @@ def test_an_element_at_its_time_limit_goes_back_to_the_queue_and_goes_on_where_i
     dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *SLOWLY, "--slurm-fetch", "time=1", chunks=1)
     dataset.submit()
     cluster.wait_until_empty(600)
-    assert dataset.submit() == "nothing to do\n", dataset.logs()
+    assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
     [log] = dataset.output.glob("logs/fetch-*.log")
     ends = log.read_text().count("the time limit is near: the results are kept, and the job returns to the queue")
     assert ends > 0, log.read_text()
@@ -298,7 +298,7 @@ def test_no_name_of_a_folder_or_an_archive_is_executed(
     if way == "arrays":
         dataset.submit()
         cluster.wait_until_empty()
-        assert dataset.submit() == "nothing to do\n", dataset.logs()
+        assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
     else:
         driver = dataset.driver()
         _, told = driver.communicate(timeout=240)

@@ -49,7 +49,10 @@ def test_similar_names_are_suggested_in_any_case_and_with_any_separator(
     [
         (ArchiveError("a.zip: no meta.xml; download it again"), "a.zip: no meta.xml; download it again"),
         (ValueError("a defect"), None),
-        (MemoryError(), "out of memory: run fewer workers, or lower the task's memory_limit"),
+        (
+            MemoryError(),
+            "out of memory: the machine has too little; use a smaller --workers, or lower --TASK-memory-limit",
+        ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x"),
             "/data/x: No space left on device; free some space where --output is and run the same command again: it "
@@ -62,7 +65,7 @@ def test_similar_names_are_suggested_in_any_case_and_with_any_separator(
         (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
         (
             duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"),
-            "out of memory: raise the task's memory_limit, or run fewer workers",
+            "out of memory: the limit of DuckDB is too low; raise --TASK-memory-limit, or use a smaller --workers",
         ),
         (
             duckdb.IOException('IO Error: Could not write file "/tmp/x": No space left on device'),

@@ -15,5 +15,5 @@ def test_a_worker_that_runs_out_of_memory_gives_one_sentence(tmp_path: Path, mon
     )
     monkeypatch.syspath_prepend(tmp_path)
     work = importlib.import_module("greedy").work
-    with pytest.raises(DatasetError, match="memory ran out; run again with a smaller num_workers"):
+    with pytest.raises(DatasetError, match="memory ran out; run the command again with a smaller --Cre"):
         list(run_in_processes(work, [1, 2, 3], 2, lambda count: None))

@@ -237,7 +237,7 @@ def test_a_dataset_with_only_corrupt_images_names_the_error(cleaning: CleanRun) 
 
 
 def test_a_dataset_without_images_is_an_error(cleaning: CleanRun) -> None:
-    with pytest.raises(SelectionError, match="no images, because none was fetched"):
+    with pytest.raises(SelectionError, match="no images, because none was downloaded"):
         cleaning.run([])
 
 

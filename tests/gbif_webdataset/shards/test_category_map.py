@@ -52,9 +52,9 @@ def test_an_invalid_map_is_rejected_with_the_option_and_the_problem(tmp_path: Pa
 
 def test_the_error_for_missing_labels_names_the_first_ten() -> None:
     text = str(missing_labels_error([f"new {number:02d}" for number in range(12)], None))
-    assert "12 labels of val or test do not occur in train ('new 00', " in text
+    assert "train has no images of 12 labels of val or test ('new 00', " in text
     assert "'new 09', ...)" in text
     assert "new 10" not in text
-    assert "given.json: the map lacks 1 label of the images ('a')" in str(
+    assert "given.json: the file lacks 1 label of the images ('a')" in str(
         missing_labels_error(["a"], Path("given.json"))
     )

@@ -313,7 +313,9 @@ def test_an_image_too_large_for_its_format_is_named(run: ShardRun, monkeypatch: 
     monkeypatch.setattr(convert, "WEBP_MAX_SIDE", 50)
     run.add("train", "ds/1.jpg", encoded(photo(60, 40, 1)))
     run.write()
-    with pytest.raises(SelectionError, match=r"ds/1\.jpg: cannot become a WebP: .*; set resize_min_size, or delete it"):
+    with pytest.raises(
+        SelectionError, match=r"ds/1\.jpg: cannot become a WebP: .*; set --CreateWebDataset-resize-min-size"
+    ):
         run.create(replace(RECIPE, image_format="webp"))
 
 
@@ -341,5 +343,5 @@ def test_an_image_whose_size_changed_is_named(moths: ShardRun) -> None:
 def test_an_image_that_cannot_be_decoded_is_named(moths: ShardRun) -> None:
     path = moths.root / "images/ds0/12.jpg"
     path.write_bytes(path.read_bytes()[:900].ljust(path.stat().st_size, b"\0"))
-    with pytest.raises(MissingPieceError, match=r"ds0/12\.jpg: was verified but cannot be decoded .*image_list"):
+    with pytest.raises(MissingPieceError, match=r"ds0/12\.jpg: was verified but cannot be decoded .*image-list"):
         moths.create(replace(RECIPE, resize_min_size=20))

@@ -127,7 +127,7 @@ def test_shards_of_two_decoders_are_never_mixed(moths: ShardRun, monkeypatch: py
 
 
 def test_a_sample_larger_than_a_shard_is_named(moths: ShardRun) -> None:
-    error = r"--CreateWebDataset-max-shard-size 10240: a shard with only images/ds.*\.jpg has .*; raise max_shard_size"
+    error = r"--CreateWebDataset-max-shard-size 10240: a shard with only images/ds.*\.jpg has .*; raise this value"
     with pytest.raises(SelectionError, match=error):
         moths.create(replace(RECIPE, max_shard_size=10_240))
     assert not moths.shards()

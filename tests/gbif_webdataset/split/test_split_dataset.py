@@ -77,7 +77,7 @@ def test_a_missing_column_is_an_error(splitting: SplitRun, options: dict[str, An
 @pytest.mark.parametrize(
     ("images", "limits", "words"),
     [
-        ([], Limits(), "clean.parquet: no images; "),
+        ([], Limits(), "clean.parquet: it has no images; "),
         ([image("o1", None)], Limits(), "--SplitDataset-category-key speciesKey: the column is empty for all 1 images"),
         (single_images("a", 3), Limits(min_instances=4), "--SplitDataset-min-instances 4: no class has 4 images in tr"),
         (single_images("a", 9), Limits(max_instances=2, min_instances=3), "over-max-instances 5"),

@@ -63,7 +63,7 @@ def test_the_help_states_the_default() -> None:
     parameters: dict[str, Any] = dict(Example.get_params())  # type: ignore[no-untyped-call]
     assert parameters["count"].description == "a count [default: 3]"
     assert parameters["share"].description == "50 %% of all [default: 0.5]"  # argparse replaces %% by %
-    assert parameters["path"].description == "a path [default: none]"
+    assert parameters["path"].description == "a path [default: empty]"
 
 
 def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
