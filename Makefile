@@ -62,55 +62,57 @@ help: ## list the targets and variables
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
+	@echo '  "..." stands for all that the line above does.'
+	@echo
 	@echo '  DWCA       the Darwin Core Archive; without one, the bundled sample'
 	@echo '  OUTPUT     the folder of the dataset (default: data/<archive name>)'
 	@echo '  CHUNKS     number of parts in which images are downloaded and verified (default: 16)'
-	@echo '  WORKERS    number of Luigi processes (default: 1)'
-	@echo '  SCHEDULER  host:port of a central scheduler (default: none; see make scheduler)'
-	@echo '  ARGS       options passed to luigi unchanged: ARGS="--SplitDataset-test-frac 0.1"'
-	@echo '  PLAN       1: show which stages would run and why, and run nothing; make fetch: what the download would take'
-	@echo '  DRY_RUN    1: make slurm prints the commands, and submits nothing'
-	@echo '  OLD, NEW   the folders of two datasets, for make compare'
+	@echo '  WORKERS    number of stages or chunks that run at the same time, each in a process (default: 1)'
+	@echo '  SCHEDULER  host:port of a running scheduler, see make scheduler (default: none)'
+	@echo '  ARGS       further options of the command: ARGS="--SplitDataset-test-frac 0.1"'
+	@echo '  PLAN       1: print which stages would run and why, and run nothing; make fetch: see above'
+	@echo '  DRY_RUN    1: make slurm prints its commands and submits nothing'
+	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare'
 	@echo '  PYTHON     the Python that creates .venv (default: python3)'
 
-dataset: report ## the whole job: archive to shards and report
+dataset: report ## all stages: from the archive to the shards and the report
 
-manifest: $(READY) ## read the archive
+manifest: $(READY) ## read the archive and list its images
 	@$(call RUN_STAGE,ReadArchive)
 
-fetch: $(READY) ## ... and download the images; with PLAN=1, show what that would take
+fetch: $(READY) ## ... and download the images (PLAN=1: estimate images, bytes and hours instead)
 	@$(call RUN,$(if $(filter-out 0,$(PLAN)),PlanFetch,FetchImages))
 
-verify: $(READY) ## ... and decode and measure them
+verify: $(READY) ## ... and decode and measure the images
 	@$(call RUN_STAGE,VerifyImages)
 
-delete: $(READY) ## ... and delete the corrupt images
+delete: $(READY) ## ... and delete the damaged images
 	@$(call RUN_STAGE,DeleteImages)
 
 clean: $(READY) ## ... and filter the images for quality
 	@$(call RUN_STAGE,CleanDataset)
 
-split: $(READY) ## ... and split them into train, val and test
+split: $(READY) ## ... and assign the images to train, val and test
 	@$(call RUN_STAGE,SplitDataset)
 
-shards: $(READY) ## ... and write WebDataset shards
+shards: $(READY) ## ... and write the WebDataset shards
 	@$(call RUN_STAGE,CreateWebDataset)
 
-report: $(READY) ## ... and write the report
+report: $(READY) ## ... and write accounting.csv and the report page (the same as dataset)
 	@$(call RUN_STAGE,ReportDataset)
 
-compare: $(READY) ## show the differences between two datasets: make compare OLD=data/a NEW=data/b
+compare: $(READY) ## report the differences between two datasets: make compare OLD=data/a NEW=data/b
 	@$(COMMAND) CompareDatasets $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(value ARGS)
 
-check: lint ## linters, type checker and quick tests, in under a minute: for every commit
+check: lint ## run linters, type checker and quick tests, in under a minute; for every commit
 	$(PYTEST) -q -m "not slow and not system" tests/gbif_webdataset tests/tasks/framework tests/sbatch tests/test_*.py
 
-lint: $(READY_DEV) ## the linters and the type checker
+lint: $(READY_DEV) ## run the linters and the type checker
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-test: $(READY_DEV) ## the tests that run on any machine, in minutes
+test: $(READY_DEV) ## run the tests that work on any machine, in minutes
 	$(PYTEST) -m "not slow and not system"
 
 test-all: $(READY_DEV) ## ... and the slow tests, and those that need Slurm or a browser
@@ -119,18 +121,18 @@ test-all: $(READY_DEV) ## ... and the slow tests, and those that need Slurm or a
 docs: $(READY) ## write docs/outputs.md from the code
 	$(VENV)/bin/python -m gbif_webdataset.terms.outputs > docs/outputs.md
 
-bench: $(READY_DEV) ## the benchmarks: each stage, and the original scripts, in one run
+bench: $(READY_DEV) ## measure each stage, and the scripts that this tool replaces (docs/performance.md)
 	$(VENV)/bin/python -m bench $(value ARGS)
 
-scheduler: $(READY) ## Luigi's central scheduler and its web page on 127.0.0.1:8082
+scheduler: $(READY) ## start Luigi's central scheduler and its web page on 127.0.0.1:8082
 	@mkdir -p data/scheduler
 	@echo 'http://127.0.0.1:8082/ - run jobs with SCHEDULER=127.0.0.1:8082; Ctrl-C stops the scheduler'
 	@$(VENV)/bin/luigid --address 127.0.0.1 --port 8082 --state-path data/scheduler/state.pickle
 
-slurm: $(READY) ## the same job on a Slurm cluster: submit job arrays for what is missing
+slurm: $(READY) ## all stages on a Slurm cluster: submit job arrays for the missing ones
 	@$(call SLURM,submit)
 
-slurm-status: $(READY) ## ... and show the progress of its jobs
+slurm-status: $(READY) ## show the progress of the Slurm jobs
 	@$(call SLURM,status)
 
 $(READY): requirements.lock pyproject.toml

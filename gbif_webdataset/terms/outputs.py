@@ -24,10 +24,15 @@ class Output(NamedTuple):
 
 OUTPUTS = (
     Output("manifest/chunk-NNNNN.parquet", "ReadArchive", "The images to fetch, one row each.", columns.MANIFEST),
-    Output("manifest/rejected.parquet", "ReadArchive", "All other lines and media of the archive.", columns.REJECTED),
+    Output(
+        "manifest/rejected.parquet",
+        "ReadArchive",
+        "The lines and media of the archive that are not images to fetch, each with its reason.",
+        columns.REJECTED,
+    ),
     Output("manifest/source.json", "ReadArchive", "DOI, download key, title and SHA-256 of the archive."),
-    Output("manifest/citations.txt", "ReadArchive", "The archive's own file, if it has one."),
-    Output("manifest/rights.txt", "ReadArchive", "The archive's own file, if it has one."),
+    Output("manifest/citations.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
+    Output("manifest/rights.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
     Output("images/<datasetKey>/<coreid>[_<n>].jpg", "FetchChunk", "The bytes as the host sent them."),
     Output(
         "fetched/chunk-NNNNN.parquet",
@@ -39,26 +44,30 @@ OUTPUTS = (
     Output(
         "fetched/chunk-NNNNN.journal", "FetchChunk", "Outcomes of a chunk that is being fetched, one JSON line each."
     ),
-    Output("fetched/earlier/", "ReadArchive", "Ledgers made for an earlier manifest. Nothing is downloaded twice."),
+    Output(
+        "fetched/earlier/",
+        "ReadArchive",
+        "Ledgers of an earlier manifest, so that its images are not downloaded again.",
+    ),
     Output(
         "verified/chunk-NNNNN.parquet",
         "VerifyChunk",
         "Properties and validity of each downloaded image.",
         columns.VERIFIED,
-        "All columns of the ledger come first, except those that have the same name.",
+        "All columns of the ledger come first; `error` and `sha256` are replaced by those below.",
     ),
     Output(
         "verified.parquet",
         "VerifyImages",
-        "All chunks together.",
+        "The rows of all chunks in verified/.",
         follows="The columns are those of `verified/chunk-NNNNN.parquet`.",
     ),
     Output("errors.csv", "VerifyImages", "The images that cannot be used.", columns.ERRORS),
-    Output("deleted.csv", "DeleteImages", "What was deleted, when and why.", columns.DELETED),
+    Output("deleted.csv", "DeleteImages", "The images that were deleted, when and why.", columns.DELETED),
     Output(
         "would-delete.csv",
         "DeleteImages",
-        "With dry_run, in place of deleted.csv.",
+        "The images that would be deleted; only with dry_run, instead of deleted.csv.",
         follows="The columns are those of `deleted.csv`.",
     ),
     Output(
@@ -67,7 +76,12 @@ OUTPUTS = (
         "The images that pass every filter.",
         follows="The columns are those of `verified.parquet`.",
     ),
-    Output("clean-dropped.parquet", "CleanDataset", "The other images, each with its first reason.", columns.DROPPED),
+    Output(
+        "clean-dropped.parquet",
+        "CleanDataset",
+        "The images that are not in clean.parquet, each with the first reason that applies.",
+        columns.DROPPED,
+    ),
     Output(
         "duplicates.parquet", "CleanDataset", "Groups of images that are equal or nearly equal.", columns.DUPLICATES
     ),
@@ -83,23 +97,33 @@ OUTPUTS = (
         "The images without a split.",
         follows="The columns are those of `clean-dropped.parquet`.",
     ),
-    Output("splits/balance.csv", "SplitDataset", "What each split received of each class.", columns.BALANCE),
-    Output("splits/leakage.csv", "SplitDataset", "What val and test share with train.", columns.LEAKAGE),
+    Output("splits/balance.csv", "SplitDataset", "The number of images of each class in each split.", columns.BALANCE),
+    Output(
+        "splits/leakage.csv",
+        "SplitDataset",
+        "How many images of val and test share an occurrence, observer or other trait with train.",
+        columns.LEAKAGE,
+    ),
     Output(
         "shards/<split>/<split>-NNNNNN.tar",
         "CreateWebDataset",
-        "WebDataset samples: `<key>.jpg` (or the member's own format), `<key>.cls` (the class's number) and, "
-        "with columns_to_json, `<key>.json`.",
+        "WebDataset samples: `<key>.jpg` (or .webp, or the format of the file: see image_format), `<key>.cls` (the "
+        "class's number) and, with columns_to_json, `<key>.json`.",
     ),
     Output("shards/<split>/<split>-NNNNNN.idx", "CreateWebDataset", "The shard's index for NVIDIA DALI."),
-    Output("shards/shards.csv", "CreateWebDataset", "The shards.", columns.SHARDS),
+    Output(
+        "shards/shards.csv",
+        "CreateWebDataset",
+        "The shards, with the number of samples, the bytes and SHA-256 of each.",
+        columns.SHARDS,
+    ),
     Output("shards/classes.csv", "CreateWebDataset", "Samples of each class in each split.", columns.CLASSES),
     Output("shards/category_map.json", "CreateWebDataset", "Maps each label to its class number."),
     Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, with label_name."),
     Output(
         "shards/dropped.csv",
         "CreateWebDataset",
-        "Images that became no sample.",
+        "Images of a split that did not become a sample.",
         follows="The columns are those of `clean-dropped.parquet`.",
     ),
     Output("accounting.csv", "ReportDataset", "Accounts for every image of the archive.", columns.ACCOUNTING),
@@ -109,18 +133,26 @@ OUTPUTS = (
     Output("report/CITATION.cff", "ReportDataset", "How to cite the dataset; also in `shards/`."),
     Output("report/croissant.json", "ReportDataset", "Croissant metadata; also in `shards/`."),
     Output(
-        "report/attribution.parquet", "ReportDataset", "Whose each image is; also in `shards/`.", columns.ATTRIBUTION
+        "report/attribution.parquet",
+        "ReportDataset",
+        "Licence, rights holder and creator of each sample; also in `shards/`.",
+        columns.ATTRIBUTION,
     ),
-    Output("report/citations.txt", "ReportDataset", "The archive's own file, if it has one; also in `shards/`."),
-    Output("report/rights.txt", "ReportDataset", "The archive's own file, if it has one; also in `shards/`."),
+    Output("report/citations.txt", "ReportDataset", "A copy of the archive's file, if it has one; also in `shards/`."),
+    Output("report/rights.txt", "ReportDataset", "A copy of the archive's file, if it has one; also in `shards/`."),
     Output(
         "report/derived_dataset.csv",
         "ReportDataset",
-        "Occurrences used of each GBIF dataset, without a header, as GBIF's form requires; also in `shards/`.",
+        "Number of occurrences from each GBIF dataset, without a header, as GBIF's form requires; also in `shards/`.",
     ),
     Output("report/costs.csv", "ReportDataset", "Time and memory of each stage.", columns.COSTS),
     Output("report/comparison.html", "CompareDatasets", "How this dataset differs from an older one."),
-    Output("report/comparison.csv", "CompareDatasets", "Every image that differs.", columns.COMPARISON),
+    Output(
+        "report/comparison.csv",
+        "CompareDatasets",
+        "The images that differ between the two datasets, one row each.",
+        columns.COMPARISON,
+    ),
     Output(
         ".made/<task>.json",
         "every task",
@@ -150,7 +182,8 @@ def _render_files() -> Iterator[str]:
     yield "# Files of a dataset"
     yield ""
     yield "All paths are below `output`. This page is generated: `python -m gbif_webdataset.terms.outputs`."
-    yield "CSV files are UTF-8 with a header; every value is text, and an empty field means that there is no value."
+    yield "CSV files are UTF-8 with a header; an empty field means that there is no value. The column `type` below says"
+    yield "how to read a column of a CSV file."
     yield "Keys are text: read them as text (`dtype=str`), because `5WZLF`, `6E4` and `0012` are different keys."
     yield ""
     yield "| path | written by | what it is |"

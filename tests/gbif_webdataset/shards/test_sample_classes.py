@@ -52,7 +52,9 @@ def test_a_label_that_train_lacks_is_an_error(moths: ShardRun) -> None:
     for number in range(12):
         moths.add("test", f"ds/new{number}.jpg", encoded(photo(40, 30, number)), label=f"new {number:02d}")
     moths.write()
-    with pytest.raises(SelectionError, match=r"--CreateWebDataset-category-map-json: .* 12 labels .*'new 09', \.\.\.\)"):
+    with pytest.raises(
+        SelectionError, match=r"--CreateWebDataset-category-map-json: .* 12 labels .*'new 09', \.\.\.\)"
+    ):
         moths.create()
 
 
