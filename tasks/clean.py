@@ -20,7 +20,7 @@ class CleanDataset(DatasetTask):
     remove_duplicate_url: str = Choice(
         default="all-but-one",
         choices=CHOICES,
-        description="Which images with the same URL are dropped: none, all-but-one, or all.",
+        description="Which images with the same URL are dropped: none, all-but-one (the first path is kept), or all.",
     )
     remove_duplicate_content: str = Choice(
         default="all-but-one",
@@ -31,13 +31,13 @@ class CleanDataset(DatasetTask):
     remove_near_duplicates: str = Choice(
         default="none",
         choices=CHOICES,
-        description="The same choice for near duplicates, such as smaller or re-encoded copies. Their hashes "
-        "differ in at most near_distance bits. duplicates.parquet lists them in any case.",
+        description="Which near duplicates, such as smaller or re-encoded copies, are dropped: none, all-but-one, or "
+        "all. Their hashes differ in at most near_distance bits. duplicates.parquet lists them in any case.",
     )
     near_distance: int = Count(
         default=6,
         maximum=MAX_DISTANCE_BITS,
-        description="Maximum number of bits, of 64, in which the hashes of near duplicates differ.",
+        description="Maximum number of bits, of 64, in which hashes of near duplicates differ. 0: only equal hashes.",
     )
     category_key: str = Text(
         default=DEFAULT_CATEGORY_KEY,
@@ -47,15 +47,17 @@ class CleanDataset(DatasetTask):
         default="", description="datasetKeys, separated by commas; all their images are dropped. Empty: drop none."
     )
     remove_thumbnails: bool = Flag(
-        default=True, description="true: drop images whose shorter side is below thumb_size."
+        default=True, description="true: drop images whose shorter side is below thumb_size. false: keep them."
     )
     thumb_size: int = Count(
         default=64,
-        description="Minimum length of the shorter side, in pixels; smaller images are dropped as thumbnails.",
+        description="Minimum length of the shorter side, in pixels; smaller images are dropped as thumbnails. 0: drop "
+        "none.",
     )
     remove_flat: bool = Flag(
         default=False,
-        description="true: drop images that have one shade all over, such as placeholders that hosts send for photos.",
+        description="true: drop images that have one shade all over, such as placeholders that hosts send instead of "
+        "photos. false: keep them.",
     )
     remove_non_adults: bool = Flag(
         default=False, description="true: keep only images whose lifeStage is adult or imago, in upper or lower case."

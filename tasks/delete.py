@@ -1,4 +1,4 @@
-"""DeleteImages: deletes images that cannot be used, or a list of the user's."""
+"""DeleteImages: deletes the images that cannot be used, or those on a list of the user."""
 
 import datetime
 from pathlib import Path
@@ -10,16 +10,14 @@ from tasks.verify import VerifyImages
 
 
 class DeleteImages(DatasetTask):
-    """Delete the corrupt images, or those on a list of yours, and record which, when and why."""
+    """Delete the damaged images, or those on your list, and record which images, when and why."""
 
     image_list: str = InputFile(
         default="",
         description="Images to delete: a CSV with the column image_path, or a text with one path below images/ per "
-        "line. Empty: delete the corrupt images, which errors.csv lists.",
+        "line. Empty: delete the damaged images, which errors.csv lists.",
     )
-    dry_run: bool = Flag(
-        default=False, description="true: delete nothing, and list in would-delete.csv what would be deleted."
-    )
+    dry_run: bool = Flag(default=False, description="true: delete nothing, and list the images in would-delete.csv.")
 
     def requires(self) -> VerifyImages:
         """The verified images."""

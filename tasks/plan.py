@@ -22,15 +22,15 @@ class PlanFetch(DatasetTask):
     sample: int = Count(
         default=5,
         significant=False,
-        description="Number of images per host, of the 40 hosts with most images, whose size is requested; 0: no "
-        "request.",
+        description="Number of images whose size is requested from each of the 40 hosts with most images; 0: no "
+        "request, and no estimate of the bytes.",
     )
 
     _is_done = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.task_id += f"_{os.getpid()}"  # for 10 seconds a central scheduler does not run again what it saw done
+        self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
 
     def requires(self) -> ReadArchive:
         """The manifest."""
@@ -49,7 +49,7 @@ class PlanFetch(DatasetTask):
 
         def announce(images: int, hosts: int) -> None:
             print(
-                f"asking {format_count(hosts, 'host')} for the sizes of {format_count(images, 'image')} ...",
+                f"requesting the sizes of {format_count(images, 'image')} from {format_count(hosts, 'host')} ...",
                 file=sys.stderr,
                 flush=True,
             )

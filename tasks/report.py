@@ -22,7 +22,9 @@ class ReportDataset(DatasetTask):
         description="Authors to cite for the dataset, separated by semicolons. Empty: the creators of the images are "
         "cited as a group.",
     )
-    url: str = WebAddress(default="", description="Address where the dataset will be published (http or https).")
+    url: str = WebAddress(
+        default="", description="Address where the dataset will be published (http or https). Empty: none."
+    )
 
     def requires(self) -> CreateWebDataset:
         """Return the task that writes the shards."""

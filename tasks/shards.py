@@ -49,7 +49,7 @@ class CreateWebDataset(DatasetTask):
     )
     resize_min_size: int = Count(
         default=0,
-        description="Shrink images so that the side that resize_mode names has at most this length, in pixels. "
+        description="Length of the side that resize_mode names, in pixels. Images with a longer side are shrunk to it. "
         "0: keep the size.",
     )
     resize_mode: str = Choice(
@@ -67,7 +67,7 @@ class CreateWebDataset(DatasetTask):
     category_map_json: str = InputFile(
         default="",
         description='JSON file that maps each label to its class number, such as {"5WZLF": 0}. Empty: number the '
-        "labels of train in the order of their text.",
+        "labels of train from 0, in the order of their text.",
     )
     previous_category_map: str = InputFile(
         default="",
@@ -93,8 +93,8 @@ class CreateWebDataset(DatasetTask):
         default=2,
         minimum=1,
         significant=False,
-        description="Number of processes, or of threads for few images, that write shards at a time. The shards do "
-        "not depend on it.",
+        description="Number of processes, or of threads for few images, that write shards at the same time. It does "
+        "not change the shards.",
     )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

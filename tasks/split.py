@@ -45,7 +45,11 @@ class SplitDataset(DatasetTask):
     min_instances: int = Count(
         default=0, description="Drop classes with fewer images in train than this; 0 drops none."
     )
-    split_by_occurrence: bool = Flag(default=True, description="true: keep all images of an occurrence in one split.")
+    split_by_occurrence: bool = Flag(
+        default=True,
+        description="true: keep all images of an occurrence in one split. false: they may be in several splits, even "
+        "if group_by names occurrence.",
+    )
     group_by: str = Text(
         default="occurrence",
         description="Images that share one of these are kept in one split: occurrence, observer, date, place, event, "

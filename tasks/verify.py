@@ -1,4 +1,4 @@
-"""VerifyChunk and VerifyImages: verify_images."""
+"""VerifyChunk and VerifyImages: the properties and validity of every downloaded image."""
 
 from collections import Counter
 
@@ -66,7 +66,7 @@ class VerifyImages(DatasetTask):
     memory_limit: str = Text(
         default="1GB",
         significant=False,
-        description="Memory for sorting, such as 800MB or 4GB; beyond it, data are written to --scratch.",
+        description="Memory for sorting, such as 800MB or 4GB; larger tables use temporary files in --scratch.",
     )
 
     def _explain_no_images(self) -> str:

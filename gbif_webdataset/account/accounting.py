@@ -68,7 +68,7 @@ def _check_sum(path: Path, lines: Sequence[AccountLine], media_lines: int) -> No
 
 
 def write_accounting(path: Path, media_lines: int, lines: Sequence[AccountLine]) -> None:
-    """Write accounting.csv. Its first line has all media of the archive; the images of the others add up to it."""
+    """Write accounting.csv. Its first line counts the media of the archive; the other lines add up to it."""
     rows = [("archive", "media-lines", media_lines), *((line.stage, line.reason, line.images) for line in lines)]
     with atomic_file(path) as temporary:
         pd.DataFrame(rows, columns=[column.name for column in ACCOUNTING]).to_csv(

@@ -9,7 +9,9 @@ SHOWN_CLASSES = 5
 
 def describe_splits(splits: Path, val_frac: float, test_frac: float) -> str:
     """Return a few lines about balance.csv and leakage.csv in the folder `splits`."""
-    lines = [f"  splits   requested of each class: val {val_frac}, test {test_frac}; furthest off:"]
+    lines = [
+        f"  splits   requested fractions of each class: val {val_frac}, test {test_frac}; classes that differ most:"
+    ]
     with open_csv(splits / "balance.csv") as classes:
         for number, row in enumerate(classes):
             if number == SHOWN_CLASSES:

@@ -1,4 +1,4 @@
-"""The filters of CleanDataset: images that are good enough to learn from, and why the others are dropped."""
+"""The filters of CleanDataset: images that are good enough to learn from, and why each other image is dropped."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field

@@ -36,13 +36,13 @@ from gbif_webdataset.terms.splits import HOLDOUT, SPLITS
 TRANSFORMS = {
     "passed_through": "copied byte for byte",
     "reencoded": "encoded again",
-    "cropped": "cropped to the detection box",
-    "without_detection": "not cropped, because there is no detection box",
+    "cropped": "cropped to the box that MegaDetector found",
+    "without_detection": "not cropped, because MegaDetector found no box",
     "enlarged": "enlarged to the requested square",
     "turned": "rotated upright, as EXIF says",
     "transparent": "transparent: placed on white",
-    "deep": "more than 8 bits per channel: scaled to 8",
-    "animated": "several frames: the first one kept",
+    "deep": "more than 8 bits per channel: scaled to 8 bits",
+    "animated": "several frames: only the first is kept",
     "cmyk": "converted from CMYK to sRGB",
 }
 """Counts in the record of CreateWebDataset, and what they count."""

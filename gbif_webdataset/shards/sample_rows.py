@@ -21,7 +21,7 @@ BOOLEAN_COLUMNS = ("valid", "flat")
 
 
 def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path, recipe: Recipe) -> dict[str, int]:
-    """Load the rows with a label into the table `keyed`, and write the others to dropped.csv in `folder`.
+    """Load the rows with a label into the table `keyed`, and write the rows without one to dropped.csv in `folder`.
 
     `keyed` has split (its index in SPLITS), image_path, label, width, height, file_size, format, json and key. The
     table `names` counts the images by label and name, if the recipe has a label_name. Return the number of dropped

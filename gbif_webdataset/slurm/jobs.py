@@ -98,7 +98,7 @@ def parse_queue(listing: str, dataset: str) -> list[QueuedJob]:
 
 
 def plan_submission(missing: Mapping[str, Sequence[int]], queue: Sequence[QueuedJob]) -> Submission:
-    """Return the jobs that make what is missing, beside those that are queued.
+    """Return the jobs for the elements that are missing and not queued.
 
     `missing` are the elements of each stage whose target is missing; 0 for a stage without elements. A job that is
     queued or running is not submitted again, unless it waits for a job that failed: then it is cancelled first.

@@ -38,7 +38,7 @@ class DatasetTask(RunTask):
 
     FORMAT = 1  # raise it when the stage's code writes other bytes for the same inputs
     HAS_SLURM_JOB = False  # whether Slurm runs it in a job of its own
-    IS_STAGE = True  # False for what is not listed among the stages that are rebuilt
+    IS_STAGE = True  # False for a task that the lines about rebuilding do not name
 
     _complete_at = float("-inf")
 

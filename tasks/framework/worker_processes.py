@@ -1,7 +1,7 @@
 """Luigi's worker processes: they get the command line of the run, and end when the run ends.
 
 With `--workers` above 1 Luigi runs each task in a process of its own. A forked process inherits everything from the
-run's process. A spawned one, or one from a fork server, only gets the pickled task, so the task carries the rest.
+run's process. A spawned one, or one from a fork server, only gets the pickled task, which carries all that it needs.
 """
 
 import multiprocessing

@@ -10,7 +10,7 @@ def test_the_summary_has_the_classes_furthest_off_and_what_test_shares(tmp_path:
     splitting = SplitRun(tmp_path)
     splitting.run(observed_images(), USUAL, grouping=Grouping(("observer",)))
     head, *classes, leakage = describe_splits(splitting.splits, USUAL.val, USUAL.test).splitlines()
-    assert head == "  splits   requested of each class: val 0.1, test 0.2; furthest off:"
+    assert head == "  splits   requested fractions of each class: val 0.1, test 0.2; classes that differ most:"
     assert [line.strip().partition(":")[0] for line in classes] == [
         row["label"] for row in splitting.rows("balance")[:5]
     ]

@@ -75,4 +75,4 @@ def test_a_page_of_many_shards_lists_the_first_and_counts_the_others(page: Page)
 def test_without_image_files_the_page_says_that_none_can_be_shown(page: Page) -> None:
     for path in page.paths.images.rglob("*.jpg"):
         path.unlink()
-    assert "The files of the images have been deleted" in page.write()
+    assert "No image can be shown, because the files in <code>images/</code> have been deleted" in page.write()
