@@ -5,6 +5,7 @@ With NO_SKIPS set, as where changes are judged, a skipped test fails the run, un
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from tests.support.browser import open_browser
 from tests.support.datasets import Dataset, of_occurrences, some_occurrences
 
 OPTIONAL = "optional: "  # how the reason begins of a test of what is in no list of ours
+
+
+def pytest_configure() -> None:
+    """Give each process of pytest-xdist its own temporary folder: Luigi locks equal commands there."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ["TMPDIR"] = tempfile.mkdtemp(prefix=f"{worker}-")
 
 
 @pytest.fixture(scope="session")
