@@ -3,6 +3,7 @@
 With NO_SKIPS set, as where changes are judged, a skipped test fails the run, unless it says that it is optional.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ def pytest_configure() -> None:
     """Give each process of pytest-xdist its own temporary folder: Luigi locks equal commands there."""
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["TMPDIR"] = tempfile.mkdtemp(prefix=f"{worker}-")
+        atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
