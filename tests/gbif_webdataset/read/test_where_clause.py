@@ -1,10 +1,12 @@
 import re
+import time
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.read.where_clause import WhereClause
+from gbif_webdataset.read.where_clause import MEDIA_ROWS, PURE_FUNCTIONS, WhereClause
 from tests.support.archives import find_real_archive, read_zip
 
 COLUMNS = ("year", "basisOfRecord", "order", "class", "decimalLatitude", "lifeStage")
@@ -151,3 +153,68 @@ def test_a_condition_may_name_every_column_of_a_real_download() -> None:
     assert len(names) == 223
     text = " OR ".join(f"\"{name}\" = 'x'" for name in names)
     assert WhereClause(text, names).columns == tuple(sorted(names))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "repeat('a', 4000000000) = year",
+        "repeat(year, 2000 * 2000 * 2000) = year",
+        "repeat(repeat(repeat('aaaa', 1000), 1000), 1000) = year",
+        "lpad(year, 4000000000, 'x') = year",
+        "rpad('a', 1 + 3999999999, 'x') = year",
+        "repeat('a', try_cast(year AS BIGINT)) = 'x'",
+        "replace(replace(replace(year, 'a', repeat('a', 999)), 'a', repeat('a', 999)), 'a', repeat('a', 999)) = year",
+        "regexp_replace(repeat('a', 99999), '.', repeat('b', 99999), 'g') = year",
+        "len(range(4000000000)) = 1",
+        "generate_series(1, 4000000000) IS NULL",
+        "list_sum(range(4000000000)) = 1",
+        "format('{:4000000000}', year) = 'x'",
+        "printf('%4000000000d', 1) = 'x'",
+        "list_resize([1], 4000000000) IS NULL",
+        "array_to_string(range(1000000000), 'x') = year",
+        "bitstring('1', 4000000000) IS NULL",
+        "factorial(100000) = 1",
+        "levenshtein(year, 'x') = 1",
+    ],
+)
+def test_a_condition_that_may_take_much_memory_or_time_is_an_error_at_once(text: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(ParameterError, match=r"cannot be used|may make a text of more than 1 MB"):
+        WhereClause(text, COLUMNS)
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NOT (" * 60 + "year = '1'" + ")" * 60,
+        "year = '1' AND " + "abs(" * 400 + "1" + ")" * 400 + " = 1",
+        "(" * 2000 + "true" + ")" * 2000,
+    ],
+)
+def test_a_condition_with_many_levels_is_an_error_or_evaluated(text: str) -> None:
+    try:
+        assert len(evaluate(text)) == ROWS.num_rows
+    except ParameterError as error:
+        assert re.search("levels of parentheses|expression depth|simplify", str(error))
+
+
+def test_functions_of_the_list_exist_and_depend_on_their_arguments_alone() -> None:
+    with duckdb.connect() as connection:
+        query = "SELECT function_name, bool_or(stability = 'VOLATILE') FROM duckdb_functions() GROUP BY 1"
+        volatile = dict(connection.execute(query).fetchall())
+    syntax = {"coalesce", "if", "ifnull", "position"}
+    assert PURE_FUNCTIONS - volatile.keys() <= syntax
+    assert not [name for name in PURE_FUNCTIONS if volatile.get(name)]
+
+
+def test_texts_of_ordinary_length_may_be_lengthened() -> None:
+    assert evaluate("lpad(year, 6, '0') = '002015' AND replace(year, '20', 'twenty') = 'twenty15'")[0]
+    assert evaluate("concat_ws('-', year, lifeStage) = '2015-Adult' AND year || 'x' = '2015x'")[0]
+
+
+def test_a_condition_on_media_is_named_by_its_own_parameter() -> None:
+    assert WhereClause("format = 'image/png'", ("format", "title"), MEDIA_ROWS).columns == ("format",)
+    with pytest.raises(ParameterError, match=r"^--ReadArchive-media-where .* the media have no column titel; did you"):
+        WhereClause("titel = 'x'", ("format", "title"), MEDIA_ROWS)
