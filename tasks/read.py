@@ -53,7 +53,14 @@ class ReadArchive(DatasetTask):
     where: str = Text(
         default="",
         description="Take only occurrences that meet this SQL condition on their columns and on coreid, such as "
-        "\"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\". Every column is text. Empty takes all.",
+        "\"basisOfRecord = 'HUMAN_OBSERVATION' AND year >= '2015'\". Every column is text; to compare numbers, write "
+        '"TRY_CAST(decimalLatitude AS DOUBLE) > 50". Empty takes all.',
+    )
+    media_where: str = Text(
+        default="",
+        description="Take only media that meet this SQL condition on the columns of the media file, such as "
+        "\"format = 'image/jpeg' AND coalesce(description, '') NOT LIKE '%Sonogram%'\". Every column is text, as in "
+        "where. Empty takes all.",
     )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,
@@ -87,6 +94,7 @@ class ReadArchive(DatasetTask):
             extra_columns=split_list(self.extra_columns),
             licenses=licences.parse_licences(split_list(self.licenses)),
             where=self.where,
+            media_where=self.media_where,
         )
         memory = tables.parse_memory_limit(self.memory_limit)
         resources = Resources(memory, scratch, self.max_expansion)

@@ -20,15 +20,17 @@ IMAGE = "http://rs.gbif.org/terms/1.0/image"
 DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
+REFERENCES = "references"
 URL_COLUMNS = {
-    MULTIMEDIA: ("identifier", "accessURI"),
-    AUDUBON: ("bestQualityAccessURI", "accessURI", "identifier"),
-    IMAGE: ("identifier", "accessURI"),
-    DOCUMENT: ("accessURI", "identifier"),
+    MULTIMEDIA: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI", REFERENCES),
+    AUDUBON: ("bestQualityAccessURI", "accessURI", "goodQualityAccessURI", "identifier", REFERENCES),
+    IMAGE: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI", REFERENCES),
+    DOCUMENT: ("accessURI", "bestQualityAccessURI", "goodQualityAccessURI", "identifier", REFERENCES),
 }
 """The row types of media, and the terms that may hold a medium's URL.
 
-An archive's first type with rows is read; of the terms, the first that is not empty is used.
+An archive's first type with rows is read. Of the terms, the first is used that holds a URL; REFERENCES is often a web
+page, and is used only if the medium's format or the URL's extension is that of an image.
 """
 MEDIA, RECORDS = "media", "records"
 CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")

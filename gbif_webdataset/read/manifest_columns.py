@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from gbif_webdataset.errors import ArchiveError, SelectionError
 from gbif_webdataset.read.columns import DISTINCT_COLUMNS, MEDIUM_COLUMNS, ColumnSelection
-from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, URL_COLUMNS, Archive
+from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, REFERENCES, URL_COLUMNS, Archive
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.selection_options import SelectionOptions
-from gbif_webdataset.read.where_clause import WhereClause
+from gbif_webdataset.read.where_clause import MEDIA_ROWS, OCCURRENCES, Subject, WhereClause
 from gbif_webdataset.storage.arrow import RECURRING
 from gbif_webdataset.terms.columns import DARWIN_CORE
 
@@ -25,7 +25,7 @@ class ManifestColumns:
 
     Attributes:
         selections: the columns to read of MEDIA and RECORDS.
-        where: the condition of the user; None without one.
+        where, media_where: the conditions of the user on records and media; None without one.
         url_columns: columns of the media that may hold the URL, the preferred one first.
         record_columns, medium_columns: the manifest's columns that are copied from records and media.
         schema: the manifest's columns with their Arrow types.
@@ -33,10 +33,16 @@ class ManifestColumns:
 
     selections: dict[str, ColumnSelection]
     where: WhereClause | None
+    media_where: WhereClause | None
     url_columns: tuple[str, ...]
     record_columns: tuple[str, ...]
     medium_columns: tuple[str, ...]
     schema: pa.Schema
+
+    @property
+    def licence_columns(self) -> list[str]:
+        """The columns of the media that may state a licence."""
+        return [name for name in MEDIUM_COLUMNS["mediaLicense"] if name in self.selections[MEDIA].names]
 
     @classmethod
     def from_archive(cls, archive: Archive, options: SelectionOptions) -> Self:
@@ -44,20 +50,23 @@ class ManifestColumns:
 
         Raises:
             SelectionError: the archive lacks a column that the options name.
-            ParameterError: `where` is not a condition.
+            ParameterError: `where` or `media_where` is not a condition.
             ArchiveError: the media have no column for a URL.
         """
         _check_requested(archive.records, options)
-        where = _parse_where(archive.records, options.where) if options.where else None
+        where = _parse_where(archive.records, options.where, OCCURRENCES) if options.where else None
         requested = _list_requested(options)
         records = ColumnSelection.from_layout(
             archive.records, dict.fromkeys([*DARWIN_CORE, *requested, *(where.columns if where else ())])
         )
+        media_where = _parse_where(archive.media, options.media_where, MEDIA_ROWS) if options.media_where else None
         urls = URL_COLUMNS[archive.media.row_type]
         terms = [term for terms in MEDIUM_COLUMNS.values() for term in terms]
-        media = ColumnSelection.from_layout(archive.media, dict.fromkeys([*urls, *terms]))
+        media = ColumnSelection.from_layout(
+            archive.media, dict.fromkeys([*urls, *terms, *(media_where.columns if media_where else ())])
+        )
         url_columns = tuple(name for name in urls if name in media.names)
-        if not url_columns:
+        if not set(url_columns) - {REFERENCES}:
             raise ArchiveError(
                 f"{archive.path}: {archive.media.locations[0]} has no column for a URL ({', '.join(urls)}); {GET_DWCA}"
             )
@@ -68,7 +77,7 @@ class ManifestColumns:
             [(name, pa.string() if name in (*OWN_COLUMNS, *DISTINCT_COLUMNS) else RECURRING) for name in names]
         )
         selections = {MEDIA: media, RECORDS: records}
-        return cls(selections, where, url_columns, tuple(copied), tuple(of_media), schema)
+        return cls(selections, where, media_where, url_columns, tuple(copied), tuple(of_media), schema)
 
 
 def _list_requested(options: SelectionOptions) -> list[str]:
@@ -94,10 +103,11 @@ def _check_requested(records: FileLayout, options: SelectionOptions) -> None:
             )
 
 
-def _parse_where(records: FileLayout, text: str) -> WhereClause:
+def _parse_where(layout: FileLayout, text: str, subject: Subject) -> WhereClause:
     """The condition. Where names differ only in case, the first column counts."""
     names: dict[str, str] = {}
-    for column in records.columns:
+    for column in layout.columns:
         names.setdefault(column.name.lower(), column.name)
-    names.setdefault("coreid", "coreid")  # the record's id, which may have no term in meta.xml
-    return WhereClause(text, tuple(names.values()))
+    if subject is OCCURRENCES:
+        names.setdefault("coreid", "coreid")  # the record's id, which may have no term in meta.xml
+    return WhereClause(text, tuple(names.values()), subject)

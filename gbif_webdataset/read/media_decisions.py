@@ -24,6 +24,7 @@ class MediaDecisions:
         coreid: id of its record.
         url: its URL.
         licence: code of its licence.
+        licence_text: text of its licence, a dictionary.
         image_number: its number among the images of its record, from 0.
         reason: position in REASONS.
         repeated_records: rows of the records whose id an earlier record has.
@@ -33,6 +34,7 @@ class MediaDecisions:
     coreid: pa.ChunkedArray
     url: pa.ChunkedArray
     licence: pa.ChunkedArray
+    licence_text: pa.DictionaryArray
     image_number: Numbers
     reason: Numbers
     repeated_records: Numbers

@@ -1,8 +1,8 @@
 """The rules for which media are images to fetch, all except the limit for each category."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,20 +16,34 @@ from gbif_webdataset.read.media_decisions import (
     number_values,
     to_truths,
 )
+from gbif_webdataset.read.media_kinds import is_other_kind
 from gbif_webdataset.read.partition_archive import Partition
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.urls import IS_HTTP, URL
 from gbif_webdataset.storage import arrow
-from gbif_webdataset.storage.tables import quote_text
-from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.licence_texts import classify_licence
 from gbif_webdataset.terms.reasons import MediumReason
 
-HTTP = r"(?i)^\s*https?://[^/?#\s]"
-# `type` is Dublin Core's type. `format` is a media type that is often missing, or only 'jpeg'.
-NOT_STILL_IMAGE = """(trim(type) <> ''
-        AND NOT regexp_full_match(trim(type), '(?i)(.*[/:#])?(still ?image|image|photograph)')
-    OR regexp_full_match(trim(format), '(?i)(audio|video|text|model|message|application)/.*')
-        AND NOT lower(trim(format)) = 'application/octet-stream')"""
-STATEMENT_COLUMNS = {"type": ("type",), "format": ("format",), "licence": MEDIUM_COLUMNS["mediaLicense"]}
+LICENCE_COLUMNS = MEDIUM_COLUMNS["mediaLicense"]
+
+
+@dataclass(frozen=True)
+class Statements:
+    """What media state about their kind and licence, assessed once for each distinct statement.
+
+    Attributes:
+        numbers: the number of its statement, for each medium.
+        licence: code of the licence, for each statement.
+        licence_text: the text that gives this code, for each statement.
+        is_other_kind: whether it is not a still image, for each statement.
+        is_unusable: whether the licence is not one of `licenses`, for each statement.
+    """
+
+    numbers: Numbers
+    licence: pa.Array
+    licence_text: pa.Array
+    is_other_kind: Numbers
+    is_unusable: Numbers
 
 
 class MediaRules:
@@ -37,12 +51,11 @@ class MediaRules:
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
         columns: ManifestColumns,
         options: SelectionOptions,
         of_events: bool,
     ) -> None:
-        self._connection, self._columns, self._options, self._of_events = connection, columns, options, of_events
+        self._columns, self._options, self._of_events = columns, options, of_events
 
     def decide(self, partition: Partition) -> MediaDecisions:
         """Decide about the media of a partition."""
@@ -51,13 +64,16 @@ class MediaRules:
         numbers, count = number_values(pa.chunked_array([*record_ids.chunks, *coreid.chunks], pa.string()))
         id_of_record, id_of_medium = np.split(numbers, [records.num_rows])
         first_record = find_first_rows(id_of_record, count)
-        statement, licence, is_not_still, is_unusable = self._assess_statements(media)
-        url = coalesce_columns(media, self._columns.url_columns)
+        stated = self._assess_statements(media)
+        statement = stated.numbers
         decisions = MediaDecisions(
             record=first_record[id_of_medium],
             coreid=coreid,
-            url=trim_texts(url),
-            licence=licence.take(arrow.to_array(statement)),
+            url=media.column(URL),
+            licence=pa.chunked_array([stated.licence.take(arrow.to_array(statement))]),
+            licence_text=pa.DictionaryArray.from_arrays(
+                arrow.to_array(statement.astype(np.int32)), stated.licence_text
+            ),
             image_number=np.zeros(media.num_rows, np.int64),
             reason=np.zeros(media.num_rows, np.int8),
             repeated_records=np.flatnonzero(first_record[id_of_record] != np.arange(records.num_rows)),
@@ -67,36 +83,35 @@ class MediaRules:
             records_with_id = np.bincount(id_of_record, minlength=count)
             decisions.reject(MediumReason.SEVERAL_OCCURRENCES, records_with_id[id_of_medium] > 1)
         decisions.reject(MediumReason.NO_URL, ~to_truths(pc.not_equal(decisions.url, arrow.to_scalar(""))))
-        decisions.reject(MediumReason.NOT_HTTP, ~to_truths(pc.match_substring_regex(url, HTTP)))
-        decisions.reject(MediumReason.NOT_STILL_IMAGE, is_not_still[statement])
+        decisions.reject(MediumReason.NOT_HTTP, ~to_truths(media.column(IS_HTTP)))
+        decisions.reject(MediumReason.NOT_STILL_IMAGE, stated.is_other_kind[statement])
         decisions.number_images(id_of_medium)
         for reason, is_selected in self._select_records(records):
             decisions.reject(reason, ~np.append(is_selected, False)[decisions.record])
-        decisions.reject(MediumReason.UNUSABLE_LICENCE, is_unusable[statement])
+        if (media_where := self._columns.media_where) is not None:
+            is_met = media_where.evaluate(media.select(media_where.columns) if media_where.columns else media)
+            decisions.reject(MediumReason.NOT_MEDIA_WHERE, ~to_truths(is_met))
+        decisions.reject(MediumReason.UNUSABLE_LICENCE, stated.is_unusable[statement])
         return decisions
 
-    def _assess_statements(self, media: pa.Table) -> tuple[Numbers, pa.ChunkedArray, Numbers, Numbers]:
-        """Assess what media state about their kind and licence. Each distinct statement is assessed once.
-
-        Returns:
-            For each medium the number of its statement; for each statement the licence's code, whether it is not a
-            still image, and whether its licence is not one of `licenses`.
-        """
-        stated = pa.table({name: coalesce_columns(media, terms) for name, terms in STATEMENT_COLUMNS.items()})
+    def _assess_statements(self, media: pa.Table) -> Statements:
+        names = [name for name in ("type", "format", *LICENCE_COLUMNS) if name in media.column_names]
         numbers, count = np.zeros(media.num_rows, np.int64), 1
-        for column in stated.columns:
-            numbers_in_column, count_in_column = number_values(column)
+        for name in names:
+            numbers_in_column, count_in_column = number_values(media.column(name))
             pairs = arrow.to_array(numbers * count_in_column + numbers_in_column)
             numbers, count = number_values(pa.chunked_array([pairs]))
-        statements = stated.take(arrow.to_array(find_first_rows(numbers, count)[: count - 1]))
-        self._connection.register("statements", statements)
-        codes = ", ".join(quote_text(code) for code in self._options.licenses)
-        query = f"SELECT {licences.code_expression('licence')} AS code, {NOT_STILL_IMAGE} AS not_still FROM statements"
-        assessed = self._connection.sql(
-            f"SELECT code, not_still, {f'code NOT IN ({codes})' if codes else 'false'} AS unusable FROM ({query})"
-        ).to_arrow_table()
-        code, not_still, unusable = assessed.columns
-        return numbers, code, to_truths(not_still), to_truths(unusable)
+        first_rows = find_first_rows(numbers, count)[: max(1, count - 1)]
+        rows = media.select(names).take(arrow.to_array(first_rows)).to_pylist() if media.num_rows else []
+        codes = [classify_licence(row.get(name) for name in LICENCE_COLUMNS) for row in rows]
+        usable = self._options.licenses
+        return Statements(
+            numbers,
+            arrow.to_text_array(codes),
+            arrow.to_text_array([_choose_text(row, code) for row, code in zip(rows, codes, strict=True)]),
+            np.array([is_other_kind(row.get("type"), row.get("format")) for row in rows], bool),
+            np.array([bool(usable) and code not in usable for code in codes], bool),
+        )
 
     def _select_records(self, records: pa.Table) -> Iterator[tuple[MediumReason, Numbers]]:
         """Whether the subset and the condition select each record, with the reason if they do not."""
@@ -112,3 +127,9 @@ class MediaRules:
                 MediumReason.NOT_WHERE,
                 to_truths(where.evaluate(records.select(where.columns) if where.columns else records)),
             )
+
+
+def _choose_text(row: dict[str, str | None], code: str) -> str | None:
+    """The first of a medium's licence texts that states its licence; the first text if none does by itself."""
+    texts = [text for name in LICENCE_COLUMNS if (text := row.get(name)) is not None]
+    return next((text for text in texts if classify_licence([text]) == code), texts[0] if texts else None)

@@ -25,6 +25,7 @@ from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 FROM_OPTIONS = {
     MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
     MediumReason.NOT_WHERE: "--ReadArchive-where",
+    MediumReason.NOT_MEDIA_WHERE: "--ReadArchive-media-where",
     MediumReason.UNUSABLE_LICENCE: "--ReadArchive-licenses",
 }
 """Reasons that the user's options give."""
@@ -35,9 +36,11 @@ class ManifestCounts:
     """Lines of the archive's files, and what became of them.
 
     Attributes:
+        media_lines: media: the lines of their files, and the further URLs of lines with several.
         checklist: key of the checklist that the taxon keys belong to; None if the archive does not name it.
         images: images of each chunk.
         rejected: rejected lines by MEDIA or RECORDS and by reason.
+        further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
         passed_over: files of other media extensions, which were not read, with their row types.
     """
 
@@ -47,6 +50,7 @@ class ManifestCounts:
     checklist: str | None
     images: list[int] = field(default_factory=list)
     rejected: dict[str, dict[str, int]] = field(default_factory=dict)
+    further_urls: int = 0
     passed_over: dict[str, str] = field(default_factory=dict)
 
 
@@ -80,6 +84,8 @@ def read_archive(
         if counts.checklist:
             schema = schema.with_metadata({CHECKLIST: counts.checklist})
         counts.images = writer.write(schema, map(selector.select, partitioned.read_partitions()))
+        counts.media_lines += selector.further_urls
+        counts.further_urls = selector.further_urls
         rejected.write(writer.folder / "rejected.parquet", archive)
         counts.rejected = rejected.count()
         _check_counts(path, counts, options)

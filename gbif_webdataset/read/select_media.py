@@ -18,8 +18,11 @@ from gbif_webdataset.read.media_rules import MediaRules
 from gbif_webdataset.read.partition_archive import Partition
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.urls import resolve_urls
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.reasons import LineFault, MediumReason
+
+LICENCE_TEXT = "mediaLicense"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class SelectedImages:
 class MediaSelector:
     """Selects the images of an archive, partition by partition. Rows are in the order of their lines.
 
+    Attributes:
+        further_urls: media that are not lines of their own, because a line has several URLs.
+
     Raises:
         SelectionError, ParameterError: the options name a column that the archive lacks, or `where` is not valid.
         ArchiveError: the media have no column for a URL.
@@ -71,19 +77,24 @@ class MediaSelector:
         rejected: RejectedLines,
     ) -> None:
         self.columns = ManifestColumns.from_archive(archive, options)
+        self.further_urls = 0
         self._rejected, self._of_events = rejected, archive.is_of_events
-        self._rules = MediaRules(connection, self.columns, options, archive.is_of_events)
+        self._rules = MediaRules(self.columns, options, archive.is_of_events)
         self._paths = ImagePaths(connection)
         self._cap = CategoryCap(connection, options) if options.num_images_per_category else None
 
     def prepare(self, read_partitions: Callable[[], Iterable[Partition]]) -> None:
         """Look at all partitions once, if the choice of images in one depends on the others."""
         if self._cap is not None:
-            self._cap.find_limits((partition.records, self._rules.decide(partition)) for partition in read_partitions())
+            partitions = map(self._resolve_urls, read_partitions())
+            self._cap.find_limits((partition.records, self._rules.decide(partition)) for partition in partitions)
 
     def select(self, partition: Partition) -> SelectedImages:
         """The images of a partition. Other media, and records that repeat an id, become rejected lines."""
+        lines = partition.media.num_rows
+        partition = self._resolve_urls(partition)
         records, media = partition.records, partition.media
+        self.further_urls += media.num_rows - lines
         decisions = self._rules.decide(partition)
         if self._cap is not None:
             decisions.reject(MediumReason.OVER_CAP, self._cap.is_over(records, decisions))
@@ -93,8 +104,13 @@ class MediaSelector:
             name: cast_texts(coalesce_columns(media, MEDIUM_COLUMNS[name]), schema.field(name).type)
             for name in self.columns.medium_columns
         }
+        if LICENCE_TEXT in of_media and len(self.columns.licence_columns) > 1:
+            of_media[LICENCE_TEXT] = pa.chunked_array([decisions.licence_text])
         copied = records.select(self.columns.record_columns)
         return SelectedImages(schema, copied, pa.table(of_media), self._list_images(partition, decisions))
+
+    def _resolve_urls(self, partition: Partition) -> Partition:
+        return replace(partition, media=resolve_urls(partition.media, self.columns.url_columns))
 
     def _list_images(self, partition: Partition, decisions: MediaDecisions) -> pa.Table:
         rows = arrow.to_array(decisions.images)

@@ -15,6 +15,7 @@ class SelectionOptions:
         extra_columns: further columns of the records for the manifest.
         licenses: codes of the licences to take; empty takes all.
         where: SQL condition on the records' columns, all of them text, and on `coreid`; empty takes all.
+        media_where: SQL condition on the columns of the media, all of them text; empty takes all.
     """
 
     subset_key: str
@@ -24,6 +25,7 @@ class SelectionOptions:
     extra_columns: tuple[str, ...] = ()
     licenses: tuple[str, ...] = ()
     where: str = ""
+    media_where: str = ""
 
     @property
     def needs_category(self) -> bool:

@@ -1,4 +1,4 @@
-"""The licences of media: their codes, and the texts that publishers write for them."""
+"""The licences of media: their codes, names, order and obligations."""
 
 import re
 from collections.abc import Iterable
@@ -27,27 +27,6 @@ class Licence(Code):
 
 
 BY_CODE = {str(licence): licence for licence in Licence}
-
-# Publishers write addresses with and without https, version, country and /legalcode; GBIF's enumeration, such as
-# CC_BY_NC_4_0; and free text.
-CODE_EXPRESSION = """CASE
-    WHEN coalesce(trim({0}), '') = '' THEN 'unknown'
-    WHEN regexp_matches({0}, '(?i)publicdomain/zero|\\bcc[ _-]?0\\b|\\bcc0[_ -]') THEN 'cc0'
-    WHEN regexp_matches({0}, '(?i)publicdomain/mark|public[ _-]?domain|no known copyright') THEN 'public-domain'
-    WHEN regexp_matches({0}, '(?i)creativecommons\\.org/licen[sc]es/by|\\bcc[ _-]+by|^ *by\\b[^ ]*$')
-        OR regexp_matches({0}, '(?i)creative commons.*attribution')
-        THEN 'cc-by'
-            || CASE WHEN regexp_matches({0}, '(?i)[ /_-]nc\\b|[ /_-]nc[ _-]|non[ -]?commercial') THEN '-nc' ELSE '' END
-            || CASE WHEN regexp_matches({0}, '(?i)[ /_-]nd\\b|[ /_-]nd[ _-]|no[ -]?deriv') THEN '-nd'
-                    WHEN regexp_matches({0}, '(?i)[ /_-]sa\\b|[ /_-]sa[ _-]|share[ -]?alike') THEN '-sa' ELSE '' END
-    WHEN regexp_matches({0}, '(?i)(some|no) rights reserved') THEN 'unknown'
-    WHEN regexp_matches({0}, '(?i)all rights reserved|©|copyright|\\(c\\)') THEN 'all-rights-reserved'
-    ELSE 'unknown' END"""
-
-
-def code_expression(column: str) -> str:
-    """The SQL expression that gives the code of the licence in an SQL column."""
-    return CODE_EXPRESSION.format(column)
 
 
 def display_name(code: str) -> str:

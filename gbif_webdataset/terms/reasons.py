@@ -25,6 +25,7 @@ class MediumReason(Code):
     DUPLICATE_MEDIUM = "duplicate-medium", "the occurrence lists the same URL twice"
     NOT_IN_SUBSET = "not-in-subset", "the occurrence is not in subset_list"
     NOT_WHERE = "not-where", "the occurrence does not meet the condition of the parameter where"
+    NOT_MEDIA_WHERE = "not-media-where", "the medium does not meet the condition of the parameter media_where"
     UNUSABLE_LICENCE = "unusable-licence", "the licence is not in the parameter licenses"
     OVER_CAP = "over-cap", "the category already has num_images_per_category images"
 

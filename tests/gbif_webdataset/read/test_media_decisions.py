@@ -14,7 +14,16 @@ from gbif_webdataset.terms.reasons import MediumReason
 def make_decisions(urls: list[str]) -> MediaDecisions:
     texts = pa.chunked_array([pa.array(urls, pa.string())])
     zeros = np.zeros(len(urls), np.int64)
-    return MediaDecisions(zeros, texts, texts, texts, zeros.copy(), np.zeros(len(urls), np.int8), zeros[:0])
+    return MediaDecisions(
+        zeros,
+        texts,
+        texts,
+        texts,
+        texts.combine_chunks().dictionary_encode(),
+        zeros.copy(),
+        np.zeros(len(urls), np.int8),
+        zeros[:0],
+    )
 
 
 def test_the_first_reason_that_applies_stays() -> None:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.read.selection_options import SelectionOptions
 from tests.support.archives import (
     AC,
     DWC,
     OCCURRENCE,
     PHOTO,
+    find_case,
     find_real_archive,
     make_download,
     make_gbif_meta_xml,
@@ -160,3 +162,55 @@ def test_documents_of_eol_that_are_images_give_their_access_uri(tmp_path: Path) 
     assert {tuple(row[name] for name in stated) for row in manifest.rows} == {
         ("Agelena", "M. Kuntner", f"{PHOTO}page", "CC BY 3.0", "cc-by")
     }
+
+
+def test_the_strictest_licence_of_all_terms_counts_in_a_public_archive(tmp_path: Path) -> None:
+    manifest = make_manifest(find_case("archives/symbiota-audubon-core.zip"), tmp_path)
+    assert manifest.values("licenseCode") == {
+        "1": "cc0", "2": "cc-by-nc", "3": "cc-by-nc", "4": "cc-by", "5": "all-rights-reserved",
+    }  # fmt: skip
+    assert manifest.values("mediaLicense")["4"] == "http://creativecommons.org/licenses/by/4.0/"
+    assert manifest.values("identifier")["2"].endswith("/sy/2.jpg")
+
+
+def test_a_medium_with_two_licences_has_the_stricter_one(tmp_path: Path) -> None:
+    columns = ("gbifID", "identifier", "license", "rights")
+    media = [
+        {"gbifID": "1", "identifier": f"{PHOTO}1", "license": "CC0", "rights": "CC BY-NC"},
+        {"gbifID": "2", "identifier": f"{PHOTO}2", "license": "CC BY-NC-ND 4.0", "rights": "CC BY"},
+        {"gbifID": "3", "identifier": f"{PHOTO}3", "license": "CC BY", "rights": "All rights reserved"},
+        {"gbifID": "4", "identifier": f"{PHOTO}4", "rights": "CC BY"},
+    ]
+    files = {"meta_xml": make_gbif_meta_xml(media=columns), "multimedia_txt": make_lines(columns, media)}
+    archive = write_zip(tmp_path / "a.zip", make_download([make_occurrence(n) for n in range(1, 5)], [], **files))
+    manifest = make_manifest(archive, tmp_path)
+    assert manifest.values("licenseCode") == {
+        "1": "cc-by-nc",
+        "2": "cc-by-nc-nd",
+        "3": "all-rights-reserved",
+        "4": "cc-by",
+    }
+    assert manifest.values("mediaLicense") == {
+        "1": "CC BY-NC",
+        "2": "CC BY-NC-ND 4.0",
+        "3": "All rights reserved",
+        "4": "CC BY",
+    }
+    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", licenses=("cc-by",)))
+    assert set(manifest.values("coreid")) == {"4"}
+
+
+def test_no_medium_of_a_public_archive_is_freer_than_its_text(tmp_path: Path) -> None:
+    options = SelectionOptions("acceptedTaxonKey", licenses=("cc0", "cc-by", "public-domain"))
+    manifest = make_manifest(find_case("archives/licences-too-permissive.zip"), tmp_path, options)
+    assert {row["mediaLicense"] for row in manifest.rows} == {"http://creativecommons.org/licenses/by/4.0/"}
+
+
+def test_media_are_selected_by_a_condition_on_their_columns(tmp_path: Path) -> None:
+    archive = find_case("archives/sonogram-as-still-image.zip")
+    where = "coalesce(description, '') NOT ILIKE '%sonogram%'"
+    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", media_where=where))
+    assert list(manifest.urls) == ["http://127.0.0.1:18765/photo.jpg"]
+    assert manifest.reasons == {"not-still-image": 1, "not-media-where": 1}
+    with pytest.raises(ParameterError, match=r"^--ReadArchive-media-where .* the media have no column titel"):
+        make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", media_where="titel = 'x'"))
