@@ -13,7 +13,7 @@ from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.arrow import RECURRING
 
 # Columns of this tool beside those of the archive; no column of an archive has a name with #.
-RECORD_ID, LINE, FILE, HASH = "#id", "#line", "#file", "#hash"
+RECORD_ID, LINE, FILE, HASH, SEVERAL = "#id", "#line", "#file", "#hash", "#several"
 
 MEDIUM_COLUMNS = {
     "mediaType": ("type",),
@@ -79,7 +79,8 @@ class ColumnSelection:
             name: cast_texts(column, pa.string() if name in DISTINCT_COLUMNS else RECURRING)
             for name, column in columns.items()
         }
-        return pa.table({**{name: rows.column(name) for name in (HASH, FILE, LINE)}, **typed})
+        own = [name for name in (HASH, FILE, LINE, SEVERAL) if name in rows.column_names]
+        return pa.table({**{name: rows.column(name) for name in own}, **typed})
 
 
 def coalesce_columns(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:

@@ -12,6 +12,7 @@ from typing import IO
 from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read import containers
 from gbif_webdataset.read.containers import Container, normalize_name
+from gbif_webdataset.read.event_keys import match_occurrences
 from gbif_webdataset.read.meta_xml import FileLayout, parse_descriptor
 
 MULTIMEDIA = "http://rs.gbif.org/terms/1.0/multimedia"
@@ -21,16 +22,19 @@ DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
 REFERENCES = "references"
+ASSOCIATED_MEDIA = "http://rs.tdwg.org/dwc/terms/associatedmedia"
 URL_COLUMNS = {
     MULTIMEDIA: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI", REFERENCES),
     AUDUBON: ("bestQualityAccessURI", "accessURI", "goodQualityAccessURI", "identifier", REFERENCES),
     IMAGE: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI", REFERENCES),
     DOCUMENT: ("accessURI", "bestQualityAccessURI", "goodQualityAccessURI", "identifier", REFERENCES),
+    ASSOCIATED_MEDIA: ("associatedMedia",),
 }
 """The row types of media, and the terms that may hold a medium's URL.
 
 An archive's first type with rows is read. Of the terms, the first is used that holds a URL; REFERENCES is often a web
-page, and is used only if the medium's format or the URL's extension is that of an image.
+page, and is used only if the medium's format or the URL's extension is that of an image. ASSOCIATED_MEDIA is no row
+type, but a column of the occurrences, which is read if there is no media extension.
 """
 MEDIA, RECORDS = "media", "records"
 CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
@@ -48,6 +52,9 @@ class Archive:
     Attributes:
         layouts: MEDIA and RECORDS, the occurrences or taxa that the media belong to.
         is_of_events: whether its core has events, and the records are the occurrences of an extension.
+        event_keys: how media name their event; None if they are matched by the records' id alone.
+        events: the core of an archive of events.
+        notes: what a user should know about the media.
         skipped_media: files of other media extensions that have rows, too, with their row types.
         metadata: path of the metadata document; None if meta.xml names none.
     """
@@ -63,11 +70,15 @@ class Archive:
             raise ArchiveError(f"{path}: meta.xml is larger than 16 MiB; download the archive again")
         descriptor = parse_descriptor(path, data)
         self.metadata = descriptor.metadata
-        media, self.skipped_media = self._choose_media(descriptor.extensions)
         records = descriptor.core
-        self.is_of_events = records.row_type == EVENT
+        self.is_of_events, self.event_keys = records.row_type == EVENT, None
         if self.is_of_events:
-            records, media = _match_occurrences(path, descriptor.extensions, media)
+            records = _find_occurrences(path, descriptor.extensions)
+        media, self.skipped_media = self._choose_media(descriptor.extensions, records)
+        self.notes = _list_notes(media)
+        if self.is_of_events:
+            records, media, self.event_keys = match_occurrences(descriptor.core, records, media)
+            self.events = descriptor.core
         self.layouts: Mapping[str, FileLayout] = {MEDIA: media, RECORDS: records}
         for location in (*records.locations, *media.locations):
             if self._member(location) not in self._names:
@@ -84,6 +95,16 @@ class Archive:
     def records(self) -> FileLayout:
         """The layout of the records."""
         return self.layouts[RECORDS]
+
+    @property
+    def media_files(self) -> tuple[str, ...]:
+        """The names of the files of media, as reports and rejected.parquet have them."""
+        return tuple(self.label_file(MEDIA, location) for location in self.media.locations)
+
+    def label_file(self, kind: str, location: str) -> str:
+        """The name of a file of MEDIA or RECORDS. The occurrences have another name if they are read as media, too."""
+        is_column = kind == MEDIA and self.media.row_type == ASSOCIATED_MEDIA
+        return f"{location} (associatedMedia)" if is_column else location
 
     @property
     def total_bytes(self) -> int:
@@ -124,9 +145,13 @@ class Archive:
             raise ArchiveError(f"{self.path}: this is a GBIF simple CSV, which has no URLs of photos; {GET_DWCA}")
         raise ArchiveError(f"{self.path}: meta.xml is missing, so this is not a Darwin Core Archive; {GET_DWCA}")
 
-    def _choose_media(self, extensions: tuple[FileLayout, ...]) -> tuple[FileLayout, dict[str, str]]:
+    def _choose_media(
+        self, extensions: tuple[FileLayout, ...], records: FileLayout
+    ) -> tuple[FileLayout, dict[str, str]]:
         """The media to read: the first type of URL_COLUMNS that has rows. And the files of others that have rows."""
         found = [layout for row_type in URL_COLUMNS for layout in extensions if layout.row_type == row_type]
+        if not found and (associated := _find_associated_media(records)):
+            return associated, {}
         if not found:
             raise ArchiveError(f"{self.path}: meta.xml names no media (Multimedia or Image); {GET_DWCA}")
         files = [(layout, location) for layout in found for location in layout.locations]
@@ -175,15 +200,26 @@ def report_decoding(location: str, layout: FileLayout) -> Iterator[None]:
         ) from error
 
 
-def _match_occurrences(
-    path: Path, extensions: tuple[FileLayout, ...], media: FileLayout
-) -> tuple[FileLayout, FileLayout]:
-    """The occurrences of an Event core and its media, matched by occurrenceID if both have it, otherwise by event."""
+def _find_occurrences(path: Path, extensions: tuple[FileLayout, ...]) -> FileLayout:
     occurrences = next((layout for layout in extensions if layout.row_type == OCCURRENCE), None)
     if occurrences is None:
         raise ArchiveError(f"{path}: its core has events, but it has no occurrences; {GET_DWCA}")
-    columns = occurrences.find_column("occurrenceID"), media.find_column("occurrenceID")
-    of_occurrence, of_medium = (column.index if column else None for column in columns)
-    if of_occurrence is None or of_medium is None:
-        return occurrences, media
-    return replace(occurrences, id_index=of_occurrence), replace(media, id_index=of_medium)
+    return occurrences
+
+
+def _find_associated_media(records: FileLayout) -> FileLayout | None:
+    """The records as media whose only column with a URL is associatedMedia; None if they lack it."""
+    columns = tuple(column for column in records.columns if column.name in ("associatedMedia", "occurrenceID"))
+    column = records.find_column("associatedMedia")
+    if column is None or column.index is None:
+        return None
+    return replace(records, row_type=ASSOCIATED_MEDIA, columns=columns)
+
+
+def _list_notes(media: FileLayout) -> tuple[str, ...]:
+    if media.row_type != ASSOCIATED_MEDIA:
+        return ()
+    return (
+        f"{media.locations[0]}: the archive has no media extension, so the URLs are those of associatedMedia; "
+        "their licences are unknown",
+    )

@@ -1,7 +1,7 @@
 """The columns of the manifest, and the columns of the archive that are read for them."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow as pa
 from gbif_webdataset.errors import ArchiveError, SelectionError
 from gbif_webdataset.read.columns import DISTINCT_COLUMNS, MEDIUM_COLUMNS, ColumnSelection
 from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, REFERENCES, URL_COLUMNS, Archive
+from gbif_webdataset.read.event_keys import KEY
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.where_clause import MEDIA_ROWS, OCCURRENCES, Subject, WhereClause
@@ -65,6 +66,8 @@ class ManifestColumns:
         media = ColumnSelection.from_layout(
             archive.media, dict.fromkeys([*urls, *terms, *(media_where.columns if media_where else ())])
         )
+        if archive.event_keys and archive.event_keys.medium != archive.media.id_index:
+            media = replace(media, indexes={**media.indexes, KEY: archive.event_keys.medium})
         url_columns = tuple(name for name in urls if name in media.names)
         if not set(url_columns) - {REFERENCES}:
             raise ArchiveError(

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gbif_webdataset.read.columns import MEDIUM_COLUMNS, RECORD_ID, coalesce_columns, trim_texts
+from gbif_webdataset.read.columns import MEDIUM_COLUMNS, RECORD_ID, SEVERAL, coalesce_columns, trim_texts
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.media_decisions import (
     MediaDecisions,
@@ -78,6 +78,8 @@ class MediaRules:
             reason=np.zeros(media.num_rows, np.int8),
             repeated_records=np.flatnonzero(first_record[id_of_record] != np.arange(records.num_rows)),
         )
+        if SEVERAL in media.column_names:
+            decisions.reject(MediumReason.SEVERAL_OCCURRENCES, to_truths(media.column(SEVERAL)))
         decisions.reject(MediumReason.ORPHANED, (decisions.record < 0) | to_truths(coreid.is_null()))
         if self._of_events:
             records_with_id = np.bincount(id_of_record, minlength=count)
@@ -101,8 +103,8 @@ class MediaRules:
             numbers_in_column, count_in_column = number_values(media.column(name))
             pairs = arrow.to_array(numbers * count_in_column + numbers_in_column)
             numbers, count = number_values(pa.chunked_array([pairs]))
-        first_rows = find_first_rows(numbers, count)[: max(1, count - 1)]
-        rows = media.select(names).take(arrow.to_array(first_rows)).to_pylist() if media.num_rows else []
+        first_rows = find_first_rows(numbers, count)[: count - 1]
+        rows = media.select(names).take(arrow.to_array(first_rows)).to_pylist() if names else [{}]
         codes = [classify_licence(row.get(name) for name in LICENCE_COLUMNS) for row in rows]
         usable = self._options.licenses
         return Statements(

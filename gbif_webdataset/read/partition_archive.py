@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gbif_webdataset.read import dwca
-from gbif_webdataset.read.columns import FILE, HASH, LINE, RECORD_ID
-from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
+from gbif_webdataset.read.columns import FILE, HASH, LINE, RECORD_ID, SEVERAL
+from gbif_webdataset.read.dwca import ASSOCIATED_MEDIA, MEDIA, RECORDS, Archive
 from gbif_webdataset.read.hash_partitions import Hashes, HashPartitions
 from gbif_webdataset.read.manifest_columns import ManifestColumns
+from gbif_webdataset.read.media_linker import MediaLinker
+from gbif_webdataset.read.raw_lines import ignore_progress
 from gbif_webdataset.read.read_ahead import read_ahead
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.row_batch import RowBatch
@@ -27,6 +29,7 @@ PARTITION_BYTES = 128 << 20
 MAX_PARTITIONS = 512
 MIN_SLOTS, MAX_SLOTS = 1 << 16, 1 << 27
 BATCHES_AHEAD = 4
+IS_MEDIUM, IS_RECORD = 1, 2
 CHECKLIST, MAX_CHECKLIST_CHARACTERS = "checklistKey", 64
 # Ids are unwrapped before it is known whether the file wraps its fields. That is harmless: only their hash is used.
 UNWRAP_ID = """CREATE MACRO unwrap_id(id) AS trim(CASE
@@ -67,20 +70,17 @@ class PartitionedArchive:
     def __init__(
         self, archive: Archive, columns: ManifestColumns, connection: duckdb.DuckDBPyConnection, memory: int
     ) -> None:
-        self._archive, self._selections, self._connection = archive, columns.selections, connection
+        self._archive, self._columns, self._connection = archive, columns, connection
+        self._selections, self._memory = columns.selections, memory
         connection.execute(UNWRAP_ID)
         partition_bytes = max(1, min(PARTITION_BYTES, memory // 8))  # its rows take several times as much
         self.count = min(MAX_PARTITIONS, 2 + archive.total_bytes // partition_bytes)
-        folder = tables.spill_folder(connection)
-        budgets = {MEDIA: memory // 16, RECORDS: memory // 8}
-        self._partitions = {
-            kind: HashPartitions(folder / kind, _make_schema(columns, kind), self.count, budget)
-            for kind, budget in budgets.items()
-        }
+        self._partitions = self._make_partitions()
+        self._linker = MediaLinker(connection, archive)
         slots = MIN_SLOTS
         while slots < min(MAX_SLOTS, archive.count_bytes(archive.media) // 64):
             slots *= 2
-        self._has_media = np.zeros(slots, dtype=bool)  # by the last bits of the record's hash
+        self._is_used = np.zeros(slots, np.uint8)  # IS_MEDIUM and IS_RECORD by the last bits of the record's hash
         self._checklists: set[str | None] = set()
         self._is_wrapped: dict[str, bool] = {}
         self.lines: dict[str, int] = {}
@@ -112,9 +112,12 @@ class PartitionedArchive:
             done += count
             progress(done, total)
 
-        for kind in (MEDIA, RECORDS):  # media first: records without media are then left out
-            self._read_files(kind, rejected, advance)
-            self._partitions[kind].close()
+        self._read_all(rejected, advance)
+        if self._link_by_occurrence_id():
+            rejected.clear()
+            self._partitions = self._make_partitions()
+            self._is_used[:] = 0
+            self._read_all(rejected, ignore_progress)
         if not any(partitions.is_spilled for partitions in self._partitions.values()):
             self.count = 1
 
@@ -130,9 +133,45 @@ class PartitionedArchive:
         """All partitions, in the order of their hashes."""
         return map(self._read_partition, range(self.count))
 
+    def _make_partitions(self) -> dict[str, HashPartitions]:
+        folder = tables.spill_folder(self._connection)
+        budgets = {MEDIA: self._memory // 16, RECORDS: self._memory // 8}
+        return {
+            kind: HashPartitions(folder / kind, self._make_schema(kind), self.count, budget)
+            for kind, budget in budgets.items()
+        }
+
+    def _make_schema(self, kind: str) -> pa.Schema:
+        own = [(HASH, pa.uint64()), (FILE, pa.int32()), (LINE, pa.int64())]
+        several = [(SEVERAL, pa.bool_())] if kind == MEDIA and self._archive.event_keys else []
+        return pa.schema([*own, *self._selections[kind].schema, *several])
+
+    def _read_all(self, rejected: RejectedLines, advance: Callable[[int], None]) -> None:
+        for kind in (MEDIA, RECORDS):  # media first: records without media are then left out
+            self._read_files(kind, rejected, advance)
+            self._partitions[kind].close()
+
+    def _link_by_occurrence_id(self) -> bool:
+        """Link media without a record to the record that has their id as occurrenceID. Whether there are any."""
+        blocks = (self._is_used[begin : begin + MIN_SLOTS] for begin in range(0, len(self._is_used), MIN_SLOTS))
+        if not any((block == IS_MEDIUM).any() for block in blocks):
+            return False
+        media = self._partitions[MEDIA]
+        tables_of_media = map(media.read_partition, range(self.count)) if media.is_spilled else [media.read_all()]
+        ids = (table.column(RECORD_ID) for table in tables_of_media)
+        return self._linker.find_occurrence_ids(self._is_named, ids)
+
+    def _is_named(self, ids: pa.ChunkedArray) -> Hashes:
+        """For each id whether a medium may have it."""
+        return (self._is_used[self._find_slots(self._hash_ids(ids))] & IS_MEDIUM).astype(bool)
+
+    def _find_slots(self, hashes: Hashes) -> Hashes:
+        return hashes & np.uint64(len(self._is_used) - 1)
+
     def _read_files(self, kind: str, rejected: RejectedLines, advance: Callable[[int], None]) -> None:
         layout = self._archive.layouts[kind]
         lines, has_quotes, has_raw_quotes = 0, False, False
+        is_column = layout.row_type == ASSOCIATED_MEDIA
         for file_number, location in enumerate(layout.locations):
             reader = RowReader(location, layout, self._selections[kind])
             with (
@@ -140,22 +179,29 @@ class PartitionedArchive:
                 dwca.report_decoding(location, layout),
                 closing(read_ahead(reader.read(file, advance), BATCHES_AHEAD)) as batches,
             ):
-                for rows in _merge_tables(_reject_unreadable(batches, kind, file_number, rejected)):
+                readable = _reject_unreadable(batches, kind, file_number, None if is_column else rejected)
+                for rows in _merge_tables(readable):
+                    if is_column:  # lines without media are not media
+                        rows = rows.filter(rows.column("associatedMedia").is_valid())
+                        lines += rows.num_rows
                     self._add_rows(kind, file_number, rows, rejected)
-            lines += reader.lines
+            lines += 0 if is_column else reader.lines
             has_quotes, has_raw_quotes = has_quotes or reader.has_quotes, has_raw_quotes or reader.has_raw_quotes
         self.lines[kind], self._is_wrapped[kind] = lines, has_quotes and not has_raw_quotes
 
     def _add_rows(self, kind: str, file_number: int, rows: pa.Table, rejected: RejectedLines) -> None:
+        rows = self._linker.link(rows) if kind == MEDIA else rows
         hashes = self._hash_ids(rows.column(RECORD_ID))
         rows = rows.add_column(0, FILE, arrow.to_array(np.full(rows.num_rows, file_number, np.int32)))
         rows = rows.add_column(0, HASH, arrow.to_array(hashes))
-        slots = hashes & np.uint64(len(self._has_media) - 1)
+        slots = self._find_slots(hashes)
         if kind == MEDIA:
-            self._has_media[slots] = True
+            self._is_used[slots] = IS_MEDIUM
         else:
             self._collect_checklists(rows)
-            kept = self._has_media[slots]
+            used = self._is_used[slots]
+            kept = used != 0
+            self._is_used[slots[kept]] |= IS_RECORD
             if rows.column(RECORD_ID).null_count:
                 rejected.add_records(rows.filter(rows.column(RECORD_ID).is_null()), LineFault.NO_ID)
                 kept &= rows.column(RECORD_ID).is_valid().to_numpy()
@@ -174,17 +220,12 @@ class PartitionedArchive:
         return np.asarray(self._connection.execute(query).fetchnumpy()["hash"], np.uint64)
 
 
-def _make_schema(columns: ManifestColumns, kind: str) -> pa.Schema:
-    own = [(HASH, pa.uint64()), (FILE, pa.int32()), (LINE, pa.int64())]
-    return pa.schema([*own, *columns.selections[kind].schema])
-
-
 def _reject_unreadable(
-    batches: Iterator[RowBatch], kind: str, file_number: int, rejected: RejectedLines
+    batches: Iterator[RowBatch], kind: str, file_number: int, rejected: RejectedLines | None
 ) -> Iterator[pa.Table]:
-    """The rows of the batches. Their unreadable lines become rejected lines."""
+    """The rows of the batches. Their unreadable lines become rejected lines, unless `rejected` is None."""
     for batch in batches:
-        if batch.unreadable:
+        if batch.unreadable and rejected is not None:
             rejected.add_unreadable(kind, file_number, batch.unreadable)
         yield batch.rows
 

@@ -17,13 +17,13 @@ def read_raw_lines(name: str, file: IO[bytes], layout: FileLayout, numbers: Iter
     """
     number = next(numbers, None)
     if layout.quote:
-        for record in EnclosedFile(name, file, layout, _ignore_progress).read_records():
+        for record in EnclosedFile(name, file, layout, ignore_progress).read_records():
             if record.line == number:
                 yield record.raw.encode(errors="replace").decode()
                 number = next(numbers, None)
         return
     first_line = 1
-    for block in read_line_blocks(name, file, layout.encoding, _ignore_progress):
+    for block in read_line_blocks(name, file, layout.encoding, ignore_progress):
         ends = np.flatnonzero(np.frombuffer(block.data, np.uint8) == ord("\n"))
         while number is not None and number - first_line < len(ends):
             index = number - first_line
@@ -33,5 +33,5 @@ def read_raw_lines(name: str, file: IO[bytes], layout: FileLayout, numbers: Iter
         first_line += len(ends)
 
 
-def _ignore_progress(count: int) -> None:
+def ignore_progress(count: int) -> None:
     """Reports nothing."""

@@ -42,6 +42,7 @@ class ManifestCounts:
         rejected: rejected lines by MEDIA or RECORDS and by reason.
         further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
         passed_over: files of other media extensions, which were not read, with their row types.
+        notes: what a user should know about the archive.
     """
 
     media_files: tuple[str, ...]
@@ -52,6 +53,7 @@ class ManifestCounts:
     rejected: dict[str, dict[str, int]] = field(default_factory=dict)
     further_urls: int = 0
     passed_over: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_archive(
@@ -101,11 +103,12 @@ def count_bytes(path: Path, max_expansion: float = dwca.MAX_EXPANSION) -> int:
 
 def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:
     return ManifestCounts(
-        media_files=archive.media.locations,
+        media_files=archive.media_files,
         media_lines=partitioned.lines[MEDIA],
         record_lines=partitioned.lines[RECORDS],
         checklist=partitioned.checklist or archive.checklist,
         passed_over=archive.skipped_media,
+        notes=list(archive.notes),
     )
 
 

@@ -55,6 +55,10 @@ class RejectedLines:
         reasons = arrow.to_text_array([reason] * rows.num_rows)
         self.add_rows(RECORDS, rows, reasons, pa.nulls(rows.num_rows, pa.string()))
 
+    def clear(self) -> None:
+        """Remove all lines."""
+        self._connection.execute("DELETE FROM rejected")
+
     def count(self) -> dict[str, dict[str, int]]:
         """The number of lines by kind and reason, the most frequent reason first."""
         counts: dict[str, dict[str, int]] = {MEDIA: {}, RECORDS: {}}
@@ -75,8 +79,8 @@ class RejectedLines:
                 cursor = self._connection.cursor().execute(query)
                 numbers = (number for (number,) in iter(cursor.fetchone, None))
                 raw_lines = _read_raw_lines(archive, location, layout, numbers)
-                file = f"{quote_text(location)} AS file"
-                query = f"SELECT {file}, line, reason, coreid, identifier, raw {source} ORDER BY line"
+                file = f"{quote_text(archive.label_file(kind, location))} AS file"
+                query = f"SELECT {file}, line, reason, coreid, identifier, raw {source} ORDER BY line, identifier"
                 for batch in tables.select_batches(self._connection.cursor(), query):
                     raw = [next(raw_lines) if text is None else text for text in batch.column("raw").to_pylist()]
                     yield pa.RecordBatch.from_arrays([*batch.columns[:-1], arrow.to_text_array(raw)], schema=SCHEMA)
