@@ -21,6 +21,8 @@ PLAIN_URL = re.compile(
     r"((?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?(?:\?[A-Za-z0-9._~=&/-]+)?)",
     re.ASCII,
 )
+# requests would encode all percent signs of a URL again if one of them begins no escape.
+LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 MAX_HOSTS = 128
 """Hosts whose connections stay open. Each has a few, and a process may have 1,024 open files."""
 
@@ -85,7 +87,7 @@ def _split_url(url: str) -> tuple[str, str, str, str]:
     if plain := PLAIN_URL.fullmatch(url):
         return plain[1], plain[2], plain[3], url
     request = requests.PreparedRequest()
-    request.prepare_url(url, None)
+    request.prepare_url(LONE_PERCENT.sub("%25", url), None)
     prepared = str(request.url)
     parts = urlsplit(prepared)
     return parts.scheme, parts.netloc, request.path_url, prepared

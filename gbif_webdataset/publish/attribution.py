@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -35,6 +35,7 @@ SOURCES = {
 """Columns of the table, and the columns of the splits that fill them: the first of these that has a value."""
 DISTINCT = {"key", "image_path", "identifier", "coreid", "references"}
 SCHEMA = pa.schema([(name, pa.string() if name in DISTINCT else RECURRING) for name, *_ in columns.ATTRIBUTION])
+MAX_UNKNOWN_TEXTS = 10
 DATASET_KEY = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -45,11 +46,13 @@ class AttributionSummary:
     licences: the number of samples by split and licence code, the most restrictive licence last.
     versions: the version numbers in the texts of the licences, "" for a text without one.
     occurrences: the number of occurrences by datasetKey.
+    unknown_texts: the most frequent texts of licences that are unknown, with their samples; "" for no text.
     """
 
     licences: Mapping[str, Mapping[str, int]]
     versions: tuple[str, ...]
     occurrences: Mapping[str, int]
+    unknown_texts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -110,8 +113,15 @@ def _summarize(connection: duckdb.DuckDBPyConnection, path: Path) -> Attribution
         f"SELECT datasetKey, count(*) FROM (SELECT DISTINCT datasetKey, coreid FROM {table} "
         "WHERE datasetKey IS NOT NULL) GROUP BY 1 ORDER BY 2 DESC, 1"
     )
+    unknown = (
+        f"SELECT coalesce(license, ''), count(*) FROM {table} WHERE {code} = '{licences.Licence.UNKNOWN}' "
+        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MAX_UNKNOWN_TEXTS}"
+    )
     return AttributionSummary(
-        by_split, tuple(version for (version,) in versions), dict(tables.fetch_rows(connection, occurrences))
+        by_split,
+        tuple(version for (version,) in versions),
+        dict(tables.fetch_rows(connection, occurrences)),
+        dict(tables.fetch_rows(connection, unknown)),
     )
 
 

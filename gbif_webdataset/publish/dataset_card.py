@@ -102,6 +102,7 @@ def _collect_values(description: DatasetDescription) -> dict[str, Any]:
         "conditions": licences.list_obligations(description.attribution.codes),
         "licences": description.licence_table,
         "strictest": description.strictest_licences,
+        "unknown_texts": description.attribution.unknown_texts,
         "shards": {split: [shard for shard in description.shards if shard.split == split] for split in samples},
         "extension": "/".join(description.extensions),
         "has_json": bool(description.settings.get("CreateWebDataset", {}).get("columns_to_json")),

@@ -168,6 +168,7 @@ def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
         "conditions": licences.list_obligations(description.attribution.codes),
         "licences": description.licence_table,
         "strictest": description.strictest_licences,
+        "unknown_texts": description.attribution.unknown_texts,
     }
 
 

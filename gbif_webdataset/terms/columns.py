@@ -16,7 +16,7 @@ class Column(NamedTuple):
 
 
 COREID = Column("coreid", TEXT, "id of the core's record (GBIF: gbifID)")
-IDENTIFIER = Column("identifier", TEXT, "the image's URL, as the archive states it")
+IDENTIFIER = Column("identifier", TEXT, "the image's URL; obvious errors of the archive are repaired")
 IMAGE_PATH = Column("image_path", TEXT, "the image's path below `images/`")
 SHA256 = Column("sha256", TEXT, "SHA-256 of the bytes, in hexadecimal")
 
@@ -40,7 +40,7 @@ MANIFEST = (
     Column("mediaCreator", TEXT, "the medium's `creator`"),
     Column("mediaPublisher", TEXT, "the medium's `publisher`"),
     Column("mediaRightsHolder", TEXT, "the medium's `rightsHolder`"),
-    Column("mediaLicense", TEXT, "the medium's licence, as the archive states it"),
+    Column("mediaLicense", TEXT, "the medium's licence, as the archive states it; of several terms, the strictest"),
     Column("licenseCode", TEXT, "the medium's licence as a code, such as `cc-by-nc`, or `unknown`"),
 )
 """Columns of `manifest/chunk-NNNNN.parquet`. extra_columns of ReadArchive follow the Darwin Core terms."""

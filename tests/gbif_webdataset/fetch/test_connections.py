@@ -5,7 +5,8 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gbif_webdataset.fetch.connections import PLAIN_URL
+from gbif_webdataset.fetch.address_guard import AddressGuard
+from gbif_webdataset.fetch.connections import PLAIN_URL, ConnectionPools
 
 PLAIN_URLS = (
     "https://inaturalist-open-data.s3.amazonaws.com/photos/123/original.jpg",
@@ -50,3 +51,24 @@ def test_urls_of_gbifs_largest_hosts_are_plain(url: str) -> None:
 @pytest.mark.parametrize("url", OTHERS)
 def test_urls_that_requests_might_change_are_not_plain(url: str) -> None:
     assert not PLAIN_URL.fullmatch(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://127.0.0.1/My photo 1.jpg", "/My%20photo%201.jpg"),
+        ("http://127.0.0.1/My%20photo.jpg", "/My%20photo.jpg"),
+        ("http://127.0.0.1/100%.jpg", "/100%25.jpg"),
+        ("http://127.0.0.1/My%20photo 100%.jpg", "/My%20photo%20100%25.jpg"),
+        ("http://127.0.0.1/herb%2FBR1/!800,800.jpg", "/herb%2FBR1/!800,800.jpg"),
+        ('http://127.0.0.1/O\'Brien (1) "x".jpg', "/O'Brien%20(1)%20%22x%22.jpg"),
+        ("http://127.0.0.1/x?name=Café del mar&f=1%2B1", "/x?name=Caf%C3%A9%20del%20mar&f=1%2B1"),
+        ("http://127.0.0.1/A%2B1+2|3.jpg", "/A%2B1+2%7C3.jpg"),
+    ],
+)
+def test_characters_are_percent_encoded_once(url: str, target: str) -> None:
+    pools = ConnectionPools(AddressGuard(("127.0.0.0/8",)), lambda *_: None, 1)  # type: ignore[arg-type, return-value]
+    try:
+        assert pools.find_route(url)[1] == target
+    finally:
+        pools.close()

@@ -89,6 +89,7 @@ def test_licences_are_counted_by_split_with_the_most_restrictive_last(moths: Dat
     assert licences.find_strictest(summary.licences["val"]) == "cc-by-nc"
     assert summary.versions == ("", "1.0", "4.0")
     assert summary.occurrences == {MOTHS: len(HOSTILE) + 1, "no key of GBIF's": 1, BIRDS: 1}
+    assert summary.unknown_texts == {"": 1}
 
 
 def test_the_derived_dataset_has_the_format_of_gbifs_form(moths: Dataset) -> None:

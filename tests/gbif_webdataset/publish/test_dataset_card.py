@@ -85,6 +85,15 @@ def test_the_card_states_the_most_restrictive_licence_of_all_images_and_of_each_
     assert "permission, attribution, no commercial use." in text.replace("\n", " ")
 
 
+def test_the_card_lists_the_texts_of_unknown_licences(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    for number in range(3):
+        dataset.image("train", str(number), "unknown", mediaLicense="Ask | the *museum*" if number else "")
+    dataset.publish()
+    expected = "Most frequent texts of unknown licences: Ask \\| the \\*museum\\* (2); (no text) (1)."
+    assert expected in body(dataset)
+
+
 def test_the_text_has_splits_classes_citation_parameters_and_dropped_images(moths: Dataset) -> None:
     settings = {"columns_to_json": "country", "resize_min_size": 0, "cache_path": "/home/me/photos"}
     moths.publish(settings=settings, columns_to_json=("country",))

@@ -43,6 +43,14 @@ def test_every_reason_on_the_page_has_a_meaning(page: Page) -> None:
     assert "<span>HTTP 418: the host did not send the image</span>" in page.write()
 
 
+def test_the_page_lists_the_texts_of_unknown_licences(page: Page) -> None:
+    assert "texts of unknown licences" not in page.write()
+    attribution = replace(page.description.attribution, unknown_texts={"<b>ask</b>": 2, "": 1})
+    text = page.write(description=replace(page.description, attribution=attribution))
+    assert "<td>&lt;b&gt;ask&lt;/b&gt;</td>" in text
+    assert "<td>(no text)</td>" in text
+
+
 def test_only_transforms_that_occurred_are_listed(page: Page) -> None:
     text = page.write(transforms={"turned": 2, "cmyk": 0})
     assert "rotated upright, as EXIF says" in text
