@@ -11,9 +11,9 @@ from gbif_webdataset.read import dwca
 from gbif_webdataset.read.columns import RECORD_ID, SEVERAL, ColumnSelection, cast_texts
 from gbif_webdataset.read.dwca import Archive
 from gbif_webdataset.read.event_keys import KEY
-from gbif_webdataset.read.hash_partitions import Hashes
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.raw_lines import ignore_progress
+from gbif_webdataset.read.record_slots import Truths
 from gbif_webdataset.read.row_reader import RowReader
 from gbif_webdataset.storage import arrow
 
@@ -53,7 +53,7 @@ class MediaLinker:
         return self._resolve(media, pc.if_else(ids.is_null(), cast_texts(media.column(KEY), pa.string()), None))
 
     def find_occurrence_ids(
-        self, is_named: Callable[[pa.ChunkedArray], Hashes], ids: Iterable[pa.ChunkedArray]
+        self, is_named: Callable[[pa.ChunkedArray], Truths], ids: Iterable[pa.ChunkedArray]
     ) -> bool:
         """Link media by occurrenceID where that is not the id of a record. Whether one of the media's `ids` is one.
 

@@ -19,6 +19,7 @@ from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.media_linker import MediaLinker
 from gbif_webdataset.read.raw_lines import ignore_progress
 from gbif_webdataset.read.read_ahead import read_ahead
+from gbif_webdataset.read.record_slots import RecordSlots
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.row_batch import RowBatch
 from gbif_webdataset.read.row_reader import RowReader
@@ -27,9 +28,7 @@ from gbif_webdataset.terms.reasons import LineFault
 
 PARTITION_BYTES = 128 << 20
 MAX_PARTITIONS = 512
-MIN_SLOTS, MAX_SLOTS = 1 << 16, 1 << 27
 BATCHES_AHEAD = 4
-IS_MEDIUM, IS_RECORD = 1, 2
 CHECKLIST, MAX_CHECKLIST_CHARACTERS = "checklistKey", 64
 # Ids are unwrapped before it is known whether the file wraps its fields. That is harmless: only their hash is used.
 UNWRAP_ID = """CREATE MACRO unwrap_id(id) AS trim(CASE
@@ -70,17 +69,14 @@ class PartitionedArchive:
     def __init__(
         self, archive: Archive, columns: ManifestColumns, connection: duckdb.DuckDBPyConnection, memory: int
     ) -> None:
-        self._archive, self._columns, self._connection = archive, columns, connection
+        self._archive, self._connection = archive, connection
         self._selections, self._memory = columns.selections, memory
         connection.execute(UNWRAP_ID)
         partition_bytes = max(1, min(PARTITION_BYTES, memory // 8))  # its rows take several times as much
         self.count = min(MAX_PARTITIONS, 2 + archive.total_bytes // partition_bytes)
         self._partitions = self._make_partitions()
         self._linker = MediaLinker(connection, archive)
-        slots = MIN_SLOTS
-        while slots < min(MAX_SLOTS, archive.count_bytes(archive.media) // 64):
-            slots *= 2
-        self._is_used = np.zeros(slots, np.uint8)  # IS_MEDIUM and IS_RECORD by the last bits of the record's hash
+        self._slots = RecordSlots(archive.count_bytes(archive.media))
         self._checklists: set[str | None] = set()
         self._is_wrapped: dict[str, bool] = {}
         self.lines: dict[str, int] = {}
@@ -116,7 +112,7 @@ class PartitionedArchive:
         if self._link_by_occurrence_id():
             rejected.clear()
             self._partitions = self._make_partitions()
-            self._is_used[:] = 0
+            self._slots.clear()
             self._read_all(rejected, ignore_progress)
         if not any(partitions.is_spilled for partitions in self._partitions.values()):
             self.count = 1
@@ -153,20 +149,12 @@ class PartitionedArchive:
 
     def _link_by_occurrence_id(self) -> bool:
         """Link media without a record to the record that has their id as occurrenceID. Whether there are any."""
-        blocks = (self._is_used[begin : begin + MIN_SLOTS] for begin in range(0, len(self._is_used), MIN_SLOTS))
-        if not any((block == IS_MEDIUM).any() for block in blocks):
+        if not self._slots.has_orphans():
             return False
         media = self._partitions[MEDIA]
         tables_of_media = map(media.read_partition, range(self.count)) if media.is_spilled else [media.read_all()]
         ids = (table.column(RECORD_ID) for table in tables_of_media)
-        return self._linker.find_occurrence_ids(self._is_named, ids)
-
-    def _is_named(self, ids: pa.ChunkedArray) -> Hashes:
-        """For each id whether a medium may have it."""
-        return (self._is_used[self._find_slots(self._hash_ids(ids))] & IS_MEDIUM).astype(bool)
-
-    def _find_slots(self, hashes: Hashes) -> Hashes:
-        return hashes & np.uint64(len(self._is_used) - 1)
+        return self._linker.find_occurrence_ids(lambda ids: self._slots.may_be_medium(self._hash_ids(ids)), ids)
 
     def _read_files(self, kind: str, rejected: RejectedLines, advance: Callable[[int], None]) -> None:
         layout = self._archive.layouts[kind]
@@ -194,14 +182,11 @@ class PartitionedArchive:
         hashes = self._hash_ids(rows.column(RECORD_ID))
         rows = rows.add_column(0, FILE, arrow.to_array(np.full(rows.num_rows, file_number, np.int32)))
         rows = rows.add_column(0, HASH, arrow.to_array(hashes))
-        slots = self._find_slots(hashes)
         if kind == MEDIA:
-            self._is_used[slots] = IS_MEDIUM
+            self._slots.add_media(hashes)
         else:
             self._collect_checklists(rows)
-            used = self._is_used[slots]
-            kept = used != 0
-            self._is_used[slots[kept]] |= IS_RECORD
+            kept = self._slots.add_records(hashes)
             if rows.column(RECORD_ID).null_count:
                 rejected.add_records(rows.filter(rows.column(RECORD_ID).is_null()), LineFault.NO_ID)
                 kept &= rows.column(RECORD_ID).is_valid().to_numpy()
