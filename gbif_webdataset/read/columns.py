@@ -1,7 +1,7 @@
 """The columns that are read from a data file, and how their texts are stored in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -52,6 +52,19 @@ class ColumnSelection:
         indexes = {name: column.index for name, column in columns.items() if column.index is not None}
         defaults = {name: column.default for name, column in columns.items() if column.default}
         return cls({RECORD_ID: layout.id_index, **indexes}, defaults)
+
+    def add_variants(self, layout: FileLayout, names: Iterable[str]) -> Self:
+        """The same columns, and further ones of these names, such as dc:rights beside dcterms:rights, as `rights#2`."""
+        indexes = dict(self.indexes)
+        for name in names:
+            found = [column.index for column in layout.columns if column.name == name and column.index is not None]
+            indexes |= {f"{name}#{number}": index for number, index in enumerate(found[1:], 2)}
+        return replace(self, indexes=indexes)
+
+    def list_variants(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The columns with these names that are read, each followed by its variants."""
+        read = [*dict.fromkeys([*self.indexes, *self.defaults])]
+        return tuple(column for name in names for column in read if column.partition("#")[0] == name)
 
     @property
     def names(self) -> set[str]:

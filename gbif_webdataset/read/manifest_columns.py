@@ -41,9 +41,9 @@ class ManifestColumns:
     schema: pa.Schema
 
     @property
-    def licence_columns(self) -> list[str]:
+    def licence_columns(self) -> tuple[str, ...]:
         """The columns of the media that may state a licence."""
-        return [name for name in MEDIUM_COLUMNS["mediaLicense"] if name in self.selections[MEDIA].names]
+        return self.selections[MEDIA].list_variants(MEDIUM_COLUMNS["mediaLicense"])
 
     @classmethod
     def from_archive(cls, archive: Archive, options: SelectionOptions) -> Self:
@@ -68,7 +68,8 @@ class ManifestColumns:
         )
         if archive.event_keys and archive.event_keys.medium != archive.media.id_index:
             media = replace(media, indexes={**media.indexes, KEY: archive.event_keys.medium})
-        url_columns = tuple(name for name in urls if name in media.names)
+        media = media.add_variants(archive.media, [*urls, *MEDIUM_COLUMNS["mediaLicense"]])
+        url_columns = media.list_variants(urls)
         if not set(url_columns) - {REFERENCES}:
             raise ArchiveError(
                 f"{archive.path}: {archive.media.locations[0]} has no column for a URL ({', '.join(urls)}); {GET_DWCA}"

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gbif_webdataset.read.columns import MEDIUM_COLUMNS, RECORD_ID, SEVERAL, coalesce_columns, trim_texts
+from gbif_webdataset.read.columns import RECORD_ID, SEVERAL, coalesce_columns, trim_texts
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.media_decisions import (
     MediaDecisions,
@@ -24,8 +24,6 @@ from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.licence_texts import classify_licence
 from gbif_webdataset.terms.reasons import MediumReason
 
-LICENCE_COLUMNS = MEDIUM_COLUMNS["mediaLicense"]
-
 
 @dataclass(frozen=True)
 class Statements:
@@ -41,7 +39,7 @@ class Statements:
 
     numbers: Numbers
     licence: pa.Array
-    licence_text: pa.Array
+    licence_text: pa.DictionaryArray
     is_other_kind: Numbers
     is_unusable: Numbers
 
@@ -71,9 +69,7 @@ class MediaRules:
             coreid=coreid,
             url=media.column(URL),
             licence=pa.chunked_array([stated.licence.take(arrow.to_array(statement))]),
-            licence_text=pa.DictionaryArray.from_arrays(
-                arrow.to_array(statement.astype(np.int32)), stated.licence_text
-            ),
+            licence_text=stated.licence_text.take(arrow.to_array(statement)),
             image_number=np.zeros(media.num_rows, np.int64),
             reason=np.zeros(media.num_rows, np.int8),
             repeated_records=np.flatnonzero(first_record[id_of_record] != np.arange(records.num_rows)),
@@ -97,7 +93,8 @@ class MediaRules:
         return decisions
 
     def _assess_statements(self, media: pa.Table) -> Statements:
-        names = [name for name in ("type", "format", *LICENCE_COLUMNS) if name in media.column_names]
+        of_licence = self._columns.licence_columns
+        names = [*(name for name in ("type", "format") if name in media.column_names), *of_licence]
         numbers, count = np.zeros(media.num_rows, np.int64), 1
         for name in names:
             numbers_in_column, count_in_column = number_values(media.column(name))
@@ -105,12 +102,13 @@ class MediaRules:
             numbers, count = number_values(pa.chunked_array([pairs]))
         first_rows = find_first_rows(numbers, count)[: count - 1]
         rows = media.select(names).take(arrow.to_array(first_rows)).to_pylist() if names else [{}]
-        codes = [classify_licence(row.get(name) for name in LICENCE_COLUMNS) for row in rows]
+        codes = [classify_licence(row[name] for name in of_licence) for row in rows]
         usable = self._options.licenses
+        texts = [_choose_text([row[name] for name in of_licence], code) for row, code in zip(rows, codes, strict=True)]
         return Statements(
             numbers,
             arrow.to_text_array(codes),
-            arrow.to_text_array([_choose_text(row, code) for row, code in zip(rows, codes, strict=True)]),
+            arrow.to_text_array(texts).dictionary_encode(),
             np.array([is_other_kind(row.get("type"), row.get("format")) for row in rows], bool),
             np.array([bool(usable) and code not in usable for code in codes], bool),
         )
@@ -131,7 +129,7 @@ class MediaRules:
             )
 
 
-def _choose_text(row: dict[str, str | None], code: str) -> str | None:
+def _choose_text(texts: list[str | None], code: str) -> str | None:
     """The first of a medium's licence texts that states its licence; the first text if none does by itself."""
-    texts = [text for name in LICENCE_COLUMNS if (text := row.get(name)) is not None]
-    return next((text for text in texts if classify_licence([text]) == code), texts[0] if texts else None)
+    stated = [text for text in texts if text is not None]
+    return next((text for text in stated if classify_licence([text]) == code), stated[0] if stated else None)

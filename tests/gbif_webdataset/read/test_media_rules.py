@@ -180,24 +180,49 @@ def test_a_medium_with_two_licences_has_the_stricter_one(tmp_path: Path) -> None
         {"gbifID": "2", "identifier": f"{PHOTO}2", "license": "CC BY-NC-ND 4.0", "rights": "CC BY"},
         {"gbifID": "3", "identifier": f"{PHOTO}3", "license": "CC BY", "rights": "All rights reserved"},
         {"gbifID": "4", "identifier": f"{PHOTO}4", "rights": "CC BY"},
+        {"gbifID": "5", "identifier": f"{PHOTO}5"},
     ]
     files = {"meta_xml": make_gbif_meta_xml(media=columns), "multimedia_txt": make_lines(columns, media)}
-    archive = write_zip(tmp_path / "a.zip", make_download([make_occurrence(n) for n in range(1, 5)], [], **files))
+    archive = write_zip(tmp_path / "a.zip", make_download([make_occurrence(n) for n in range(1, 6)], [], **files))
     manifest = make_manifest(archive, tmp_path)
     assert manifest.values("licenseCode") == {
         "1": "cc-by-nc",
         "2": "cc-by-nc-nd",
         "3": "all-rights-reserved",
         "4": "cc-by",
+        "5": "unknown",
     }
     assert manifest.values("mediaLicense") == {
         "1": "CC BY-NC",
         "2": "CC BY-NC-ND 4.0",
         "3": "All rights reserved",
         "4": "CC BY",
+        "5": None,
     }
     manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", licenses=("cc-by",)))
     assert set(manifest.values("coreid")) == {"4"}
+
+
+def test_a_term_of_dublin_core_in_both_namespaces_is_read_twice(tmp_path: Path) -> None:
+    columns = ("gbifID", "identifier", "rights")
+    elements = "http://purl.org/dc/elements/1.1/"
+    descriptor = make_meta_xml(
+        make_part("core", f"{DWC}Occurrence", "occurrence.txt", OCCURRENCE),
+        make_part(
+            "extension",
+            "http://rs.gbif.org/terms/1.0/Multimedia",
+            "multimedia.txt",
+            columns,
+            f'<field index="3" term="{elements}rights"/><field index="4" term="{elements}identifier"/>',
+        ),
+    )
+    lines = f"id\ti\tr\tr\ti\n1\turn:x\tCC BY\tCC BY-NC\t{PHOTO}1\n2\t{PHOTO}2\t\tCC0\t\n"
+    occurrences = [make_occurrence(1), make_occurrence(2)]
+    members = make_download(occurrences, [], meta_xml=descriptor, multimedia_txt=lines)
+    manifest = make_manifest(write_zip(tmp_path / "a.zip", members), tmp_path)
+    assert manifest.values("licenseCode") == {"1": "cc-by-nc", "2": "cc0"}
+    assert manifest.values("mediaLicense") == {"1": "CC BY-NC", "2": "CC0"}
+    assert manifest.values("identifier") == {"1": f"{PHOTO}1", "2": f"{PHOTO}2"}
 
 
 def test_no_medium_of_a_public_archive_is_freer_than_its_text(tmp_path: Path) -> None:
