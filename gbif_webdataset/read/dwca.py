@@ -21,19 +21,17 @@ IMAGE = "http://rs.gbif.org/terms/1.0/image"
 DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
-REFERENCES = "references"
 ASSOCIATED_MEDIA = "http://rs.tdwg.org/dwc/terms/associatedmedia"
 URL_COLUMNS = {
-    MULTIMEDIA: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI", REFERENCES),
-    AUDUBON: ("bestQualityAccessURI", "accessURI", "goodQualityAccessURI", "identifier", REFERENCES),
-    IMAGE: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI", REFERENCES),
-    DOCUMENT: ("accessURI", "bestQualityAccessURI", "goodQualityAccessURI", "identifier", REFERENCES),
+    MULTIMEDIA: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI"),
+    AUDUBON: ("bestQualityAccessURI", "accessURI", "goodQualityAccessURI", "identifier"),
+    IMAGE: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI"),
+    DOCUMENT: ("accessURI", "bestQualityAccessURI", "goodQualityAccessURI", "identifier"),
     ASSOCIATED_MEDIA: ("associatedMedia",),
 }
 """The row types of media, and the terms that may hold a medium's URL.
 
-An archive's first type with rows is read. Of the terms, the first is used that holds a URL; REFERENCES is often a web
-page, and is used only if the medium's format or the URL's extension is that of an image. ASSOCIATED_MEDIA is no row
+An archive's first type with rows is read. Of the terms, the first is used that holds a URL. ASSOCIATED_MEDIA is no row
 type, but a column of the occurrences, which is read if there is no media extension.
 """
 MEDIA, RECORDS = "media", "records"

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from gbif_webdataset.errors import ArchiveError, SelectionError
 from gbif_webdataset.read.columns import DISTINCT_COLUMNS, MEDIUM_COLUMNS, ColumnSelection
-from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, REFERENCES, URL_COLUMNS, Archive
+from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, URL_COLUMNS, Archive
 from gbif_webdataset.read.event_keys import KEY
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.selection_options import SelectionOptions
@@ -70,10 +70,9 @@ class ManifestColumns:
             media = replace(media, indexes={**media.indexes, KEY: archive.event_keys.medium})
         media = media.add_variants(archive.media, [*urls, *MEDIUM_COLUMNS["mediaLicense"]])
         url_columns = media.list_variants(urls)
-        if not set(url_columns) - {REFERENCES}:
-            raise ArchiveError(
-                f"{archive.path}: {archive.media.locations[0]} has no column for a URL ({', '.join(urls)}); {GET_DWCA}"
-            )
+        if not url_columns:
+            location, preferred = archive.media.locations[0], ", ".join(urls[:2])
+            raise ArchiveError(f"{archive.path}: {location} has no column for a URL ({preferred}); {GET_DWCA}")
         copied = dict.fromkeys(name for name in (*DARWIN_CORE, *requested) if name in records.names)
         of_media = [name for name, terms in MEDIUM_COLUMNS.items() if any(term in media.names for term in terms)]
         names = ["coreid", "identifier", "image_path", *copied, *of_media, "licenseCode"]

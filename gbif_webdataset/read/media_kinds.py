@@ -39,11 +39,6 @@ def is_other_kind(kind: str | None, media_type: str | None) -> bool:
     return any(_read_kind(text) is False for text in (kind, media_type) if text)
 
 
-def is_named_image(text: str | None) -> bool:
-    """Whether a text, a medium's `format` or `type`, names a still image."""
-    return bool(text) and _read_kind(text or "") is True
-
-
 @lru_cache(maxsize=65_536)
 def _read_kind(text: str) -> bool | None:
     """Whether a text names a still image (true) or another kind of medium (false); None if it names neither.

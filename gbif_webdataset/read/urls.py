@@ -8,13 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gbif_webdataset.read.columns import SPACES, coalesce_columns, trim_texts
-from gbif_webdataset.read.dwca import REFERENCES
 from gbif_webdataset.read.media_decisions import to_truths
-from gbif_webdataset.read.media_kinds import is_named_image
 from gbif_webdataset.storage import arrow
 
 URL, IS_HTTP = "#url", "#http"
-FORMAT = "format"
+REFERENCES = "references"
 SAFE = r"!$%'()*+,\-./0-9;=?@A-Z\[\]^_`b-z{|}~"
 PLAIN = rf"^https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?([/?#]([a#{SAFE}]|&[{SAFE}])*&?)?$"
 """URLs that are taken as they are. All others are read one by one, which takes longer."""
@@ -35,15 +33,17 @@ def resolve_urls(media: pa.Table, url_columns: Sequence[str]) -> pa.Table:
     """The media with the columns URL and IS_HTTP. A medium whose cell has several URLs gets a row for each.
 
     `url_columns` are the columns that may hold the URL, the preferred one first. The URL is the first usable one; if
-    none is usable, the first text as it is.
+    none is usable, the first text as it is. REFERENCES comes last, and only with the extension of an image: it is often
+    a web page, and the medium's format says nothing about it.
     """
-    stated = coalesce_columns(media, [name for name in url_columns if name != REFERENCES])
+    stated = coalesce_columns(media, url_columns)
     stated = arrow.decode_dictionary(stated).combine_chunks()
     is_plain = to_truths(pc.match_substring_regex(stated, PLAIN))
     others = np.flatnonzero(~is_plain)
     if not len(others):
         return _add_columns(media, stated, is_plain)
-    found = _find_urls(media.select([*url_columns, *_format_of(media)]).take(arrow.to_array(others)), url_columns)
+    names = [*url_columns, *([REFERENCES] if REFERENCES in media.column_names else [])]
+    found = _find_urls(media.select(names).take(arrow.to_array(others)))
     is_found = np.array([bool(urls) for urls in found])
     mask, first = np.zeros(media.num_rows, bool), [urls[0] for urls in found if urls]
     mask[others[is_found]] = True
@@ -87,25 +87,15 @@ def is_image_address(url: str) -> bool:
     return IMAGE_EXTENSION.search(re.split("[?#]", url, maxsplit=1)[0]) is not None
 
 
-def _find_urls(rows: pa.Table, url_columns: Sequence[str]) -> list[list[str]]:
+def _find_urls(rows: pa.Table) -> list[list[str]]:
     """The usable URLs of each row, all from the first column that has one."""
     found: list[list[str]] = [[] for _ in range(rows.num_rows)]
-    texts = {name: rows.column(name).to_pylist() for name in rows.column_names}
-    nothing = [None] * rows.num_rows
-    has_other = [False] * rows.num_rows
-    for name in url_columns:
-        for row, (text, kind) in enumerate(zip(texts[name], texts.get(FORMAT, nothing), strict=True)):
-            if not text or found[row]:
-                continue
-            urls = read_urls(text)
-            if name == REFERENCES and (has_other[row] or not is_named_image(kind)):
-                urls = list(filter(is_image_address, urls))  # the format is that of the medium's other URL, if any
-            found[row], has_other[row] = urls, True
+    for name in rows.column_names:
+        for row, text in enumerate(rows.column(name).to_pylist()):
+            if text and not found[row]:
+                urls = read_urls(text)
+                found[row] = list(filter(is_image_address, urls)) if name == REFERENCES else urls
     return found
-
-
-def _format_of(media: pa.Table) -> list[str]:
-    return [FORMAT] if FORMAT in media.column_names else []
 
 
 def _add_columns(media: pa.Table, urls: pa.Array, is_http: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> pa.Table:

@@ -96,15 +96,14 @@ def test_the_first_column_with_a_usable_url_counts() -> None:
     ]  # fmt: skip
 
 
-def test_references_count_only_if_they_are_an_image() -> None:
+def test_references_count_only_with_the_extension_of_an_image() -> None:
     columns = {
-        "identifier": [None, None, None, "ftp://h.org/x", "ftp://h.org/x"],
-        "references": ["http://h.org/page", "http://h.org/page", "http://h.org/a.JPG?x", "http://h.org/page", "http://h.org/a.png"],
-        "format": ["image/jpeg", None, "text/html", "image/jpeg", None],
-    }  # fmt: skip
-    assert resolve(columns, ["identifier", "references"]) == [
-        ("http://h.org/page", True), (None, False), ("http://h.org/a.JPG?x", True), ("ftp://h.org/x", False),
-        ("http://h.org/a.png", True),
+        "identifier": [None, "ftp://h.org/x", "ftp://h.org/x", "http://h.org/x y"],
+        "references": ["http://h.org/page", "http://h.org/page.html", "http://h.org/a.JPG?x", "http://h.org/a.png"],
+        "format": ["image/jpeg"] * 4,
+    }
+    assert resolve(columns, ["identifier"]) == [
+        (None, False), ("ftp://h.org/x", False), ("http://h.org/a.JPG?x", True), ("http://h.org/x y", True),
     ]  # fmt: skip
 
 
