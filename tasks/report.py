@@ -5,6 +5,7 @@ from pathlib import Path
 import luigi
 
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
+from gbif_webdataset.errors import escape_text
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Text, WebAddress, split_list
@@ -46,10 +47,11 @@ class ReportDataset(DatasetTask):
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
-        print(report.summary, flush=True)
+        print(escape_text(report.summary, keep="\n"), flush=True)
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
-    print(f"Nothing new: everything is up to date.\n{task.output().record.results['summary']}", flush=True)
+    summary = escape_text(task.output().record.results["summary"], keep="\n")
+    print(f"Nothing new: everything is up to date.\n{summary}", flush=True)

@@ -39,6 +39,7 @@ class ManifestCounts:
         images: images of each chunk.
         rejected: rejected lines by MEDIA or RECORDS and by reason.
         passed_over: files of other media extensions, which were not read, with their row types.
+        notes: faults of the archive that did no harm to the manifest, for the user.
     """
 
     media_files: tuple[str, ...]
@@ -48,6 +49,7 @@ class ManifestCounts:
     images: list[int] = field(default_factory=list)
     rejected: dict[str, dict[str, int]] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_archive(
@@ -83,7 +85,8 @@ def read_archive(
         rejected.write(writer.folder / "rejected.parquet", archive)
         counts.rejected = rejected.count()
         _check_counts(path, counts, options)
-        write_source(archive, writer.folder, digest.result())
+        source = write_source(archive, writer.folder, digest.result())
+        counts.notes += source.notes
         return counts
 
 
@@ -100,6 +103,7 @@ def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> Manifest
         record_lines=partitioned.lines[RECORDS],
         checklist=partitioned.checklist or archive.checklist,
         passed_over=archive.skipped_media,
+        notes=list(archive.notes),
     )
 
 

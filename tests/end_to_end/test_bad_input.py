@@ -150,7 +150,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("hello\n"), "not a zip, a tar.gz or a folder; give the archive as GBIF"),
     "empty": (Path.touch, "not a zip, a tar.gz or a folder; give the archive as GBIF"),
     "cut-off": (cut_off, "the zip is incomplete; download the archive again"),
-    "flipped": (with_a_flipped_byte, "the archive is damaged (Bad CRC-32 for file 'occurrence.txt'); download"),
+    "flipped": (with_a_flipped_byte, "the archive is damaged (the checksum of occurrence.txt is wrong); download"),
     "no-meta": (
         lambda path: write_archive(path, meta=None),
         "meta.xml is missing, so this is not a Darwin Core Archive; search",
