@@ -8,7 +8,7 @@ from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_r
 from gbif_webdataset.errors import escape_text
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Text, WebAddress, split_list
+from tasks.framework.parameters import Doi, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
 
@@ -24,6 +24,12 @@ class ReportDataset(DatasetTask):
         "cited as a group.",
     )
     url: str = WebAddress(default="", description="Address where the dataset will be published (http or https).")
+
+    doi: str = Doi(
+        default="",
+        description="DOI of the archive, such as 10.15468/dl.9f3k2q, if its metadata do not have it. Empty: the DOI of "
+        "the metadata.",
+    )
 
     def requires(self) -> CreateWebDataset:
         """Return the task that writes the shards."""
@@ -41,7 +47,7 @@ class ReportDataset(DatasetTask):
         from gbif_webdataset.report.report_dataset import report_dataset
 
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
-        publication = Publication(self.title, split_list(self.authors, ";"), self.url)
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi)
         with self.write_target() as target:
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:

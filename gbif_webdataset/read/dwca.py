@@ -35,6 +35,7 @@ MEDIA, RECORDS = "media", "records"
 CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 MAX_DESCRIPTOR_BYTES = 4 << 20
 MAX_METADATA_BYTES = 16 << 20
+MAX_NOTES = 20
 PIECE_CHARACTERS = 1 << 16
 MAX_EXPANSION = 200.0
 GET_DWCA = (
@@ -131,7 +132,8 @@ class Archive:
         for part in broken:
             if self.is_of_events and part.row_type == OCCURRENCE:
                 raise ArchiveError(f"{self.path}: {part.problem}")
-        return tuple(part.problem for part in broken)
+        more = (f"{len(broken) - MAX_NOTES:,} further faults in meta.xml",) if len(broken) > MAX_NOTES else ()
+        return (*(part.problem for part in broken[:MAX_NOTES]), *more)
 
     def _choose_media(
         self, extensions: tuple[FileLayout, ...], broken: tuple[BrokenPart, ...]

@@ -78,8 +78,8 @@ class EnclosedFile:
             self._record_characters += len(line)
             if self._record_characters > MAX_LINE_BYTES:
                 raise ArchiveError(
-                    f"{self._name}: a record is longer than {MAX_LINE_BYTES >> 20} MiB; correct the file, or inform the "
-                    "publisher"
+                    f"{self._name}: a record is longer than {MAX_LINE_BYTES >> 20} MiB; correct the file, or inform "
+                    "the publisher"
                 )
             line, is_first = line.removeprefix("\ufeff") if is_first else line, False
             self._lines.append(line)

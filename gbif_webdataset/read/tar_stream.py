@@ -139,9 +139,9 @@ def _parse_records(data: bytes) -> dict[str, str]:
     while at < len(data) and data[at]:
         digits = data[at : at + 10].partition(b" ")[0]
         length = int(digits)
+        if not len(digits) < length <= len(data) - at:
+            raise ValueError("not a record")
         keyword, _, value = data[at + len(digits) + 1 : at + length - 1].partition(b"=")
-        if length <= len(digits):
-            raise ValueError("an empty record")
         records[keyword.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         at += length
     return records

@@ -17,7 +17,8 @@ TERMS = {
     "acceptedTaxonKey": GBIF, "speciesKey": GBIF, "accessURI": AC,
 }  # fmt: skip
 Row = Mapping[str, str]
-REAL_ARCHIVES = Path(__file__).parents[3] / "shared" / "archives"
+SHARED = Path(__file__).parents[3] / "shared"
+REAL_ARCHIVES = SHARED / "archives"
 PHOTO = "https://photos.example/"
 OCCURRENCE = ("gbifID", "datasetKey", "acceptedTaxonKey", "lifeStage", "countryCode", "occurrenceRemarks")
 MEDIA = ("gbifID", "type", "format", "identifier", "references", "license", "creator")
@@ -28,6 +29,13 @@ def find_real_archive(name: str) -> Path:
     if not (REAL_ARCHIVES / name).exists():
         pytest.skip("the real archives (../shared/archives) are not here")
     return REAL_ARCHIVES / name
+
+
+def find_case(name: str) -> Path:
+    """A file of a small input that failed once; skips the test if the folder ../shared is missing."""
+    if not (SHARED / "cases" / name).exists():
+        pytest.skip("optional: the small inputs (../shared/cases) are not here")
+    return SHARED / "cases" / name
 
 
 def make_part(tag: str, row_type: str, location: str, columns: Sequence[str], extra: str = "") -> str:
