@@ -255,3 +255,32 @@ def test_batches_of_a_file_with_enclosed_fields_are_small(monkeypatch: pytest.Mo
     reader = RowReader("f.txt", make_layout("\t", '"'), ColumnSelection({RECORD_ID: 0, "a": 1}, {}))
     batches = list(reader.read(io.BytesIO(data), lambda count: None))
     assert [(batch.rows.num_rows, len(batch.unreadable)) for batch in batches] == [(5, 0), (2, 3), (1, 3), (1, 0)]
+
+
+LINES = "1\ta\tx\n2\tb\ty\n"
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(
+    ("header", "lines", "rows"),
+    [
+        ("id\tc1\tc2\t", LINES, ["a", "b"]),
+        ("id\tc1\tc2\tc3", LINES, ["a", "b"]),
+        ("id\tc1", LINES, ["a", "b"]),
+        ("id", LINES, ["a", "b"]),
+        ("id\tc1\tc2", LINES.replace("\n", "\t\t\n"), ["a", "b"]),
+        ("id\tc1\tc2\t", LINES + "3\tc\n4\td\tz\tz\tz\n", ["a", "b"]),
+        ("id\tc1\tc2", LINES + "3\tc\tz\tz\n" * 5, ["a", "b"]),
+        ("id\tc1\tc2", "3\tc\tz\tz\n" * 5, []),
+        ("id\tc1\tc2\tc3", "3\tc\n" * 5, []),
+    ],
+    ids=["separator", "named", "short", "shorter", "empty", "ragged", "confirmed", "values", "missing"],
+)
+def test_the_number_of_columns_follows_the_lines_if_none_agrees_with_the_header(
+    header: str, lines: str, rows: list[str], quote: str
+) -> None:
+    file = File(f"{header}\n{lines}".encode(), make_layout("\t", quote, 1), {RECORD_ID: 0, "c1": 1})
+    found, unreadable, reader = file.read()
+    assert [row[2] for row in found] == rows
+    assert len(found) + len(unreadable) == reader.lines == lines.count("\n")
+    assert {reason for _, reason, _ in unreadable} <= {"ragged-line"}
