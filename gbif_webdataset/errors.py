@@ -4,14 +4,23 @@ import difflib
 import errno
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Self
 
 import duckdb
 
+MAX_SENTENCE_CHARACTERS = 2_000
+ACTING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""Categories of Unicode whose characters act on a terminal, hide text or cannot be written."""
+
 
 class DatasetError(Exception):
     """Something that the user can fix. The text is the sentence that the user reads."""
+
+    def __str__(self) -> str:
+        """Return the sentence, whatever texts of an archive or a host it quotes, in one line that is not too long."""
+        return shorten_text(escape_text(super().__str__()))
 
     @classmethod
     def at(cls, place: str, problem: str, remedy: str) -> Self:
@@ -43,6 +52,29 @@ class BusyError(DatasetError):
     """Another process is working on the same files."""
 
 
+def escape_text(text: str, keep: str = "") -> str:
+    r"""Return a text in which characters that act on the terminal are escapes, such as `\x1b`, except those to `keep`.
+
+    Every message that quotes an archive, a file name or a web server goes through this function.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in keep or unicodedata.category(character) not in ACTING
+        else character.encode("unicode-escape", "surrogatepass").decode()
+        for character in text
+    )
+
+
+def shorten_text(text: str, max_characters: int = MAX_SENTENCE_CHARACTERS) -> str:
+    """Return a text of at most so many characters; a longer one without its middle."""
+    if len(text) <= max_characters:
+        return text
+    half = max_characters // 2
+    return f"{text[: half - 3]} ... {text[-(half - 2) :]}"
+
+
 def option_text(option: str, value: object) -> str:
     """Return an option with its value as users type it: `--ReadArchive-where "year >= '2015'"`."""
     text = str(value)
@@ -62,7 +94,9 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 def explain(error: BaseException) -> str | None:
     """Return the sentence for an error or its cause; None if the error is a defect, which keeps its traceback."""
     sentence = _explain_itself(error)
-    return explain(error.__cause__) if sentence is None and error.__cause__ is not None else sentence
+    if sentence is None and error.__cause__ is not None:
+        return explain(error.__cause__)
+    return None if sentence is None else shorten_text(escape_text(sentence))
 
 
 def _explain_itself(error: BaseException) -> str | None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gbif_webdataset.errors import escape_text
 from gbif_webdataset.storage.paths import DatasetPaths
 from tasks.framework.parameters import FilePath, InputFolder
 from tasks.framework.worker_processes import RunTask
@@ -37,5 +38,5 @@ class CompareDatasets(RunTask):
         from gbif_webdataset.compare.compare_datasets import compare_datasets  # imports Jinja, which other tasks do not
 
         old, new = DatasetPaths.under(Path(self.old)), DatasetPaths.under(Path(self.new), self.scratch)
-        print(compare_datasets(old, new), flush=True)
+        print(escape_text(compare_datasets(old, new), keep="\n"), flush=True)
         self._has_run = True

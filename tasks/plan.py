@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from gbif_webdataset.errors import escape_text
 from gbif_webdataset.fetch.plan_fetch import plan_fetch
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
@@ -55,5 +56,5 @@ class PlanFetch(DatasetTask):
             )
 
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
-        print(format_fetch_estimate(estimate), flush=True)
+        print(escape_text(format_fetch_estimate(estimate), keep="\n"), flush=True)
         self._is_done = True

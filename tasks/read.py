@@ -22,7 +22,8 @@ class ReadArchive(DatasetTask):
 
     All other lines of the archive go to manifest/rejected.parquet, each with the reason. If the archive has several
     media extensions, the first with rows is read, in the order Multimedia, Audubon Core, Image, Document; the files
-    of the others are in the record's `passed_over`.
+    of the others are in the record's `passed_over`. Faults of parts that are not read, and a DOI that is missing, are
+    in its `notes`.
     """
 
     FORMAT = 3
@@ -103,6 +104,8 @@ class ReadArchive(DatasetTask):
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)
                 counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
+                for note in counts.notes:
+                    progress.print_once(f"{self.dwca}: {note}")
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
             target.results = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):

@@ -5,9 +5,10 @@ from pathlib import Path
 import luigi
 
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
+from gbif_webdataset.errors import escape_text
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Text, WebAddress, split_list
+from tasks.framework.parameters import Doi, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
 
@@ -26,6 +27,12 @@ class ReportDataset(DatasetTask):
         default="", description="Address where the dataset will be published (http or https). Empty: none."
     )
 
+    doi: str = Doi(
+        default="",
+        description="DOI of the archive, such as 10.15468/dl.9f3k2q, if its metadata do not have it. Empty: the DOI of "
+        "the metadata.",
+    )
+
     def requires(self) -> CreateWebDataset:
         """Return the task that writes the shards."""
         return self.clone(CreateWebDataset)
@@ -42,16 +49,17 @@ class ReportDataset(DatasetTask):
         from gbif_webdataset.report.report_dataset import report_dataset
 
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
-        publication = Publication(self.title, split_list(self.authors, ";"), self.url)
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi)
         with self.write_target() as target:
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
-        print(report.summary, flush=True)
+        print(escape_text(report.summary, keep="\n"), flush=True)
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
-    print(f"Nothing new: everything is up to date.\n{task.output().record.results['summary']}", flush=True)
+    summary = escape_text(task.output().record.results["summary"], keep="\n")
+    print(f"Nothing new: everything is up to date.\n{summary}", flush=True)

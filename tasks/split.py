@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.account.split_summary import describe_splits
-from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.errors import ParameterError, escape_text
 from gbif_webdataset.split.fractions import Fractions
 from gbif_webdataset.split.options import Limits, SplitOptions
 from gbif_webdataset.split.previous_splits import find_previous_splits
@@ -117,4 +117,4 @@ class SplitDataset(DatasetTask):
             for path in sorted(paths.splits.iterdir()):
                 target.add(path)
         if self.is_root:  # otherwise the report prints it
-            print(describe_splits(paths.splits, self.val_frac, self.test_frac), flush=True)
+            print(escape_text(describe_splits(paths.splits, self.val_frac, self.test_frac), keep="\n"), flush=True)

@@ -96,6 +96,8 @@ def _describe_source(source: Source) -> dict[str, Any]:
     }
     if source.doi:
         reference["url"] = make_doi_url(source.doi)
+    if notes := source.notes:
+        reference["notes"] = " ".join(notes)
     if CFF_DOI.fullmatch(source.doi):
         reference["doi"] = source.doi
     if source.published:

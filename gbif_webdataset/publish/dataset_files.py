@@ -7,6 +7,7 @@ are in the folder of the shards, which can be uploaded as it is, and in report/ 
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def write_dataset_files(
     listed = read_shards(paths.shard_list)
     samples = {split: sum(shard.samples for shard in listed if shard.split == split) for split in SPLITS}
     source, recipe = provenance.load_source(paths.manifest), settings["CreateWebDataset"]
+    source = replace(source, doi=publication.doi or source.doi)
     description = DatasetDescription(
         title=publication.title or f"Images of {source.title or source.archive}",
         source=source,

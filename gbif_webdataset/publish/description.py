@@ -19,11 +19,12 @@ PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")
 
 @dataclass(frozen=True)
 class Publication:
-    """The user's title, authors and address of the published dataset; each may be empty."""
+    """The user's title, authors and address of the published dataset, and the archive's DOI; each may be empty."""
 
     title: str = ""
     authors: tuple[str, ...] = ()
     url: str = ""
+    doi: str = ""
 
 
 @dataclass(frozen=True)

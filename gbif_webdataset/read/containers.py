@@ -1,5 +1,6 @@
 """The files of an archive, in a zip, a tar (compressed or not) or a folder. Nothing is extracted to disk."""
 
+import copy
 import errno
 import gzip
 import hashlib
@@ -11,22 +12,35 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
 from isal import isal_zlib
 
 from gbif_webdataset.errors import ArchiveError
+from gbif_webdataset.read import decompress
+from gbif_webdataset.read.tar_stream import (
+    MAX_HEADER_BYTES,
+    HeaderTooLargeError,
+    TarMember,
+    TarStream,
+    UnknownFormatError,
+)
 
 MAX_UNCHECKED_BYTES = 1 << 20  # smaller files may expand as much as they like
 END_BYTES = 1 << 20
-GZIP, ZIP = b"\x1f\x8b", b"PK"
+MAX_NAMES_BYTES = 64 << 20  # of the names of all files, each with BYTES_PER_NAME beside its characters
+BYTES_PER_NAME = 100
+MAX_ZIP_INDEX_BYTES = 128 << 20
+ZIP_END, ZIP64_END, ZIP_END_BYTES = b"PK\5\6", b"PK\6\6", (1 << 16) + 200
+GZIP, ZIP, BZIP2, XZ = b"\x1f\x8b", b"PK", b"BZh", b"\xfd7zXZ\0"
 # What the readers of zips and tars raise for damaged bytes. bz2 raises an OSError without a number.
 READ_ERRORS = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, cast(type[Exception], isal_zlib.error),
     lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError, OverflowError,
 )  # fmt: skip
+GIVE_GBIFS = "give the archive as GBIF provides it"
 MISSING = "--dwca {}: the archive does not exist; give the path of a GBIF download"
 
 
@@ -46,8 +60,8 @@ class Container(Protocol):
 class Member(io.BufferedIOBase):
     """A file of an archive, for reading. `read` raises ArchiveError if the archive is damaged."""
 
-    def __init__(self, archive: Path, file: IO[bytes]) -> None:
-        self._archive, self._file = archive, file
+    def __init__(self, archive: Path, name: str, file: IO[bytes]) -> None:
+        self._archive, self._name, self._file = archive, name, file
 
     def readable(self) -> bool:
         """True."""
@@ -55,7 +69,7 @@ class Member(io.BufferedIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """At most `size` bytes; fewer at the end of the file."""
-        with _report_damage(self._archive):
+        with _report_damage(self._archive, self._name):
             return self._file.read(-1 if size is None else size)
 
     read1 = read
@@ -64,6 +78,10 @@ class Member(io.BufferedIOBase):
         """Close this file and the archive's own file."""
         self._file.close()
         super().close()
+
+
+OTHER_METHODS = {zipfile.ZIP_BZIP2: decompress.open_bzip2, zipfile.ZIP_LZMA: decompress.open_zip_lzma}
+"""The compression methods of a zip that zipfile does not read in pieces."""
 
 
 class ZipFiles:
@@ -96,12 +114,23 @@ class ZipFiles:
 
     def open(self, name: str) -> IO[bytes]:
         """A file, decompressed while it is read."""
-        with _report_damage(self._path):
-            file = self._members.open(self._infos[name])
-            if self._infos[name].compress_type == zipfile.ZIP_DEFLATED:
+        info = self._infos[name]
+        with _report_damage(self._path, name):
+            if info.compress_type in OTHER_METHODS:
+                return cast(IO[bytes], Member(self._path, name, self._open_other(info)))
+            file = self._members.open(info)
+            if info.compress_type == zipfile.ZIP_DEFLATED:
                 # Decompressing takes half of zipfile's time. zipfile still checks sizes and CRC-32.
                 file._decompressor = isal_zlib.decompressobj(-zlib.MAX_WBITS)  # type: ignore[attr-defined]
-            return cast(IO[bytes], Member(self._path, file))
+            return cast(IO[bytes], Member(self._path, name, file))
+
+    def _open_other(self, info: zipfile.ZipInfo) -> IO[bytes]:
+        """A file that is not deflated. zipfile expands 4 KB of it at once, which may give gigabytes."""
+        raw = copy.copy(info)
+        raw.compress_type, raw.file_size = zipfile.ZIP_STORED, info.compress_size
+        raw.CRC = None  # type: ignore[assignment]  # it is that of the decompressed bytes
+        file = OTHER_METHODS[info.compress_type](self._members.open(raw))
+        return cast(IO[bytes], decompress.CheckedFile(file, info.file_size, info.CRC))
 
 
 class TarFiles:
@@ -114,31 +143,38 @@ class TarFiles:
     def __init__(self, path: Path, max_expansion: float) -> None:
         self._path = path
         limit = max(MAX_UNCHECKED_BYTES, path.stat().st_size * max_expansion)
-        self._sizes: dict[str, int] = {}
-        with tarfile.open(path, "r|*") as members:
-            for member in members:
-                if member.isfile():
-                    self._sizes[normalize_name(member.name)] = member.size
-                if max(members.offset, member.size) > limit:
+        self._members: dict[str, tuple[int, TarMember]] = {}
+        names_bytes = 0
+        with _open_tar(path) as tar:
+            for number, member in enumerate(iter(tar.next_member, None)):
+                if tar.offset > limit:
                     raise ArchiveError(
                         f"{path}: expands more than --ReadArchive-max-expansion {max_expansion:g} times; set a higher "
                         "value if you trust the archive"
                     )
+                names_bytes += len(member.name) + BYTES_PER_NAME
+                if names_bytes > MAX_NAMES_BYTES:
+                    raise ArchiveError(f"{path}: has too many files, or too long names; {GIVE_GBIFS}")
+                if member.is_file:
+                    self._members[normalize_name(member.name)] = number, member
 
     def list_files(self) -> list[str]:
         """The names of all files."""
-        return list(self._sizes)
+        return list(self._members)
 
     def count_bytes(self, name: str) -> int:
         """Bytes of a file."""
-        return self._sizes[name]
+        return self._members[name][1].size
 
     def open(self, name: str) -> IO[bytes]:
         """A file of the tar."""
-        members = tarfile.open(self._path, "r|*")  # noqa: SIM115 - closed with the file that is returned
-        while member := _next_member(self._path, members):
-            if member.isfile() and normalize_name(member.name) == name:
-                return cast(IO[bytes], Member(self._path, cast(IO[bytes], members.extractfile(member))))
+        number, member = self._members[name]
+        tar = TarStream(_open_decompressed(self._path))
+        with _report_damage(self._path, name):
+            for _ in range(number):
+                tar.next_member()
+            if tar.next_member() == member:
+                return cast(IO[bytes], Member(self._path, name, cast(IO[bytes], tar)))
         raise ArchiveError(f"{self._path}: the archive changed while it was read; repeat the command")
 
 
@@ -179,6 +215,7 @@ def open_container(path: Path, max_expansion: float) -> Iterator[Container]:
         yield FolderFiles(path)
     elif zipfile.is_zipfile(path):
         with _report_damage(path):
+            _check_zip_index(path)
             members = zipfile.ZipFile(path)
         with members:
             yield ZipFiles(path, members, max_expansion)
@@ -189,26 +226,59 @@ def open_container(path: Path, max_expansion: float) -> Iterator[Container]:
 
 
 @contextmanager
-def _report_damage(path: Path) -> Iterator[None]:
-    """Raise ArchiveError if the block fails because the archive `path` is damaged, encrypted or of another kind."""
+def _report_damage(path: Path, name: str = "") -> Iterator[None]:
+    """Raise ArchiveError if the block fails because the archive `path` is damaged, encrypted or of another kind.
+
+    `name` is the file of the archive that is read.
+    """
     try:
         yield
     except READ_ERRORS as error:
-        if isinstance(error, tarfile.ReadError) and _starts_with(path, ZIP):
-            raise ArchiveError(f"{path}: the zip is incomplete; download the archive again") from error
-        if isinstance(error, tarfile.ReadError) and "unexpected end" not in str(error) and not _starts_with(path, GZIP):
-            raise ArchiveError(
-                f"{path}: not a zip, a tar.gz or a folder; give the archive as GBIF provides it"
-            ) from error
-        raise ArchiveError(f"{path}: the archive is damaged ({error}); download it again") from error
+        raise ArchiveError(f"{path}: {_describe_damage(path, name, error)}") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):
             raise
-        raise ArchiveError(f"{path}: the archive is damaged ({error}); download it again") from error
+        raise ArchiveError(f"{path}: {_describe_damage(path, name, error)}") from error
     except RuntimeError as error:
         if "encrypted" not in str(error):
             raise
-        raise ArchiveError(f"{path}: the archive is encrypted; give the archive as GBIF provides it") from error
+        raise ArchiveError(f"{path}: the archive is encrypted; {GIVE_GBIFS}") from error
+
+
+def _describe_damage(path: Path, name: str, error: Exception) -> str:
+    """What is wrong with the archive, and what to do."""
+    if isinstance(error, tarfile.TarError | EOFError) and _starts_with(path, ZIP):
+        return "the zip is incomplete; download the archive again"
+    is_packed = any(_starts_with(path, signature) for signature in (GZIP, BZIP2, XZ))
+    if isinstance(error, UnknownFormatError) and not is_packed:
+        return f"not a zip, a tar.gz or a folder; {GIVE_GBIFS}"
+    where = f" of {name}" if name else ""
+    reason = f"the bytes{where} are not valid"
+    if isinstance(error, EOFError | tarfile.TruncatedHeaderError):  # type: ignore[attr-defined]
+        reason = "it ends too early"
+    elif isinstance(error, HeaderTooLargeError):
+        reason = f"a header of more than {MAX_HEADER_BYTES >> 10} KiB in the tar"
+    elif isinstance(error, zipfile.BadZipFile) and "CRC" in str(error):
+        reason = f"the checksum{where} is wrong"
+    elif isinstance(error, NotImplementedError):
+        reason = f"the method by which {name or 'a file'} is compressed is unknown"
+    return f"the archive is damaged ({reason}); download it again"
+
+
+def _open_decompressed(path: Path) -> IO[bytes]:
+    """The bytes of a tar that may be compressed."""
+    if _starts_with(path, GZIP):
+        return cast(IO[bytes], gzip.open(path))
+    file = path.open("rb")
+    if _starts_with(path, BZIP2):
+        return decompress.open_bzip2(file)
+    return decompress.open_xz(file) if _starts_with(path, XZ) else file
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[TarStream]:
+    with closing(_open_decompressed(path)) as stream:
+        yield TarStream(stream)
 
 
 def compute_identity(path: Path) -> str:
@@ -225,6 +295,8 @@ def compute_identity(path: Path) -> str:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         listing = [(file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     elif path.is_file() and zipfile.is_zipfile(path):
+        with _report_damage(path):
+            _check_zip_index(path)
         with _report_damage(path), zipfile.ZipFile(path) as members:
             listing = sorted((info.filename, info.file_size, info.CRC) for info in members.infolist())
     elif path.is_file():
@@ -238,14 +310,22 @@ def compute_identity(path: Path) -> str:
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
+def _check_zip_index(path: Path) -> None:
+    """Raise ArchiveError if the index of a zip is so large that reading it takes gigabytes of memory."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - ZIP_END_BYTES))
+        end = file.read()
+    sizes = [struct.unpack_from("<I", end, at + 12)[0] for at in [end.rfind(ZIP_END)] if 0 <= at <= len(end) - 16]
+    if sizes == [0xFFFFFFFF]:
+        found = [at for at in [end.rfind(ZIP64_END)] if 0 <= at <= len(end) - 48]
+        sizes = [struct.unpack_from("<Q", end, at + 40)[0] for at in found]
+    if any(size > MAX_ZIP_INDEX_BYTES for size in sizes):
+        raise ArchiveError(f"{path}: the zip has an index of more than {MAX_ZIP_INDEX_BYTES >> 20} MiB; {GIVE_GBIFS}")
+
+
 def normalize_name(name: str) -> str:
     """The name of a file with `/` between its parts and without `.` as a part."""
     return str(PurePosixPath(name.replace("\\", "/")))
-
-
-def _next_member(path: Path, members: tarfile.TarFile) -> tarfile.TarInfo | None:
-    with _report_damage(path):
-        return members.next()
 
 
 def _starts_with(path: Path, signature: bytes) -> bool:

@@ -4,9 +4,9 @@ import contextlib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from xml.parsers import expat
 
 from gbif_webdataset.errors import ArchiveError
+from gbif_webdataset.read.archive_xml import BoundedXml, XmlError, decode_xml
 from gbif_webdataset.read.containers import open_container
 
 MAX_DOCUMENT_BYTES = 1 << 18  # the title is among the first lines
@@ -32,30 +32,28 @@ def read_titles(archive: Path, keys: Iterable[str]) -> dict[str, str]:
 
 def parse_title(document: bytes) -> str:
     """The title of the dataset in an EML document, or in the beginning of one; empty if it has none."""
-    parser = expat.ParserCreate()
-    path: list[str] = []
-    pieces: list[str] = []
+    beginning = _Beginning()
+    with contextlib.suppress(_TitleFoundError, XmlError):
+        beginning.parse(decode_xml(document, is_complete=False), is_complete=False)
+    return " ".join("".join(beginning.pieces).split())
 
-    def start(tag: str, _: dict[str, str]) -> None:
-        path.append(tag.rpartition(":")[2])
 
-    def end(_: str) -> None:
-        if path[1:] == ["dataset", "title"] and "".join(pieces).strip():
+class _Beginning(BoundedXml):
+    """The pieces of the title in an EML document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def end_element(self) -> None:
+        """Stop once the title is complete."""
+        if self.path[1:] == ["dataset", "title"] and "".join(self.pieces).strip():
             raise _TitleFoundError
-        path.pop()
 
-    def add_characters(text: str) -> None:
-        if path[1:] == ["dataset", "title"]:
-            pieces.append(text)
-
-    def stop(*_: object) -> None:
-        raise _TitleFoundError  # entities may expand without limit
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler, parser.EntityDeclHandler = add_characters, stop
-    with contextlib.suppress(_TitleFoundError, expat.ExpatError, ValueError, LookupError):
-        parser.Parse(document, False)
-    return " ".join("".join(pieces).split())
+    def add_characters(self, text: str) -> None:
+        """Add to the title."""
+        if self.path[1:] == ["dataset", "title"]:
+            self.pieces.append(text)
 
 
 class _TitleFoundError(Exception):

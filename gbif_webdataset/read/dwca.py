@@ -13,7 +13,8 @@ from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read import containers
 from gbif_webdataset.read.containers import Container, normalize_name
 from gbif_webdataset.read.event_keys import match_occurrences
-from gbif_webdataset.read.meta_xml import FileLayout, parse_descriptor
+from gbif_webdataset.read.meta_xml import CORRECT_IT, BrokenPart, FileLayout, parse_descriptor
+from gbif_webdataset.read.text_encodings import get_codec
 
 MULTIMEDIA = "http://rs.gbif.org/terms/1.0/multimedia"
 AUDUBON = "http://rs.tdwg.org/ac/terms/multimedia"
@@ -36,7 +37,9 @@ type, but a column of the occurrences, which is read if there is no media extens
 """
 MEDIA, RECORDS = "media", "records"
 CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-MAX_DESCRIPTOR_BYTES = 16 << 20
+MAX_DESCRIPTOR_BYTES = 4 << 20
+MAX_METADATA_BYTES = 16 << 20
+MAX_NOTES = 20
 PIECE_CHARACTERS = 1 << 16
 MAX_EXPANSION = 200.0
 GET_DWCA = (
@@ -52,9 +55,9 @@ class Archive:
         is_of_events: whether its core has events, and the records are the occurrences of an extension.
         event_keys: how media name their event; None if they are matched by the records' id alone.
         events: the core of an archive of events.
-        notes: what a user should know about the media.
         skipped_media: files of other media extensions that have rows, too, with their row types.
         metadata: path of the metadata document; None if meta.xml names none.
+        notes: what a user should know: faults in parts that are not read, and where the media come from.
     """
 
     def __init__(self, path: Path, files: Container) -> None:
@@ -65,15 +68,16 @@ class Archive:
         with files.open(descriptor_name) as file:
             data = file.read(MAX_DESCRIPTOR_BYTES + 1)
         if len(data) > MAX_DESCRIPTOR_BYTES:
-            raise ArchiveError(f"{path}: meta.xml is larger than 16 MiB; download the archive again")
+            raise ArchiveError(f"{path}: meta.xml is larger than {MAX_DESCRIPTOR_BYTES >> 20} MiB; {CORRECT_IT}")
         descriptor = parse_descriptor(path, data)
         self.metadata = descriptor.metadata
         records = descriptor.core
         self.is_of_events, self.event_keys = records.row_type == EVENT, None
         if self.is_of_events:
             records = _find_occurrences(path, descriptor.extensions)
-        media, self.skipped_media = self._choose_media(descriptor.extensions, records)
-        self.notes = _list_notes(media)
+        faults = self._list_faults(descriptor.broken)
+        media, self.skipped_media = self._choose_media(descriptor.extensions, descriptor.broken, records)
+        self.notes = (*faults, *_list_notes(media))
         if self.is_of_events:
             records, media, self.event_keys = match_occurrences(descriptor.core, records, media)
             self.events = descriptor.core
@@ -112,7 +116,7 @@ class Archive:
     @property
     def checklist(self) -> str | None:
         """The key of the checklist in the query of the download, from the metadata document; None if it has none."""
-        text = (self.read_document(self.metadata, MAX_DESCRIPTOR_BYTES) if self.metadata else None) or b""
+        text = (self.read_document(self.metadata, MAX_METADATA_BYTES) if self.metadata else None) or b""
         found = CHECKLIST.search(html.unescape(text.decode(errors="replace")))
         return found[1] if found else None
 
@@ -143,18 +147,38 @@ class Archive:
             raise ArchiveError(f"{self.path}: this is a GBIF simple CSV, which has no URLs of photos; {GET_DWCA}")
         raise ArchiveError(f"{self.path}: meta.xml is missing, so this is not a Darwin Core Archive; {GET_DWCA}")
 
+    def _list_faults(self, broken: tuple[BrokenPart, ...]) -> tuple[str, ...]:
+        """A note for each part with a fault. Raises ArchiveError if the occurrences of events are one of them."""
+        for part in broken:
+            if self.is_of_events and part.row_type == OCCURRENCE:
+                raise ArchiveError(f"{self.path}: {part.problem}")
+        more = (f"{len(broken) - MAX_NOTES:,} further faults in meta.xml",) if len(broken) > MAX_NOTES else ()
+        return (*(part.problem for part in broken[:MAX_NOTES]), *more)
+
     def _choose_media(
-        self, extensions: tuple[FileLayout, ...], records: FileLayout
+        self, extensions: tuple[FileLayout, ...], broken: tuple[BrokenPart, ...], records: FileLayout
     ) -> tuple[FileLayout, dict[str, str]]:
-        """The media to read: the first type of URL_COLUMNS that has rows. And the files of others that have rows."""
+        """The media to read: the first type of URL_COLUMNS that has rows. And the files of others that have rows.
+
+        Raises:
+            ArchiveError: there are none, or media with a fault in meta.xml come before them.
+        """
         found = [layout for row_type in URL_COLUMNS for layout in extensions if layout.row_type == row_type]
-        if not found and (associated := _find_associated_media(records)):
+        types = list(URL_COLUMNS)
+        broken_media = sorted(
+            (part for part in broken if part.row_type in types), key=lambda p: types.index(p.row_type)
+        )
+        if not found and not broken_media and (associated := _find_associated_media(records)):
             return associated, {}
+        if not found and broken_media:
+            raise ArchiveError(f"{self.path}: {broken_media[0].problem}")
         if not found:
             raise ArchiveError(f"{self.path}: meta.xml names no media (Multimedia or Image); {GET_DWCA}")
         files = [(layout, location) for layout in found for location in layout.locations]
         with_rows = [file for file in files if self._has_rows(*file)] if len(found) > 1 else []
         media = with_rows[0][0] if with_rows else found[0]
+        if broken_media and types.index(broken_media[0].row_type) < types.index(media.row_type):
+            raise ArchiveError(f"{self.path}: {broken_media[0].problem}")
         others = {location: layout.row_type for layout, location in with_rows if layout is not media}
         return media, {location: row_type for location, row_type in others.items() if self._exists(location)}
 
@@ -168,7 +192,7 @@ class Archive:
         blank, header = f" \n\ufeff{layout.separator}{layout.quote}", layout.header_lines
         with (
             report_decoding(location, layout),
-            io.TextIOWrapper(self.open(location), layout.encoding, "replace") as text,
+            io.TextIOWrapper(self.open(location), get_codec(layout.encoding), "replace") as text,
         ):
             while header and (piece := text.readline(PIECE_CHARACTERS)):
                 header -= piece.endswith("\n")
@@ -193,8 +217,8 @@ def report_decoding(location: str, layout: FileLayout) -> Iterator[None]:
         yield
     except UnicodeError as error:
         raise ArchiveError(
-            f"{location}: is not in {layout.encoding}, the encoding that meta.xml names ({error}); "
-            "download the archive again, or inform its publisher"
+            f"{location}: is not in {layout.encoding}, the encoding that meta.xml names; name the file's encoding in "
+            "meta.xml (UTF-16LE or UTF-16BE if it has no byte order mark), or inform the publisher"
         ) from error
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 from gbif_webdataset.errors import ArchiveError
-from gbif_webdataset.read.line_blocks import MAX_LINE_BYTES, get_codec
+from gbif_webdataset.read.line_blocks import MAX_LINE_BYTES
 from gbif_webdataset.read.meta_xml import FileLayout
+from gbif_webdataset.read.text_encodings import get_codec
 
 PROGRESS_CHARACTERS = 1 << 20
 
@@ -77,8 +78,8 @@ class EnclosedFile:
             self._record_characters += len(line)
             if self._record_characters > MAX_LINE_BYTES:
                 raise ArchiveError(
-                    f"{self._name}: a record is longer than {MAX_LINE_BYTES >> 20} MiB; download the archive again, or "
-                    "inform its publisher"
+                    f"{self._name}: a record is longer than {MAX_LINE_BYTES >> 20} MiB; correct the file, or inform "
+                    "the publisher"
                 )
             line, is_first = line.removeprefix("\ufeff") if is_first else line, False
             self._lines.append(line)

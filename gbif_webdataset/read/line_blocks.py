@@ -10,6 +10,7 @@ import numpy as np
 
 from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read.read_ahead import read_ahead
+from gbif_webdataset.read.text_encodings import get_codec
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 16 << 20
@@ -51,12 +52,6 @@ def read_line_blocks(name: str, file: IO[bytes], encoding: str, progress: Callab
         ArchiveError: a line is longer than MAX_LINE_BYTES.
     """
     return read_ahead(_cut_into_lines(name, _replace_mac_line_ends(_convert_to_utf8(_read(file, progress), encoding))))
-
-
-def get_codec(encoding: str) -> str:
-    """Python's name of an encoding; utf-8 for ASCII, which is a part of it."""
-    name = codecs.lookup(encoding).name
-    return "utf-8" if name == "ascii" else name
 
 
 def _read(file: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -101,8 +96,7 @@ def _cut_into_lines(name: str, pieces: Iterator[bytes]) -> Iterator[LineBlock]:
             tail += data
         if len(tail) > MAX_LINE_BYTES:
             raise ArchiveError(
-                f"{name}: a line is longer than {MAX_LINE_BYTES >> 20} MiB; download the archive again, or inform its "
-                "publisher"
+                f"{name}: a line is longer than {MAX_LINE_BYTES >> 20} MiB; correct the file, or inform the publisher"
             )
     if tail:
         yield LineBlock.from_data(tail + b"\n")

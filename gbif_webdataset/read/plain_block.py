@@ -53,7 +53,7 @@ class BlockParser:
         if table is None or table.num_rows != len(good):
             last_line = first_line + block.lines - 1
             raise ArchiveError(
-                f"{self._name}, lines {first_line} to {last_line}: cannot be parsed; download the archive again"
+                f"{self._name}, lines {first_line} to {last_line}: cannot be parsed; report this as a bug"
             )
         return RowBatch(_add_numbers(table, np.array(numbers)), unreadable)
 

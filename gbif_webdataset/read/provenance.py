@@ -3,36 +3,41 @@
 ReadArchive writes this beside the manifest, so that the dataset can be cited even without the archive.
 """
 
+import html
 import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from xml.parsers import expat
 
-from gbif_webdataset.read.dwca import Archive
-from gbif_webdataset.read.meta_xml import decode_xml
+from gbif_webdataset.read.archive_xml import BoundedXml, XmlError, decode_xml
+from gbif_webdataset.read.dwca import MAX_METADATA_BYTES, Archive
 from gbif_webdataset.storage.atomic import atomic_file
 
 NAME = "source.json"
 TEXTS = ("citations.txt", "rights.txt")
 METADATA = ("metadata.xml", "eml.xml")  # if meta.xml names none
-MAX_METADATA_BYTES = 16 << 20
 MAX_TEXT_BYTES = 64 << 20
 MAX_CHARACTERS = 100_000  # of one element
 DIGEST_BYTES = 1 << 20
 MAX_CREATORS = 100
 DOI = re.compile(r'(?i)\b10\.\d{4,9}/[^\s"<>?#]{1,200}')
+DOWNLOAD_DOI = re.compile(r"(?i)\b10\.15468/dl\.[a-z0-9]{4,12}\b")
+CITED_DOWNLOAD = re.compile(
+    r"(?i)occurrence download\s{1,9}(?:https?://(?:dx\.)?doi\.org/|doi:\s?)?(10\.15468/dl\.[a-z0-9]{4,12})\b"
+)
 DOWNLOAD_KEY = re.compile(r"\d{7}-\d{15,18}")
+BARE_AMPERSAND = re.compile(r"&(?!#\d{1,7};|#x[0-9A-Fa-f]{1,6};|(?:amp|lt|gt|quot|apos);)")
+NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 QUERY = re.compile(r"(?s)matching the query:(.*?)(?:The dataset includes records|$)")
 GBIF_DOWNLOAD = "10.15468/dl."
-DECLARES_ENTITIES = "the metadata document declares entities"
+NO_DOI = "the DOI of the archive is not known, so the dataset cannot be cited by it; set it with --ReportDataset-doi"
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class Source:
     unread: str = ""
     creators: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user has to know of it: that its DOI is missing, and why."""
+        return [] if self.doi else [f"{self.unread}; {NO_DOI}" if self.unread else NO_DOI]
 
     @property
     def is_gbif_download(self) -> bool:
@@ -119,22 +129,75 @@ def _compute_digest(path: Path, is_over: threading.Event) -> str:
 
 
 def _parse_metadata(archive: Archive) -> dict[str, Any]:
-    """Values of a Source from the metadata document. A document that cannot be used is not an error."""
+    """Values of a Source from the metadata document; the DOI otherwise from citations.txt or rights.txt.
+
+    A document that cannot be used is not an error.
+    """
     names = [archive.metadata] if archive.metadata else METADATA
     documents = (archive.read_document(name, MAX_METADATA_BYTES + 1) for name in names)
     data = next((data for data in documents if data is not None), None)
     if data is None:
-        return {"unread": "the archive has no metadata document"}
-    if len(data) > MAX_METADATA_BYTES:
-        return {"unread": f"the metadata document is larger than {MAX_METADATA_BYTES >> 20} MiB"}
+        values: dict[str, Any] = {"unread": "the archive has no metadata document"}
+    elif len(data) > MAX_METADATA_BYTES:
+        values = {"unread": f"the metadata document is larger than {MAX_METADATA_BYTES >> 20} MiB"}
+    else:
+        values = _parse_document(data)
+    if values.get("doi"):
+        return values
+    texts = [data.decode(errors="replace") if data and "unread" in values else values.get("title", "")]
+    texts += [(archive.read_document(name, MAX_METADATA_BYTES) or b"").decode(errors="replace") for name in TEXTS]
+    doi = next((doi for text in texts if (doi := find_download_doi(text))), "")
+    return {**values, "doi": doi} if doi else values
+
+
+def _parse_document(data: bytes) -> dict[str, Any]:
+    """Values of a Source from an EML document, as far as it can be parsed."""
+    document = _Document()
     try:
         text = decode_xml(data)
-        return _collect_values(_Document(text)) if text is not None else {"unread": DECLARES_ENTITIES}
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        return {"unread": f"the metadata document cannot be parsed ({error})"}
+    except XmlError as error:
+        return {"unread": f"the metadata document {error}"}
+    try:
+        document.parse(text)
+    except XmlError as error:
+        problem = f"the metadata document {error}"
+        document = _Document()
+        try:
+            document.parse(NOT_IN_XML.sub(" ", BARE_AMPERSAND.sub("&amp;", text)))
+        except XmlError:
+            return {"unread": problem, **_search_text(text)}
+    return _collect_values(document)
 
 
-class _Document:
+def find_download_doi(text: str) -> str:
+    """The DOI of a GBIF download in a text; empty if there is none, or several and none is cited as the download."""
+    if cited := CITED_DOWNLOAD.search(text):
+        return cited[1]
+    dois = {found[0].lower(): found[0] for found in DOWNLOAD_DOI.finditer(text)}
+    return next(iter(dois.values())) if len(dois) == 1 else ""
+
+
+def _search_text(text: str) -> dict[str, Any]:
+    """Values of a Source from the text of an EML document that cannot be parsed."""
+
+    def search(pattern: str) -> str:
+        found = re.search(pattern, text)
+        return " ".join(html.unescape(found[1]).split()) if found else ""
+
+    title = search(r"(?s)<title\b[^<>]{0,300}>([^<]{1,5000})</title>")
+    package = search(r"""\bpackageId\s{0,9}=\s{0,9}["']([^"'<>]{1,300})["']""")
+    key = DOWNLOAD_KEY.search(text)
+    query = QUERY.search(text[:MAX_CHARACTERS])
+    return {
+        "title": "" if re.search(r"&\w+;", title) else title,
+        "doi": _find_doi([package]) or find_download_doi(text),
+        "key": key[0] if key else "",
+        "published": search(r"<pubDate>\s{0,99}(\d{4}-\d\d-\d\d)"),
+        "query": re.split(r"</?(?:para|abstract)\b", html.unescape(query[1]))[0].strip() if query else "",
+    }
+
+
+class _Document(BoundedXml):
     """The texts of some elements of an EML document, by their path in its element `dataset`.
 
     No tree is built, because elements may be nested without limit.
@@ -142,34 +205,24 @@ class _Document:
 
     ELEMENTS = ("title", "alternateIdentifier", "pubDate", "creator/organizationName")
     WITH_DESCENDANTS = ("abstract", "creator/individualName")
-    MAX_DEPTH = 100
 
-    def __init__(self, text: str) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.package = ""
         self.texts: dict[str, list[str]] = {}
-        self._path: list[str] = []
-        parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.StartElementHandler, parser.EndElementHandler = self._start_element, self._end_element
-        parser.CharacterDataHandler = self._add_characters
-        parser.Parse(text.encode(), True)
 
-    def _start_element(self, tag: str, attributes: dict[str, str]) -> None:
-        if len(self._path) == self.MAX_DEPTH:
-            raise ValueError(f"elements are nested more than {self.MAX_DEPTH} deep")
-        self._path.append(tag.rpartition(":")[2])
-        if len(self._path) == 1:
+    def start_element(self, attributes: dict[str, str]) -> None:
+        """Start a text, or separate the elements of a name."""
+        if len(self.path) == 1:
             self.package = attributes.get("packageId", "")
-        if (path := "/".join(self._path[2:])) in (*self.ELEMENTS, *self.WITH_DESCENDANTS):
+        if (path := "/".join(self.path[2:])) in (*self.ELEMENTS, *self.WITH_DESCENDANTS):
             self.texts.setdefault(path, []).append("")
         else:
-            self._add_characters(" ")  # separates the elements of a name
+            self.add_characters(" ")
 
-    def _end_element(self, tag: str) -> None:
-        self._path.pop()
-
-    def _add_characters(self, text: str) -> None:
-        path = "/".join(self._path[2:])
+    def add_characters(self, text: str) -> None:
+        """Add to the text of the element."""
+        path = "/".join(self.path[2:])
         path = next((name for name in self.WITH_DESCENDANTS if path.startswith(f"{name}/")), path)
         found = self.texts.get(path)
         if found and len(found[-1]) < MAX_CHARACTERS:
@@ -181,16 +234,19 @@ def _collect_values(document: _Document) -> dict[str, Any]:
         return [stripped for text in document.texts.get(name, []) if (stripped := text.strip())]
 
     identifiers = [document.package, *list_texts("alternateIdentifier")]
-    dois = [found[0].rstrip(".,;)") for text in identifiers if (found := DOI.search(text))]
     keys = [text for text in identifiers if DOWNLOAD_KEY.fullmatch(text)]
     dates = [found[0] for text in list_texts("pubDate") if (found := re.match(r"\d{4}-\d\d-\d\d", text))]
     queries = [found[1].strip() for text in list_texts("abstract") if (found := QUERY.search(text))]
     creators = list_texts("creator/individualName") or list_texts("creator/organizationName")
     return {
         "title": " ".join(next(iter(list_texts("title")), "").split()),
-        "doi": next(iter(dois), ""),
+        "doi": _find_doi(identifiers),
         "key": next(iter(keys), ""),
         "published": next(iter(dates), ""),
         "query": next(iter(queries), ""),
         "creators": tuple(dict.fromkeys(" ".join(creator.split()) for creator in creators[:MAX_CREATORS])),
     }
+
+
+def _find_doi(identifiers: Iterable[str]) -> str:
+    return next((found[0].rstrip(".,;)") for text in identifiers if (found := DOI.search(text))), "")

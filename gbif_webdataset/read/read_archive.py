@@ -91,7 +91,8 @@ def read_archive(
         rejected.write(writer.folder / "rejected.parquet", archive)
         counts.rejected = rejected.count()
         _check_counts(path, counts, options)
-        write_source(archive, writer.folder, digest.result())
+        source = write_source(archive, writer.folder, digest.result())
+        counts.notes += source.notes
         return counts
 
 

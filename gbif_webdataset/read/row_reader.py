@@ -1,6 +1,8 @@
 """The rows of a data file. Every line gives a row or an unreadable line; none is lost."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.reasons import LineFault
 
 MAX_COLUMNS = 10_000
+SAMPLED_LINES, SAMPLED_CHARACTERS = 1_000, 1 << 20  # from which the number of columns is taken
 BATCH_RECORDS, BATCH_CHARACTERS = 20_000, 64 << 20  # of files with enclosed fields
 
 
@@ -35,6 +38,7 @@ class RowReader:
         self.has_quotes = self.has_raw_quotes = False
         self._name, self._layout, self._indexes = name, layout, columns.indexes
         self._fields = 0  # of each line; 0 until a line is found that is not blank
+        self._header = b""
         self._parser: BlockParser | None = None
 
     def read(self, file: IO[bytes], progress: Callable[[int], None]) -> Iterator[RowBatch]:
@@ -54,8 +58,7 @@ class RowReader:
         for block in blocks:
             if header:
                 count = min(header, block.lines)
-                last_line, block = block.skip_lines(count)
-                self._fields = count_fields(last_line, self._layout.separator)
+                self._header, block = block.skip_lines(count)
                 header -= count
             if block.lines:
                 yield block
@@ -64,8 +67,9 @@ class RowReader:
         first_line = self._layout.header_lines + self.lines + 1
         self.lines += block.lines
         if not self._fields:
-            first_row = next((line for line in block.data.split(b"\n") if line.strip()), b"")
-            self._fields = count_fields(first_row, self._layout.separator)
+            separator = self._layout.separator.encode()
+            lines = (line.split(separator) for line in block.data.split(b"\n", SAMPLED_LINES) if line.strip())
+            self._fields = self._count_columns(count_fields(self._header, self._layout.separator), list(lines))
             self._parser = None
         if self._parser is None:
             self._check_columns()
@@ -75,29 +79,49 @@ class RowReader:
             self.has_raw_quotes = not is_wrapped(block.data, self._layout.separator.encode())
         return self._parser.parse(block, first_line)
 
+    def _count_columns(self, in_header: int, lines: Sequence[Sequence[str | bytes]]) -> int:
+        """The number of columns: that of the header, or of the first line if there is none, unless no line has it.
+
+        Some headers end in a separator, or lack a column. Then it is the most frequent number of fields with which
+        lines have every column of meta.xml; fields beyond the header and meta.xml have to be empty.
+        """
+        if not lines:
+            return in_header
+        in_header = in_header or len(lines[0])
+        counts = Counter(map(len, lines))
+        named = max(in_header, self._layout.width)
+        if in_header not in counts:
+            for count, _ in counts.most_common():
+                is_named = not any(any(fields[named:]) for fields in lines if len(fields) == count)
+                if self._layout.width <= count and is_named:
+                    return count
+        return in_header
+
     def _check_columns(self) -> None:
         """Raise ArchiveError if the file has too many columns, or lacks one that meta.xml promises."""
         if self._fields > MAX_COLUMNS:
             raise ArchiveError(
-                f"{self._name}: has {self._fields:,} columns, but this tool reads at most {MAX_COLUMNS:,}; download "
-                "the archive again, or inform its publisher"
+                f"{self._name}: has {self._fields:,} columns, but this tool reads at most {MAX_COLUMNS:,}; inform the "
+                "publisher, or convert the file"
             )
         for name, index in self._indexes.items():
             if 0 < self._fields <= index:
                 raise ArchiveError(
                     f"{self._name}: has {self._fields} columns, but in meta.xml {name} is column {index + 1}; "
-                    "download the archive again, or inform its publisher"
+                    "correct meta.xml, or inform the publisher"
                 )
 
     def _read_enclosed(self, source: EnclosedFile) -> Iterator[RowBatch]:
         rows: list[tuple[int | str | None, ...]] = []
         unreadable: list[UnreadableLine] = []
         characters = 0
-        for record in source.read_records():
+        records = source.read_records()
+        sample = _take_records(records)
+        lines = [record.fields for record in sample if record.raw.strip()]
+        self._fields = self._count_columns(source.count_header_fields(), lines)
+        self._check_columns()
+        for record in itertools.chain(sample, records):
             self.lines += 1
-            if not self._fields and record.raw.strip():
-                self._fields = source.count_header_fields() or len(record.fields)
-                self._check_columns()
             if fault := self._find_fault(record):
                 raw = record.raw.encode(errors="replace").decode()
                 unreadable.append(UnreadableLine(record.line, fault, raw))
@@ -128,3 +152,15 @@ class RowReader:
         columns = zip(*rows, strict=True)
         arrays = [arrow.to_typed_array(values, field.type) for values, field in zip(columns, self.schema, strict=True)]
         return pa.Table.from_arrays(arrays, schema=self.schema)
+
+
+def _take_records(records: Iterator[EnclosedRecord]) -> list[EnclosedRecord]:
+    """The first records, from which the number of columns is taken."""
+    taken: list[EnclosedRecord] = []
+    characters = 0
+    for record in records:
+        taken.append(record)
+        characters += len(record.raw)
+        if len(taken) == SAMPLED_LINES or characters > SAMPLED_CHARACTERS:
+            break
+    return taken

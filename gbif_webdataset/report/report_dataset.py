@@ -13,6 +13,7 @@ from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.account.stage_records import is_of_shard_part
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.read.provenance import NO_DOI
 from gbif_webdataset.report.page import ReportContent, write_page
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import TargetRecord
@@ -53,7 +54,9 @@ def report_dataset(
     summary = summarize(paths, media_lines, lines, len(description.classes), shards["shards"])
     fractions = settings["SplitDataset"]
     splits = describe_splits(paths.splits, fractions["val_frac"], fractions["test_frac"])
-    return Report([paths.accounting, paths.costs, *published, *page], f"{summary}\n{splits}")
+    notes = [note for note in manifest.get("notes", []) if NO_DOI not in note] + description.source.notes
+    lines_of_notes = "".join(f"\n  note     {note}" for note in notes)
+    return Report([paths.accounting, paths.costs, *published, *page], f"{summary}\n{splits}{lines_of_notes}")
 
 
 def _list_settings(records: Mapping[str, TargetRecord]) -> dict[str, dict[str, Any]]:

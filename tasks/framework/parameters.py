@@ -161,6 +161,19 @@ class WebAddress(Text):
         return x
 
 
+class Doi(Text):
+    """A DOI, without https://doi.org/."""
+
+    expected = "a DOI, such as 10.15468/dl.9f3k2q"
+
+    def normalize(self, x: Any) -> Any:
+        """Return the DOI without a prefix. Raises ParameterError if it is not one."""
+        doi = re.sub(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)", "", x.strip(), flags=re.IGNORECASE)
+        if doi and not re.fullmatch(r"10\.\d{4,9}(\.\d+)*/[^\s\"<>]+", doi):
+            raise self._error(x)
+        return doi
+
+
 def split_list(value: str, separator: str = ",") -> tuple[str, ...]:
     """Return the entries of a list that is written with commas, or another separator, between them."""
     return tuple(entry.strip() for entry in value.split(separator) if entry.strip())

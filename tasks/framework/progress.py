@@ -23,6 +23,8 @@ from typing import Any, Self
 import luigi
 from tqdm import tqdm
 
+from gbif_webdataset.errors import escape_text
+
 # Seconds between updates: of the board, of the bars, of the plain lines, of Luigi's page.
 BOARD_INTERVAL = 0.5
 DRAW_INTERVAL = 0.1
@@ -165,7 +167,7 @@ class _Stages:
         if sentence not in self.printed:
             self.printed.append(sentence)
             self.clear_bars()
-            print(sentence, file=sys.stderr, flush=True)
+            print(escape_text(sentence), file=sys.stderr, flush=True)
 
     def print_lines(self) -> None:
         """Print a line for each stage that is finished, or whose last line is old."""

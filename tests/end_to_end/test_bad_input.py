@@ -150,14 +150,20 @@ ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("hello\n"), "not a zip, a tar.gz or a folder; give the archive as GBIF"),
     "empty": (Path.touch, "not a zip, a tar.gz or a folder; give the archive as GBIF"),
     "cut-off": (cut_off, "the zip is incomplete; download the archive again"),
-    "flipped": (with_a_flipped_byte, "the archive is damaged (Bad CRC-32 for file 'occurrence.txt'); download"),
+    "flipped": (with_a_flipped_byte, "the archive is damaged (the checksum of occurrence.txt is wrong); download"),
     "no-meta": (
         lambda path: write_archive(path, meta=None),
         "meta.xml is missing, so this is not a Darwin Core Archive; search",
     ),
-    "broken-meta": (lambda path: write_archive(path, meta="<archive><core>"), "meta.xml is not a valid descriptor ("),
-    "no-core": (lambda path: write_archive(path, meta=meta()), "meta.xml is not a valid descriptor ("),
-    "entity": (lambda path: write_archive(path, meta=ENTITY), "meta.xml declares entities, which are a risk; download"),
+    "broken-meta": (
+        lambda path: write_archive(path, meta="<archive><core>"),
+        "meta.xml is not well-formed XML in line 1; correct meta.xml",
+    ),
+    "no-core": (lambda path: write_archive(path, meta=meta()), "meta.xml has no element <core>, so it does not say"),
+    "entity": (
+        lambda path: write_archive(path, meta=ENTITY),
+        "meta.xml declares entities or a document type, which are a risk; correct meta.xml",
+    ),
     "no-media": (
         lambda path: write_archive(path, meta=meta(CORE)),
         "meta.xml names no media (Multimedia or Image); search",

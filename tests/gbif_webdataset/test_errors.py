@@ -4,7 +4,16 @@ import os
 import duckdb
 import pytest
 
-from gbif_webdataset.errors import ArchiveError, DatasetError, ParameterError, did_you_mean, explain, option_text
+from gbif_webdataset.errors import (
+    ArchiveError,
+    DatasetError,
+    ParameterError,
+    did_you_mean,
+    escape_text,
+    explain,
+    option_text,
+    shorten_text,
+)
 
 
 def test_every_error_has_a_place_a_problem_and_a_remedy() -> None:
@@ -86,3 +95,34 @@ def test_an_error_has_the_sentence_of_its_cause() -> None:
         except DatasetError as error:
             raise RuntimeError from error
     assert explain(raised.value) == "a.zip: damaged; download it again"
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("Gozmány 漢字 😀 a\\b", "Gozmány 漢字 😀 a\\b"),
+        ("\x1b]0;PWNED\x07\x1b[31mRED", r"\x1b]0;PWNED\x07\x1b[31mRED"),
+        ("\x9b31m \x9d0;x \x90", r"\x9b31m \x9d0;x \x90"),
+        ("a\nb\r\tc\0\x7f", r"a\nb\r\tc\x00\x7f"),
+        ("\u202eright\u2066 \u200f \u2028 \ufeff", r"\u202eright\u2066 \u200f \u2028 \ufeff"),
+        ("\ud800 \udcff \U000e0041", r"\ud800 \udcff \U000e0041"),
+    ],
+)
+def test_characters_that_act_on_a_terminal_are_escaped_in_every_message(text: str, escaped: str) -> None:
+    assert escape_text(text) == escaped
+    assert escape_text(escaped) == escaped
+    assert str(DatasetError(text)) == escaped
+    assert explain(DatasetError(text)) == escaped
+    assert explain(OSError(errno.EIO, "Input/output error", text)) == f"{escaped}: Input/output error"
+
+
+def test_line_ends_of_a_table_are_kept() -> None:
+    assert escape_text("a\x1b\nb\n", keep="\n") == "a\\x1b\nb\n"
+
+
+def test_a_long_sentence_keeps_its_beginning_and_its_remedy() -> None:
+    sentence = str(ArchiveError("a.zip: " + "x" * 100_000 + "; correct meta.xml"))
+    assert len(sentence) <= 2_000
+    assert sentence.startswith("a.zip: xxx")
+    assert sentence.endswith("xxx; correct meta.xml")
+    assert shorten_text("x" * 100, 100) == "x" * 100

@@ -161,15 +161,14 @@ def test_a_metadata_document_outside_the_archive_is_not_read(tmp_path: Path) -> 
         assert archive.read_document("../secret.xml", 100) is None
 
 
-@pytest.mark.parametrize("encoding", ["UTF-16", "UTF-32"])
 @pytest.mark.parametrize("quote", ["", "&quot;"])
-def test_a_file_without_the_byte_order_mark_of_its_encoding_is_an_error(
-    tmp_path: Path, encoding: str, quote: str
-) -> None:
-    descriptor = make_gbif_meta_xml().replace('encoding="UTF-8"', f'encoding="{encoding}"')
+def test_a_file_without_the_byte_order_mark_of_its_encoding_is_an_error(tmp_path: Path, quote: str) -> None:
+    descriptor = make_gbif_meta_xml().replace('encoding="UTF-8"', 'encoding="UTF-16"')
     descriptor = descriptor.replace('fieldsEnclosedBy=""', f'fieldsEnclosedBy="{quote}"')
     images = make_part("extension", f"{GBIF}Image", "multimedia.txt", ("gbifID", "identifier"))
     for text in (descriptor, descriptor.replace("</archive>", images + "</archive>")):
         members = make_download([make_occurrence(1)], [make_medium(1)], meta_xml=text)
-        with pytest.raises(ArchiveError, match=rf"^multimedia\.txt: is not in {encoding}, the encoding that meta\.xml"):
+        with pytest.raises(
+            ArchiveError, match=r"^multimedia\.txt: is not in UTF-16, the encoding that meta\.xml names"
+        ):
             make_manifest(write_zip(tmp_path / "a.zip", members), tmp_path)

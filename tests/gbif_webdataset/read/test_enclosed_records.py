@@ -52,6 +52,8 @@ def test_a_quote_that_is_never_closed_is_an_error_before_the_end_of_the_file(mon
     monkeypatch.setattr(enclosed_records, "MAX_LINE_BYTES", 1 << 20)
     data = b'1,"' + b"a line\n" * 200_000
     counts: list[int] = []
-    with pytest.raises(ArchiveError, match=r"^f\.txt: a record is longer than 1 MiB; download the archive again"):
+    with pytest.raises(
+        ArchiveError, match=r"^f\.txt: a record is longer than 1 MiB; correct the file, or inform the publisher"
+    ):
         list(open_file(data, counts=counts).read_records())
     assert sum(counts) < len(data)

@@ -7,7 +7,6 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,18 @@ from gbif_webdataset.errors import ArchiveError, DatasetError
 from gbif_webdataset.read import enclosed_records, line_blocks
 from gbif_webdataset.read.partition_archive import Resources
 from tests.support.archives import (
-    GBIF,
     MEDIA,
     make_download,
     make_gbif_meta_xml,
     make_lines,
-    make_medium,
-    make_occurrence,
-    make_part,
     write_download,
     write_tar,
     write_zip,
 )
+from tests.support.fuzz_archives import fuzz, read_limited
 from tests.support.manifests import MEMORY, make_manifest
+from tests.support.mutants import OCCURRENCES, PHOTOS, write_mutant
 
-OCCURRENCES = [make_occurrence(n, datasetKey=f"d{n % 3}", countryCode="NA") for n in range(30)]
-PHOTOS = [make_medium(n % 30, f"https://photos.example/{n}.jpg") for n in range(45)]
 FILES = make_download(OCCURRENCES, PHOTOS)
 
 
@@ -103,6 +98,22 @@ def test_a_tar_with_a_file_larger_than_it_can_contain_is_refused(tmp_path: Path)
         read_rows(tmp_path / "a.tar.gz", tmp_path)
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_tar_whose_first_header_has_three_gigabytes_is_refused_at_once(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, 3 << 30
+    zeros = gzip.compress(bytes(64 << 20), 1)  # gzip files may be concatenated
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT)) + zeros * 48)
+    with (tmp_path / "a.tar").open("wb") as sparse:
+        sparse.write(info.tobuf(tarfile.GNU_FORMAT))
+        sparse.truncate(4 << 30)
+    for name in ("a.tar.gz", "a.tar"):
+        ended = read_limited(tmp_path / name, tmp_path)
+        assert "the archive is damaged (a header of more than 64 KiB in the tar); download it again" in ended.text
+        assert ended.peak_bytes < 400 << 20
+        assert ended.seconds < 10
+
+
 @pytest.mark.parametrize("place", [0, 7, 29])
 def test_a_field_of_three_megabytes_is_read(tmp_path: Path, place: int) -> None:
     noise = "".join(random.Random(1).choices("abcdefgh", k=3_000_000))
@@ -147,15 +158,12 @@ def test_nul_bytes_are_spaces_and_lose_no_line(tmp_path: Path) -> None:
     assert len(images) == 45
 
 
-@pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape", "raw_unicode_escape"])
-def test_an_encoding_that_gives_surrogates_loses_no_line(tmp_path: Path, encoding: str) -> None:
-    surrogate = {"utf-7": "+2AA-"}.get(encoding, "\\ud800")
-    for enclosed in ("", "&quot;"):
-        descriptor = make_gbif_meta_xml().replace('encoding="UTF-8"', f'encoding="{encoding}"')
-        descriptor = descriptor.replace('fieldsEnclosedBy=""', f'fieldsEnclosedBy="{enclosed}"')
-        contents = make_download(OCCURRENCES, PHOTOS, meta_xml=descriptor)
-        contents["multimedia.txt"] += f"1\tStillImage\t\thttps://photos.example/x\t{surrogate}\t\t\n".encode()
-        assert len(read_rows(write_zip(tmp_path / "a.zip", contents), tmp_path)) in (45, 46)
+@pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape", "raw_unicode_escape", "punycode", "idna"])
+def test_an_encoding_that_only_python_knows_is_one_sentence(tmp_path: Path, encoding: str) -> None:
+    descriptor = make_gbif_meta_xml().replace('encoding="UTF-8"', f'encoding="{encoding}"')
+    archive = write_zip(tmp_path / "a.zip", make_download(OCCURRENCES, PHOTOS, meta_xml=descriptor))
+    with pytest.raises(ArchiveError, match=rf"a\.zip: .*names the encoding '{encoding}', but this tool reads UTF-8, "):
+        read_rows(archive, tmp_path)
 
 
 def test_a_file_without_a_name_is_skipped_or_reported_as_damage(tmp_path: Path) -> None:
@@ -169,90 +177,6 @@ def test_a_file_without_a_name_is_skipped_or_reported_as_damage(tmp_path: Path) 
         assert len(read_rows(tmp_path / "a.zip", tmp_path)) == 45
     except ArchiveError as error:
         assert "damaged" in str(error)
-
-
-def flip_bits(data: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 8))):
-        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def edit(data: bytes, rng: random.Random) -> bytes:
-    """Insert, remove or double bytes, or replace them by bytes with a meaning."""
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        at, length = rng.randrange(len(data) + 1), rng.choice((0, 1, 1, 3, 40))
-        signs = (
-            b"\t",
-            b"\n",
-            b"\r",
-            b"\r\n",
-            b'"',
-            b'""',
-            b"\0",
-            b"\xff",
-            b"\xef\xbb\xbf",
-            b"&",
-            b"<",
-            b">",
-            b"1",
-            b" ",
-            b"",
-        )
-        put = rng.choice((*signs, data[at : at + 30]))
-        data = data[:at] + put + data[at + length :]
-    return data
-
-
-def truncate(data: bytes, rng: random.Random) -> bytes:
-    return data[: rng.randrange(len(data))]
-
-
-def swap_values(data: bytes, rng: random.Random) -> bytes:
-    """Swap two values or two names of a descriptor, or replace one."""
-    values = sorted(set(re.findall(rb'"[^"]*"|<\w+|\w+=', data)))
-    one, other = (
-        rng.choice(values),
-        rng.choice([*values, b'""', b'"-1"', b'"99999999999999999999"', b'"utf-16"', b'"|"']),
-    )
-    return (
-        data.replace(one, b"\0").replace(other, one).replace(b"\0", other)
-        if rng.random() < 0.5
-        else data.replace(one, other, 1)
-    )
-
-
-MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (flip_bits, edit, truncate)
-
-
-def write_mutant(path: Path, seed: int) -> Path:
-    """A small archive with an error in its container, its descriptor or its rows."""
-    rng = random.Random(seed)
-    contents = make_download(OCCURRENCES, PHOTOS)
-    if rng.random() < 0.3:
-        contents["meta.xml"] = contents["meta.xml"].replace(b'fieldsEnclosedBy=""', b'fieldsEnclosedBy="&quot;"')
-    if rng.random() < 0.2:
-        row_type = rng.choice((f"{GBIF}Multimedia", f"{GBIF}Image", "http://eol.org/schema/media/Document"))
-        extension = make_part("extension", row_type, "more.txt", MEDIA).encode()
-        contents["meta.xml"] = contents["meta.xml"].replace(b"</archive>", extension + b"</archive>")
-        contents["more.txt"] = contents["multimedia.txt"][: rng.choice((0, 40, 500))]
-    if rng.random() < 0.1:
-        old = rng.choice(("occurrence.txt", "multimedia.txt"))
-        contents[old] = contents[old].replace(b"\n", b"\r")
-    where = rng.choice(("container", "container", "meta.xml", "meta.xml", "occurrence.txt", "multimedia.txt"))
-    if where != "container":
-        change = swap_values if where == "meta.xml" and rng.random() < 0.5 else rng.choice(MUTATIONS)
-        contents[where] = change(contents[where], rng)
-    kind = rng.choice(("zip", "zip", "tar", "tar.gz"))
-    archive = path.with_name(f"a.{kind}")
-    if kind == "zip":
-        packing = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-        write_zip(archive, contents, rng.choice(packing))
-    else:
-        write_tar(archive, contents, "w:gz" if kind == "tar.gz" else "w")
-    if where == "container":
-        archive.write_bytes(rng.choice(MUTATIONS)(archive.read_bytes(), rng))
-    return archive
 
 
 @pytest.mark.parametrize("seeds", [range(60), pytest.param(range(60, 600), marks=pytest.mark.slow)])
@@ -277,3 +201,12 @@ def test_a_mutated_archive_gives_a_manifest_that_adds_up_or_one_sentence(
         archive.unlink()
     assert ends["manifest"] > sum(ends.values()) // 5
     assert ends["sentence"] > sum(ends.values()) // 5
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 60), pytest.param(60, 140, marks=pytest.mark.slow)])
+def test_mutated_archives_stay_within_a_gibibyte_and_twenty_seconds(first: int, count: int) -> None:
+    summary = fuzz(first, count)
+    assert summary.failures == []
+    assert summary.manifests > count // 10
+    assert summary.sentences > count // 10
+    assert summary.manifests + summary.sentences == count

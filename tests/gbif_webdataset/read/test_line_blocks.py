@@ -4,7 +4,7 @@ import pytest
 
 from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read import line_blocks
-from gbif_webdataset.read.line_blocks import LineBlock, get_codec, read_line_blocks
+from gbif_webdataset.read.line_blocks import LineBlock, read_line_blocks
 
 
 def read_lines(data: bytes, encoding: str = "utf-8") -> tuple[list[bytes], int]:
@@ -40,7 +40,9 @@ def test_carriage_returns_end_lines_if_there_are_no_line_feeds(monkeypatch: pyte
 def test_a_line_that_is_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_blocks, "BLOCK_BYTES", 64)
     monkeypatch.setattr(line_blocks, "MAX_LINE_BYTES", 1 << 20)
-    with pytest.raises(ArchiveError, match=r"f\.txt: a line is longer than 1 MiB; download the archive again"):
+    with pytest.raises(
+        ArchiveError, match=r"f\.txt: a line is longer than 1 MiB; correct the file, or inform the publisher"
+    ):
         read_lines(b"a\n" + b"b" * ((1 << 20) + 200))
 
 
@@ -55,7 +57,3 @@ def test_lines_are_skipped_from_the_beginning() -> None:
     last, block = LineBlock.from_data(b"a\nb\nc\n").skip_lines(2)
     assert (last, block.data, block.lines) == (b"b", b"c\n", 1)
     assert LineBlock.from_data(b"a\n").skip_lines(1)[1].lines == 0
-
-
-def test_ascii_is_read_as_utf_8() -> None:
-    assert [get_codec(name) for name in ("ascii", "UTF8", "latin1")] == ["utf-8", "utf-8", "iso8859-1"]

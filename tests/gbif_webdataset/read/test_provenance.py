@@ -4,13 +4,14 @@ import hashlib
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
 
 from gbif_webdataset.read import provenance
-from gbif_webdataset.read.provenance import Source, copy_texts, digest_in_background, load_source
-from tests.support.archives import find_real_archive, write_folder
+from gbif_webdataset.read.provenance import NO_DOI, Source, copy_texts, digest_in_background, load_source
+from tests.support.archives import find_case, find_real_archive, write_folder
 from tests.support.published import DOI, EML, HOSTILE, KEY, download
 from tests.support.published import keep as write_manifest_source
 
@@ -111,11 +112,11 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><eml><dataset><t
         (BOMB, "declares entities"),
         ('<!DOCTYPE x SYSTEM "file:///etc/passwd"><eml/>', "declares entities"),
         (BOMB.encode("utf-16"), "declares entities"),
-        ("<eml><dataset>", "cannot be parsed"),
+        ("<eml><dataset>", "is not well-formed XML in line 1"),
         ("<a>" * 200 + "</a>" * 200, "nested more than 100 deep"),
         ("<a>" * 1_000_000, "nested more than 100 deep"),
-        (b"\xff\xfe\x00", "cannot be parsed"),
-        ('<?xml version="1.0" encoding="no-such"?><eml/>', "cannot be parsed"),
+        (b"\xff\xfe\x00", "has bytes that are not in its encoding"),
+        ('<?xml version="1.0" encoding="no-such"?><eml/>', "names the encoding 'no-such', but this tool reads UTF-8"),
         (" " * ((16 << 20) + 1), "larger than 16 MiB"),
     ],
     ids=["entities", "external", "utf-16", "cut", "deep", "deeper", "bytes", "encoding", "large"],
@@ -167,3 +168,62 @@ def test_an_error_in_the_block_ends_the_digest_early(tmp_path: Path) -> None:
         file.truncate(50 << 30)
     with pytest.raises(ValueError, match="mine"), digest_in_background(tmp_path / "a.zip"):
         raise ValueError("mine")
+
+
+def test_a_bare_ampersand_loses_nothing(tmp_path: Path) -> None:
+    found = write_manifest_source(find_case("archives/metadata-bare-ampersand.zip"), tmp_path / "manifest")
+    assert (found.doi, found.key, found.published) == ("10.15468/dl.9f3k2q", "0018671-241007104925546", "2024-10-17")
+    assert found.title == "GBIF Occurrence Download 10.15468/dl.9f3k2q"
+    assert found.query == "TaxonKey: Gambusia affinis (Baird & Girard, 1853)"
+    assert (found.unread, found.notes) == ("", [])
+    assert found.creators == ("GBIF Download Service",)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("Moths", "Moths < 3 & <i>more", 1),
+        lambda text: text[: text.index("</abstract>")],
+        lambda text: text.replace("utf-8", "punycode"),
+        lambda text: text.replace("<title>", "<title>\x01&nbsp;"),
+        lambda text: text.replace("<eml:eml", "<!DOCTYPE eml><eml:eml"),
+        lambda text: text.encode() + b"\xff",
+    ],
+    ids=["bare", "cut", "encoding", "control", "doctype", "bytes"],
+)
+def test_the_doi_of_a_damaged_document_is_taken_from_its_text(tmp_path: Path, damage: Any) -> None:
+    found = write_and_read(tmp_path, metadata_xml=damage(make_eml(query="moths")))
+    assert found.doi == DOI
+    assert found.notes == []
+
+
+def test_key_title_date_and_query_of_a_damaged_document_are_taken_from_its_text(tmp_path: Path) -> None:
+    document = make_eml(query="TaxonKey: Moths & more", title="Moths &amp; more").replace("</dataset>", "<x>")
+    found = write_and_read(tmp_path, metadata_xml=document)
+    assert (found.doi, found.key, found.title) == (DOI, KEY, "Moths & more")
+    assert (found.published, found.query) == ("2024-11-19", "TaxonKey: Moths & more")
+    assert found.unread == "the metadata document is not well-formed XML in line 8"
+
+
+CITED = "Please cite: GBIF.org (19 November 2024) GBIF Occurrence Download https://doi.org/10.15468/dl.npd2js\n"
+OTHERS = "Ada (2024). Moths. https://doi.org/10.15468/abc accessed via 10.15468/dl.aaaaaa and 10.15468/dl.bbbbbb\n"
+
+
+@pytest.mark.parametrize("metadata", [None, "<eml/>", "<eml", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("name", ["citations_txt", "rights_txt"])
+def test_the_doi_is_otherwise_taken_from_citations_or_rights(tmp_path: Path, name: str, metadata: str | None) -> None:
+    texts: dict[str, str | None] = {"citations_txt": OTHERS, "rights_txt": None, name: OTHERS + CITED}
+    assert write_and_read(tmp_path, metadata_xml=metadata, **texts).doi == "10.15468/dl.npd2js"
+
+
+@pytest.mark.parametrize("citations", [OTHERS, "Ada (2024). Moths. https://doi.org/10.15468/abc", None])
+def test_a_doi_that_cannot_be_found_is_reported(tmp_path: Path, citations: str | None) -> None:
+    found = write_and_read(tmp_path, metadata_xml=None, citations_txt=citations)
+    assert found.doi == ""
+    assert found.notes == [f"the archive has no metadata document; {NO_DOI}"]
+    assert "--ReportDataset-doi" in NO_DOI
+
+
+def test_the_doi_of_the_download_is_taken_from_its_title_if_its_identifiers_have_none(tmp_path: Path) -> None:
+    document = make_eml(doi="x", title=f"GBIF Occurrence Download {DOI}")
+    assert write_and_read(tmp_path, metadata_xml=document).doi == DOI

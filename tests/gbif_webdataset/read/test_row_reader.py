@@ -77,7 +77,7 @@ def plain_files(draw: st.DrawFn) -> tuple[File, list[str], int]:
     ragged = st.lists(field, min_size=1, max_size=width + 2).map(lambda fields: ["r", *fields])
     table = draw(st.lists(st.one_of(good, good, good, ragged, st.just([""]), st.just([" "])), max_size=25))
     names = [[f"c{n}" for n in range(width)]] * header
-    texts = [separator.join(fields) for fields in [*names, *([] if header else [["k"] * width]), *table]]
+    texts = [separator.join(fields) for fields in [*names, ["k"] * width, *table]]
     kinds = draw(st.sampled_from([["\n", "\n", "\r\n"], ["\r"]]))
     ends = [draw(st.sampled_from(kinds)) for _ in texts]
     if ends and draw(st.booleans()):
@@ -136,7 +136,8 @@ def test_a_file_with_enclosed_fields_is_read_as_it_was_written(data: st.DataObje
     writer = csv.writer(text, delimiter=separator, quotechar=quote, quoting=quoting, lineterminator=ends)
     writer.writerows([["c"] * width] * header)
     number = header + 1
-    for fields in ([] if header else [["k"] * width]) + table:
+    table = [["k"] * width, *table]
+    for fields in table:
         before = text.tell()
         writer.writerow(fields)
         written = text.getvalue()[before:]
@@ -147,7 +148,7 @@ def test_a_file_with_enclosed_fields_is_read_as_it_was_written(data: st.DataObje
     file = File(bom + text.getvalue().encode(encoding), make_layout(separator, quote, header, encoding), indexes_read)
     rows, unreadable, reader = file.read()
     expected, bad = [], []
-    for start, fields, written in zip(starts, ([] if header else [["k"] * width]) + table, texts, strict=True):
+    for start, fields, written in zip(starts, table, texts, strict=True):
         if len(fields) == width:
             expected.append((start, fields[0] or None, fields[width - 1] or None))
         else:
@@ -229,9 +230,7 @@ def test_a_lone_carriage_return_in_a_field_is_a_space_and_ends_no_line() -> None
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_file_without_a_column_that_meta_xml_names_is_an_error(quote: str) -> None:
     file = File(b"id\ta\n1\tx\n", make_layout("\t", quote, 1), {RECORD_ID: 0, "b": 2})
-    with pytest.raises(
-        ArchiveError, match=r"^f\.txt: has 2 columns, but in meta\.xml b is column 3; download the arch"
-    ):
+    with pytest.raises(ArchiveError, match=r"^f\.txt: has 2 columns, but in meta\.xml b is column 3; correct meta"):
         file.read()
 
 
@@ -256,3 +255,32 @@ def test_batches_of_a_file_with_enclosed_fields_are_small(monkeypatch: pytest.Mo
     reader = RowReader("f.txt", make_layout("\t", '"'), ColumnSelection({RECORD_ID: 0, "a": 1}, {}))
     batches = list(reader.read(io.BytesIO(data), lambda count: None))
     assert [(batch.rows.num_rows, len(batch.unreadable)) for batch in batches] == [(5, 0), (2, 3), (1, 3), (1, 0)]
+
+
+LINES = "1\ta\tx\n2\tb\ty\n"
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(
+    ("header", "lines", "rows"),
+    [
+        ("id\tc1\tc2\t", LINES, ["a", "b"]),
+        ("id\tc1\tc2\tc3", LINES, ["a", "b"]),
+        ("id\tc1", LINES, ["a", "b"]),
+        ("id", LINES, ["a", "b"]),
+        ("id\tc1\tc2", LINES.replace("\n", "\t\t\n"), ["a", "b"]),
+        ("id\tc1\tc2\t", LINES + "3\tc\n4\td\tz\tz\tz\n", ["a", "b"]),
+        ("id\tc1\tc2", LINES + "3\tc\tz\tz\n" * 5, ["a", "b"]),
+        ("id\tc1\tc2", "3\tc\tz\tz\n" * 5, []),
+        ("id\tc1\tc2\tc3", "3\tc\n" * 5, []),
+    ],
+    ids=["separator", "named", "short", "shorter", "empty", "ragged", "confirmed", "values", "missing"],
+)
+def test_the_number_of_columns_follows_the_lines_if_none_agrees_with_the_header(
+    header: str, lines: str, rows: list[str], quote: str
+) -> None:
+    file = File(f"{header}\n{lines}".encode(), make_layout("\t", quote, 1), {RECORD_ID: 0, "c1": 1})
+    found, unreadable, reader = file.read()
+    assert [row[2] for row in found] == rows
+    assert len(found) + len(unreadable) == reader.lines == lines.count("\n")
+    assert {reason for _, reason, _ in unreadable} <= {"ragged-line"}
