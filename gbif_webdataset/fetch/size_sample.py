@@ -13,13 +13,13 @@ from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import parse_host
 from gbif_webdataset.fetch.host_queues import BackoffPolicy, HostQueues
 from gbif_webdataset.fetch.image_response import Download, DownloadError
-from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, FetchFailure
+from gbif_webdataset.terms.outcomes import PERMANENT_FAILURES, REFUSALS, FetchFailure
 
 MAX_SAMPLING_SECONDS = 60.0
 """After this time no further sizes are requested."""
 SAMPLING_BACKOFF = BackoffPolicy(max_failures=2, pause=0.0, max_pauses=0, max_wait=5.0)
-INCONCLUSIVE_FAILURES = TEMPORARY_FAILURES | {FetchFailure.TOO_SLOW}
-"""Failures after which the image may still be downloaded later."""
+CONCLUSIVE_FAILURES = PERMANENT_FAILURES | {FetchFailure.TOO_LARGE, *REFUSALS}
+"""Failures after which the image will hardly be downloaded."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class HostAnswers:
     def available_share(self) -> float:
         """The estimated share of the host's images, 0 to 1, that can be downloaded; 1 if it is not known."""
         available = len(self.sizes) + self.without_size
-        failed = sum(number for code, number in self.failures.items() if code not in INCONCLUSIVE_FAILURES)
+        failed = sum(number for code, number in self.failures.items() if code in CONCLUSIVE_FAILURES)
         return available / (available + failed) if available + failed else 1.0
 
 
@@ -98,7 +98,7 @@ class SizeSampler:
             found = downloader.measure_image(request.redirect or request.url, request.ranged, request.trail)
         except RedirectedError as redirected:
             self._queues.report_success(host)
-            trail = Trail(request.trail.redirects + 1, time.monotonic() - started)
+            trail = Trail(request.trail.redirects + 1, time.monotonic() - started, redirected.cookies)
             self._queues.add_job(parse_host(redirected.url), replace(request, redirect=redirected.url, trail=trail))
             return
         except DownloadError as error:
