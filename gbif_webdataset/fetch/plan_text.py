@@ -1,10 +1,13 @@
 """The estimate of fetching as text for the terminal."""
 
+from collections.abc import Iterable
+
 from gbif_webdataset.fetch.host_limits import format_host
 from gbif_webdataset.fetch.plan_fetch import FetchEstimate, HostEstimate
+from gbif_webdataset.fetch.reachability import describe_network_remedy
 from gbif_webdataset.fetch.size_sample import HostAnswers
 from gbif_webdataset.formatting import format_count, format_estimate, format_size
-from gbif_webdataset.terms.outcomes import Status
+from gbif_webdataset.terms.outcomes import Status, is_temporary
 
 MAX_SHOWN_HOSTS = 20
 
@@ -12,19 +15,29 @@ MAX_SHOWN_HOSTS = 20
 def format_fetch_estimate(estimate: FetchEstimate) -> str:
     """How many images remain at which hosts, how many bytes and how much time they take, and whether they fit."""
     fetched, cached = estimate.settled[Status.FETCHED], estimate.settled[Status.CACHED]
-    failed = estimate.settled.total() - fetched - cached
+    temporary = sum(number for code, number in estimate.settled.items() if is_temporary(code))
+    failed = estimate.settled.total() - fetched - cached - temporary
     remaining = sum(host.images for host in estimate.hosts)
     hosts = format_count(len(estimate.hosts), "host")
     counts = [
         f"{remaining + estimate.settled.total():,} images in the manifest: {fetched:,} are already fetched",
         f"{cached:,} come from cache_path" if cached else "",
         f"{failed:,} failed permanently" if failed else "",
+        f"{temporary:,} failed and may succeed in a later run" if temporary else "",
         f"{remaining:,} remain, at {hosts}" if remaining else "none remains to be fetched",
     ]
     lines = [", ".join(filter(None, counts))]
     if remaining:
         lines += [_format_table(estimate), *_format_totals(estimate)]
+    if is_offline([host.answers for host in estimate.hosts]):
+        lines.append(f"WARNING: no connection to any host could be made: {describe_network_remedy()}")
     return "\n".join(lines)
+
+
+def is_offline(answers: Iterable[HostAnswers]) -> bool:
+    """Whether hosts were asked, and no connection to any of them was made."""
+    asked = [host for host in answers if host.failures or host.sizes or host.without_size]
+    return bool(asked) and all(host.is_unreachable for host in asked)
 
 
 def _format_table(estimate: FetchEstimate) -> str:

@@ -9,9 +9,10 @@ from collections import Counter
 from pathlib import Path
 from urllib.request import getproxies
 
-from gbif_webdataset.errors import FetchError
+from gbif_webdataset.errors import DatasetError, FetchError, RepeatedError
 from gbif_webdataset.fetch.host_limits import format_host
 from gbif_webdataset.formatting import format_count
+from gbif_webdataset.terms.outcomes import FetchFailure
 
 MAX_OFFLINE_SECONDS = 15.0
 """After this time without a connection to any host, fetching stops. Requests that are being sent take 10 s more."""
@@ -101,8 +102,10 @@ class Reachability:
         is_long = time.monotonic() - self._started > MAX_OFFLINE_SECONDS
         return is_long and self.is_offline and len(self._failures) >= min(hosts, MIN_TRIED_HOSTS)
 
-    def make_error(self) -> FetchError:
-        """The error of a chunk of which no host was reached. Other chunks are told so, too."""
+    def make_error(self) -> DatasetError:
+        """The error of a chunk of which no host was reached. Its hosts are shared with other chunks."""
+        if set(self._counts) == {FetchFailure.HOST_UNAVAILABLE}:
+            return RepeatedError("no connection could be made to any host, as in other chunks of this run")
         for host in self._failures:
             self.share(host)
         first = format_host(next(iter(self._failures)))

@@ -24,12 +24,21 @@ CONCLUSIVE_FAILURES = PERMANENT_FAILURES | {FetchFailure.TOO_LARGE, *REFUSALS}
 
 @dataclass
 class HostAnswers:
-    """The answers of a host for its sample: sizes in bytes, failures by code, and the seconds that each answer took."""
+    """The answers of a host for its sample: sizes in bytes, failures by code, and the seconds that each answer took.
+
+    `unreached` is the number of failures for which no connection was made.
+    """
 
     sizes: list[int] = field(default_factory=list)
     without_size: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    unreached: int = 0
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether the host was asked, and no connection was made."""
+        return bool(self.unreached) and self.unreached == self.failures.total() and not (self.sizes or self.seconds)
 
     @property
     def available_share(self) -> float:
@@ -112,9 +121,10 @@ class SizeSampler:
             self._queues.report_failure(host, is_busy, failure.retry_after)
         else:
             self._queues.report_success(host)
-        self._add_answer(request.host, found, failure.code if failure else "", time.monotonic() - started)
+        self._add_answer(request.host, found, failure, time.monotonic() - started)
 
-    def _add_answer(self, host: str, found: Download, code: str, seconds: float) -> None:
+    def _add_answer(self, host: str, found: Download, failure: DownloadError | None, seconds: float) -> None:
+        code = failure.code if failure else ""
         if not code and (found.content_type or "").lower().startswith("text/"):
             code = FetchFailure.NOT_AN_IMAGE
         with self._lock:
@@ -123,6 +133,7 @@ class SizeSampler:
                 answers.seconds.append(seconds)
             if code:
                 answers.failures[code] += 1
+                answers.unreached += failure is not None and failure.is_unreachable
             elif found.bytes:
                 answers.sizes.append(found.bytes)
             else:
