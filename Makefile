@@ -9,6 +9,7 @@ WORKERS ?= 1
 SCHEDULER ?=
 PLAN ?=
 DRY_RUN ?=
+RETRY ?=
 ARGS ?=
 PYTHON ?= python3
 
@@ -50,9 +51,11 @@ RUNNING = $(call value_of,--workers,WORKERS) $(if $(SCHEDULER),--local-scheduler
 	--scheduler-host=$(call quote,$(firstword $(subst :, ,$(SCHEDULER)))) \
 	--scheduler-port=$(call quote,$(lastword $(subst :, ,$(SCHEDULER)))))
 RUN = $(if $(value DWCA),$(COMMAND) $(1) $(call value_of,--dwca,DWCA),\
-	$(VENV)/bin/python -m sample.server -- $(COMMAND) $(1) --dwca $(SAMPLE) $(SAMPLE_ARGS)) $(DATASET) $(RUNNING) $(value ARGS)
+	$(VENV)/bin/python -m sample.server -- $(COMMAND) $(1) --dwca $(SAMPLE) $(SAMPLE_ARGS)) $(DATASET) $(RUNNING) \
+	$(if $(filter-out 0,$(RETRY)),--FetchChunk-retry-after 0) $(value ARGS)
 RUN_STAGE = $(call RUN,$(1) $(if $(filter-out 0,$(PLAN)),--plan))
-SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(value ARGS)
+SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) \
+	$(if $(filter-out 0,$(RETRY)),--retry) $(value ARGS)
 
 .PHONY: help docs dataset manifest fetch verify delete clean split shards report compare check lint test test-all bench \
 	scheduler slurm slurm-status
@@ -72,6 +75,7 @@ help: ## list the targets and variables
 	@echo '  ARGS       further options of the command: ARGS="--SplitDataset-test-frac 0.1"'
 	@echo '  PLAN       1: print which stages would run and why, and run nothing; make fetch: see above'
 	@echo '  DRY_RUN    1: make slurm prints its commands and submits nothing'
+	@echo '  RETRY      1: download images again whose last attempt had a temporary failure, even within the last hour'
 	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare'
 	@echo '  PYTHON     the Python that creates .venv (default: python3)'
 

@@ -77,9 +77,9 @@ def _fetch(url: str, images: int, threads: int, folder: Path) -> Run:
     }
     pq.write_table(pa.table(rows), manifest)
     hosts = HostTable(HostLimits(threads, 0), {})
-    options = FetchOptions(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]), max_failed_share=0)
+    options = FetchOptions(threads, 0, hosts, LIMITS, AddressGuard(["127.0.0.0/8"]))
     begun, worked = time.perf_counter(), time.process_time()
-    counts = fetch_chunk.fetch_chunk(output, manifest, 0, options, lambda _: None)
+    counts = fetch_chunk.fetch_chunk(output, manifest, 0, options, lambda _: None).counts
     seconds = time.perf_counter() - begun
     processor = time.process_time() - worked
     runs.truncate_files(output)

@@ -45,7 +45,11 @@ class MissingPieceError(DatasetError):
 
 
 class FetchError(DatasetError):
-    """Too many images of a chunk had temporary failures."""
+    """Too many images had temporary failures, or no host can be reached."""
+
+
+class RepeatedError(DatasetError):
+    """A failure whose sentence another task of the same run has printed."""
 
 
 class BusyError(DatasetError):

@@ -1,6 +1,6 @@
 """Run a dataset as Slurm job arrays: submit jobs for the stages and chunks that are missing, or show their status.
 
-gbif-webdataset slurm submit --dwca archive.zip [--output DIR] [--chunks N] [--dry-run] [LUIGI_OPTION ...]
+gbif-webdataset slurm submit --dwca archive.zip [--output DIR] [--chunks N] [--dry-run] [--retry] [LUIGI_OPTION ...]
 gbif-webdataset slurm status --dwca archive.zip [--output DIR] [--chunks N] [LUIGI_OPTION ...]
 """
 
@@ -26,6 +26,8 @@ from tasks.read import ReadArchive
 from tasks.report import ReportDataset
 from tasks.shards import PlanShards
 from tasks.verify import VerifyChunk
+
+NO_RETRIES = "--FetchChunk-retry-failed=none"
 
 
 def find_job_scripts() -> Path:
@@ -56,6 +58,12 @@ def find_missing(report: ReportDataset) -> dict[str, list[int]]:
         "shards": sorted(set(unwritten)),
         "report": [0],
     }
+
+
+def count_retriable_images(report: ReportDataset) -> int:
+    """Return the number of images of built chunks that may succeed in another run."""
+    chunks = (report.clone(FetchChunk, chunk=chunk) for chunk in range(report.chunks))
+    return sum(chunk.count_retriable_images() for chunk in chunks if chunk.record())
 
 
 def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None:
@@ -94,7 +102,7 @@ def show_status(report: ReportDataset) -> None:
     elements, queue = _array_size(report), _read_queue(report)
     missing = _by_element(find_missing(report), elements)
     stages = list(status.count_states(missing, elements, queue, status.find_logs(report.paths.logs)))
-    print(status.format_table(stages, elements))
+    print(status.format_table(stages, elements, count_retriable_images(report)))
 
 
 def run_slurm(*command: str) -> str:
@@ -121,14 +129,17 @@ def main(command_line: Sequence[str]) -> None:
     )
     parser.add_argument("action", choices=["submit", "status"])
     parser.add_argument("--dry-run", action="store_true", help="print the commands and submit nothing")
+    parser.add_argument("--retry", action="store_true", help="download images again that had temporary failures")
     arguments, options = parser.parse_known_args(command_line)
+    # A chunk that is built is done, unless a retry is requested. An option of the user, further back, counts instead.
+    retries = ["--FetchChunk-retry-after=0"] if arguments.retry else [NO_RETRIES]
     try:
-        with CmdlineParser.global_instance(["ReportDataset", *options]) as command:
+        with CmdlineParser.global_instance(["ReportDataset", *retries, *options]) as command:
             report = command.get_task_obj()
             if arguments.action == "status":
                 show_status(report)
             else:
-                submit(report, task_options(), arguments.dry_run)
+                submit(report, [option for option in task_options() if option != NO_RETRIES], arguments.dry_run)
     except Exception as error:
         sentence = explain(error)
         if sentence is None:

@@ -10,10 +10,12 @@ from luigi.interface import core
 from gbif_webdataset import __version__
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
 from gbif_webdataset.fetch.address_guard import AddressGuard
-from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_TEMPORARY, FetchOptions, is_retried
+from gbif_webdataset.fetch.attempts import RetryBacklog
+from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_NONE, RETRY_TEMPORARY, FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
+from gbif_webdataset.terms.outcomes import Status
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, Real, Text, split_list
 from tasks.framework.worker_processes import run_started
@@ -43,7 +45,8 @@ class FetchChunk(ChunkTask):
     retries: int = Count(
         default=3,
         significant=False,
-        description="Number of retries of an image after a temporary failure (timeouts, 429, 5xx); 0: none.",
+        description="Number of retries of an image in the same run, after a failure that usually passes (timeouts, "
+        "broken connections, 408, 425, 429, 5xx); 0: none.",
     )
     retry_pause: float = Real(
         default=1.0,
@@ -117,8 +120,9 @@ class FetchChunk(ChunkTask):
     )
     respect_opt_out: bool = Flag(
         default=True,
-        description="true: do not download images whose X-Robots-Tag is noai, noimageai, noindex or noimageindex. "
-        "false: ignore this header.",
+        description="true: do not download images whose X-Robots-Tag has noai, noimageai, noml, noindex or "
+        "noimageindex for all robots or for the name in user_agent, or whose tdm-reservation is 1. false: ignore these "
+        "headers.",
     )
     allow_addresses: str = Text(
         default="",
@@ -135,20 +139,22 @@ class FetchChunk(ChunkTask):
         default=0.5,
         maximum=1,
         significant=False,
-        description="Maximum share of a chunk's images, from 0 to 1, with temporary failures; with more the task "
-        "fails.",
+        description="Maximum share of all images of the job, from 0 to 1, with temporary failures; with more "
+        "VerifyImages fails.",
     )
     retry_failed: str = Choice(
         default=RETRY_TEMPORARY,
         choices=RETRY_CHOICES,
         significant=False,
-        description="Failures of earlier runs to retry. may-pass: temporary failures (timeouts, 429, 5xx) older than "
-        "retry_after. all: every failure. none: no failure.",
+        description="Failures of earlier runs to retry. may-pass: temporary failures older than retry_after; these are "
+        "all except 404, 410, 451, opted-out images, answers that are no image, and blocked addresses; 401 and 403 are "
+        "retried once. all: every failure. none: no failure.",
     )
     retry_after: float = Real(
         default=3600.0,
         significant=False,
-        description="Age of a temporary failure, in seconds, from which a run retries it; 0: retry at once.",
+        description="Time after the last attempt of an image, in seconds, from which a run retries its temporary "
+        "failure; 0: retry at once.",
     )
     refetch_deleted: bool = Flag(
         default=False, description="true: download images again that DeleteImages deleted. false: leave them out."
@@ -168,6 +174,10 @@ class FetchChunk(ChunkTask):
             return None
         return "failed downloads will be retried"
 
+    def count_retriable_images(self) -> int:
+        """The number of images of a built chunk that may succeed in another run."""
+        return self._load_backlog().images
+
     def inputs(self) -> dict[str, str]:
         """Return the digest of this chunk's part of the manifest."""
         name = self.paths.chunk("manifest", self.chunk).relative_to(self.paths.output).as_posix()
@@ -183,16 +193,26 @@ class FetchChunk(ChunkTask):
                 progress.update(counts.total(), images[self.chunk], f"{failed:,} failed" if failed else "")
 
             manifest = self.paths.chunk("manifest", self.chunk)
-            outcomes = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, report_counts)
-            target.results = {"outcomes": dict(outcomes)}
+            result = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, report_counts)
+            target.results = {"outcomes": dict(result.counts), "retries": result.backlog.to_results()}
             target.add(self.paths.chunk("fetched", self.chunk))
 
+    def _load_backlog(self) -> RetryBacklog:
+        written = self.paths.record(self.label).stat().st_mtime
+        return RetryBacklog.from_results(self.output().record.results, written)
+
     def _has_failures_to_retry(self) -> bool:
-        """Whether an earlier run left failures that this run retries; with retry_failed all, recent ones, too."""
-        outcomes: dict[str, int] = self.output().record.results["outcomes"]
-        wait = 0.0 if self.retry_failed == RETRY_ALL else self.retry_after
-        is_due = self.paths.record(self.label).stat().st_mtime < run_started() - wait
-        return is_due and any(is_retried(code, self.retry_failed) for code in outcomes)
+        """Whether this run retries failures of the built chunk."""
+        if self.paths.record(self.label).stat().st_mtime >= run_started():
+            return False
+        if self.retry_failed == RETRY_ALL:
+            outcomes: dict[str, int] = self.output().record.results["outcomes"]
+            return not outcomes.keys() <= {Status.FETCHED, Status.CACHED}
+        if self.retry_failed == RETRY_NONE:
+            return False
+        backlog, latest = self._load_backlog(), run_started() - self.retry_after
+        is_limit_raised = backlog.slow_images > 0 and self.max_seconds_per_image > backlog.slow_limit > 0
+        return is_limit_raised or (backlog.images > 0 and backlog.oldest < latest)
 
     def fetch_options(self) -> FetchOptions:
         """The options of this chunk. Chunks that are fetched at the same time share the limits of each host."""
@@ -210,12 +230,13 @@ class FetchChunk(ChunkTask):
             ),
             guard=self.guard,
             cache=Path(self.cache_path) if self.cache_path else None,
-            max_failed_share=self.max_failed_share,
             refetch_deleted=self.refetch_deleted,
             retry_failed=self.retry_failed,
             backoff=BackoffPolicy(self.host_failures, self.host_pause, max_wait=self.longest_host_pause),
             inaturalist_size=self.inaturalist_size,
             min_free_bytes=self.min_free_bytes,
+            retry_after=self.retry_after,
+            run_started=run_started(),
         )
 
     def slurm_options(self) -> list[str]:

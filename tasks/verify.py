@@ -3,7 +3,7 @@
 from collections import Counter
 
 from gbif_webdataset.errors import FetchError
-from gbif_webdataset.terms.outcomes import FetchFailure
+from gbif_webdataset.terms.outcomes import FetchFailure, is_temporary
 from gbif_webdataset.verify import jpeg_damage, verify_chunk, verify_images
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
@@ -61,23 +61,16 @@ class VerifyChunk(ChunkTask):
 
 
 class VerifyImages(DatasetTask):
-    """Combine the verified chunks, and list the images that cannot be used."""
+    """Combine the verified chunks, and list the images that cannot be used.
+
+    It fails if more than FetchChunk's max_failed_share of all images had temporary failures.
+    """
 
     memory_limit: str = Text(
         default="1GB",
         significant=False,
         description="Memory for sorting, such as 800MB or 4GB; larger tables use temporary files in --scratch.",
     )
-
-    def _explain_no_images(self) -> str:
-        outcomes: Counter[str] = Counter()
-        for task in self.upstream:
-            outcomes.update(task.requires().output().record.results["outcomes"])
-        counts = ", ".join(f"{code} {number:,}" for code, number in outcomes.most_common())
-        remedy = "check the network and the URLs of the archive"
-        if outcomes[FetchFailure.BLOCKED_ADDRESS]:
-            remedy = "allow addresses that are not public with --FetchChunk-allow-addresses"
-        return f"{self.paths.output}: no image was downloaded ({counts}); {remedy}"
 
     def requires(self) -> list[VerifyChunk]:
         """Every chunk."""
@@ -88,11 +81,40 @@ class VerifyImages(DatasetTask):
         with self.write_target() as target:
             paths = self.paths
             chunks = list(paths.chunks("verified", self.chunks))
-            if not sum(sum(task.output().record.results["findings"].values()) for task in self.upstream):
-                raise FetchError(self._explain_no_images())
+            self._check_outcomes()
             findings = verify_images.combine_chunks(
                 chunks, paths.verified, paths.errors, paths.scratch, self.memory_limit
             )
             target.results = {"findings": findings}
             target.add(paths.verified)
             target.add(paths.errors)
+
+    def _check_outcomes(self) -> None:
+        """Raise FetchError if no image was downloaded, or too many had temporary failures."""
+        outcomes: Counter[str] = Counter()
+        verified = 0
+        for task in self.upstream:
+            outcomes.update(task.requires().output().record.results["outcomes"])
+            verified += sum(task.output().record.results["findings"].values())
+        if not verified:
+            raise FetchError(f"{self.paths.output}: {_explain_no_images(outcomes)}")
+        failures = Counter({code: number for code, number in outcomes.items() if is_temporary(code)})
+        max_failed_share = self.upstream[0].requires().max_failed_share
+        if failures.total() > max_failed_share * outcomes.total():
+            raise FetchError.at(
+                f"--FetchChunk-max-failed-share {max_failed_share:g}",
+                f"{failures.total():,} of all {outcomes.total():,} images had temporary failures ({_list(failures)})",
+                "check the network and run the same command again with RETRY=1 (--FetchChunk-retry-after 0). Images "
+                "that were downloaded are kept",
+            )
+
+
+def _list(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{code} {number:,}" for code, number in outcomes.most_common())
+
+
+def _explain_no_images(outcomes: Counter[str]) -> str:
+    remedy = "check the network and the URLs of the archive"
+    if outcomes[FetchFailure.BLOCKED_ADDRESS]:
+        remedy = "allow addresses that are not public with --FetchChunk-allow-addresses"
+    return f"no image was downloaded ({_list(outcomes)}); {remedy}"

@@ -117,3 +117,10 @@ def test_help_lists_every_target_and_every_variable_with_an_effect(checkout: Pat
     assert set(targets) <= set(listed)
     variables = [line.split()[0] for line in text.splitlines() if " ?=" in line]
     assert set(variables) <= {name.rstrip(",") for name in ended.stdout.split()}
+
+
+@pytest.mark.parametrize(("retry", "is_retried"), [("RETRY=1", True), ("RETRY=0", False), ("RETRY=", False)])
+def test_retry_is_passed_to_runs_and_to_slurm(checkout: Path, retry: str, is_retried: bool) -> None:
+    run, submission = (recorded(checkout, target, "DWCA=a.zip", retry) for target in ("dataset", "slurm"))
+    assert ("--FetchChunk-retry-after" in run) is is_retried
+    assert ("--retry" in submission) is is_retried

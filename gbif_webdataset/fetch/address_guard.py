@@ -6,9 +6,12 @@ An archive is untrusted: its URLs may point into the user's own network or at th
 import ipaddress
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from http.client import HTTPResponse
+from itertools import zip_longest
+from queue import Empty, Queue
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -22,6 +25,11 @@ from gbif_webdataset.errors import ParameterError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 RESOLVED_SECONDS = 300.0
 """How long the addresses of a name are used before it is resolved again."""
+MAX_CONNECT_SECONDS = 10.0
+"""Longest wait for a connection: time for a request that is lost three times."""
+NEXT_ADDRESS_SECONDS = 3.0
+"""Wait for a connection to an address of a name that has further addresses."""
+MAX_RESOLVE_SECONDS = 10.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 # Addresses that Oracle and Azure use for their own services, although they look public.
@@ -83,7 +91,11 @@ def _unwrap_ipv4(address: Address) -> Address:
 
 
 class Resolver:
-    """Resolves names for all threads. The addresses of a name are used again for `seconds`."""
+    """Resolves names for all threads. The addresses of a name are used again for `seconds`.
+
+    IPv4 and IPv6 addresses alternate, so that a network without one of them costs one wait. The address that was
+    connected to last comes first.
+    """
 
     def __init__(self, seconds: float = RESOLVED_SECONDS) -> None:
         self._seconds = seconds
@@ -99,9 +111,43 @@ class Resolver:
         now = time.monotonic()
         expires, addresses = self._resolved.get((host, port), (0.0, []))
         if expires <= now:
-            addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            addresses = _alternate(_resolve(host, port))
             self._resolved[host, port] = now + self._seconds, addresses
         return addresses
+
+    def prefer(self, host: str, port: int, address: str) -> None:
+        """Let `address` be the first of its name from now on."""
+        expires, addresses = self._resolved[host, port]
+        if addresses[0] != address:
+            self._resolved[host, port] = expires, [address, *(other for other in addresses if other != address)]
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    """The addresses of a name, within MAX_RESOLVE_SECONDS: the system may wait a minute for servers that are silent."""
+    found: Queue[list[str] | Exception] = Queue()
+
+    def resolve() -> None:
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.put([str(entry[4][0]) for entry in entries])
+        except (OSError, UnicodeError) as error:
+            found.put(error)
+
+    threading.Thread(target=resolve, name="resolve", daemon=True).start()
+    try:
+        result = found.get(timeout=MAX_RESOLVE_SECONDS)
+    except Empty:
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _alternate(addresses: list[str]) -> list[str]:
+    """The addresses, with the two families in turn, first that of the first address."""
+    first = [address for address in addresses if (":" in address) == (":" in addresses[0])]
+    second = [address for address in addresses if address not in first]
+    return [address for pair in zip_longest(first, second) for address in pair if address is not None]
 
 
 class GuardedAdapter(HTTPAdapter):
@@ -153,17 +199,20 @@ class _GuardedConnection(HTTPConnection):
             raise NameResolutionError(self.host, self, unresolved) from error
         for address in addresses:
             self.guard.check_address(address)
+        timeout = float(self.timeout or MAX_CONNECT_SECONDS)
         for last, address in enumerate(addresses, 1):
+            seconds = timeout if last == len(addresses) else min(timeout, NEXT_ADDRESS_SECONDS)
             try:
-                connected = create_connection(
-                    (address, self.port), self.timeout, self.source_address, self.socket_options
-                )
-                sys.audit("http.client.connect", self, self.host, self.port)
-                return connected
+                connected = create_connection((address, self.port), seconds, self.source_address, self.socket_options)
             except TimeoutError as error:
                 if last == len(addresses):
                     raise ConnectTimeoutError(self, f"connecting to {self.host} took too long") from error
             except OSError as error:
                 if last == len(addresses):
                     raise NewConnectionError(self, f"cannot connect to {self.host}: {error}") from error
+            else:
+                connected.settimeout(timeout)
+                self.resolver.prefer(self._dns_host, self.port, address)
+                sys.audit("http.client.connect", self, self.host, self.port)
+                return connected
         raise NameResolutionError(self.host, self, socket.gaierror("no address"))

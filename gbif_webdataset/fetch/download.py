@@ -15,19 +15,21 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from urllib3 import BaseHTTPResponse, Retry
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
+from urllib3 import BaseHTTPResponse, Retry, Timeout
 from urllib3.exceptions import (
-    DecodeError,
+    ConnectTimeoutError,
     HTTPError,
     IncompleteRead,
-    LocationValueError,
     NameResolutionError,
     NewConnectionError,
+    ProxyError,
     SSLError,
 )
 
-from gbif_webdataset.fetch.address_guard import AddressGuard, BlockedAddressError
-from gbif_webdataset.fetch.connections import ConnectionPools
+from gbif_webdataset.fetch.address_guard import MAX_CONNECT_SECONDS, AddressGuard, BlockedAddressError
+from gbif_webdataset.fetch.connections import ConnectionPools, Route
+from gbif_webdataset.fetch.http_response import DeadlineReader, FinalResponse
 from gbif_webdataset.fetch.image_response import (
     PIECE_BYTES,
     Download,
@@ -44,23 +46,27 @@ NO_RETRY = Retry(total=False, redirect=False)
 
 
 class RedirectedError(Exception):
-    """A redirect to `url`, which may be at another host."""
+    """A redirect to `url`, which may be at another host. `cookies` are those that the image's requests have so far."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, cookies: RequestsCookieJar | None) -> None:
         super().__init__(url)
-        self.url = url
+        self.url, self.cookies = url, cookies
 
 
 @dataclass(frozen=True)
 class Trail:
-    """The requests that led to a URL: the number of redirects so far, and the seconds that they took."""
+    """The requests that led to a URL: the redirects so far, the seconds that they took, and the cookies that they set.
+
+    Some hosts redirect in a circle unless their cookie is sent back.
+    """
 
     redirects: int = 0
     seconds: float = 0.0
+    cookies: RequestsCookieJar | None = None
 
-    def extend(self, seconds: float) -> "Trail":
+    def extend(self, seconds: float, cookies: RequestsCookieJar | None = None) -> "Trail":
         """The trail after one more redirect, whose request took so many seconds."""
-        return Trail(self.redirects + 1, self.seconds + seconds)
+        return Trail(self.redirects + 1, self.seconds + seconds, cookies)
 
 
 NO_REDIRECTS = Trail()
@@ -69,7 +75,7 @@ ResponseReader = Callable[[BaseHTTPResponse, Download], Download]
 
 
 class Downloader:
-    """Downloads for many threads. Threads share connections, but no cookies and no passwords.
+    """Downloads for many threads. Images share connections, but no cookies and no passwords.
 
     requests makes the connection pools, so proxies and certificates work as usual. Requests are sent without its
     sessions, which would take as much CPU time per request as everything else together.
@@ -145,12 +151,13 @@ class Downloader:
             raise DownloadError(FetchFailure.BLOCKED_ADDRESS, reached) from error
         except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
             is_late = self._count_seconds_left() <= 0
-            raise DownloadError(FetchFailure.TOO_SLOW if is_late else _classify_error(error), reached) from error
+            code = FetchFailure.TOO_SLOW if is_late else _classify_error(error)
+            raise DownloadError(code, reached, is_unreachable=isinstance(error, UNREACHABLE_ERRORS)) from error
 
     def _make_response(self, connected: socket.socket, **options: Any) -> HTTPResponse:
         """A response that ends at the deadline, even if its status line, headers or chunk sizes arrive very slowly."""
-        response = _FinalResponse(connected, **options)
-        reader = _DeadlineReader(response.fp.detach(), connected, self._count_seconds_left)
+        response = FinalResponse(connected, **options)
+        reader = DeadlineReader(response.fp.detach(), connected, self._count_seconds_left)
         response.fp = io.BufferedReader(reader, PIECE_BYTES)
         return response
 
@@ -158,71 +165,83 @@ class Downloader:
         self, method: str, url: str, headers: dict[str, str], trail: Trail | None
     ) -> tuple[BaseHTTPResponse, str]:
         """The response after all redirects, with its body unread, and its URL."""
-        for redirects in range(trail.redirects if trail else 0, MAX_REDIRECTS + 1):
-            route, path, url = self._pools.find_route(url)
-            timeout = min(self._limits.request_timeout, self._count_seconds_left())
-            if timeout <= 0:
-                raise requests.Timeout
-            response = route.pool.urlopen(
-                method,
-                path,
-                headers=headers | route.headers,
-                retries=NO_RETRY,
-                redirect=False,
-                assert_same_host=False,
-                timeout=timeout,
-                preload_content=False,
-                decode_content=False,
-            )
+        first = trail.redirects if trail else 0
+        cookies = trail.cookies if trail else None
+        for redirects in range(first, MAX_REDIRECTS + 1):
+            route, path, url = self._find_route(url, redirects)
+            if cookies and (cookie := get_cookie_header(cookies, _describe_request(url))):  # type: ignore[no-untyped-call]
+                headers = headers | {"Cookie": cookie}
+            response = self._send(route, method, path, headers)
             location = response.get_redirect_location()
             if not location:
                 return response, url
+            cookies = _keep_cookies(cookies, url, response)
             response.close()
-            url = urljoin(url, location.encode("latin-1").decode())
-            if urlsplit(url).scheme not in ("http", "https"):
-                raise DownloadError(FetchFailure.BAD_REDIRECT, Download(response.status, final_url=url))
+            headers = {name: value for name, value in headers.items() if name != "Cookie"}
+            url = _join_location(url, location, response.status)
             if trail is not None and redirects < MAX_REDIRECTS:
-                raise RedirectedError(url)
+                raise RedirectedError(url, cookies)
         raise DownloadError(FetchFailure.TOO_MANY_REDIRECTS, Download(response.status, final_url=url))
 
+    def _find_route(self, url: str, redirects: int) -> tuple[Route, str, str]:
+        try:
+            return self._pools.find_route(url)
+        except (requests.RequestException, HTTPError, UnicodeError, ValueError) as error:
+            code = FetchFailure.BAD_REDIRECT if redirects else FetchFailure.BAD_URL
+            raise DownloadError(code, Download(final_url=url if redirects else None)) from error
 
-class _FinalResponse(HTTPResponse):
-    """The final response to a request. Python skips only status 100 before it, no other 1xx (RFC 9110, 15.2)."""
+    def _send(self, route: Route, method: str, path: str, headers: dict[str, str]) -> BaseHTTPResponse:
+        seconds = min(self._limits.request_timeout, self._count_seconds_left())
+        if seconds <= 0:
+            raise requests.Timeout
+        return route.pool.urlopen(
+            method,
+            path,
+            headers=headers | route.headers,
+            retries=NO_RETRY,
+            redirect=False,
+            assert_same_host=False,
+            timeout=Timeout(connect=min(seconds, MAX_CONNECT_SECONDS), read=seconds),
+            preload_content=False,
+            decode_content=False,
+        )
 
-    def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        is_interim = HTTPStatus.CONTINUE < status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS
-        return version, HTTPStatus.CONTINUE if is_interim else status, reason
 
-    def begin(self) -> None:
-        """Read up to the end of the headers. After a switch of protocols the connection is not used again."""
-        super().begin()
-        self.will_close = self.will_close or self.status == HTTPStatus.SWITCHING_PROTOCOLS
+def _describe_request(url: str) -> requests.PreparedRequest:
+    """A request in the form that requests' functions for cookies need."""
+    request = requests.PreparedRequest()
+    request.url, request.headers = url, requests.structures.CaseInsensitiveDict()
+    return request
 
 
-class _DeadlineReader(io.RawIOBase):
-    """The bytes that a socket receives, until a deadline. Before it, the socket's own timeout applies."""
+def _keep_cookies(cookies: RequestsCookieJar | None, url: str, response: BaseHTTPResponse) -> RequestsCookieJar | None:
+    """The cookies for further requests of the same image. Their own domain, path and age apply."""
+    if "Set-Cookie" not in response.headers:
+        return cookies
+    kept = cookies.copy() if cookies else RequestsCookieJar()
+    extract_cookies_to_jar(kept, _describe_request(url), response)  # type: ignore[no-untyped-call]
+    return kept
 
-    def __init__(
-        self, received: io.RawIOBase, connected: socket.socket, count_seconds_left: Callable[[], float]
-    ) -> None:
-        self._received, self._connected, self._count_seconds_left = received, connected, count_seconds_left
-        self._timeout = connected.gettimeout() or count_seconds_left()
 
-    def readable(self) -> bool:
-        return True
+def _join_location(url: str, location: str, status: int) -> str:
+    """The URL that a Location header names. Its bytes may be UTF-8 or of any other encoding; browsers send them back.
 
-    def readinto(self, buffer: Any) -> int | None:
-        seconds_left = self._count_seconds_left()
-        if seconds_left <= 0:
-            raise TimeoutError
-        if seconds_left < self._timeout:
-            self._connected.settimeout(seconds_left)
-        return self._received.readinto(buffer)
-
-    def close(self) -> None:
-        super().close()
-        self._received.close()
+    Raises:
+        DownloadError: it is not a URL of HTTP.
+    """
+    sent = location.encode("latin-1")
+    try:
+        target = sent.decode()
+    except UnicodeDecodeError:
+        target = "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in sent)
+    try:
+        joined = urljoin(url, target)
+        is_http = urlsplit(joined).scheme in ("http", "https")
+    except ValueError as error:
+        raise DownloadError(FetchFailure.BAD_REDIRECT, Download(status, final_url=target)) from error
+    if not is_http:
+        raise DownloadError(FetchFailure.BAD_REDIRECT, Download(status, final_url=joined))
+    return joined
 
 
 def _classify_error(error: Exception) -> str:
@@ -232,17 +251,13 @@ def _classify_error(error: Exception) -> str:
         return FetchFailure.TRUNCATED
     if isinstance(error, SSLError):
         return FetchFailure.BAD_CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in text else FetchFailure.TLS
-    for types, failure in _FAILURES_BY_TYPE:
-        if isinstance(error, types):
-            return failure
-    is_url_error = isinstance(error, ValueError) and not isinstance(error, requests.RequestException)
-    return FetchFailure.BAD_URL if is_url_error else FetchFailure.CONNECTION
+    if isinstance(error, NameResolutionError):
+        return FetchFailure.NAME_NOT_RESOLVED
+    is_timeout = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
+    if is_timeout and not isinstance(error, NewConnectionError):  # which urllib3 makes a kind of timeout
+        return FetchFailure.TIMEOUT
+    return FetchFailure.CONNECTION
 
 
-_FAILURES_BY_TYPE: tuple[tuple[tuple[type[Exception], ...], FetchFailure], ...] = (
-    ((NameResolutionError,), FetchFailure.NAME_NOT_RESOLVED),
-    ((NewConnectionError,), FetchFailure.CONNECTION),  # urllib3 makes it a kind of timeout
-    ((requests.Timeout, urllib3.exceptions.TimeoutError), FetchFailure.TIMEOUT),
-    ((requests.exceptions.InvalidURL, LocationValueError, UnicodeError), FetchFailure.BAD_URL),
-    ((DecodeError,), FetchFailure.NOT_AN_IMAGE),
-)
+UNREACHABLE_ERRORS = (NameResolutionError, NewConnectionError, ConnectTimeoutError, ProxyError)
+"""Errors of a request for which no connection to the host was made."""

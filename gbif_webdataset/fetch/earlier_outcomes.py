@@ -1,19 +1,21 @@
 """The outcomes of earlier runs, and which of them a run keeps."""
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gbif_webdataset.fetch.fetch_options import RETRY_ALL, FetchOptions, is_retried
+from gbif_webdataset.fetch.attempts import Attempt, ImageUrl, is_permanent, is_same_failure, load_attempts
+from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_NONE, FetchOptions
 from gbif_webdataset.fetch.inaturalist import change_photo_size
 from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, READ_ROWS, Outcome
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.chunks import chunk_name
-from gbif_webdataset.terms.outcomes import FetchFailure, Status
+from gbif_webdataset.terms.outcomes import FetchFailure
 
 
 class EarlierOutcomes:
@@ -21,12 +23,14 @@ class EarlierOutcomes:
 
     def __init__(self) -> None:
         self._by_url: dict[str, Outcome | dict[str, Outcome]] = {}  # most URLs have one path and need no dict
+        self._attempts: dict[ImageUrl, Attempt] = {}
         self._url_of_file: dict[str, str] = {}  # the URL whose bytes the file at an image path has
 
     @classmethod
     def load(cls, folder: Path, chunk: int) -> Self:
         """All outcomes for a chunk in `folder` (fetched/): of earlier manifests, of the ledger and of the journal."""
         earlier = cls()
+        earlier._attempts = load_attempts(folder, chunk)
         for path in (folder / "earlier" / chunk_name(chunk), folder / chunk_name(chunk)):
             if path.exists():
                 columns = OUTCOME_COLUMNS.names
@@ -35,7 +39,7 @@ class EarlierOutcomes:
                         earlier.add(Outcome(**row))
                     pa.default_memory_pool().release_unused()
         for outcome in read_journal(journal_path(folder, chunk)):
-            earlier.add(outcome)
+            earlier.add_interrupted(outcome)
         return earlier
 
     def add(self, outcome: Outcome) -> None:
@@ -49,6 +53,24 @@ class EarlierOutcomes:
             self._by_url[outcome.requested_url] = {present.image_path: present, outcome.image_path: outcome}
         if outcome.has_bytes:
             self._url_of_file[outcome.image_path] = outcome.requested_url
+
+    def add_interrupted(self, outcome: Outcome) -> None:
+        """Add an outcome of a run that did not finish the chunk. Of equal failures the ledger's outcome is kept."""
+        if outcome.has_bytes:
+            self.add(outcome)
+            return
+        image = outcome.image_path, outcome.requested_url
+        previous = self._find_all(outcome.requested_url).get(outcome.image_path)
+        attempt = Attempt.of_outcome(outcome)
+        if previous and not previous.has_bytes and is_same_failure(previous, outcome):
+            attempt = attempt.after(self.find_attempt(previous), is_repeated=previous.error == outcome.error)
+        else:
+            self.add(outcome)
+        self._attempts[image] = attempt
+
+    def find_attempt(self, outcome: Outcome) -> Attempt:
+        """The last attempt that led to an outcome."""
+        return self._attempts.get((outcome.image_path, outcome.requested_url)) or Attempt.of_outcome(outcome)
 
     def find(self, url: str, image_path: str) -> Outcome | None:
         """The latest outcome of a URL at a path; None if there is none, or if the file now has another URL's bytes."""
@@ -66,26 +88,44 @@ class EarlierOutcomes:
         return present or {}
 
 
-def is_kept(outcome: Outcome, images: Path, options: FetchOptions) -> bool:
-    """Whether an earlier outcome remains valid: its file is complete, or with these options its failure is final."""
-    if outcome.status == Status.FAILED and options.retry_failed == RETRY_ALL:
-        return False
+def is_retried(outcome: Outcome, attempt: Attempt, options: FetchOptions) -> bool:
+    """Whether a run with these options retries an image whose `attempt` failed."""
+    if options.retry_failed == RETRY_ALL:
+        return True
     if outcome.error == FetchFailure.TOO_LARGE:
-        return (outcome.bytes or 0) > options.limits.max_bytes
+        return (outcome.bytes or 0) <= options.limits.max_bytes
     if outcome.error == FetchFailure.OPTED_OUT:
-        return options.limits.respect_opt_out
+        return not options.limits.respect_opt_out
     if outcome.error == FetchFailure.BLOCKED_ADDRESS:
-        return not options.guard.has_allowed_blocks
-    if not outcome.has_bytes:
-        return not is_retried(outcome.error, options.retry_failed)
+        return options.guard.has_allowed_blocks
+    if options.retry_failed == RETRY_NONE or is_permanent(outcome.error, attempt.runs):
+        return False
+    if outcome.error == FetchFailure.TOO_SLOW and attempt.max_seconds:
+        return options.limits.max_seconds > attempt.max_seconds
+    return attempt.at < options.run_started - options.retry_after
+
+
+def has_whole_file(outcome: Outcome, images: Path) -> bool:
+    """Whether the file of an image that was downloaded has its recorded size."""
     with contextlib.suppress(FileNotFoundError):
         return (images / outcome.image_path).stat().st_size == outcome.bytes
     return False
 
 
-def is_settled(outcome: Outcome, images: Path, options: FetchOptions, deleted: set[str]) -> bool:
-    """Whether an image needs no work: its earlier outcome is kept, or its file was deleted on purpose."""
-    return is_kept(outcome, images, options) or (outcome.has_bytes and outcome.image_path in deleted)
+@dataclass(frozen=True)
+class Settlement:
+    """Decides which images need no work: `earlier` outcomes that remain valid, and files in `deleted`."""
+
+    earlier: EarlierOutcomes
+    images: Path
+    options: FetchOptions
+    deleted: set[str]
+
+    def is_settled(self, outcome: Outcome) -> bool:
+        """Whether the outcome's file is whole or was deleted on purpose, or its failure is not retried."""
+        if not outcome.has_bytes:
+            return not is_retried(outcome, self.earlier.find_attempt(outcome), self.options)
+        return has_whole_file(outcome, self.images) or outcome.image_path in self.deleted
 
 
 def find_deleted_images(deleted_csv: Path, earlier: EarlierOutcomes, options: FetchOptions) -> set[str]:

@@ -1,5 +1,6 @@
 """Fetch the images of a chunk: politely, with distrust of what hosts send, and nothing twice."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -8,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import FetchError
+from gbif_webdataset.fetch.attempts import RetryBacklog, save_attempts
 from gbif_webdataset.fetch.download import NO_REDIRECTS, Downloader, RedirectedError, Trail
-from gbif_webdataset.fetch.earlier_outcomes import EarlierOutcomes, find_deleted_images, is_settled
+from gbif_webdataset.fetch.earlier_outcomes import EarlierOutcomes, Settlement, find_deleted_images
 from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import parse_host
 from gbif_webdataset.fetch.host_queues import HostQueues
@@ -20,37 +21,50 @@ from gbif_webdataset.fetch.inaturalist import change_photo_size
 from gbif_webdataset.fetch.journal import Journal, delete_journal, journal_path
 from gbif_webdataset.fetch.ledger import Outcome, read_manifest_urls, write_ledger
 from gbif_webdataset.fetch.outcome_recorder import OutcomeRecorder
+from gbif_webdataset.fetch.reachability import HostNotes, Reachability, has_images
 from gbif_webdataset.storage.chunks import chunk_name
-from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, FetchFailure, Status
+from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE, FetchFailure, Status
 
 MAX_RETRY_PAUSE = 60.0
 """Longest pause between two attempts of an image, in seconds."""
 
 
+@dataclass(frozen=True)
+class ChunkResult:
+    """The images of a chunk by Status, or by FetchFailure if they failed, and those that may succeed in a later run."""
+
+    counts: Counter[str]
+    backlog: RetryBacklog
+
+
 def fetch_chunk(
     output: Path, manifest: Path, chunk: int, options: FetchOptions, progress: Callable[[Counter[str]], None]
-) -> Counter[str]:
-    """The number of images by Status, or by FetchFailure for images that failed.
+) -> ChunkResult:
+    """What became of the images of `manifest`, a chunk of the manifest.
 
-    The images of `manifest`, a chunk of the manifest, are fetched to `output`/images, and the ledger
-    `output`/fetched/chunk-NNNNN.parquet is written. Images that an earlier run fetched are kept, and permanent failures
-    are not retried. `progress` is called with the counts after each image.
+    They are fetched to `output`/images, and the ledger `output`/fetched/chunk-NNNNN.parquet is written. Images that an
+    earlier run fetched are kept, and permanent failures are not retried. `progress` is called with the counts after
+    each image.
 
     Raises:
-        FetchError: more than `options.max_failed_share` of the images had temporary failures, or fewer than
-            `options.min_free_bytes` are free. Images that were fetched are kept.
+        FetchError: no host could be reached and nothing was ever downloaded, or fewer than `options.min_free_bytes` are
+            free. Images that were fetched are kept.
         BusyError: another process is fetching this chunk.
     """
-    folder = output / "fetched"
+    folder, images = output / "fetched", output / "images"
     with Journal(journal_path(folder, chunk)) as journal:
-        recorder = OutcomeRecorder(journal, progress)
-        fetcher = ChunkFetcher(output / "images", recorder, options)
+        recorder = OutcomeRecorder(journal, progress, options.limits.max_seconds)
+        reachability = Reachability(HostNotes(output / ".scratch"), options.run_started)
+        fetcher = ChunkFetcher(images, recorder, options, reachability)
         fetcher.settle_images(read_manifest_urls(manifest), EarlierOutcomes.load(folder, chunk), output / "deleted.csv")
-        fetcher.fetch_images()
-        _check_failed_share(chunk, recorder.counts, options.max_failed_share)
+        is_stopped = fetcher.fetch_images()
+        if is_stopped or (reachability.is_offline and not has_images(images)):
+            delete_journal(folder, chunk)  # it has failures only; the next run retries them at once
+            raise reachability.make_error()
         write_ledger(manifest, folder / chunk_name(chunk), recorder.outcomes)
+        save_attempts(folder, chunk, recorder.attempts)
         delete_journal(folder, chunk)
-    return recorder.counts
+    return ChunkResult(recorder.counts, recorder.backlog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,51 +84,69 @@ class _Job:
 class ChunkFetcher:
     """Fetches the images of one chunk: first `settle_images`, then `fetch_images`."""
 
-    def __init__(self, images: Path, recorder: OutcomeRecorder, options: FetchOptions) -> None:
-        self._images, self._recorder, self._options = images, recorder, options
+    def __init__(
+        self, images: Path, recorder: OutcomeRecorder, options: FetchOptions, reachability: Reachability
+    ) -> None:
+        self._images, self._recorder, self._options, self._reachability = images, recorder, options, reachability
         self._files = ImageFiles(images, options.min_free_bytes)
         self._identifiers: dict[str, str] = {}  # of the images that are not settled, by path
         self._jobs: list[_Job] = []
-        self._queues: HostQueues[_Job] = HostQueues(options.hosts.find_limits, options.backoff)
+        self._queues: HostQueues[_Job] = HostQueues(options.hosts.find_limits, options.backoff, reachability.noted)
 
     def settle_images(self, rows: Iterable[tuple[str, str]], earlier: EarlierOutcomes, deleted_csv: Path) -> None:
         """Keep or copy what earlier runs fetched of `rows` (image path, URL), and make jobs for the other URLs."""
         deleted = find_deleted_images(deleted_csv, earlier, self._options)
+        settlement = Settlement(earlier, self._images, self._options, deleted)
         paths_by_url: dict[str, list[str]] = {}
         copies: list[tuple[Path, Outcome]] = []
         for path, identifier in rows:
             url = change_photo_size(identifier, self._options.inaturalist_size)
             outcome = earlier.find(url, path)
-            if outcome and is_settled(outcome, self._images, self._options, deleted):
-                self._recorder.keep(outcome)
+            attempt = earlier.find_attempt(outcome) if outcome and not outcome.has_bytes else None
+            if outcome and settlement.is_settled(outcome):
+                self._recorder.keep(outcome, attempt)
             elif copy := self._files.copy_downloaded(earlier.find_downloaded(url), path):
                 copies.append((copy[0], replace(copy[1], image_path=path, identifier=identifier)))
             else:
                 self._identifiers[path] = identifier
                 paths_by_url.setdefault(url, []).append(path)
-                if outcome and not outcome.has_bytes:
-                    self._recorder.note_earlier_failure(outcome)
+                if outcome and attempt:
+                    self._recorder.note_earlier_failure(outcome, attempt)
         # Images may change places with each other, so no file is replaced before all are copied.
         for temporary, outcome in copies:
             self._files.finish_file(temporary, outcome.image_path)
             self._recorder.record(outcome)
         self._jobs = [_Job(url, tuple(paths)) for url, paths in paths_by_url.items()]
 
-    def fetch_images(self) -> None:
-        """Copy images from the cache and request the others from their hosts, with `options.workers` threads."""
-        options = self._options
+    def fetch_images(self) -> bool:
+        """Copy images from the cache and request the others from their hosts, with `options.workers` threads.
+
+        Whether it stopped before the end because no host can be reached.
+        """
+        options, ended = self._options, threading.Event()
         with (
             Downloader(options.limits, options.guard, options.workers) as downloader,
-            ThreadPoolExecutor(options.workers, "fetch") as pool,
+            ThreadPoolExecutor(options.workers + 1, "fetch") as pool,
         ):
             try:
                 for _ in (pool.map if options.cache else map)(self._start_job, self._jobs):
                     pass
                 self._jobs.clear()  # the queues have the jobs, and free each when it is done
+                watch = pool.submit(self._watch_network, ended)
                 for thread in [pool.submit(self._run_jobs, downloader) for _ in range(options.workers)]:
                     thread.result()
             finally:
+                ended.set()
                 self._queues.close()
+        return watch.result()
+
+    def _watch_network(self, ended: threading.Event) -> bool:
+        """Close the queues if no host is reached for a while; whether it did."""
+        while not ended.wait(1.0):
+            if self._reachability.is_offline_for_long(self._queues.count_hosts()) and not has_images(self._images):
+                self._queues.close()
+                return True
+        return False
 
     def _start_job(self, job: _Job) -> None:
         """Copy the image from the cache, where no host limits apply, or queue the job at its host."""
@@ -145,7 +177,9 @@ class ChunkFetcher:
 
     def _abandon_job(self, job: _Job) -> None:
         """Leave a job to a later run, as its host does not answer."""
-        error = FetchFailure.HOST_UNAVAILABLE
+        host, error = parse_host(job.redirect or job.url), FetchFailure.HOST_UNAVAILABLE
+        if host in self._reachability.noted:
+            self._reachability.report_unreachable(host, error)
         outcome = self._make_outcome(job, Status.FAILED, error=error, attempts=job.attempts)
         self._finish_job(job, outcome, self._files.make_temporary_path(job.paths[0]))
 
@@ -155,17 +189,17 @@ class ChunkFetcher:
         tried = _Job(job.url, job.paths, job.attempts + 1)
         try:
             download, error = downloader.download_image(job.redirect or job.url, temporary, job.trail), ""
-            self._queues.report_success(host)
+            self._report_success(host)
         except RedirectedError as redirected:
-            self._queues.report_success(host)
-            trail = job.trail.extend(time.monotonic() - started)
+            self._report_success(host)
+            trail = job.trail.extend(time.monotonic() - started, redirected.cookies)
             moved = replace(job, redirect=redirected.url, trail=trail)
             self._queues.add_job(parse_host(redirected.url), moved)
             return
         except DownloadError as failure:
             temporary.unlink(missing_ok=True)
             self._report_failure(host, failure)
-            if failure.code in TEMPORARY_FAILURES and tried.attempts <= self._options.retries:
+            if failure.code in RETRIED_AT_ONCE and tried.attempts <= self._options.retries:
                 self._queues.add_job(parse_host(tried.url), tried, self._find_retry_pause(tried.attempts))
                 return
             download, error = failure.download, failure.code
@@ -176,11 +210,19 @@ class ChunkFetcher:
         outcome = self._make_outcome(tried, status, error=error, attempts=tried.attempts, **vars(download))
         self._finish_job(job, outcome, temporary)
 
+    def _report_success(self, host: str) -> None:
+        self._reachability.report_reached(host)
+        self._queues.report_success(host)
+
     def _report_failure(self, host: str, failure: DownloadError) -> None:
-        if failure.is_host_failure:
-            self._queues.report_failure(host, failure.is_busy, failure.retry_after)
-        else:
+        if failure.is_unreachable:
+            self._reachability.report_unreachable(host, failure.code)
+        elif failure.code != FetchFailure.BAD_URL and self._reachability.report_reached(host):
+            self._queues.report_success(host)  # it answers again: what it answered counts like that of any other host
+        if not failure.is_host_failure:
             self._queues.report_success(host)
+        elif self._queues.report_failure(host, failure.is_busy, failure.retry_after):
+            self._reachability.share(host)
 
     def _find_retry_pause(self, attempts: int) -> float:
         return min(self._options.retry_pause * 2.0 ** (attempts - 1), MAX_RETRY_PAUSE)
@@ -199,15 +241,3 @@ class ChunkFetcher:
         if outcome.has_bytes:
             self._files.finish_file(temporary, outcome.image_path)
         self._recorder.record(outcome)
-
-
-def _check_failed_share(chunk: int, counts: Counter[str], max_failed_share: float) -> None:
-    failures = Counter({code: number for code, number in counts.items() if code in TEMPORARY_FAILURES})
-    failed, total = failures.total(), counts.total()
-    if failed > max_failed_share * total:
-        reasons = ", ".join(f"{error} {number:,}" for error, number in failures.most_common())
-        raise FetchError(
-            f"--FetchChunk-max-failed-share {max_failed_share:g}: {failed:,} of the {total:,} images of chunk {chunk} "
-            f"had temporary failures ({reasons}); check the network and run the same command again. "
-            "Images that were downloaded are kept"
-        )

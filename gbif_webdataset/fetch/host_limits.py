@@ -12,6 +12,8 @@ from gbif_webdataset.errors import ParameterError
 
 COLUMNS = ("host", "connections", "requests_per_second")
 """The columns that a table of host limits needs."""
+MAX_HOST_WIDTH = 60
+"""Characters of a host's name that are shown."""
 
 _OPTION = "--FetchChunk-host-limits"
 _HOST = re.compile(r"[^\s/@?#]+")
@@ -103,3 +105,9 @@ def parse_host(url: str) -> str:
         return ""
     scheme, name, port = found[1].lower(), found[2].lower().removesuffix("."), found[3] or ""
     return name if port in ("", ":", _DEFAULT_PORTS[scheme]) else name + port
+
+
+def format_host(host: str) -> str:
+    """A host's name for the terminal. It comes from the archive, so control characters are replaced."""
+    name = "".join(letter if letter.isprintable() else "?" for letter in host) or "(no host)"
+    return name if len(name) <= MAX_HOST_WIDTH else f"{name[: MAX_HOST_WIDTH - 3]}..."

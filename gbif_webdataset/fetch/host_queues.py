@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -93,10 +93,13 @@ class HostQueues(Generic[Job]):
     """Jobs by host, for many threads.
 
     A thread takes a job when its host may get a request, reports whether the host answered, and finishes the job.
+    `noted` are hosts that failed before: True if they are abandoned, False if one request tests them first.
     """
 
-    def __init__(self, find_limits: Callable[[str], HostLimits], policy: BackoffPolicy) -> None:
-        self._find_limits, self._policy = find_limits, policy
+    def __init__(
+        self, find_limits: Callable[[str], HostLimits], policy: BackoffPolicy, noted: Mapping[str, bool] | None = None
+    ) -> None:
+        self._find_limits, self._policy, self._noted = find_limits, policy, noted or {}
         self._hosts: dict[str, _Host[Job]] = {}
         self._ready: deque[str] = deque()
         self._timed: list[tuple[float, str]] = []
@@ -111,7 +114,7 @@ class HostQueues(Generic[Job]):
         """Queue a job that may be taken in `delay` seconds at the earliest."""
         with self._lock:
             if host not in self._hosts:
-                self._hosts[host] = _Host(self._find_limits(host))
+                self._hosts[host] = self._make_host(host)
             if delay:
                 heapq.heappush(self._hosts[host].delayed, (time.monotonic() + delay, next(self._serial), job))
             else:
@@ -146,8 +149,8 @@ class HostQueues(Generic[Job]):
             state.failures = state.pauses = 0
             state.slowdown = max(1.0, state.slowdown * RECOVERY)
 
-    def report_failure(self, host: str, is_busy: bool = False, retry_after: float = 0.0) -> None:
-        """Note that the host failed.
+    def report_failure(self, host: str, is_busy: bool = False, retry_after: float = 0.0) -> bool:
+        """Note that the host failed; whether it is abandoned now.
 
         `is_busy`: it reported too many requests. `retry_after`: the pause that it asks for, in seconds.
         """
@@ -159,13 +162,14 @@ class HostQueues(Generic[Job]):
                 state.not_before = max(state.not_before, now + retry_after)
                 state.is_abandoned = state.is_abandoned or retry_after > policy.max_wait
             if now < state.paused_until:  # the request was sent before the pause
-                return
+                return state.is_abandoned
             state.failures += 1
             if state.failures >= (1 if state.pauses else policy.max_failures):
                 state.is_abandoned = state.is_abandoned or state.pauses >= policy.max_pauses
                 state.paused_until = now + policy.pause * 2**state.pauses
                 state.not_before = max(state.not_before, state.paused_until)
                 state.failures, state.pauses = 0, state.pauses + 1
+            return state.is_abandoned
 
     def finish_job(self, host: str) -> None:
         """Note that a job of `host` is done, or was added again."""
@@ -181,6 +185,15 @@ class HostQueues(Generic[Job]):
         with self._lock:
             self._closed = True
             self._wake_all()
+
+    def count_hosts(self) -> int:
+        """The number of hosts that have or had jobs."""
+        with self._lock:
+            return len(self._hosts)
+
+    def _make_host(self, host: str) -> _Host[Job]:
+        pauses = self._policy.max_pauses if host in self._noted else 0
+        return _Host(self._find_limits(host), pauses=pauses, is_abandoned=self._noted.get(host, False))
 
     def _find_turn(self, now: float) -> Turn[Job] | None:
         while self._timed and self._timed[0][0] <= now:

@@ -1,6 +1,7 @@
 """What a response to a download says: its status, its headers, and the image in its body."""
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,20 +9,28 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 
-from urllib3 import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict
+from urllib3.exceptions import DecodeError
 
+from gbif_webdataset.images.completeness import is_complete_image
 from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
 from gbif_webdataset.terms.outcomes import FetchFailure
 
 PIECE_BYTES = 1 << 18  # read at a time, if they have arrived; with a quarter of it, CPU time grows by a third
 MAX_DRAINED_BYTES = 1 << 16  # of a response that is not needed; reading it keeps the connection usable
-OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
+OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noml", "noindex", "noimageindex"})
+ALL_ROBOTS = frozenset({"*", "all", "robots"})
+DIRECTIVES_WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_ROBOT_NAME = re.compile(r"[\w.*-]+")
 BUSY_STATUSES = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 FAILURES_BY_STATUS: dict[int, FetchFailure] = {
     HTTPStatus.UNAUTHORIZED: FetchFailure.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN: FetchFailure.FORBIDDEN,
     HTTPStatus.NOT_FOUND: FetchFailure.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT: FetchFailure.REQUEST_TIMEOUT,
     HTTPStatus.GONE: FetchFailure.GONE,
+    HTTPStatus.TOO_EARLY: FetchFailure.TOO_EARLY,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: FetchFailure.LEGAL_REASONS,
     HTTPStatus.TOO_MANY_REQUESTS: FetchFailure.TOO_MANY_REQUESTS,
 }
 HOST_FAILURES = frozenset(
@@ -46,7 +55,7 @@ class DownloadLimits:
     """Limits of a download, and the name of the client.
 
     `request_timeout` is the maximum time without a byte and `max_seconds` the maximum total time, both in seconds.
-    With `respect_opt_out`, images whose X-Robots-Tag forbids machine learning are not downloaded.
+    With `respect_opt_out`, images whose X-Robots-Tag or tdm-reservation forbids machine learning are not downloaded.
     """
 
     request_timeout: float
@@ -71,11 +80,18 @@ class Download:
 
 
 class DownloadError(Exception):
-    """An image that was not downloaded. `code` goes into the ledger; `retry_after` is in seconds, 0 if not given."""
+    """An image that was not downloaded.
 
-    def __init__(self, code: str, download: Download, retry_after: float = 0.0) -> None:
+    `code` goes into the ledger. `retry_after` is in seconds, 0 if not given. `is_unreachable`: no connection to the
+    host was made.
+    """
+
+    def __init__(
+        self, code: str, download: Download, retry_after: float = 0.0, *, is_unreachable: bool = False
+    ) -> None:
         super().__init__(code)
         self.code, self.download, self.retry_after = code, download, retry_after
+        self.is_unreachable = is_unreachable
 
     @property
     def is_host_failure(self) -> bool:
@@ -99,38 +115,74 @@ def check_response(response: BaseHTTPResponse, reached: Download, limits: Downlo
         if (response.length_remaining or MAX_DRAINED_BYTES) < MAX_DRAINED_BYTES:
             response.read(MAX_DRAINED_BYTES)
         raise DownloadError(_classify_status(status), reached, _parse_retry_after(response.headers))
-    directives = response.headers.get("X-Robots-Tag", "").lower().replace(":", ",").split(",")
-    if limits.respect_opt_out and OPT_OUT_DIRECTIVES & {directive.strip() for directive in directives}:
+    if limits.respect_opt_out and is_opted_out(response.headers, limits.user_agent):
         raise DownloadError(FetchFailure.OPTED_OUT, reached)
     declared = response.length_remaining
     if declared and declared > limits.max_bytes:
         raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=declared))
 
 
+def is_opted_out(headers: HTTPHeaderDict, user_agent: str) -> bool:
+    """Whether the host asks us, or all robots, not to use the image for machine learning.
+
+    A name before a directive addresses one robot: `otherbot: noai` is not for us. It applies up to the next name or the
+    end of the header. Our name is the first word of `user_agent`, without its version.
+    """
+    if headers.get("tdm-reservation", "").strip() == "1":
+        return True
+    addressed = ALL_ROBOTS | {user_agent.lower().partition("/")[0].partition(" ")[0]}
+    for tag in headers.getlist("X-Robots-Tag"):
+        is_for_us = True
+        for part in tag.lower().split(","):
+            name, colon, directive = (text.strip() for text in part.rpartition(":"))
+            if colon and name not in DIRECTIVES_WITH_VALUE and _ROBOT_NAME.fullmatch(name):
+                is_for_us = name in addressed
+            if is_for_us and directive in OPT_OUT_DIRECTIVES:
+                return True
+    return False
+
+
 def save_image(response: BaseHTTPResponse, target: Path, reached: Download, max_bytes: int) -> Download:
     """`reached` with size and hash of the image in the body, which is written to `target`.
 
     Raises:
-        DownloadError: the body is empty, not an image, or larger than `max_bytes`.
+        DownloadError: the body is empty, not an image, larger than `max_bytes`, or ends early. Where HTTP does not give
+            the length of the image, as with gzip, the image itself shows whether it is complete.
     """
+    # The length of an encoded body is that of its code: a code that ends early may have its full length.
+    has_length = response.length_remaining is not None or response.chunked
+    is_length_known = has_length and not response.headers.get("Content-Encoding")
+    saved, head = _save_body(response, target, reached, max_bytes)
+    if not saved.bytes:
+        raise DownloadError(FetchFailure.EMPTY, reached)
+    is_cut = not is_length_known and len(head) < HEAD_BYTES
+    if not identify_image(head):
+        raise DownloadError(FetchFailure.TRUNCATED if is_cut else FetchFailure.NOT_AN_IMAGE, reached)
+    if not is_length_known and not is_complete_image(target):
+        raise DownloadError(FetchFailure.TRUNCATED, reached)
+    return saved
+
+
+def _save_body(response: BaseHTTPResponse, target: Path, reached: Download, max_bytes: int) -> tuple[Download, bytes]:
+    """`reached` with size and hash of the body, which is written to `target`, and the body's first bytes."""
     digest = hashlib.sha256()
     size, head = 0, b""
     with target.open("wb") as file:
-        while piece := response.read1(PIECE_BYTES, decode_content=True):
-            if size < HEAD_BYTES:
-                head += piece[: HEAD_BYTES - size]
-                if len(head) == HEAD_BYTES and not identify_image(head):
-                    raise DownloadError(FetchFailure.NOT_AN_IMAGE, reached)
-            size += len(piece)
-            if size > max_bytes:
-                raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
-            digest.update(piece)
-            file.write(piece)
-    if not size:
-        raise DownloadError(FetchFailure.EMPTY, reached)
-    if not identify_image(head):
-        raise DownloadError(FetchFailure.NOT_AN_IMAGE, reached)
-    return replace(reached, bytes=size, sha256=digest.hexdigest())
+        try:
+            while piece := response.read1(PIECE_BYTES, decode_content=True):
+                if size < HEAD_BYTES:
+                    head += piece[: HEAD_BYTES - size]
+                    if len(head) == HEAD_BYTES and not identify_image(head):
+                        raise DownloadError(FetchFailure.NOT_AN_IMAGE, reached)
+                size += len(piece)
+                if size > max_bytes:
+                    raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
+                digest.update(piece)
+                file.write(piece)
+        except DecodeError as error:
+            # An error at the first byte: the body is not what its Content-Encoding names. Later: it is damaged.
+            raise DownloadError(FetchFailure.TRUNCATED if size else FetchFailure.NOT_AN_IMAGE, reached) from error
+    return replace(reached, bytes=size, sha256=digest.hexdigest()), head
 
 
 def read_size(response: BaseHTTPResponse, reached: Download, max_bytes: int) -> Download:

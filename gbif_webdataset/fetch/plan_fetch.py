@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from gbif_webdataset.fetch.earlier_outcomes import EarlierOutcomes, find_deleted_images, is_kept, is_settled
+from gbif_webdataset.fetch.earlier_outcomes import EarlierOutcomes, Settlement, find_deleted_images, has_whole_file
 from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import parse_host
 from gbif_webdataset.fetch.inaturalist import change_photo_size
@@ -121,14 +121,15 @@ def _count_chunk(output: Path, manifest: Path, chunk: int, options: FetchOptions
     """The images of a chunk that fetch_chunk would keep or copy, by outcome, and the others by URL."""
     images, earlier = output / "images", EarlierOutcomes.load(output / "fetched", chunk)
     deleted = find_deleted_images(output / "deleted.csv", earlier, options)
+    settlement = Settlement(earlier, images, options, deleted)
     settled: Counter[str] = Counter()
     urls: Counter[str] = Counter()
     for path, identifier in read_manifest_urls(manifest):
         url = change_photo_size(identifier, options.inaturalist_size)
         outcome = earlier.find(url, path)
-        if outcome and is_settled(outcome, images, options, deleted):
+        if outcome and settlement.is_settled(outcome):
             settled[outcome.error or outcome.status] += 1
-        elif any(is_kept(other, images, options) for other in earlier.find_downloaded(url)):
+        elif any(has_whole_file(other, images) for other in earlier.find_downloaded(url)):
             settled[Status.FETCHED] += 1
         elif options.cache and url == identifier and (options.cache / path).is_file():
             settled[Status.CACHED] += 1

@@ -1,38 +1,50 @@
 """The estimate of fetching as text for the terminal."""
 
+from collections.abc import Iterable
+
+from gbif_webdataset.fetch.host_limits import format_host
 from gbif_webdataset.fetch.plan_fetch import FetchEstimate, HostEstimate
+from gbif_webdataset.fetch.reachability import describe_network_remedy
 from gbif_webdataset.fetch.size_sample import HostAnswers
 from gbif_webdataset.formatting import format_count, format_estimate, format_size
-from gbif_webdataset.terms.outcomes import Status
+from gbif_webdataset.terms.outcomes import Status, is_temporary
 
 MAX_SHOWN_HOSTS = 20
-MAX_HOST_WIDTH = 60
-"""Characters of a host's name in the table."""
 
 
 def format_fetch_estimate(estimate: FetchEstimate) -> str:
     """How many images remain at which hosts, how many bytes and how much time they take, and whether they fit."""
     fetched, cached = estimate.settled[Status.FETCHED], estimate.settled[Status.CACHED]
-    failed = estimate.settled.total() - fetched - cached
+    temporary = sum(number for code, number in estimate.settled.items() if is_temporary(code))
+    failed = estimate.settled.total() - fetched - cached - temporary
     remaining = sum(host.images for host in estimate.hosts)
     hosts = format_count(len(estimate.hosts), "host")
     counts = [
         f"{remaining + estimate.settled.total():,} images in the manifest: {fetched:,} are already fetched",
         f"{cached:,} come from cache_path" if cached else "",
         f"{failed:,} failed permanently" if failed else "",
+        f"{temporary:,} failed and may succeed in a later run" if temporary else "",
         f"{remaining:,} remain, at {hosts}" if remaining else "none remains to be fetched",
     ]
     lines = [", ".join(filter(None, counts))]
     if remaining:
         lines += [_format_table(estimate), *_format_totals(estimate)]
+    if is_offline([host.answers for host in estimate.hosts]):
+        lines.append(f"WARNING: no connection to any host could be made: {describe_network_remedy()}")
     return "\n".join(lines)
+
+
+def is_offline(answers: Iterable[HostAnswers]) -> bool:
+    """Whether hosts were asked, and no connection to any of them was made."""
+    asked = [host for host in answers if host.failures or host.sizes or host.without_size]
+    return bool(asked) and all(host.is_unreachable for host in asked)
 
 
 def _format_table(estimate: FetchEstimate) -> str:
     """A table of the hosts with most images, one line for the other hosts, and one for all hosts."""
     shown, others = estimate.hosts[:MAX_SHOWN_HOSTS], estimate.hosts[MAX_SHOWN_HOSTS:]
     rows: list[tuple[str, ...]] = [("host", "images", "each", "bytes", "time", "answers")]
-    rows += [_make_row(_format_host(host.host), [host], host.seconds, _format_answers(host.answers)) for host in shown]
+    rows += [_make_row(format_host(host.host), [host], host.seconds, _format_answers(host.answers)) for host in shown]
     if others:
         name = f"{format_count(len(others), 'host')} more"
         rows.append(_make_row(name, others, max(host.seconds for host in others), ""))
@@ -64,7 +76,7 @@ def _format_answers(answers: HostAnswers) -> str:
 
 def _format_totals(estimate: FetchEstimate) -> list[str]:
     """One line each for the bytes, the time and the disk, and a warning if the images do not fit."""
-    limit = f"the request rate of {_format_host(estimate.slowest_host)}" if estimate.slowest_host else "num_workers"
+    limit = f"the request rate of {format_host(estimate.slowest_host)}" if estimate.slowest_host else "num_workers"
     time = f"time   about {format_estimate(estimate.seconds)}, limited by {limit}"
     disk = f"disk   {format_size(estimate.free)} free at {estimate.folder}"
     disk += (
@@ -84,9 +96,3 @@ def _format_totals(estimate: FetchEstimate) -> list[str]:
             "choose another --output, or fetch less, for example with --FetchChunk-inaturalist-size large"
         )
     return lines
-
-
-def _format_host(host: str) -> str:
-    """A host's name for the terminal. It comes from the archive, so control characters are replaced."""
-    name = "".join(letter if letter.isprintable() else "?" for letter in host) or "(no host)"
-    return name if len(name) <= MAX_HOST_WIDTH else f"{name[: MAX_HOST_WIDTH - 3]}..."

@@ -13,29 +13,38 @@ from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import parse_host
 from gbif_webdataset.fetch.host_queues import BackoffPolicy, HostQueues
 from gbif_webdataset.fetch.image_response import Download, DownloadError
-from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, FetchFailure
+from gbif_webdataset.terms.outcomes import PERMANENT_FAILURES, REFUSALS, FetchFailure
 
 MAX_SAMPLING_SECONDS = 60.0
 """After this time no further sizes are requested."""
 SAMPLING_BACKOFF = BackoffPolicy(max_failures=2, pause=0.0, max_pauses=0, max_wait=5.0)
-INCONCLUSIVE_FAILURES = TEMPORARY_FAILURES | {FetchFailure.TOO_SLOW}
-"""Failures after which the image may still be downloaded later."""
+CONCLUSIVE_FAILURES = PERMANENT_FAILURES | {FetchFailure.TOO_LARGE, *REFUSALS}
+"""Failures after which the image will hardly be downloaded."""
 
 
 @dataclass
 class HostAnswers:
-    """The answers of a host for its sample: sizes in bytes, failures by code, and the seconds that each answer took."""
+    """The answers of a host for its sample: sizes in bytes, failures by code, and the seconds that each answer took.
+
+    `unreached` is the number of failures for which no connection was made.
+    """
 
     sizes: list[int] = field(default_factory=list)
     without_size: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    unreached: int = 0
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether the host was asked, and no connection was made."""
+        return bool(self.unreached) and self.unreached == self.failures.total() and not (self.sizes or self.seconds)
 
     @property
     def available_share(self) -> float:
         """The estimated share of the host's images, 0 to 1, that can be downloaded; 1 if it is not known."""
         available = len(self.sizes) + self.without_size
-        failed = sum(number for code, number in self.failures.items() if code not in INCONCLUSIVE_FAILURES)
+        failed = sum(number for code, number in self.failures.items() if code in CONCLUSIVE_FAILURES)
         return available / (available + failed) if available + failed else 1.0
 
 
@@ -98,7 +107,7 @@ class SizeSampler:
             found = downloader.measure_image(request.redirect or request.url, request.ranged, request.trail)
         except RedirectedError as redirected:
             self._queues.report_success(host)
-            trail = Trail(request.trail.redirects + 1, time.monotonic() - started)
+            trail = Trail(request.trail.redirects + 1, time.monotonic() - started, redirected.cookies)
             self._queues.add_job(parse_host(redirected.url), replace(request, redirect=redirected.url, trail=trail))
             return
         except DownloadError as error:
@@ -112,9 +121,10 @@ class SizeSampler:
             self._queues.report_failure(host, is_busy, failure.retry_after)
         else:
             self._queues.report_success(host)
-        self._add_answer(request.host, found, failure.code if failure else "", time.monotonic() - started)
+        self._add_answer(request.host, found, failure, time.monotonic() - started)
 
-    def _add_answer(self, host: str, found: Download, code: str, seconds: float) -> None:
+    def _add_answer(self, host: str, found: Download, failure: DownloadError | None, seconds: float) -> None:
+        code = failure.code if failure else ""
         if not code and (found.content_type or "").lower().startswith("text/"):
             code = FetchFailure.NOT_AN_IMAGE
         with self._lock:
@@ -123,6 +133,7 @@ class SizeSampler:
                 answers.seconds.append(seconds)
             if code:
                 answers.failures[code] += 1
+                answers.unreached += failure is not None and failure.is_unreachable
             elif found.bytes:
                 answers.sizes.append(found.bytes)
             else:

@@ -96,14 +96,21 @@ def find_error(log: Path) -> str:
     return "" if last == f"{ENDED}0" else (before or [last])[-1]
 
 
-def format_table(stages: Sequence[StageStatus], elements: int) -> str:
+def describe_retriable(images: int) -> str:
+    """How many images of a finished stage had temporary failures."""
+    return f"{images:,} {'image' if images == 1 else 'images'} may succeed in another run"
+
+
+def format_table(stages: Sequence[StageStatus], elements: int, retriable_images: int = 0) -> str:
     """Return a table with a line for each stage, then the errors; equal errors share a line."""
     lines = [f"{'stage':<8}{'done':>7}{'running':>9}{'waiting':>9}{'failed':>8}{'to do':>7}"]
     for stage in stages:
         to_do = (elements if stage.name in ARRAYS else 1) - stage.submitted
         numbers = f"{stage.done:>7,}{stage.running:>9,}{stage.waiting:>9,}{stage.failed:>8,}{to_do:>7,}"
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in stage.reasons.items() if reason != "None")
-        lines.append(f"{stage.name:<8}{numbers}  {reasons}".rstrip())
+        notes = [f"{reason} {count:,}" for reason, count in stage.reasons.items() if reason != "None"]
+        if stage.name == "fetch" and retriable_images:
+            notes.append(describe_retriable(retriable_images))
+        lines.append(f"{stage.name:<8}{numbers}  {', '.join(notes)}".rstrip())
     for stage in stages:
         by_text: dict[str, list[int]] = {}
         for element, text in sorted(stage.errors.items()):

@@ -9,3 +9,8 @@ def chunk_name(chunk: int) -> str:
 def journal_name(chunk: int) -> str:
     """The file name of a chunk's journal in `fetched`."""
     return f"chunk-{chunk:05d}.journal"
+
+
+def attempts_name(chunk: int) -> str:
+    """The file name of a chunk's last attempts in `fetched`."""
+    return f"chunk-{chunk:05d}.attempts"

@@ -7,7 +7,15 @@ from typing import NamedTuple
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.codes import Code
 from gbif_webdataset.terms.columns import Column
-from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES, DecoderWarning, Defect, FetchFailure, Status
+from gbif_webdataset.terms.outcomes import (
+    LIMIT_FAILURES,
+    REFUSALS,
+    DecoderWarning,
+    Defect,
+    FetchFailure,
+    Status,
+    is_temporary,
+)
 from gbif_webdataset.terms.reasons import DropReason, LineFault, MediumReason
 
 
@@ -43,6 +51,12 @@ OUTPUTS = (
     ),
     Output(
         "fetched/chunk-NNNNN.journal", "FetchChunk", "Outcomes of a chunk that is being fetched, one JSON line each."
+    ),
+    Output(
+        "fetched/chunk-NNNNN.attempts",
+        "FetchChunk",
+        "The last attempt of each image that a later run may retry, one JSON line each: `image_path`, URL, seconds "
+        "since 1970, number of runs that failed in the same way, max_seconds_per_image.",
     ),
     Output(
         "fetched/earlier/",
@@ -164,7 +178,7 @@ OUTPUTS = (
 
 CODES: tuple[tuple[str, type[Code]], ...] = (
     ("`status` of the ledger", Status),
-    ("`error` of the ledger; other HTTP statuses are `http-<status>`", FetchFailure),
+    ("`error` of the ledger; other HTTP statuses are `http-<status>`, which are temporary", FetchFailure),
     ("`error` of the verified tables", Defect),
     ("`warning` of the verified tables", DecoderWarning),
     ("`reason` of lines that are not rows", LineFault),
@@ -210,8 +224,17 @@ def _render_codes() -> Iterator[str]:
     for title, codes in CODES:
         yield from ("", f"## {title}", "", "| code | meaning |", "|---|---|")
         for code in codes:
-            retried = " (temporary: a later run retries it)" if code in TEMPORARY_FAILURES else ""
-            yield f"| `{code}` | {code.meaning}{retried} |"
+            yield f"| `{code}` | {code.meaning}{_describe_retries(code)} |"
+
+
+def _describe_retries(code: Code) -> str:
+    if not isinstance(code, FetchFailure):
+        return ""
+    if code in REFUSALS:
+        return " (one later run retries it)"
+    if code in LIMIT_FAILURES:
+        return " (a later run retries it if the limit is raised)"
+    return " (temporary: a later run retries it)" if is_temporary(code) else ""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import logging
 import sys
 from types import TracebackType
 
-from gbif_webdataset.errors import explain
+from gbif_webdataset.errors import RepeatedError, explain
 
 LOGGER = logging.getLogger("luigi-interface")
 
@@ -13,8 +13,10 @@ class OneSentence(logging.Filter):
     """Removes the traceback from the log record of an error that has a sentence."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record; never drop it."""
+        """Rewrite the record. Drop it only if its sentence was printed before."""
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, RepeatedError):
+            return False
         sentence = explain(error) if error else None
         if sentence is None and error is not None and type(error).__module__ == "luigi.parameter":
             sentence = str(error)

@@ -417,7 +417,7 @@ def test_a_bad_address_block_is_named(forks: Forks, archive: Path, tmp_path: Pat
     assert "10.0.0.300/8: '10.0.0.300/8' does not appear to be an IPv4 or IPv6 network; write CIDR" in ended.sentence
 
 
-def test_a_network_failure_fails_the_chunk_and_keeps_downloaded_images(photos: str, tmp_path: Path) -> None:
+def test_a_network_failure_fails_the_job_and_keeps_downloaded_images(photos: str, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -426,11 +426,12 @@ def test_a_network_failure_fails_the_chunk_and_keeps_downloaded_images(photos: s
         archive = write_archive(tmp_path / "moths.zip", media="id\turl\n" + "".join(media))
         where = ("--dwca", archive, "--output", tmp_path / "out", *LOOPBACK, *HASTE, "--chunks", 1, "--workers", 2)
         where += ("--FetchChunk-host-failures", OCCURRENCES)  # no pauses of a host that is down
-        ended = failure(run("FetchImages", *where))
+        ended = failure(run("VerifyImages", *where))
     assert ended.status == FAILED
     assert ended.sentence == (
-        "FetchChunk-00000: --FetchChunk-max-failed-share 0.5: 19 of the 24 images of chunk 0 had temporary failures "
-        "(connection 19); check the network and run the same command again. Images that were downloaded are kept"
+        "VerifyImages: --FetchChunk-max-failed-share 0.5: 19 of all 24 images had temporary failures "
+        "(connection 19); check the network and run the same command again with RETRY=1 (--FetchChunk-retry-after 0). "
+        "Images that were downloaded are kept"
     )
     assert len(list((tmp_path / "out/images").rglob("*.jpg"))) == len(served)
 

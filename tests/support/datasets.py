@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import pyarrow.parquet as pq
 
 from gbif_webdataset.fetch.journal import read_journal
-from gbif_webdataset.terms.outcomes import TEMPORARY_FAILURES
+from gbif_webdataset.terms.outcomes import is_temporary
 from sample.plan import Medium, make_plan
 from tests.support.archives import write_download
 
@@ -91,9 +91,7 @@ class Dataset:
             for outcome in pq.read_table(path).to_pylist()
         ]
         journals = [asdict(outcome) for path in folder.glob("*.journal") for outcome in read_journal(path)]
-        known = {
-            row["image_path"]: row["identifier"] for row in ledgers + journals if row["error"] not in TEMPORARY_FAILURES
-        }
+        known = {row["image_path"]: row["identifier"] for row in ledgers + journals if not is_temporary(row["error"])}
         rows = {row["image_path"]: row["identifier"] for row in self.rows("manifest")}
         return set(known.values()) - {identifier for path, identifier in rows.items() if path not in known}
 

@@ -8,6 +8,7 @@ import socketserver
 import struct
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,10 @@ class Visit:
     def head(self, status: str = "200 OK", **headers: str) -> None:
         """Send the status line and the headers. `_` in a name stands for `-`."""
         lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+        self.send("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
+
+    def lines(self, *lines: str) -> None:
+        """Send the lines of a head as they are, valid or not."""
         self.send("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
 
     def answer(self, body: bytes = b"", status: str = "200 OK", kind: str = "image/jpeg", **headers: str) -> None:
@@ -241,8 +246,46 @@ def _declared_too_large(visit: Visit) -> None:
     visit.send(JPEG)
 
 
+def _damaged_gzip(visit: Visit) -> None:
+    """A code whose second half is damaged."""
+    code = gzip.compress(JPEG)
+    middle = len(code) // 2
+    visit.head(Content_Encoding="gzip", Content_Length=str(len(code)))
+    visit.send(code[:middle])
+    time.sleep(0.1)
+    visit.send(b"\xff" * 100 + code[middle + 100 :])
+
+
 def _bomb() -> bytes:
     return gzip.compress(JPEG + bytes(20_000_000), 9)
+
+
+def _headers(*lines: str, body: bytes = JPEG, length: int | None = None) -> Behaviour:
+    """Good, with these lines before the length of the body, and a connection that stays open."""
+
+    def behave(visit: Visit) -> None:
+        declared = len(body) if length is None else length
+        visit.lines("HTTP/1.1 200 OK", *lines, f"Content-Length: {declared}", "Content-Type: image/jpeg")
+        visit.send(body)
+        visit.keep_alive = True
+
+    return behave
+
+
+def _close_delimited(body: bytes, **headers: str) -> Behaviour:
+    def behave(visit: Visit) -> None:
+        visit.head(**headers)
+        visit.send(body)
+
+    return behave
+
+
+def _ask_for_cookie(visit: Visit) -> None:
+    """Redirect to itself until its cookie is sent back, like hosts that look for robots."""
+    if "pass=1" in visit.headers.get("cookie", ""):
+        visit.answer(JPEG)
+    else:
+        visit.answer(b"", "302 Found", Location=visit.path, Set_Cookie="pass=1; Path=/")
 
 
 def _cookie(visit: Visit) -> None:
@@ -273,6 +316,25 @@ CASES: dict[str, Case] = {
     "410": Case(_status("410 Gone"), "gone"),
     "403": Case(_status("403 Forbidden"), "forbidden"),
     "401": Case(_status("401 Unauthorized", WWW_Authenticate='Basic realm="photos"'), "unauthorized"),
+    "451": Case(_status("451 Unavailable For Legal Reasons"), "http-451"),
+    "408": Case(_status("408 Request Timeout"), "http-408", TWICE),
+    "408-then-good": Case(_then_good(_status("408 Request Timeout")), "", 2),
+    "425": Case(_status("425 Too Early"), "http-425", TWICE),
+    "425-then-good": Case(_then_good(_status("425 Too Early")), "", 2),
+    "202": Case(_status("202 Accepted"), "http-202"),
+    "203": Case(_status("203 Non-Authoritative Information"), "http-203"),
+    "300": Case(_status("300 Multiple Choices"), "http-300"),
+    "304": Case(lambda visit: visit.head("304 Not Modified"), "http-304"),
+    "400": Case(_status("400 Bad Request"), "http-400"),
+    "402": Case(_status("402 Payment Required"), "http-402"),
+    "406": Case(_status("406 Not Acceptable"), "http-406"),
+    "420": Case(_status("420 Enhance Your Calm"), "http-420"),
+    "423": Case(_status("423 Locked"), "http-423"),
+    "499": Case(_status("499 Client Closed Request"), "http-499"),
+    "502": Case(_status("502 Bad Gateway"), "server-error", TWICE),
+    "504-then-good": Case(_then_good(_status("504 Gateway Timeout")), "", 2),
+    "520": Case(_status("520 Web Server Returned an Unknown Error"), "server-error", TWICE),
+    "700": Case(_status("700 Unknown"), "server-error", TWICE),
     "204": Case(_status("204 No Content"), "http-204"),
     "206": Case(_status("206 Partial Content"), "http-206"),
     "418": Case(_status("418 I'm a teapot"), "http-418"),
@@ -294,6 +356,11 @@ CASES: dict[str, Case] = {
     "short": Case(_short, "truncated", TWICE),
     "short-then-good": Case(_then_good(_short), "", 2),
     "until-closed": Case(_until_closed, ""),
+    "until-closed-cut": Case(_close_delimited(JPEG[:-100]), "truncated", TWICE),
+    "until-closed-cut-in-signature": Case(_close_delimited(PNG[:6]), "truncated", TWICE),
+    "until-closed-png-cut": Case(_close_delimited(PNG[:-30]), "truncated", TWICE),
+    "until-closed-webp-cut": Case(_close_delimited(WEBP[:-30]), "truncated", TWICE),
+    "until-closed-html": Case(_close_delimited(HTML), "not-an-image"),
     "chunked": Case(_chunks(JPEG[:100], JPEG[100:], b""), ""),
     "chunked-broken-off": Case(_chunks(JPEG[:100], JPEG[100:]), "truncated", TWICE),
     "chunked-wrong": Case(_wrong_chunk, "truncated", TWICE),
@@ -321,11 +388,29 @@ CASES: dict[str, Case] = {
     "webp.jpg": Case(_body(WEBP), "", body=WEBP),
     "octets": Case(_body(JPEG, "application/octet-stream"), ""),
     "gzip": Case(_body(gzip.compress(JPEG), Content_Encoding="gzip"), ""),
+    "gzip-cut": Case(_body(gzip.compress(JPEG)[:-200], Content_Encoding="gzip"), "truncated", TWICE),
+    "gzip-without-trailer": Case(_body(gzip.compress(JPEG)[:-8], Content_Encoding="gzip"), ""),
+    "gzip-damaged": Case(_damaged_gzip, "truncated", TWICE),
+    "deflate": Case(_body(zlib.compress(JPEG), Content_Encoding="deflate"), ""),
+    "header-without-colon": Case(_headers("Powered by photos"), ""),
+    "header-with-space-before-colon": Case(_headers("X-Server : photos"), ""),
+    "header-with-lone-cr": Case(_headers("X-Note: one\rtwo"), ""),
+    "header-with-second-status-line": Case(_headers("HTTP/1.1 200 OK"), ""),
+    "header-without-name": Case(_headers(": nothing"), ""),
+    "header-latin-1": Case(_headers("X-Caf\xe9: au lait", "Server: caf\xe9"), ""),
+    "header-folded": Case(_headers("X-Note: one", "  two"), ""),
+    "header-unparsable-and-short": Case(_headers("no header", length=len(JPEG) + 10), "timeout", TWICE),
     "gzip-bomb": Case(_body(_bomb(), Content_Encoding="gzip"), "too-large"),
     "gzip-untrue": Case(_body(JPEG, Content_Encoding="gzip"), "not-an-image"),
     "redirect": Case(_redirect("{url}/good"), ""),
     "redirect-relative": Case(_redirect("good?from=here", "307 Temporary Redirect"), ""),
     "redirect-utf8": Case(_redirect("/b\u00fctterfly".encode().decode("latin-1")), ""),
+    "redirect-latin-1": Case(_redirect("/caf\xe9 au lait"), ""),
+    "redirect-with-space": Case(_redirect("/with space"), ""),
+    "redirect-without-scheme": Case(_redirect("//127.0.0.1:1/a.jpg"), "connection", TWICE),
+    "redirect-303": Case(_redirect("/good", "303 See Other"), ""),
+    "redirect-308": Case(_redirect("/good", "308 Permanent Redirect"), ""),
+    "redirect-for-cookie": Case(_ask_for_cookie, "", 2),
     "redirect-nowhere": Case(_status("302 Found"), "http-302"),
     "redirect-loop": Case(_redirect("/redirect-loop"), "too-many-redirects", 6),
     "redirect-metadata": Case(_redirect("http://169.254.169.254/latest/meta-data/"), "blocked-address"),
@@ -333,12 +418,23 @@ CASES: dict[str, Case] = {
     **{f"redirect-{name}": Case(_redirect(f"http://{host}/a.jpg"), "blocked-address") for name, host in INSIDE.items()},
     "redirect-file": Case(_redirect("file:///etc/passwd"), "bad-redirect"),
     "redirect-data": Case(_redirect("data:image/gif;base64,R0lGODlhAQABAAAAACw="), "bad-redirect"),
-    "redirect-unparsable": Case(_redirect("http://[half"), "bad-url"),
+    "redirect-unparsable": Case(_redirect("http://[half"), "bad-redirect"),
+    "redirect-no-port": Case(_redirect("http://127.0.0.1:port/a.jpg"), "bad-redirect"),
     "noai": Case(_body(JPEG, X_Robots_Tag="noai"), "opted-out"),
     "noimageai": Case(_body(JPEG, X_Robots_Tag="index, NoImageAI"), "opted-out"),
     "noindex": Case(_body(JPEG, X_Robots_Tag="noindex"), "opted-out"),
     "noimageindex": Case(_body(JPEG, X_Robots_Tag="nofollow,noimageindex"), "opted-out"),
-    "googlebot-noindex": Case(_body(JPEG, X_Robots_Tag="googlebot: noindex"), "opted-out"),
+    "noml": Case(_body(JPEG, X_Robots_Tag="NoML"), "opted-out"),
+    "tdm-reservation": Case(_body(JPEG, tdm_reservation="1"), "opted-out"),
+    "tdm-reservation-0": Case(_body(JPEG, tdm_reservation="0"), ""),
+    "noai-for-us": Case(_body(JPEG, X_Robots_Tag="otherbot: all, GBIF-WebDataset-Test: noai"), "opted-out"),
+    "noai-for-all-by-name": Case(_body(JPEG, X_Robots_Tag="*: noai"), "opted-out"),
+    "noai-in-second-tag": Case(_headers("X-Robots-Tag: otherbot: nofollow", "X-Robots-Tag: noai"), "opted-out"),
+    "noai-after-a-date": Case(
+        _body(JPEG, X_Robots_Tag="unavailable_after: Sat, 25 Jul 2099 15:00:00 GMT, max-snippet: 5, noai"), "opted-out"
+    ),
+    "googlebot-noindex": Case(_body(JPEG, X_Robots_Tag="googlebot: noindex"), ""),
+    "otherbot-several": Case(_body(JPEG, X_Robots_Tag="otherbot: noai, noimageai"), ""),
     "all-robots": Case(_body(JPEG, X_Robots_Tag="all, nosnippet"), ""),
     "cookie": Case(_cookie, ""),
 }
@@ -347,6 +443,8 @@ for _hop in range(1, 7):
 OTHERS: dict[str, Behaviour] = {
     "chain-0": _body(JPEG),
     "b%C3%BCtterfly": _body(JPEG),
+    "caf%E9%20au%20lait": _body(JPEG),
+    "with%20space": _body(JPEG),
     "good?from=here": _body(JPEG),
 }
 

@@ -1,5 +1,6 @@
 """An output folder whose manifest is fetched from a server, and its ledger afterwards."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -35,6 +36,10 @@ def limits(**changes: Any) -> DownloadLimits:
     return replace(LIMITS, **changes)
 
 
+class StoppedError(Exception):
+    """A run was stopped."""
+
+
 class FetchRun:
     """An output folder; `urls` maps image paths to the URLs that the manifest gives them."""
 
@@ -62,7 +67,18 @@ class FetchRun:
     ) -> Counter[str]:
         """Fetch a chunk, of a manifest made of `urls` if they are given. `changes` are options."""
         path = self.write_manifest(urls, chunk) if urls is not None else self.manifest / chunk_name(chunk)
-        return fetch_chunk(self.output, path, chunk, replace(OPTIONS, **changes), progress)
+        return fetch_chunk(self.output, path, chunk, replace(OPTIONS, **changes), progress).counts
+
+    def stop_before_ledger(self, urls: Mapping[str, str] | None = None, **changes: Any) -> None:
+        """Fetch a chunk in a run that stops after the last image, so that its outcomes are in the journal only."""
+        rows = len(urls) if urls is not None else pq.read_metadata(self.manifest / chunk_name(0)).num_rows
+
+        def stop(counts: Counter[str]) -> None:
+            if counts.total() == rows:
+                raise StoppedError
+
+        with contextlib.suppress(StoppedError):
+            self.fetch(urls, progress=stop, **changes)
 
     def carry_over(self, *chunks: Mapping[str, str]) -> None:
         """Make a new manifest with these chunks, as ReadArchive does."""

@@ -1,11 +1,15 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm.jobs import ARRAYS, STAGES
+from gbif_webdataset.terms.outcomes import REFUSALS, is_temporary
 from tasks import ReportDataset, arrays
-from tests.support.datasets import ROOT
+from tests.support.datasets import ROOT, Dataset
 
 
 def test_the_job_scripts_of_a_checkout_are_those_at_the_top_level() -> None:
@@ -42,3 +46,47 @@ def test_the_command_line_has_one_sentence_for_a_bad_option(capsys: pytest.Captu
         arrays.main(["submit", "--dwca", "moths.zip", "--chnks", "2"])
     assert raised.value.code == 2
     assert capsys.readouterr().err == "ERROR: --chnks: there is no such parameter; did you mean --chunks?\n"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment whose Slurm has no jobs and accepts none."""
+    for name, text in (("squeue", ""), ("scontrol", "echo MaxArraySize = 1001"), ("sbatch", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    return os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+def run_arrays(dataset: Dataset, environment: dict[str, str], *options: str) -> "subprocess.CompletedProcess[str]":
+    without_retries = dataset.command()[dataset.command().index(f"--dwca={dataset.archive}") :]
+    at = without_retries.index("--FetchChunk-retry-failed")
+    del without_retries[at : at + 2]
+    command = [sys.executable, "-m", "tasks.arrays", *options, *without_retries]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=True)
+
+
+def test_a_finished_job_is_done_and_submits_nothing_unless_a_retry_is_requested(
+    made: Dataset, environment: dict[str, str]
+) -> None:
+    rows = made.rows("fetched")
+    failed = sum(is_temporary(row["error"]) or row["error"] in REFUSALS for row in rows)
+    assert failed
+    note = f"{failed} {'image' if failed == 1 else 'images'} may succeed in another run"
+
+    lines = run_arrays(made, environment, "status").stdout.splitlines()
+    assert [line.split()[1:6] for line in lines[1:]] == [
+        [str(made.chunks if stage in ARRAYS else 1), "0", "0", "0", "0"] for stage in STAGES
+    ]
+    assert lines[2].endswith(note)
+
+    ended = run_arrays(made, environment, "submit", "--dry-run")
+    assert ended.stdout == "nothing to do: everything is up to date\n"
+    assert ended.stderr == f"{note}: add RETRY=1 (--retry) to submit it\n"
+
+    ended = run_arrays(made, environment, "submit", "--dry-run", "--retry")
+    jobs = ended.stdout.splitlines()
+    assert [job.partition(".sbatch")[0].rpartition("/")[2] for job in jobs] == [
+        "fetch", "verify", "tables", "shards", "report",
+    ]  # fmt: skip
+    assert all("--FetchChunk-retry-after=0" in job for job in jobs)
+    assert "failed downloads will be retried" in ended.stderr

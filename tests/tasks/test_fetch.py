@@ -1,6 +1,6 @@
 """The requests of the whole job, as the logs of hosts show them: their rate, and which are repeated."""
 
-import os
+import json
 import socket
 import subprocess
 import time
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.datasets import ROOT, Dataset, archive_of, digest
-from tests.support.faulty_server import FaultyServer, Request, Visit, photo
+from tests.support.faulty_server import CASES, FaultyServer, Request, Visit, photo
 
 JITTER = 10  # requests: the log has the times of their arrival, not of their sending
 HOSTS = "host,connections,requests_per_second\n"
@@ -77,7 +77,7 @@ def free_port() -> int:
 
 
 SHORT_PAUSES = (
-    *("--FetchChunk-host-failures", "5", "--FetchChunk-host-pause", "0.2", "--FetchChunk-max-failed-share", "1"),
+    *("--FetchChunk-host-failures", "5", "--FetchChunk-host-pause", "0.2"),
     *("--FetchChunk-retries", "0", "--FetchChunk-retry-after", "0"),
 )
 
@@ -141,19 +141,72 @@ def test_a_run_retries_temporary_failures_only_after_retry_after_unless_all_are_
         dataset.make("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retries", "0", *options, task="FetchImages")
         return [request.path for request in museum.log]
 
-    def age_record(seconds: float) -> None:
-        """Let the last attempt lie so far back."""
-        (record,) = (dataset.output / ".made").glob("FetchChunk-*.json")
-        os.utime(record, (time.time() - seconds,) * 2)
-
     assert sorted(requests()) == sorted(path_of(url) for url in urls)
     assert requests() == []
-    age_record(3500)
-    assert requests() == []
-    age_record(3700)
-    assert requests() == ["/500"]
-    assert requests() == [], "the retry is the last attempt now"
+    assert requests("--FetchChunk-max-image-bytes", "99999999") == [], "the chunk is rebuilt, but no failure is due"
+    time.sleep(2)
+    assert requests("--FetchChunk-retry-after", "2") == ["/500"]
+    assert requests("--FetchChunk-retry-after", "10") == [], "the retry is the last attempt now"
     assert requests("--FetchChunk-retry-after", "0") == ["/500"]
     assert requests("--FetchChunk-retry-failed", "all") == ["/500"]
     (dataset.output / "fetched" / "chunk-00000.parquet").unlink()
     assert "/500" in requests(), "what is not built is fetched, however recent its failures are"
+
+
+def test_a_refusal_is_retried_by_one_later_run_and_no_ledger_changes(museum: FaultyServer, tmp_path: Path) -> None:
+    dataset = Dataset(archive_of(tmp_path / "a.zip", [f"{museum.url}/403", *photos_of(museum, 1)]), tmp_path / "d", 1)
+    retry = ("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retry-after", "0")
+    dataset.make(*retry, task="FetchImages")
+    before = digest(dataset.output / "fetched" / "chunk-00000.parquet")
+    for expected in (2, 2):
+        dataset.make(*retry, task="FetchImages")
+        assert museum.count_requests("403") == expected
+    assert digest(dataset.output / "fetched" / "chunk-00000.parquet") == before
+
+
+def test_an_image_that_was_too_slow_is_retried_once_its_limit_is_raised(museum: FaultyServer, tmp_path: Path) -> None:
+    dataset = Dataset(
+        archive_of(tmp_path / "a.zip", [f"{museum.url}/drip-body", *photos_of(museum, 1)]), tmp_path / "d", 1
+    )
+    retry = ("--FetchChunk-retry-failed", "may-pass")
+
+    def fetch(seconds: str, *options: str) -> int:
+        """The requests for the slow image so far."""
+        dataset.make(*retry, *options, "--FetchChunk-max-seconds-per-image", seconds, task="FetchImages")
+        return museum.count_requests("drip-body")
+
+    assert fetch("0.5") == 1
+    assert fetch("0.5", "--FetchChunk-retry-after", "0") == 1
+    museum.behaviours["drip-body"] = CASES["good"].behave
+    assert fetch("5") == 2
+    assert [row["status"] for row in dataset.rows("fetched")] == ["fetched", "fetched"]
+
+
+def test_a_dataset_of_an_older_version_retries_failures_that_are_temporary_now(
+    museum: FaultyServer, tmp_path: Path
+) -> None:
+    dataset = Dataset(archive_of(tmp_path / "a.zip", [f"{museum.url}/418", *photos_of(museum, 1)]), tmp_path / "d", 1)
+    retry = ("--FetchChunk-retry-failed", "may-pass")
+    dataset.make(*retry, task="FetchImages")
+    (record,) = (dataset.output / ".made").glob("FetchChunk-*.json")
+    values = json.loads(record.read_text())
+    del values["facts"]["retries"]
+    record.write_text(json.dumps(values))
+    (dataset.output / "fetched" / "chunk-00000.attempts").unlink()
+    dataset.make(*retry, task="FetchImages")
+    assert museum.count_requests("418") == 1
+    time.sleep(1.1)
+    dataset.make(*retry, "--FetchChunk-retry-after", "1", task="FetchImages")
+    assert museum.count_requests("418") == 2
+
+
+def test_a_job_without_a_network_stops_within_30_seconds_with_one_sentence(tmp_path: Path) -> None:
+    urls = [f"http://photos{number % 3}.invalid/{number}.jpg" for number in range(320)]
+    dataset = Dataset(archive_of(tmp_path / "a.zip", urls), tmp_path / "d", chunks=16)
+    begun = time.monotonic()
+    printed = dataset.fail("--FetchChunk-retries", "3", task="FetchImages")
+    assert time.monotonic() - begun < 40, "the start of the command included"
+    (error,) = [line for line in printed.splitlines() if line.startswith("ERROR: ")]
+    assert "no connection could be made (name-not-resolved" in error
+    assert "check the internet access of this machine" in error
+    assert "Traceback" not in printed

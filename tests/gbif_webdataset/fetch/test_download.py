@@ -6,15 +6,17 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gbif_webdataset.fetch.address_guard import AddressGuard
+from gbif_webdataset.fetch import download
+from gbif_webdataset.fetch.address_guard import NEXT_ADDRESS_SECONDS, AddressGuard
 from gbif_webdataset.fetch.download import Downloader
 from gbif_webdataset.fetch.image_response import Download, DownloadError, DownloadLimits
+from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE
 from tests.support.faulty_server import CASES, JPEG, MAX_BYTES, FaultyServer, Visit, photo
 
 USER_AGENT = "gbif-webdataset-test/1.0 (+mailto:someone@example.org)"
@@ -155,6 +157,61 @@ def resolving(monkeypatch: pytest.MonkeyPatch, name: str, *answers: list[str]) -
 OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.1"
 
 
+@contextlib.contextmanager
+def unanswering(address: str, port: int) -> Iterator[None]:
+    """A port whose queue of connections is full, so that further ones get no answer."""
+    with socket.socket() as listening, contextlib.ExitStack() as waiting:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address, port))
+        listening.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((address, port))
+        yield
+
+
+def test_the_next_address_of_a_name_is_used_within_seconds_and_remembered(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving(monkeypatch, "twofold.example", [OUTSIDE, INSIDE])
+    server.behaviours["a"] = CASES["until-closed"].behave  # so that each request opens a connection
+    url = f"http://twofold.example:{server.port}/a"
+    with (
+        unanswering(OUTSIDE, server.port),
+        Downloader(limits(silence=30), AddressGuard(["127.0.0.0/8"])) as downloader,
+    ):
+        begun = time.monotonic()
+        downloader.download_image(url, tmp_path / "a")
+        assert NEXT_ADDRESS_SECONDS - 0.1 < time.monotonic() - begun < NEXT_ADDRESS_SECONDS + 2
+        begun = time.monotonic()
+        downloader.download_image(url, tmp_path / "a")
+        assert time.monotonic() - begun < 1
+
+
+def test_a_host_whose_only_address_does_not_answer_is_a_timeout_of_the_connection(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MAX_CONNECT_SECONDS", 1.0)
+    begun = time.monotonic()
+    with (
+        unanswering(OUTSIDE, server.port),
+        Downloader(limits(silence=30), AddressGuard(["127.0.0.0/8"])) as downloader,
+        pytest.raises(DownloadError) as raised,
+    ):
+        downloader.download_image(f"http://{OUTSIDE}:{server.port}/a", tmp_path / "a")
+    assert (raised.value.code, raised.value.is_unreachable) == ("timeout", True)
+    assert time.monotonic() - begun < 3
+
+
+def test_a_network_without_ipv6_costs_one_attempt(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving(monkeypatch, "both.example", ["::1", "::1", "::1", INSIDE])
+    with Downloader(limits(), AddressGuard(["127.0.0.0/8", "::1/128"])) as downloader:
+        assert downloader.download_image(f"http://both.example:{server.port}/good", tmp_path / "a").bytes == len(JPEG)
+
+
 def test_a_name_that_later_resolves_inside_the_network_is_requested_at_the_checked_address(
     server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,51 +299,128 @@ def test_urls_that_cannot_be_requested_have_their_failure(
     assert code_of(downloader, url, tmp_path / "a") == code
 
 
-def test_a_host_without_tls_is_a_tls_failure(downloader: Downloader, tmp_path: Path) -> None:
+def serve_once(listening: socket.socket, serve: Callable[[socket.socket], None]) -> threading.Thread:
+    """Serve one connection in a thread."""
+
+    def accept() -> None:
+        connected, _ = listening.accept()
+        with connected, contextlib.suppress(OSError):
+            serve(connected)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    return thread
+
+
+TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x50"  # internal error
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+        TLS_ALERT,
+        b"",
+        b"\x16\x03\x03\x00",
+    ],
+    ids=["plain 400", "plain 503", "alert", "end", "cut record"],
+)
+def test_a_fault_in_the_handshake_is_a_failure_that_is_retried_at_once(
+    downloader: Downloader, tmp_path: Path, answer: bytes
+) -> None:
+    def serve(connected: socket.socket) -> None:
+        connected.recv(1)
+        connected.sendall(answer)
+        connected.shutdown(socket.SHUT_WR)
+        while connected.recv(1000):
+            pass
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            connected, _ = listening.accept()
-            with connected:
-                connected.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                connected.recv(1000)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        url = f"https://127.0.0.1:{listening.getsockname()[1]}/good"
-        assert code_of(downloader, url, tmp_path / "a") == "tls"
+        thread = serve_once(listening, serve)
+        code = code_of(downloader, f"https://127.0.0.1:{listening.getsockname()[1]}/good", tmp_path / "a")
         thread.join(5)
+    assert code in ("tls", "connection")
+    assert code in RETRIED_AT_ONCE
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
-def test_a_self_signed_certificate_is_refused(downloader: Downloader, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("optional: openssl makes the certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
          "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key),
          "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
+    return certificate, key
+
+
+def make_secure(connected: socket.socket, certificate: tuple[Path, Path]) -> ssl.SSLSocket:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*certificate)
+    return context.wrap_socket(connected, server_side=True)
+
+
+def test_a_self_signed_certificate_is_refused(
+    downloader: Downloader, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
     received = []
+
+    def serve(connected: socket.socket) -> None:
+        with make_secure(connected, certificate) as secure:
+            received.append(secure.recv(1000))
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            connected, _ = listening.accept()
-            with connected:
-                try:
-                    with context.wrap_socket(connected, server_side=True) as secure:
-                        received.append(secure.recv(1000))
-                except OSError:
-                    pass
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+        thread = serve_once(listening, serve)
         url = f"https://127.0.0.1:{listening.getsockname()[1]}/good"
         assert code_of(downloader, url, tmp_path / "a") == "bad-certificate"
         thread.join(5)
     assert not b"".join(received)
+
+
+@pytest.mark.parametrize(
+    ("body", "end", "code"),
+    [
+        (JPEG, "closed", ""),
+        (JPEG, "cut off", ""),
+        (JPEG[:-200], "closed", "truncated"),
+        (JPEG[:-200], "cut off", "truncated"),
+        (JPEG[:-200], "broken record", "tls"),
+    ],
+)
+def test_an_image_over_tls_without_a_length_is_downloaded_only_if_it_is_complete(
+    tmp_path: Path,
+    certificate: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    body: bytes,
+    end: str,
+    code: str,
+) -> None:
+    def serve(connected: socket.socket) -> None:
+        secure = make_secure(connected, certificate)
+        secure.recv(1000)
+        secure.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+        if end == "closed":
+            secure = secure.unwrap()  # type: ignore[assignment]
+        raw = socket.socket(fileno=secure.detach())
+        if end == "broken record":
+            raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        raw.close()
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    with socket.create_server(("127.0.0.1", 0)) as listening, Downloader(limits(), LOOPBACK) as downloader:
+        thread = serve_once(listening, serve)
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/good"
+        if code:
+            assert code_of(downloader, url, tmp_path / "a") == code
+        else:
+            assert downloader.download_image(url, tmp_path / "a").bytes == len(body)
+        thread.join(5)
 
 
 def test_a_proxy_of_the_environment_is_used_and_max_seconds_applies_to_it(

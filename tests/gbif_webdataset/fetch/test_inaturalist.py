@@ -5,7 +5,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from gbif_webdataset.errors import FetchError
 from gbif_webdataset.fetch.inaturalist import AS_GIVEN, SIZES, change_photo_size
 from gbif_webdataset.fetch.journal import journal_path
 from gbif_webdataset.storage.chunks import chunk_name
@@ -108,8 +107,7 @@ def test_each_change_of_the_size_fetches_the_photos_again(run: FetchRun, server:
 def test_sizes_that_a_stopped_run_mixed_are_distinguished(run: FetchRun, server: FaultyServer) -> None:
     run.fetch(URLS, inaturalist_size="large")
     server.behaviours[f"{PHOTO}/2/small.jpg?15"] = lambda visit: visit.answer(b"", "500 Internal Server Error")
-    with pytest.raises(FetchError):
-        run.fetch(inaturalist_size="small", max_failed_share=0, retries=0)
+    run.stop_before_ledger(inaturalist_size="small", retries=0)
     assert journal_path(run.folder, 0).exists()
     server.log.clear()
     assert run.fetch(inaturalist_size="large") == {"fetched": 2}
@@ -124,8 +122,7 @@ def test_a_new_manifest_does_not_mix_up_sizes(run: FetchRun, server: FaultyServe
     server.behaviours[NEVER] = lambda visit: visit.answer(b"", "500 Internal Server Error")
     run.write_manifest(URLS | {"d/3.jpg": NEVER})
     for size in sizes:
-        with pytest.raises(FetchError):
-            run.fetch(inaturalist_size=size, max_failed_share=0, retries=0)
+        run.stop_before_ledger(inaturalist_size=size, retries=0)
     last, other = ("small", "large") if sizes[-1:] == ("small",) else ("large", "small")
     server.log.clear()
     moved = {"d/2.jpg": URLS["d/1.jpg"], "d/1.jpg": URLS["d/2.jpg"]}
@@ -176,8 +173,7 @@ def test_a_ledger_without_requested_urls_has_the_archives_urls(run: FetchRun, se
 
 def test_a_journal_without_requested_urls_has_the_archives_urls(run: FetchRun, server: FaultyServer) -> None:
     server.behaviours[NEVER] = lambda visit: visit.answer(b"", "500 Internal Server Error")
-    with pytest.raises(FetchError):
-        run.fetch(URLS | {"d/3.jpg": NEVER}, max_failed_share=0, retries=0)
+    run.stop_before_ledger(URLS | {"d/3.jpg": NEVER}, retries=0)
     journal = journal_path(run.folder, 0)
     lines = [json.loads(line)[:11] for line in journal.read_text().splitlines()]
     journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))

@@ -1,10 +1,12 @@
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.fetch.attempts import Attempt
 from gbif_webdataset.fetch.journal import Journal, read_journal
-from gbif_webdataset.fetch.ledger import Outcome
+from gbif_webdataset.fetch.ledger import COLUMNS, Outcome
 from gbif_webdataset.fetch.outcome_recorder import OutcomeRecorder
 from tests.support.outcomes import make_outcome
 
@@ -40,6 +42,22 @@ def test_an_image_that_fails_as_before_keeps_its_earlier_outcome(
 ) -> None:
     with Journal(tmp_path / "journal") as journal:
         recorder = OutcomeRecorder(journal, lambda counts: None)
-        recorder.note_earlier_failure(earlier)
+        recorder.note_earlier_failure(earlier, Attempt(0.0))
         recorder.record(later)
-    assert [outcome.fetched_at for outcome in read_journal(tmp_path / "journal")] == [recorded]
+    (packed,) = recorder.outcomes.values()
+    assert packed[COLUMNS.names.index("fetched_at")] == recorded
+    assert [outcome.fetched_at for outcome in read_journal(tmp_path / "journal")] == [later.fetched_at]
+
+
+def test_the_last_attempt_is_noted_with_its_runs_and_its_limit(tmp_path: Path) -> None:
+    outcome = failed("forbidden", "2026-01-01", 403)
+    with Journal(tmp_path / "journal") as journal:
+        recorder = OutcomeRecorder(journal, lambda counts: None, max_seconds=7)
+        recorder.note_earlier_failure(outcome, Attempt(0.0))
+        begun = time.time()
+        recorder.record(outcome)
+        recorder.record(make_outcome("d/b.jpg", status="failed", error="not-found"))
+    (attempt,) = recorder.attempts.values()
+    assert begun <= attempt.at <= time.time()
+    assert (attempt.runs, attempt.max_seconds) == (2, 7)
+    assert recorder.backlog.images == 0, "a refusal is final once a later run has retried it"

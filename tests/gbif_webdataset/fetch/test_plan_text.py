@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from gbif_webdataset.fetch.address_guard import AddressGuard
@@ -53,3 +55,22 @@ def test_nothing_remains_if_the_manifest_is_empty_or_everything_is_fetched(
         == "2 images in the manifest: 2 are already fetched, none remains to be fetched"
     )
     assert server.count_requests() == 0
+
+
+@pytest.mark.parametrize("is_one_alive", [True, False])
+def test_a_plan_without_a_network_warns_of_it(plan_run: PlanRun, server: FaultyServer, is_one_alive: bool) -> None:
+    urls = {"d/a.jpg": "http://h0.invalid/a.jpg", "d/b.jpg": "http://h1.invalid/b.jpg"}
+    if is_one_alive:
+        urls["d/c.jpg"] = f"{server.url}/404"
+    text = format_fetch_estimate(plan_run.estimate(urls))
+    assert ("WARNING: no connection to any host could be made: check the internet access" in text) is not is_one_alive
+
+
+def test_failures_that_are_not_due_are_not_permanent(plan_run: PlanRun, server: FaultyServer) -> None:
+    started = time.time()
+    plan_run.fetch({"d/a.jpg": f"{server.url}/418", "d/b.jpg": f"{server.url}/404"})
+    text = format_fetch_estimate(plan_run.estimate(run_started=started + 10, retry_after=3600))
+    assert "1 failed permanently, 1 failed and may succeed in a later run, none remains" in text
+    assert "1 remain, at 1 host" in format_fetch_estimate(
+        plan_run.estimate(run_started=started + 4000, retry_after=3600)
+    )

@@ -70,3 +70,14 @@ def test_equal_errors_share_a_line(tmp_path: Path) -> None:
     missing = {stage: [] for stage in STAGES} | {"fetch": list(range(8))}
     stages = list(status.count_states(missing, 8, [], status.find_logs(tmp_path)))
     assert status.format_table(stages, 8).splitlines()[-1] == "fetch 0, 1, 2, 3, 4 ...: ERROR: no network"
+
+
+@pytest.mark.parametrize(
+    ("images", "note"),
+    [(0, ""), (1, "1 image may succeed in another run"), (27, "27 images may succeed in another run")],
+)
+def test_a_finished_stage_is_done_and_images_that_may_succeed_are_noted_beside_it(images: int, note: str) -> None:
+    missing: dict[str, list[int]] = {stage: [] for stage in STAGES}
+    table = status.format_table(list(status.count_states(missing, 4, [], [])), 4, images).splitlines()
+    assert table[2] == f"fetch         4        0        0       0      0  {note}".rstrip()
+    assert all(line.split()[5:] == ["0"] for line in (table[1], *table[3:]))
