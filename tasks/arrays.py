@@ -82,6 +82,8 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
         left = [one for one in queue if one.job not in submission.cancel]
         busy = f"nothing to submit: this dataset has {format_count(len(left), 'job')} queued or running"
         print(busy if left else "nothing to do: everything is up to date")
+        if not left and (images := count_retriable_images(report)):
+            print(f"{status.describe_retriable(images)}: add RETRY=1 (--retry) to submit it", file=sys.stderr)
     elif not dry_run:
         report.paths.logs.mkdir(parents=True, exist_ok=True)
     which = (f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}")

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from http.client import HTTPResponse
-from itertools import zip_longest
 from queue import Empty, Queue
 from typing import Any
 
@@ -147,7 +146,8 @@ def _alternate(addresses: list[str]) -> list[str]:
     """The addresses, with the two families in turn, first that of the first address."""
     first = [address for address in addresses if (":" in address) == (":" in addresses[0])]
     second = [address for address in addresses if address not in first]
-    return [address for pair in zip_longest(first, second) for address in pair if address is not None]
+    in_turn = [address for pair in zip(first, second, strict=False) for address in pair]
+    return in_turn + first[len(second) :] + second[len(first) :]
 
 
 class GuardedAdapter(HTTPAdapter):

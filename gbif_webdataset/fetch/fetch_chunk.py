@@ -21,12 +21,9 @@ from gbif_webdataset.fetch.inaturalist import change_photo_size
 from gbif_webdataset.fetch.journal import Journal, delete_journal, journal_path
 from gbif_webdataset.fetch.ledger import Outcome, read_manifest_urls, write_ledger
 from gbif_webdataset.fetch.outcome_recorder import OutcomeRecorder
-from gbif_webdataset.fetch.reachability import HostNotes, Reachability, has_images
+from gbif_webdataset.fetch.reachability import HostNotes, Reachability
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE, FetchFailure, Status
-
-MAX_RETRY_PAUSE = 60.0
-"""Longest pause between two attempts of an image, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,11 @@ def fetch_chunk(
     folder, images = output / "fetched", output / "images"
     with Journal(journal_path(folder, chunk)) as journal:
         recorder = OutcomeRecorder(journal, progress, options.limits.max_seconds)
-        reachability = Reachability(HostNotes(output / ".scratch"), options.run_started)
+        reachability = Reachability(HostNotes(output / ".scratch"), images, options.run_started)
         fetcher = ChunkFetcher(images, recorder, options, reachability)
         fetcher.settle_images(read_manifest_urls(manifest), EarlierOutcomes.load(folder, chunk), output / "deleted.csv")
         is_stopped = fetcher.fetch_images()
-        if is_stopped or (reachability.is_offline and not has_images(images)):
+        if is_stopped or reachability.is_offline:
             delete_journal(folder, chunk)  # it has failures only; the next run retries them at once
             raise reachability.make_error()
         write_ledger(manifest, folder / chunk_name(chunk), recorder.outcomes)
@@ -132,21 +129,13 @@ class ChunkFetcher:
                 for _ in (pool.map if options.cache else map)(self._start_job, self._jobs):
                     pass
                 self._jobs.clear()  # the queues have the jobs, and free each when it is done
-                watch = pool.submit(self._watch_network, ended)
+                watch = pool.submit(self._reachability.stop_if_offline, ended, self._queues)
                 for thread in [pool.submit(self._run_jobs, downloader) for _ in range(options.workers)]:
                     thread.result()
             finally:
                 ended.set()
                 self._queues.close()
         return watch.result()
-
-    def _watch_network(self, ended: threading.Event) -> bool:
-        """Close the queues if no host is reached for a while; whether it did."""
-        while not ended.wait(1.0):
-            if self._reachability.is_offline_for_long(self._queues.count_hosts()) and not has_images(self._images):
-                self._queues.close()
-                return True
-        return False
 
     def _start_job(self, job: _Job) -> None:
         """Copy the image from the cache, where no host limits apply, or queue the job at its host."""
@@ -200,7 +189,7 @@ class ChunkFetcher:
             temporary.unlink(missing_ok=True)
             self._report_failure(host, failure)
             if failure.code in RETRIED_AT_ONCE and tried.attempts <= self._options.retries:
-                self._queues.add_job(parse_host(tried.url), tried, self._find_retry_pause(tried.attempts))
+                self._queues.add_job(parse_host(tried.url), tried, self._options.find_retry_pause(tried.attempts))
                 return
             download, error = failure.download, failure.code
         except BaseException:
@@ -223,9 +212,6 @@ class ChunkFetcher:
             self._queues.report_success(host)
         elif self._queues.report_failure(host, failure.is_busy, failure.retry_after):
             self._reachability.share(host)
-
-    def _find_retry_pause(self, attempts: int) -> float:
-        return min(self._options.retry_pause * 2.0 ** (attempts - 1), MAX_RETRY_PAUSE)
 
     def _make_outcome(self, job: _Job, status: str, **values: Any) -> Outcome:
         path = job.paths[0]

@@ -13,6 +13,9 @@ from gbif_webdataset.fetch.inaturalist import AS_GIVEN
 RETRY_CHOICES = RETRY_TEMPORARY, RETRY_ALL, RETRY_NONE = "may-pass", "all", "none"
 """The failures of earlier runs that a run retries: those that are temporary, all, or none."""
 
+MAX_RETRY_PAUSE = 60.0
+"""Longest pause between two attempts of an image, in seconds."""
+
 
 @dataclass(frozen=True)
 class FetchOptions:
@@ -39,3 +42,7 @@ class FetchOptions:
     min_free_bytes: int = 0
     retry_after: float = 0.0
     run_started: float = math.inf
+
+    def find_retry_pause(self, attempts: int) -> float:
+        """Seconds until an image is retried after so many attempts."""
+        return min(self.retry_pause * 2.0 ** (attempts - 1), MAX_RETRY_PAUSE)

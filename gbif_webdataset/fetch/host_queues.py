@@ -188,8 +188,7 @@ class HostQueues(Generic[Job]):
 
     def count_hosts(self) -> int:
         """The number of hosts that have or had jobs."""
-        with self._lock:
-            return len(self._hosts)
+        return len(self._hosts)
 
     def _make_host(self, host: str) -> _Host[Job]:
         pauses = self._policy.max_pauses if host in self._noted else 0

@@ -151,14 +151,14 @@ def save_image(response: BaseHTTPResponse, target: Path, reached: Download, max_
     """
     # The length of an encoded body is that of its code: a code that ends early may have its full length.
     has_length = response.length_remaining is not None or response.chunked
-    is_length_known = has_length and not response.headers.get("Content-Encoding")
+    is_length_certain = has_length and not response.headers.get("Content-Encoding")
     saved, head = _save_body(response, target, reached, max_bytes)
     if not saved.bytes:
         raise DownloadError(FetchFailure.EMPTY, reached)
-    is_cut = not is_length_known and len(head) < HEAD_BYTES
+    is_cut = not is_length_certain and len(head) < HEAD_BYTES
     if not identify_image(head):
         raise DownloadError(FetchFailure.TRUNCATED if is_cut else FetchFailure.NOT_AN_IMAGE, reached)
-    if not is_length_known and not is_complete_image(target):
+    if not is_length_certain and not is_complete_image(target):
         raise DownloadError(FetchFailure.TRUNCATED, reached)
     return saved
 

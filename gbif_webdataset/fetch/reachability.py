@@ -7,10 +7,12 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from urllib.request import getproxies
 
 from gbif_webdataset.errors import DatasetError, FetchError, RepeatedError
 from gbif_webdataset.fetch.host_limits import format_host
+from gbif_webdataset.fetch.host_queues import HostQueues
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.terms.outcomes import FetchFailure
 
@@ -61,15 +63,14 @@ class Reachability:
     `run_started`, a short time ago. Such a host is not asked. False: it gets one request as a test.
     """
 
-    def __init__(self, notes: HostNotes, run_started: float) -> None:
-        self._notes = notes
+    def __init__(self, notes: HostNotes, images: Path, run_started: float) -> None:
+        self._notes, self._images = notes, images
         recent = max(run_started, time.time() - SKIPPED_NOTE_AGE)
         self.noted = {host: at >= recent for host, at in notes.load().items()}
         self._suspects = set(self.noted)
         self._failures: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._has_reached = False
-        self._started = time.monotonic()
         self._lock = threading.Lock()
 
     def report_reached(self, host: str) -> bool:
@@ -94,13 +95,18 @@ class Reachability:
 
     @property
     def is_offline(self) -> bool:
-        """Whether hosts were tried, and none was reached."""
-        return bool(self._failures) and not self._has_reached
+        """Whether hosts were tried, none was reached, and no image of the dataset was ever downloaded."""
+        return bool(self._failures) and not self._has_reached and not _has_images(self._images)
 
-    def is_offline_for_long(self, hosts: int) -> bool:
-        """The same, if enough time has passed, and enough of so many hosts were tried."""
-        is_long = time.monotonic() - self._started > MAX_OFFLINE_SECONDS
-        return is_long and self.is_offline and len(self._failures) >= min(hosts, MIN_TRIED_HOSTS)
+    def stop_if_offline(self, ended: threading.Event, queues: HostQueues[Any]) -> bool:
+        """Close `queues` if no host is reached for MAX_OFFLINE_SECONDS; whether it did so before fetching `ended`."""
+        started = time.monotonic()
+        while not ended.wait(1.0):
+            is_long = time.monotonic() - started > MAX_OFFLINE_SECONDS
+            if is_long and len(self._failures) >= min(queues.count_hosts(), MIN_TRIED_HOSTS) and self.is_offline:
+                queues.close()
+                return True
+        return False
 
     def make_error(self) -> DatasetError:
         """The error of a chunk of which no host was reached. Its hosts are shared with other chunks."""
@@ -125,6 +131,6 @@ def describe_network_remedy() -> str:
     )
 
 
-def has_images(images: Path) -> bool:
+def _has_images(images: Path) -> bool:
     """Whether an image was ever downloaded to the folder `images`."""
     return any(not path.name.startswith(".") for path in images.glob("*/*"))

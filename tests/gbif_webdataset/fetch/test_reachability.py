@@ -93,8 +93,8 @@ def test_notes_are_kept_for_an_hour_and_the_last_of_a_host_applies(tmp_path: Pat
     (path,) = tmp_path.iterdir()
     path.write_text(f'damaged\n["old.org", {time.time() - 3601}, "timeout"]\n[1]\n' + path.read_text())
     assert set(notes.load()) == {"down.org"}
-    assert Reachability(notes, LONG_AGO).noted == {"down.org": True}
-    assert Reachability(notes, time.time() + 1).noted == {"down.org": False}
+    assert Reachability(notes, tmp_path, LONG_AGO).noted == {"down.org": True}
+    assert Reachability(notes, tmp_path, time.time() + 1).noted == {"down.org": False}
 
 
 def test_the_remedy_names_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

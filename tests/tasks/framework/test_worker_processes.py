@@ -59,7 +59,7 @@ def test_parameters_of_other_tasks_and_the_start_of_the_run_reach_workers(
     )
 
     assert ended.returncode == 0, ended.stderr
-    assert {status for _, status in photos.requests[requests:]} == {500}
+    assert {status for _, status in photos.requests[requests:]} == {500, 200}  # 200: an empty answer
     assert len(dataset.rows("splits/test.csv")) > len(made.rows("splits/test.csv"))
     assert "Moths of Nowhere" in (dataset.output / "report" / "index.html").read_text()
 
