@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from gbif_webdataset.publish import citation
-from gbif_webdataset.read.provenance import Source
+from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.read.provenance import NO_DOI, Source
 from tests.support.published import DOI, HOSTILE, KEY, Dataset, download
 
 GBIF = Source("a.zip", "ab" * 32, "GBIF Occurrence Download 10.15468/dl.npd2js", DOI, KEY, "2024-11-19")
@@ -108,3 +109,18 @@ def test_the_cff_is_valid_by_the_schema_of_the_citation_file_format(moths: Datas
         text = write_hostile_cff(moths, name)
         assert is_valid(text), name
         assert not is_valid(text.replace("\ntype: dataset\n", "\ntype: moths\n"))
+
+
+def test_a_missing_doi_is_reported_in_the_cff_and_the_card_until_the_user_sets_it(moths: Dataset) -> None:
+    archive = download(moths.root / "a.zip", members={"metadata.xml": "<eml/>", "citations.txt": None})
+    [reference] = cff(moths, archive=archive)["references"]
+    assert reference["notes"] == NO_DOI
+    assert "doi" not in reference
+    card = moths.root / "report" / "README.md"
+    assert "**Note:** the DOI of the archive is not known" in card.read_text(encoding="utf-8")
+    moths.publish(archive=archive, publication=Publication(doi=DOI))
+    [reference] = yaml.safe_load((moths.root / "report" / "CITATION.cff").read_text(encoding="utf-8"))["references"]
+    assert "notes" not in reference
+    assert (reference["doi"], reference["authors"]) == (DOI, [{"name": "GBIF.org"}])
+    assert f"https://doi.org/{DOI}" in card.read_text(encoding="utf-8")
+    assert "**Note:**" not in card.read_text(encoding="utf-8")

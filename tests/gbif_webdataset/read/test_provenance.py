@@ -202,7 +202,7 @@ def test_key_title_date_and_query_of_a_damaged_document_are_taken_from_its_text(
     found = write_and_read(tmp_path, metadata_xml=document)
     assert (found.doi, found.key, found.title) == (DOI, KEY, "Moths & more")
     assert (found.published, found.query) == ("2024-11-19", "TaxonKey: Moths & more")
-    assert found.unread == "the metadata document is not well-formed XML in line 8"
+    assert found.unread == "the metadata document is not well-formed XML in line 9"
 
 
 CITED = "Please cite: GBIF.org (19 November 2024) GBIF Occurrence Download https://doi.org/10.15468/dl.npd2js\n"

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from gbif_webdataset.account.costs import SLURM, Cost
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.read.provenance import NO_DOI
 from gbif_webdataset.report.report_dataset import Report, report_dataset
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord
@@ -32,8 +34,14 @@ def moths(tmp_path: Path) -> Dataset:
     return dataset
 
 
-def report(dataset: Dataset, media_lines: int = 6, slurm_costs: tuple[Cost, ...] = ()) -> Report:
-    archive = {"media_lines": media_lines, "media_files": ["multimedia.txt"]}
+def report(
+    dataset: Dataset,
+    media_lines: int = 6,
+    slurm_costs: tuple[Cost, ...] = (),
+    notes: Sequence[str] = (),
+    publication: Publication | None = None,
+) -> Report:
+    archive = {"media_lines": media_lines, "media_files": ["multimedia.txt"], "notes": list(notes)}
     recipe = {**dataclasses.asdict(RECIPE), "image_format": "jpg", "shards": 3}
     records = {
         "ReadArchive": record("ReadArchive", archive, subset_list="/home/me/moths.txt"),
@@ -44,7 +52,11 @@ def report(dataset: Dataset, media_lines: int = 6, slurm_costs: tuple[Cost, ...]
         "CreateWebDataset": record("CreateWebDataset", {"shards": 3, "turned": 4}, **recipe),
     }
     return report_dataset(
-        dataset.root / "archive.zip", DatasetPaths.under(dataset.root), records, Publication(), slurm_costs
+        dataset.root / "archive.zip",
+        DatasetPaths.under(dataset.root),
+        records,
+        publication or Publication(),
+        slurm_costs,
     )
 
 
@@ -85,3 +97,12 @@ def test_the_page_lists_the_parameters_of_tasks_but_neither_chunks_nor_those_of_
     assert "<td>retries</td>" in page
     assert "<td>chunk</td>" not in page
     assert "only_in_the_plan" not in page
+
+
+def test_the_summary_ends_with_the_notes_on_the_archive(moths: Dataset) -> None:
+    assert report(moths, notes=["meta.xml: a fault"]).summary.endswith("\n  note     meta.xml: a fault")
+    keep(download(moths.root / "archive.zip", members={"metadata.xml": "<eml/>"}), moths.root / "manifest")
+    without_doi = report(moths, notes=["meta.xml: a fault", NO_DOI]).summary.splitlines()
+    assert without_doi[-2:] == ["  note     meta.xml: a fault", f"  note     {NO_DOI}"]
+    with_doi = report(moths, notes=[NO_DOI], publication=Publication(doi="10.15468/dl.abcdef")).summary
+    assert "note" not in with_doi

@@ -8,6 +8,7 @@ from gbif_webdataset.errors import ParameterError
 from tasks.framework.parameters import (
     Choice,
     Count,
+    Doi,
     FilePath,
     Flag,
     InputFile,
@@ -31,6 +32,7 @@ class Example(luigi.Task):
     file: str = InputFile(default="", description="a file")
     directory: str = InputFolder(default="", description="a folder")
     address: str = WebAddress(default="", description="an address")
+    doi: str = Doi(default="", description="a DOI")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,7 @@ class Example(luigi.Task):
         ("count", "1.5", "--Example-count 1.5: not a valid value; give a whole number from 1 to 9"),
         ("share", "1.5", "--Example-share 1.5: not a valid value; give a number from 0 to 1"),
         ("share", "half", "--Example-share half: not a valid value; give a number from 0 to 1"),
+        ("doi", "dl.9f3k2q", "--Example-doi dl.9f3k2q: not a valid value; give a DOI, such as 10.15468/dl.9f3k2q"),
         ("flag", "maybe", "--Example-flag maybe: not a valid value; give true or false"),
         ("word", "three", "--Example-word three: not a valid value; give one of one, two"),
         ("file", "/nowhere/a b", '--Example-file "/nowhere/a b": there is no such file; check the path'),
@@ -78,3 +81,9 @@ def test_a_list_is_split_at_its_separator_and_has_no_empty_entry() -> None:
     assert split_list("a, b,,c ") == ("a", "b", "c")
     assert split_list("A. Author; B. Author", ";") == ("A. Author", "B. Author")
     assert split_list("") == ()
+
+
+@pytest.mark.parametrize("prefix", ["", "https://doi.org/", "http://dx.doi.org/", "doi:", "DOI: "])
+def test_a_doi_is_stored_without_its_prefix(prefix: str) -> None:
+    assert Example(doi=f" {prefix}10.15468/dl.9f3k2q ").doi == "10.15468/dl.9f3k2q"
+    assert Example(doi="").doi == ""
