@@ -18,7 +18,7 @@ WITHOUT_SIMPLEJPEG = (
 class VerifyChunk(ChunkTask):
     """Decode and measure the images of one chunk."""
 
-    FORMAT = 3
+    FORMAT = 4
 
     num_workers: int = Count(
         default=2, minimum=1, significant=False, description="Number of images decoded at the same time, in each chunk."
@@ -31,8 +31,8 @@ class VerifyChunk(ChunkTask):
     )
     strict: bool = Flag(
         default=False,
-        description="true: images with stray bytes, padding or an unknown JFIF revision are invalid, too, although "
-        "every viewer shows them correctly. false: they are valid and get a warning.",
+        description="true: images that the decoder only warns about (stray bytes, padding, colour profiles) are "
+        "invalid, too, although every viewer shows them correctly. false: they are valid and get a warning.",
     )
 
     def requires(self) -> FetchChunk:

@@ -105,3 +105,4 @@ class DecoderWarning(Code):
     JFIF_REVISION = "jfif-revision", "a JPEG with an unknown JFIF revision"
     STRAY_BYTES = "stray-bytes", "a JPEG with stray bytes in its header"
     PADDING = "padding", "a JPEG with padding before its end"
+    DECODER_WARNING = "decoder-warning", "a JPEG that the decoder warns about for another reason, without loss of data"
