@@ -16,7 +16,7 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, split_list
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, split_list
 from tasks.split import SplitDataset
 
 
@@ -86,7 +86,19 @@ class CreateWebDataset(DatasetTask):
     megadetector_results_json: str = InputFile(
         default="",
         description="Output file of MegaDetector: crop each image to its most confident box, with a margin of 10 % of "
-        "the box on each side. An image without a box is kept whole. Empty: no cropping.",
+        "the box on each side. An image without a box is kept whole. Paths may be absolute, relative or bare names. "
+        "Empty: no cropping.",
+    )
+    detection_categories: str = Text(
+        default="animal",
+        description="Categories of MegaDetector to crop to, separated by commas. Empty: all that its file lists.",
+    )
+    detection_threshold: float = Real(
+        default=-1.0,
+        minimum=-1,
+        maximum=1,
+        description="Minimum confidence of a box, from 0 to 1. Negative: the typical threshold that MegaDetector's "
+        "file states, or else 0.2.",
     )
     random_seed: int = Count(default=42, description="Seed of the random order of samples (shuffle_images).")
     num_workers: int = Count(
@@ -116,6 +128,8 @@ class CreateWebDataset(DatasetTask):
             label_name=self.label_name,
             columns_to_json=split_list(self.columns_to_json),
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
+            detection_categories=split_list(self.detection_categories),
+            detection_threshold=None if self.detection_threshold < 0 else self.detection_threshold,
         )
         check_recipe(self.recipe)
 
