@@ -26,8 +26,8 @@ class VerifyChunk(ChunkTask):
     max_pixels: int = Count(
         default=100_000_000,
         minimum=1,
-        description="Maximum number of pixels (width x height) of an image; larger images are not decoded and count "
-        "as invalid.",
+        description="Maximum number of pixels (width x height) of an image; larger images are not decoded and left "
+        "out of the dataset; their files are kept.",
     )
     strict: bool = Flag(
         default=False,
@@ -61,7 +61,7 @@ class VerifyChunk(ChunkTask):
 
 
 class VerifyImages(DatasetTask):
-    """Combine the verified chunks, and list the images that cannot be used.
+    """Combine the verified chunks, and list the damaged images.
 
     It fails if more than FetchChunk's max_failed_share of all images had temporary failures.
     """

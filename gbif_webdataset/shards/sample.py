@@ -24,6 +24,7 @@ from gbif_webdataset.images.convert import (
 )
 from gbif_webdataset.images.crop import Box, Frame, fit_frame
 from gbif_webdataset.images.jpeg_decode import JpegHeader
+from gbif_webdataset.images.large_images import LARGE_PIXELS, decode_alone
 from gbif_webdataset.images.resize import resize_pixels
 
 ORIGINAL = "original"
@@ -36,6 +37,7 @@ TRANSFORMS = (
 """What can happen to an image on its way into a shard; the images are counted by these names."""
 
 _UNCHANGED_FORMATS = {"jpg": ("JPEG", "MPO"), "webp": ("WEBP",)}  # Pillow's names, by image_format
+_LARGE_JPEG_PIXELS = 3 * LARGE_PIXELS  # JPEGs are mostly decoded at a reduced scale, and in fewer copies
 _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # of others, the name of the format
 
 
@@ -120,6 +122,13 @@ def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSetti
     path = images / sample.image_path
     if settings.image_format == ORIGINAL:
         return Picture(get_extension(sample.format), data, (PASSED_THROUGH,))
+    is_jpeg = sample.format in _UNCHANGED_FORMATS["jpg"]
+    is_large = sample.pixels > (_LARGE_JPEG_PIXELS if is_jpeg else LARGE_PIXELS)
+    with decode_alone(is_large):
+        return _convert(sample, data, path, settings)
+
+
+def _convert(sample: Sample, data: bytes, path: Path, settings: ImageSettings) -> Picture:
     with _decoding(path):
         header = jpeg_decode.read_header(data)
         if header is None:

@@ -48,6 +48,7 @@ class PlainHeader:
     width: int
     height: int
     mode: str
+    is_progressive: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ def read_plain_header(data: bytes) -> PlainHeader | None:
         return None
     bits, height, width, components = struct.unpack_from(">BHHB", frames[0], 4)
     mode = _MODES.get(components)
-    return PlainHeader(width, height, mode) if bits == 8 and width and height and mode else None
+    is_progressive = frames[0][1] == _PROGRESSIVE
+    return PlainHeader(width, height, mode, is_progressive) if bits == 8 and width and height and mode else None
 
 
 def _is_plain(segment: bytes) -> bool:
