@@ -94,6 +94,8 @@ def is_retried(outcome: Outcome, attempt: Attempt, options: FetchOptions) -> boo
     """Whether a run with these options retries an image whose `attempt` failed."""
     if options.retry_failed == RETRY_ALL:
         return True
+    if outcome.error in (Defect.CHANGED_FILE, Defect.MISSING_FILE):  # marks of CreateWebDataset
+        return True
     if outcome.error == FetchFailure.TOO_LARGE:
         return (outcome.bytes or 0) <= options.limits.max_bytes
     if outcome.error == FetchFailure.OPTED_OUT:
