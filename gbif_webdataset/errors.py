@@ -44,6 +44,10 @@ class MissingPieceError(DatasetError):
     """A file or a row that an earlier stage has to provide is missing."""
 
 
+class ChangedImageError(MissingPieceError):
+    """An image is missing, or differs from what was downloaded and verified."""
+
+
 class FetchError(DatasetError):
     """Too many images had temporary failures, or no host can be reached."""
 

@@ -11,6 +11,7 @@ from gbif_webdataset import __version__
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
 from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.attempts import RetryBacklog
+from gbif_webdataset.fetch.earlier_outcomes import count_fetched_again
 from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_NONE, RETRY_TEMPORARY, FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
@@ -170,9 +171,13 @@ class FetchChunk(ChunkTask):
 
     def find_retry_reason(self) -> str | None:
         """Return whether an earlier run left failures that this run has to retry."""
-        if self.is_made_by_other_job or not self._has_failures_to_retry():
+        if self.is_made_by_other_job:
             return None
-        return "failed downloads will be retried"
+        if self._has_failures_to_retry():
+            return "failed downloads will be retried"
+        if self._count_fetched_again():
+            return "deleted images that are not damaged will be downloaded again"
+        return None
 
     def count_retriable_images(self) -> int:
         """The number of images of a built chunk that may succeed in another run."""
@@ -193,9 +198,21 @@ class FetchChunk(ChunkTask):
                 progress.update(counts.total(), images[self.chunk], f"{failed:,} failed" if failed else "")
 
             manifest = self.paths.chunk("manifest", self.chunk)
+            again = self._count_fetched_again()
+            if again:
+                progress.print_once(
+                    f"{again:,} images of chunk {self.chunk} were deleted but are not damaged: downloading them again"
+                )
             result = fetch_chunk.fetch_chunk(self.paths.output, manifest, self.chunk, options, report_counts)
             target.results = {"outcomes": dict(result.counts), "retries": result.backlog.to_results()}
+            if again:
+                target.results["fetched_again"] = again
             target.add(self.paths.chunk("fetched", self.chunk))
+
+    def _count_fetched_again(self) -> int:
+        """The number of images that an earlier run deleted and that count as sound by now."""
+        paths = self.paths
+        return count_fetched_again(paths.deleted, paths.chunk("fetched", self.chunk), paths.images)
 
     def _load_backlog(self) -> RetryBacklog:
         written = self.paths.record(self.label).stat().st_mtime

@@ -1,22 +1,26 @@
 """CreateWebDataset: the shards. PlanShards and ShardChunk write them on several machines."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.errors import ChangedImageError, MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
+from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images, mark_in_ledgers
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
 from gbif_webdataset.shards.recipe import FORMAT, Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
 from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
+from gbif_webdataset.storage.chunks import parse_chunk_name
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Text, split_list
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, split_list
 from tasks.split import SplitDataset
 
 
@@ -86,7 +90,19 @@ class CreateWebDataset(DatasetTask):
     megadetector_results_json: str = InputFile(
         default="",
         description="Output file of MegaDetector: crop each image to its most confident box, with a margin of 10 % of "
-        "the box on each side. An image without a box is kept whole. Empty: no cropping.",
+        "the box on each side. An image without a box is kept whole. Paths may be absolute, relative or bare names. "
+        "Empty: no cropping.",
+    )
+    detection_categories: str = Text(
+        default="animal",
+        description="Categories of MegaDetector to crop to, separated by commas. Empty: all that its file lists.",
+    )
+    detection_threshold: float = Real(
+        default=-1.0,
+        minimum=-1,
+        maximum=1,
+        description="Minimum confidence of a box, from 0 to 1. Negative: the typical threshold that MegaDetector's "
+        "file states, or else 0.2.",
     )
     random_seed: int = Count(default=42, description="Seed of the random order of samples (shuffle_images).")
     num_workers: int = Count(
@@ -116,6 +132,8 @@ class CreateWebDataset(DatasetTask):
             label_name=self.label_name,
             columns_to_json=split_list(self.columns_to_json),
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
+            detection_categories=split_list(self.detection_categories),
+            detection_threshold=None if self.detection_threshold < 0 else self.detection_threshold,
         )
         check_recipe(self.recipe)
 
@@ -137,7 +155,8 @@ class CreateWebDataset(DatasetTask):
         images = self.upstream[0].output().record.results
         total = sum(images.get(split, 0) for split in SPLITS)
         with self.write_target() as target, self.progress("shards", "images", total) as progress:
-            counts = create_shards(_folders(paths), self.recipe, self.num_workers, progress.update)
+            with _marking_changed_images(paths):
+                counts = create_shards(_folders(paths), self.recipe, self.num_workers, progress.update)
             target.results = asdict(counts)
             with open_csv(paths.shard_list) as lines:
                 for line in lines:
@@ -146,6 +165,24 @@ class CreateWebDataset(DatasetTask):
                     target.add(shard.with_suffix(".idx"))
             for name in TABLES + (OPTIONAL_TABLES if self.label_name else ()):
                 target.add(paths.shards / name)
+
+
+@contextlib.contextmanager
+def _marking_changed_images(paths: DatasetPaths) -> Iterator[None]:
+    """If an image has changed, mark all that have in the ledger, so that the next run downloads them.
+
+    Raises:
+        MissingPieceError: an image has changed. It states their number.
+    """
+    try:
+        yield
+    except ChangedImageError:
+        changed = find_changed_images(paths.splits, paths.images)
+        if not changed:
+            raise
+        for ledger in mark_in_ledgers(paths.list_chunks("fetched"), changed):
+            paths.record(f"FetchChunk-{parse_chunk_name(ledger.name):05d}").unlink(missing_ok=True)
+        raise changed_images_error(paths.images, changed) from None
 
 
 def _folders(paths: DatasetPaths) -> ShardFolders:
@@ -178,7 +215,8 @@ class PlanShards(DatasetTask):
         with self.write_target():
             paths.record(self.dataset.label).unlink(missing_ok=True)
             _delete_chunk_records(paths)
-            prepare_plan(_folders(paths), self.dataset.recipe)
+            with _marking_changed_images(paths):
+                prepare_plan(_folders(paths), self.dataset.recipe)
 
     @property
     def dataset(self) -> CreateWebDataset:
@@ -215,7 +253,8 @@ class ShardChunk(ChunkTask):
         samples = [sum(group.samples for group in plan.groups[chunk :: self.chunks]) for chunk in range(self.chunks)]
         groups = range(self.chunk, len(plan.groups), self.chunks)
         workers = self.requires().dataset.num_workers
-        with self.write_target(), self.chunk_progress("shards", samples) as progress:
+        progress = self.chunk_progress("shards", samples)
+        with self.write_target(), progress, _marking_changed_images(self.paths):
             write_groups(_folders(self.paths), plan, groups, workers, progress.update)
 
     def _missing(self, plan: Plan) -> list[int]:

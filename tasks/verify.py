@@ -18,7 +18,7 @@ WITHOUT_SIMPLEJPEG = (
 class VerifyChunk(ChunkTask):
     """Decode and measure the images of one chunk."""
 
-    FORMAT = 3
+    FORMAT = 4
 
     num_workers: int = Count(
         default=2, minimum=1, significant=False, description="Number of images decoded at the same time, in each chunk."
@@ -26,13 +26,13 @@ class VerifyChunk(ChunkTask):
     max_pixels: int = Count(
         default=100_000_000,
         minimum=1,
-        description="Maximum number of pixels (width x height) of an image; larger images are not decoded and count "
-        "as invalid.",
+        description="Maximum number of pixels (width x height) of an image; larger images are not decoded and left "
+        "out of the dataset; their files are kept.",
     )
     strict: bool = Flag(
         default=False,
-        description="true: images with stray bytes, padding or an unknown JFIF revision are invalid, too, although "
-        "every viewer shows them correctly. false: they are valid and get a warning.",
+        description="true: images that the decoder only warns about (stray bytes, padding, colour profiles) are "
+        "invalid, too, although every viewer shows them correctly. false: they are valid and get a warning.",
     )
 
     def requires(self) -> FetchChunk:
@@ -61,7 +61,7 @@ class VerifyChunk(ChunkTask):
 
 
 class VerifyImages(DatasetTask):
-    """Combine the verified chunks, and list the images that cannot be used.
+    """Combine the verified chunks, and list the damaged images.
 
     It fails if more than FetchChunk's max_failed_share of all images had temporary failures.
     """

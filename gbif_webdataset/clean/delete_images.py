@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import duckdb
 import pyarrow as pa
 
+from gbif_webdataset import __version__
 from gbif_webdataset.errors import ParameterError, SelectionError
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
@@ -37,9 +38,9 @@ class DeletionFiles:
 def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -> dict[str, int]:
     """The number of images that are deleted for each reason.
 
-    Each image gets a line in `files.deleted` with the time `deleted_at` (UTC, ISO 8601). Older lines are kept unless
-    their images exist again. With `deleted_at` None nothing is deleted, and the lines are written to
-    `files.would_delete`.
+    Each image gets a line in `files.deleted` with the time `deleted_at` (UTC, ISO 8601) and the version. Older
+    lines are kept unless their images exist again. With `deleted_at` None nothing is deleted, and the lines are written
+    to `files.would_delete`.
 
     Raises:
         ParameterError: the list cannot be read, or a path leads out of `files.images`. Nothing is deleted.
@@ -58,7 +59,8 @@ def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -
         time = tables.quote_text(deleted_at) if deleted_at else "NULL"
         with atomic_file(files.deleted if deleted_at else files.would_delete) as target:
             connection.execute(f"""COPY (
-                SELECT {", ".join(COLUMNS)} FROM deleted_earlier UNION ALL SELECT *, {time} FROM to_delete
+                SELECT {", ".join(COLUMNS)} FROM deleted_earlier
+                UNION ALL SELECT *, {time}, '{__version__}' FROM to_delete
                 ORDER BY image_path
                 ) TO {tables.quote_text(str(target))} (FORMAT csv, HEADER)""")
         if deleted_at:
@@ -116,8 +118,11 @@ def _create_deleted_earlier(connection: duckdb.DuckDBPyConnection, files: Deleti
     """Create the table `deleted_earlier` with the lines of `files.deleted` whose images do not exist."""
     connection.execute(f"CREATE TABLE deleted_earlier ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
     if files.deleted.exists():
-        source = tables.csv_source(files.deleted, COLUMNS)
-        connection.execute(f"INSERT INTO deleted_earlier SELECT * FROM {source} WHERE deleted_at IS NOT NULL")
+        columns = ", ".join(name for name in COLUMNS if name in tables.read_header(files.deleted))
+        source = tables.csv_source(files.deleted)
+        connection.execute(
+            f"INSERT INTO deleted_earlier BY NAME SELECT {columns} FROM {source} WHERE deleted_at IS NOT NULL"
+        )
     existing = [
         name
         for batch in tables.select_batches(connection, "SELECT image_path FROM deleted_earlier")

@@ -1,6 +1,8 @@
 """The outcomes of earlier runs, and which of them a run keeps."""
 
 import contextlib
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,7 +17,7 @@ from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, READ_ROWS, Outcome
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.chunks import chunk_name
-from gbif_webdataset.terms.outcomes import FetchFailure
+from gbif_webdataset.terms.outcomes import FETCHED_AGAIN, Defect, FetchFailure, Status
 
 
 class EarlierOutcomes:
@@ -92,6 +94,8 @@ def is_retried(outcome: Outcome, attempt: Attempt, options: FetchOptions) -> boo
     """Whether a run with these options retries an image whose `attempt` failed."""
     if options.retry_failed == RETRY_ALL:
         return True
+    if outcome.error in (Defect.CHANGED_FILE, Defect.MISSING_FILE):  # marks of CreateWebDataset
+        return True
     if outcome.error == FetchFailure.TOO_LARGE:
         return (outcome.bytes or 0) <= options.limits.max_bytes
     if outcome.error == FetchFailure.OPTED_OUT:
@@ -128,13 +132,47 @@ class Settlement:
         return has_whole_file(outcome, self.images) or outcome.image_path in self.deleted
 
 
+def is_fetched_again(deletion: Mapping[str, str]) -> bool:
+    """Whether a line of deleted.csv is about an image whose file was not damaged, as far as this version can say.
+
+    Versions before 0.5, which wrote no version, also found damage in sound files.
+    """
+    reason = deletion["reason"]
+    return reason in FETCHED_AGAIN or (reason == Defect.CORRUPT_DATA and not deletion.get("version"))
+
+
+def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path) -> int:
+    """The number of deleted images of a chunk that are to be downloaded again because they were not damaged."""
+    if not deleted_csv.exists() or not ledger.exists():
+        return 0
+    status = deleted_csv.stat()
+    candidates = _list_fetched_again(deleted_csv, status.st_mtime_ns, status.st_size)
+    if not candidates:
+        return 0
+    rows = pq.read_table(ledger, columns=["image_path", "identifier", "status"]).to_pylist()
+    return sum(
+        row["status"] != Status.FAILED
+        and (row["image_path"], row["identifier"]) in candidates
+        and not (images / row["image_path"]).exists()
+        for row in rows
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _list_fetched_again(deleted_csv: Path, modified: int, size: int) -> frozenset[tuple[str, str]]:
+    with tables.open_csv(deleted_csv) as rows:
+        return frozenset((row["image_path"], row["identifier"]) for row in rows if is_fetched_again(row))
+
+
 def find_deleted_images(deleted_csv: Path, earlier: EarlierOutcomes, options: FetchOptions) -> set[str]:
-    """The paths of downloaded images that DeleteImages deleted; empty with `refetch_deleted`."""
+    """The paths of downloaded images that DeleteImages deleted and that stay so; empty with `refetch_deleted`."""
     if options.refetch_deleted or not deleted_csv.exists():
         return set()
     deleted = set()
     with tables.open_csv(deleted_csv) as rows:
         for row in rows:
+            if is_fetched_again(row):
+                continue
             url = change_photo_size(row["identifier"], options.inaturalist_size)
             outcome = earlier.find(url, row["image_path"])
             if outcome and outcome.has_bytes:

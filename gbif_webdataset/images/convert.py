@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import TiffImageFile
 
+from gbif_webdataset.images.large_images import LARGE_PIXELS
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Pillow's own limit on pixels is one setting for the whole process. Here each decoder gets its own `max_pixels`.
@@ -19,6 +21,7 @@ WEBP_MAX_SIDE = 16_383  # pixels; libwebp's WEBP_MAX_DIMENSION
 
 _ORIENTATION = 0x0112  # EXIF tag
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323  # TIFF tags
+_BAND_PIXELS = 4_000_000
 _AVERAGEABLE_MODES = {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F"}
 
 
@@ -96,12 +99,27 @@ def decode_small_jpeg(image: Image.Image, side: int) -> Pixels:
 def shrink_to_grey(image: Image.Image, side: int) -> Pixels:
     """The first frame in grey, shrunk until its shorter side has `side` pixels. Smaller pictures keep their size."""
     image.load()  # Pillow turns a TIFF while it loads it, so the size is read afterwards
-    if image.mode not in _AVERAGEABLE_MODES:
-        image = convert_to_rgb(image)
     ratio = min(1.0, side / min(image.size))
     size = round(image.width * ratio), round(image.height * ratio)
-    small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    box = (0.0, 0.0, float(image.width), float(image.height))
+    if image.width * image.height > LARGE_PIXELS and image.mode not in ("F", "I"):
+        factor = max(1, int(1 / ratio / 2))
+        box = (0.0, 0.0, image.width / factor, image.height / factor)
+        image = _reduce_in_bands(image, factor)
+    if image.mode not in _AVERAGEABLE_MODES:
+        image = convert_to_rgb(image)
+    small = image.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=2.0)
     return np.asarray(convert_to_rgb(small).convert("L"))
+
+
+def _reduce_in_bands(image: Image.Image, factor: int) -> Image.Image:
+    """A large image in grey, `factor` times smaller. One band of rows is converted at a time, to save memory."""
+    reduced = Image.new("L", (-(-image.width // factor), -(-image.height // factor)))
+    rows = factor * max(1, _BAND_PIXELS // image.width // factor)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        reduced.paste(convert_to_rgb(band).convert("L").reduce(factor), (0, top // factor))
+    return reduced
 
 
 def convert_to_rgb(image: Image.Image) -> Image.Image:

@@ -37,6 +37,8 @@ class Recipe:
     label_name: str = ""
     columns_to_json: tuple[str, ...] = ()
     megadetector_results_json: Path | None = None
+    detection_categories: tuple[str, ...] = ("animal",)  # empty: all categories that the file lists
+    detection_threshold: float | None = None  # None: the file's typical threshold
 
     @property
     def image_settings(self) -> ImageSettings:
@@ -111,6 +113,7 @@ def _check_ranges(recipe: Recipe) -> None:
         ("min_shards", recipe.min_shards, recipe.min_shards >= 0, "0 (no minimum) or more"),
         ("jpeg_quality", recipe.jpeg_quality, 1 <= recipe.jpeg_quality <= 100, "1 to 100"),
         ("resize_min_size", recipe.resize_min_size, recipe.resize_min_size >= 0, "0 (keep the size) or more pixels"),
+        ("detection_threshold", recipe.detection_threshold, 0 <= (recipe.detection_threshold or 0) <= 1, "0 to 1"),
     ):
         if not is_valid:
             raise ParameterError(f"{format_option(name, value)}: out of range; set it to {valid}")

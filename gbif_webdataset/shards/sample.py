@@ -1,6 +1,7 @@
 """A sample of a shard, and how its image becomes a member of the tar."""
 
 import contextlib
+import hashlib
 import io
 import math
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gbif_webdataset.errors import MissingPieceError, SelectionError
+from gbif_webdataset.errors import ChangedImageError, MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.images.convert import (
     Pixels,
@@ -24,6 +25,7 @@ from gbif_webdataset.images.convert import (
 )
 from gbif_webdataset.images.crop import Box, Frame, fit_frame
 from gbif_webdataset.images.jpeg_decode import JpegHeader
+from gbif_webdataset.images.large_images import LARGE_PIXELS, decode_alone
 from gbif_webdataset.images.resize import resize_pixels
 
 ORIGINAL = "original"
@@ -36,6 +38,8 @@ TRANSFORMS = (
 """What can happen to an image on its way into a shard; the images are counted by these names."""
 
 _UNCHANGED_FORMATS = {"jpg": ("JPEG", "MPO"), "webp": ("WEBP",)}  # Pillow's names, by image_format
+_LARGE_JPEG_PIXELS = 3 * LARGE_PIXELS  # JPEGs are mostly decoded at a reduced scale, and in fewer copies
+_REMEDY = "run the same command again to download it"
 _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # of others, the name of the format
 
 
@@ -49,6 +53,7 @@ class Sample:
     format: str  # Pillow's name
     file_size: int  # bytes
     pixels: int  # width x height
+    sha256: str | None  # of the file as it was downloaded; None if the splits lack it
     box: Box | None  # the part of the upright image to keep; None: all of it
     json: str | None
 
@@ -85,26 +90,20 @@ def read_image(sample: Sample, images: Path) -> bytes:
     """The bytes of a sample's image.
 
     Raises:
-        MissingPieceError: the file is missing, or its size has changed since it was verified.
+        ChangedImageError: the file is missing, or differs from the bytes that were verified.
     """
     path = images / sample.image_path
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise MissingPieceError(f"{path}: was verified but is now missing; {_fetch_advice(images)}") from None
+        raise ChangedImageError(f"{path}: was verified but is now missing; {_REMEDY}") from None
     if len(data) != sample.file_size:
-        raise MissingPieceError(
-            f"{path}: had {sample.file_size:,} bytes when it was verified and now has {len(data):,}; "
-            f"{_fetch_advice(images)}"
+        raise ChangedImageError(
+            f"{path}: had {sample.file_size:,} bytes when it was verified and now has {len(data):,}; {_REMEDY}"
         )
+    if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
+        raise ChangedImageError(f"{path}: its bytes have changed since it was verified; {_REMEDY}")
     return data
-
-
-def _fetch_advice(images: Path) -> str:
-    return (
-        f"to fetch it again, delete {images.parent / '.made'} (run records only, no data) and repeat the command. "
-        "Images that are present are not downloaded again"
-    )
 
 
 def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSettings) -> Picture:
@@ -120,6 +119,13 @@ def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSetti
     path = images / sample.image_path
     if settings.image_format == ORIGINAL:
         return Picture(get_extension(sample.format), data, (PASSED_THROUGH,))
+    is_jpeg = sample.format in _UNCHANGED_FORMATS["jpg"]
+    is_large = sample.pixels > (_LARGE_JPEG_PIXELS if is_jpeg else LARGE_PIXELS)
+    with decode_alone(is_large):
+        return _convert(sample, data, path, settings)
+
+
+def _convert(sample: Sample, data: bytes, path: Path, settings: ImageSettings) -> Picture:
     with _decoding(path):
         header = jpeg_decode.read_header(data)
         if header is None:

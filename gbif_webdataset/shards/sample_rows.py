@@ -23,9 +23,9 @@ BOOLEAN_COLUMNS = ("valid", "flat")
 def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path, recipe: Recipe) -> dict[str, int]:
     """Load the rows with a label into the table `keyed`, and write the rows without one to dropped.csv in `folder`.
 
-    `keyed` has split (its index in SPLITS), image_path, label, width, height, file_size, format, json and key. The
-    table `names` counts the images by label and name, if the recipe has a label_name. Return the number of dropped
-    rows by reason.
+    `keyed` has split (its index in SPLITS), image_path, label, width, height, file_size, sha256 (NULL if the splits
+    lack it), format, json and key. The table `names` counts the images by label and name, if the recipe has a
+    label_name. Return the number of dropped rows by reason.
 
     Raises:
         SelectionError: a column is unknown, no row has a label, or two rows have the same key.
@@ -57,13 +57,14 @@ def _check_columns(path: Path, recipe: Recipe) -> None:
 def _load_labelled(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path], recipe: Recipe) -> None:
     connection.execute(
         "CREATE TABLE labelled (split TINYINT, image_path VARCHAR, label VARCHAR, width BIGINT, height BIGINT, "
-        "file_size BIGINT, format VARCHAR, json VARCHAR)"
+        "file_size BIGINT, sha256 VARCHAR, format VARCHAR, json VARCHAR)"
     )
     label = quote_name(recipe.label_column)
     for split, path in paths.items():
+        sha256 = "sha256" if "sha256" in read_header(path) else "NULL"
         connection.execute(
             f"INSERT INTO labelled SELECT {SPLITS.index(split)}, image_path, {label}, TRY_CAST(width AS BIGINT), "
-            f"TRY_CAST(height AS BIGINT), TRY_CAST(file_size AS BIGINT), format, {_select_json(recipe)} "
+            f"TRY_CAST(height AS BIGINT), TRY_CAST(file_size AS BIGINT), {sha256}, format, {_select_json(recipe)} "
             f"FROM {csv_source(path)} WHERE {label} IS NOT NULL"
         )
 

@@ -32,6 +32,7 @@ COLUMNS = pa.schema(
         ("format", pa.string()),
         ("file_size", pa.int64()),
         ("pixels", pa.int64()),
+        ("sha256", pa.string()),
         ("box", pa.list_(pa.float64())),
         ("json", pa.string()),
     ]
@@ -76,7 +77,7 @@ def estimate_sizes(connection: duckdb.DuckDBPyConnection, images: Path, recipe: 
     has_extended_headers = "length(key) > 95 OR strlen(key) > length(key)"
     connection.execute(
         "CREATE TABLE sample AS SELECT split, shuffle_key, key, image_path, id AS category, format, file_size, "
-        f"width * height AS pixels, box, json, {_padded_size('id::VARCHAR')} + {_padded_size('json')} + 512 + "
+        f"width * height AS pixels, sha256, box, json, {_padded_size('id::VARCHAR')} + {_padded_size('json')} + 512 + "
         f"ceil(CASE WHEN encoded THEN area * {rate!r} ELSE file_size END / 512)::BIGINT * 512 + "
         f"CASE WHEN {has_extended_headers} THEN 3 * 1024 ELSE 0 END AS estimate, "
         f"CASE WHEN encoded THEN area * {deviation!r} ELSE 0 END AS spread FROM sized"
@@ -119,14 +120,14 @@ def _measure_bytes_per_pixel(
     chosen = min(max(MIN_CALIBRATION_IMAGES, count // CALIBRATE_EVERY), MAX_CALIBRATION_IMAGES)
     rows = fetch_rows(
         connection,
-        "SELECT area, key, image_path, id, format, file_size, width * height, box FROM sized WHERE encoded "
+        "SELECT area, key, image_path, id, format, file_size, width * height, sha256, box FROM sized WHERE encoded "
         f"ORDER BY shuffle_key, image_path LIMIT {chosen}",
     )
     if not rows:
         return 0.0, 0.0
     areas, lengths = [], []
-    for area, key, image_path, category, kind, file_size, pixels, box in rows:
-        sample = Sample(key, image_path, category, kind, file_size, pixels, tuple(box) if box else None, None)
+    for area, key, image_path, category, kind, file_size, pixels, sha256, box in rows:
+        sample = Sample(key, image_path, category, kind, file_size, pixels, sha256, tuple(box) if box else None, None)
         lengths.append(len(make_picture(sample, read_image(sample, images), images, settings).data))
         areas.append(area)
     rate = sum(lengths) / sum(areas)

@@ -96,7 +96,7 @@ DROPPED = (
 )
 """Columns of `clean-dropped.parquet`, `splits/dropped.csv` and `shards/dropped.csv`."""
 
-ERRORS = (IMAGE_PATH, Column("error", TEXT, "why the image cannot be used"), IDENTIFIER)
+ERRORS = (IMAGE_PATH, Column("error", TEXT, "the damage of the file"), IDENTIFIER)
 """Columns of `errors.csv`."""
 
 DELETED = (
@@ -105,6 +105,7 @@ DELETED = (
     SHA256,
     Column("reason", TEXT, "the image's error, the `error` or `reason` of image_list, or `listed` if it states none"),
     Column("deleted_at", TEXT, "time of the deletion, UTC, ISO 8601; empty in would-delete.csv"),
+    Column("version", TEXT, "version of this program that deleted the image; empty before 0.5"),
 )
 """Columns of `deleted.csv` and `would-delete.csv`."""
 

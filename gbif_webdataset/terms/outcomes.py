@@ -92,6 +92,7 @@ class Defect(Code):
     NOT_AN_IMAGE = "not-an-image", "the bytes are not an image"
     UNSUPPORTED_FORMAT = "unsupported-format", "an image of a format that cannot be decoded here, such as HEIC"
     TOO_MANY_PIXELS = "too-many-pixels", "the image has more than max_pixels pixels"
+    TOO_COMPLEX = "too-complex", "the file has too many scans, tiles, chunks or bytes of metadata to be decoded"
     TRUNCATED = "truncated", "the image ends early"
     CORRUPT_DATA = "corrupt-data", "the decoder found damage"
 
@@ -105,3 +106,11 @@ class DecoderWarning(Code):
     JFIF_REVISION = "jfif-revision", "a JPEG with an unknown JFIF revision"
     STRAY_BYTES = "stray-bytes", "a JPEG with stray bytes in its header"
     PADDING = "padding", "a JPEG with padding before its end"
+    DECODER_WARNING = "decoder-warning", "a JPEG that the decoder warns about for another reason, without loss of data"
+
+
+NO_DAMAGE = frozenset({Defect.UNSUPPORTED_FORMAT, Defect.TOO_MANY_PIXELS, Defect.TOO_COMPLEX})
+"""Errors of sound files. The images are left out of the dataset, and their files are kept."""
+
+FETCHED_AGAIN = frozenset({*NO_DAMAGE, Defect.MISSING_FILE, Defect.CHANGED_FILE})
+"""Errors for which an image without a file is downloaded again. Earlier versions deleted sound files, too."""

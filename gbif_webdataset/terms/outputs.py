@@ -76,7 +76,7 @@ OUTPUTS = (
         "The rows of all chunks in verified/.",
         follows="The columns are those of `verified/chunk-NNNNN.parquet`.",
     ),
-    Output("errors.csv", "VerifyImages", "The images that cannot be used.", columns.ERRORS),
+    Output("errors.csv", "VerifyImages", "The images to delete, because their files are damaged.", columns.ERRORS),
     Output("deleted.csv", "DeleteImages", "The images that were deleted, when and why.", columns.DELETED),
     Output(
         "would-delete.csv",

@@ -17,17 +17,17 @@ from gbif_webdataset.images.convert import (
     shrink_to_grey,
     turn_upright,
 )
+from gbif_webdataset.images.large_images import LARGE_PIXELS, decode_alone
 from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
 from gbif_webdataset.terms.outcomes import Defect
 from gbif_webdataset.verify import jpeg_damage
+from gbif_webdataset.verify.complexity import is_limit_of_pillow, is_too_complex
 from gbif_webdataset.verify.finding import Finding
 from gbif_webdataset.verify.png_damage import check_png
+from gbif_webdataset.verify.unsupported import is_unsupported
 
 # The formats that `identify_image` knows and Pillow decodes by itself. EPS would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000")
-KINDS_WITHOUT_DECODER = ("heic", "jxl")
-"""Kinds of images that `identify_image` knows and no decoder here reads."""
-
 _Decoded = tuple[int, Pixels | None]
 """The EXIF orientation and, if the image can be used, a small grey picture."""
 
@@ -46,6 +46,10 @@ def check_image(path: Path, sha256: str, max_pixels: int, strict: bool = False) 
     if finding.sha256 != sha256:
         finding.error = Defect.CHANGED_FILE
         return finding
+    kind = identify_image(data[:HEAD_BYTES])
+    if is_too_complex(data, kind):
+        finding.error = Defect.TOO_COMPLEX
+        return finding
     try:
         orientation, grey = _check_plain_jpeg(data, max_pixels, finding) or _check_with_pillow(
             data, max_pixels, finding
@@ -53,7 +57,7 @@ def check_image(path: Path, sha256: str, max_pixels: int, strict: bool = False) 
     except MemoryError:
         raise
     except Exception as fault:  # decoders raise errors of any type, and none may stop the chunk
-        finding.error = _classify_fault(fault, data)
+        finding.error = _classify_fault(fault, kind, data)
         return finding
     if orientation >= 5:
         finding.width, finding.height = finding.height, finding.width
@@ -75,7 +79,8 @@ def _check_plain_jpeg(data: bytes, max_pixels: int, finding: Finding) -> _Decode
     if header.width * header.height > max_pixels:
         finding.error = Defect.TOO_MANY_PIXELS
         return 1, None
-    check = jpeg_damage.check_jpeg(data, header.width, header.height)
+    with decode_alone(header.is_progressive and header.width * header.height > LARGE_PIXELS):
+        check = jpeg_damage.check_jpeg(data, header.width, header.height)
     finding.error, finding.warning = check.error, check.warning
     return (1, check.grey) if check.error or check.grey is not None else None
 
@@ -86,15 +91,18 @@ def _check_with_pillow(data: bytes, max_pixels: int, finding: Finding) -> _Decod
         finding.format, finding.mode = image.format, image.mode
         finding.width, finding.height = image.size
         finding.stored_width, finding.stored_height = read_stored_size(image)
-        if count_decoded_pixels(image) > max_pixels:
+        pixels = count_decoded_pixels(image)
+        if pixels > max_pixels:
             finding.error = Defect.TOO_MANY_PIXELS
             return 1, None
         if image.format in ("JPEG", "MPO"):
             orientation = read_orientation(image)
-            return orientation, _check_opened_jpeg(image, data, finding)
+            with decode_alone("progressive" in image.info and pixels > LARGE_PIXELS):
+                return orientation, _check_opened_jpeg(image, data, finding)
         finding.error = check_png(data) if image.format == "PNG" else ""
-        grey = None if finding.error else shrink_to_grey(image, jpeg_damage.MIN_SIDE)
-        return read_orientation(image), grey
+        with decode_alone(pixels > LARGE_PIXELS):
+            grey = None if finding.error else shrink_to_grey(image, jpeg_damage.MIN_SIDE)
+            return read_orientation(image), grey
 
 
 def _check_opened_jpeg(image: Image.Image, data: bytes, finding: Finding) -> Pixels | None:
@@ -108,18 +116,18 @@ def _check_opened_jpeg(image: Image.Image, data: bytes, finding: Finding) -> Pix
     return check.grey
 
 
-def _classify_fault(fault: Exception, data: bytes) -> str:
+def _classify_fault(fault: Exception, kind: str | None, data: bytes) -> str:
     """The Defect of a file that Pillow could not open or decode."""
-    kind = identify_image(data[:HEAD_BYTES])
-    if isinstance(fault, UnidentifiedImageError):
-        if kind is None:
-            return Defect.NOT_AN_IMAGE
-        if kind in KINDS_WITHOUT_DECODER:
-            return Defect.UNSUPPORTED_FORMAT
+    if isinstance(fault, UnidentifiedImageError) and kind is None:
+        return Defect.NOT_AN_IMAGE
+    if is_limit_of_pillow(fault):
+        return Defect.TOO_COMPLEX
     is_cut = (kind == "jpeg" and jpeg_damage.is_cut_in_header(data)) or (
         kind == "webp" and _read_webp_length(data) > len(data)
     )
-    return Defect.TRUNCATED if is_cut or "truncated" in str(fault).lower() else Defect.CORRUPT_DATA
+    if is_cut or "truncated" in str(fault).lower():
+        return Defect.TRUNCATED
+    return Defect.UNSUPPORTED_FORMAT if is_unsupported(fault, kind, data) else Defect.CORRUPT_DATA
 
 
 def _read_webp_length(data: bytes) -> int:

@@ -165,6 +165,34 @@ def add_irregularities(data: bytes) -> dict[str, tuple[bytes, str]]:
     return found
 
 
+def add_decoder_warnings(data: bytes) -> dict[str, bytes]:
+    """A JPEG with irregularities in its header or between its scans that every viewer shows correctly."""
+    tables, scan = data.index(b"\xff\xdb"), data.index(SCAN)
+    frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+    end_of_frame = frame + 2 + int.from_bytes(data[frame + 2 : frame + 4])
+    adobe = make_segment(b"\xee", b"Adobe\0\x64\0\0\0\0\0")
+
+    def insert(at: int, *segments: bytes) -> bytes:
+        return data[:at] + b"".join(segments) + data[at:]
+
+    profile = [make_segment(b"\xe2", b"ICC_PROFILE\0" + bytes([n, 2]) + bytes(300)) for n in (1, 2)]
+    found = {
+        "a doubled ICC chunk": insert(tables, *profile, profile[1]),
+        "a missing ICC chunk": insert(tables, profile[0]),
+        "ICC chunks behind the frame": insert(end_of_frame, *profile, profile[0]),
+        "padding and a doubled ICC chunk": insert(tables, *profile, profile[1])[:-2] + bytes(99) + END,
+    }
+    if b"Adobe" not in data and data[frame + 9] == 3:
+        found["Adobe transform 5"] = data[:2] + adobe[:-1] + b"\5" + data[tables:]
+    if data[frame + 1] == 0xC0:
+        last = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4])
+        for name, parameters in {"0-64": b"\0\x40\0", "0-0": b"\0\0\0", "1-63-16": b"\1\x3f\x10"}.items():
+            found[f"scan parameters {name}"] = data[: last - 3] + parameters + data[last:]
+    else:
+        found["padding between scans"] = data.replace(SCAN, bytes(60) + SCAN)
+    return found
+
+
 def make_png_chunk(kind: bytes, content: bytes) -> bytes:
     """A chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gbif_webdataset import __version__
 from gbif_webdataset.clean.delete_images import COLUMNS, DeletionFiles, delete_images
 from gbif_webdataset.errors import DatasetError, ParameterError, SelectionError
 
@@ -50,7 +51,7 @@ def deletion(tmp_path: Path) -> DeleteRun:
 
 
 def line(name: str, reason: str, now: str = NOW) -> list[str]:
-    return [name, f"http://a.org/{name}", f"of {name}", reason, now]
+    return [name, f"http://a.org/{name}", f"of {name}", reason, now, __version__]
 
 
 def test_images_on_a_plain_list_are_deleted_and_recorded(deletion: DeleteRun) -> None:

@@ -115,3 +115,10 @@ def test_a_file_is_whole_if_it_has_the_recorded_size(tmp_path: Path, data: bytes
     if data is not None:
         (tmp_path / "d/a.jpg").write_bytes(data)
     assert has_whole_file(make_outcome("d/a.jpg"), tmp_path) is whole
+
+
+@pytest.mark.parametrize("error", ["changed-file", "missing-file"])
+def test_an_image_that_create_webdataset_marked_is_always_fetched_again(error: str) -> None:
+    marked, just_now = make_outcome(status="failed", error=error), Attempt(NOW)
+    for retry in ("none", "may-pass", "all"):
+        assert is_retried(marked, just_now, replace(OPTIONS, retry_failed=retry, retry_after=3600))

@@ -20,6 +20,7 @@ import pytest
 
 from gbif_webdataset.errors import BusyError
 from gbif_webdataset.fetch.address_guard import AddressGuard
+from gbif_webdataset.fetch.earlier_outcomes import count_fetched_again
 from gbif_webdataset.fetch.fetch_chunk import fetch_chunk
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import RECOVERY, BackoffPolicy
@@ -504,11 +505,11 @@ def test_a_cached_image_of_two_rows_is_copied_to_both(run: FetchRun, server: Fau
     assert run.read_image("d/1.jpg") == run.read_image("d/2.jpg") == PNG
 
 
-def write_deleted(output: Path, *lines: tuple[str, str]) -> None:
+def write_deleted(output: Path, *lines: tuple[str, str], reason: str = "listed", version: str = "") -> None:
     with (output / "deleted.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["image_path", "identifier", "sha256", "reason", "deleted_at"])
-        writer.writerows([path, url, "", "listed", "2026-01-01T00:00:00Z"] for path, url in lines)
+        writer.writerow(["image_path", "identifier", "sha256", "reason", "deleted_at", "version"])
+        writer.writerows([path, url, "", reason, "2026-01-01T00:00:00Z", version] for path, url in lines)
 
 
 def test_a_deleted_image_is_fetched_again_only_with_refetch_deleted(run: FetchRun, server: FaultyServer) -> None:
@@ -522,6 +523,43 @@ def test_a_deleted_image_is_fetched_again_only_with_refetch_deleted(run: FetchRu
     assert run.read_ledger()["d/a.jpg"]["sha256"] == hashlib.sha256(photo("a")).hexdigest()
     run.fetch(refetch_deleted=True)
     assert run.read_image("d/a.jpg") == photo("a")
+
+
+@pytest.mark.parametrize(
+    ("reason", "version", "is_fetched"),
+    [
+        ("unsupported-format", "", True), ("too-many-pixels", "", True), ("corrupt-data", "", True),
+        ("corrupt-data", "0.5.0", False), ("truncated", "", False), ("not-an-image", "", False), ("listed", "", False),
+        ("padding", "", False), ("changed-file", "0.5.0", True), ("missing-file", "0.5.0", True),
+    ],
+)  # fmt: skip
+def test_images_that_were_deleted_without_being_damaged_are_fetched_again(
+    run: FetchRun, server: FaultyServer, reason: str, version: str, is_fetched: bool
+) -> None:
+    urls = photos(server, "ab")
+    run.fetch(urls)
+    (run.images / "d/a.jpg").unlink()
+    write_deleted(run.output, ("d/a.jpg", urls["d/a.jpg"]), reason=reason, version=version)
+
+    def count() -> int:
+        return count_fetched_again(run.output / "deleted.csv", run.output / "fetched/chunk-00000.parquet", run.images)
+
+    assert count() == is_fetched
+    assert run.fetch() == {"fetched": 2}
+    assert server.count_requests() == 2 + is_fetched
+    assert (run.images / "d/a.jpg").exists() == is_fetched
+    assert count() == 0
+
+
+def test_an_image_that_cannot_be_fetched_again_is_not_requested_for_ever(run: FetchRun, server: FaultyServer) -> None:
+    server.behaviours["here"] = CASES["good"].behave
+    run.fetch({"d/a.jpg": f"{server.url}/here"})
+    (run.images / "d/a.jpg").unlink()
+    write_deleted(run.output, ("d/a.jpg", f"{server.url}/here"), reason="corrupt-data")
+    server.behaviours["here"] = CASES["404"].behave
+    assert run.fetch() == {"not-found": 1}
+    ledger = run.output / "fetched/chunk-00000.parquet"
+    assert count_fetched_again(run.output / "deleted.csv", ledger, run.images) == 0
 
 
 def test_another_url_at_the_path_of_a_deleted_image_is_fetched(run: FetchRun, server: FaultyServer) -> None:

@@ -16,7 +16,7 @@ def write_samples(folder: Path, count: int) -> list[Sample]:
     for number in range(count):
         data = b"x" * number
         (folder / f"{number}.jpg").write_bytes(data)
-        samples.append(Sample(str(number), f"{number}.jpg", 0, "JPEG", len(data), 1, None, None))
+        samples.append(Sample(str(number), f"{number}.jpg", 0, "JPEG", len(data), 1, None, None, None))
     return samples
 
 

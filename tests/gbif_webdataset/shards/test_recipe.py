@@ -66,6 +66,7 @@ def test_every_field_and_every_split_changes_the_digest(tmp_path: Path) -> None:
         "image_format": "webp", "resize_min_size": 10, "resize_mode": "longer", "jpeg_quality": 90,
         "category_map_json": file, "previous_category_map": file, "label_name": "country",
         "columns_to_json": ("country",), "megadetector_results_json": file,
+        "detection_categories": (), "detection_threshold": 0.5,
     }  # fmt: skip
     assert changes.keys() == {field.name for field in fields(RECIPE)}
     digests = [compute_digest(tmp_path / "splits", replace(RECIPE, **{name: changes[name]})) for name in changes]

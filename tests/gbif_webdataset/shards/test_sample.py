@@ -1,5 +1,6 @@
 """The image of a sample: formats, sizes, and images that are not plain RGB."""
 
+import hashlib
 import io
 import struct
 import zlib
@@ -13,7 +14,7 @@ import pytest
 import webdataset
 from PIL import Image, ImageOps
 
-from gbif_webdataset.errors import MissingPieceError, SelectionError
+from gbif_webdataset.errors import ChangedImageError, MissingPieceError, SelectionError
 from gbif_webdataset.images import convert, jpeg_decode
 from gbif_webdataset.shards import shard_chunk
 from gbif_webdataset.shards.create_webdataset import ShardCounts
@@ -321,7 +322,7 @@ def test_an_image_too_large_for_its_format_is_named(run: ShardRun, monkeypatch: 
 
 # Images that changed after they were verified
 
-TO_FETCH_AGAIN = r"; to fetch it again, delete .*\.made \(run records only, no data\) and repeat the command\."
+TO_FETCH_AGAIN = r"; run the same command again to download it$"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -338,6 +339,21 @@ def test_an_image_whose_size_changed_is_named(moths: ShardRun) -> None:
         file.write(b"more")
     with pytest.raises(MissingPieceError, match=r"ds0/10\.jpg: had .* bytes when .* now has .*" + TO_FETCH_AGAIN):
         moths.create()
+
+
+def test_an_image_whose_bytes_changed_is_named(moths: ShardRun) -> None:
+    row = moths.rows["train"][9]
+    path = moths.root / "images" / row["image_path"]
+    row["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    moths.columns = [*moths.columns, "sha256"]
+    moths.write()
+    moths.create(name="before")
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ChangedImageError, match=r"its bytes have changed since it was verified" + TO_FETCH_AGAIN):
+        moths.create()
+    assert not moths.shards()
 
 
 def test_an_image_that_cannot_be_decoded_is_named(moths: ShardRun) -> None:

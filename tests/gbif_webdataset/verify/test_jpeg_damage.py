@@ -4,6 +4,7 @@ import pytest
 
 from gbif_webdataset.verify import jpeg_damage
 from tests.support import damage
+from tests.support.archives import find_case
 from tests.support.verify_run import Checker
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as in VerifyChunk
@@ -47,6 +48,26 @@ def test_two_irregularities_are_accepted_and_damage_beside_one_is_found(check: C
     assert (check(both).error, check(both).warning) == ("", "jfif-revision")
     assert check(damage.overwrite(old, len(old) // 2, bytes(damage.BLOCK))).error == "corrupt-data"
     assert check(old[: len(old) // 2]).error == "truncated"
+
+
+def test_warnings_without_data_loss_are_no_defect_and_damage_beside_one_is_found(check: Checker) -> None:
+    for kind, data in damage.encode_jpegs(0).items():
+        plain = check(data)
+        for irregularity, file in damage.add_decoder_warnings(data).items():
+            finding, strict = check(file), check(file, strict=True)
+            assert (finding.error, bool(finding.warning)) == ("", True), (kind, irregularity)
+            assert (strict.error, strict.warning) == (finding.warning, ""), (kind, irregularity)
+            assert finding.perceptual_hash == plain.perceptual_hash, (kind, irregularity)
+            middle = (file.index(damage.SCAN) + len(file)) // 2
+            damaged = damage.overwrite(file, middle, bytes(damage.BLOCK))
+            assert check(damaged).error == "corrupt-data", (kind, irregularity)
+            assert check(file[:middle]).error == "truncated", (kind, irregularity)
+
+
+@pytest.mark.parametrize("name", ["sos-0-64-0.jpg", "icc-dup.jpg", "adobe-transform-5.jpg"])
+def test_files_of_common_phones_and_programs_are_valid_with_a_warning(check: Checker, name: str) -> None:
+    finding = check(find_case(f"images/{name}").read_bytes())
+    assert (finding.error, finding.warning, finding.valid) == ("", "decoder-warning", True)
 
 
 @pytest.mark.parametrize("cut", CUTS)

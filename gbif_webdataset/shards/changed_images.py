@@ -1,0 +1,78 @@
+"""Images that changed or disappeared after they were verified: find all of them, and mark them in the ledger."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.atomic import file_sha256
+from gbif_webdataset.terms.outcomes import Defect, Status
+from gbif_webdataset.terms.splits import split_paths
+
+READERS = 4
+BATCH_ROWS = 1_000
+
+
+def find_changed_images(splits: Path, images: Path) -> dict[str, str]:
+    """The Defect of each image of the splits that is missing or differs from what was downloaded, by its path."""
+    changed: dict[str, str] = {}
+    with ThreadPoolExecutor(READERS) as pool:
+        for rows in _read_batches(splits):
+            defects = pool.map(partial(_check_image, images), rows)
+            changed |= {path: defect for (path, _, _), defect in zip(rows, defects, strict=True) if defect}
+    return changed
+
+
+def mark_in_ledgers(ledgers: list[Path], changed: Mapping[str, str]) -> list[Path]:
+    """Mark images in the ledgers as failed, with their defect as the error. The ledgers that were written again."""
+    return [ledger for ledger in ledgers if _mark_in_ledger(ledger, changed)]
+
+
+def changed_images_error(images: Path, changed: Mapping[str, str]) -> MissingPieceError:
+    """The error for images that changed or disappeared after they were verified."""
+    counts = Counter(changed.values())
+    number = f"{counts[Defect.CHANGED_FILE]:,} changed and {counts[Defect.MISSING_FILE]:,} missing images"
+    return MissingPieceError(
+        f"{images}: {number} since they were verified, the first is {min(changed)}. They are marked in the ledger, "
+        "and no shard was written with them; run the same command again to download them"
+    )
+
+
+def _read_batches(splits: Path) -> Iterator[list[tuple[str, str, str]]]:
+    """Path, size and SHA-256 of the images in the splits, in batches."""
+    for path in split_paths(splits).values():
+        with tables.open_csv(path) as lines:
+            rows = ((line["image_path"], line["file_size"], line.get("sha256") or "") for line in lines)
+            while batch := list(islice(rows, BATCH_ROWS)):
+                yield batch
+
+
+def _check_image(images: Path, row: tuple[str, str, str]) -> str:
+    image_path, size, sha256 = row
+    path = images / image_path
+    try:
+        has_size = path.stat().st_size == int(size)
+        is_same = has_size and (not sha256 or file_sha256(path) == sha256)
+    except FileNotFoundError:
+        return Defect.MISSING_FILE
+    return "" if is_same else Defect.CHANGED_FILE
+
+
+def _mark_in_ledger(ledger: Path, changed: Mapping[str, str]) -> bool:
+    paths = pq.read_table(ledger, columns=["image_path"])["image_path"].to_pylist()
+    if not changed.keys() & paths:
+        return False
+    table = pq.read_table(ledger)
+    marks = {"status": dict.fromkeys(changed, str(Status.FAILED)), "error": changed}
+    for name, by_path in marks.items():
+        at = table.schema.get_field_index(name)
+        values = [by_path.get(path, value) for path, value in zip(paths, table[name].to_pylist(), strict=True)]
+        table = table.set_column(at, table.schema.field(at), arrow.to_typed_array(values, table.schema.field(at).type))
+    arrow.write_parquet(table.to_batches(), ledger, table.schema)
+    return True
