@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.verify import WITHOUT_SIMPLEJPEG
-from tests.support.datasets import ROOT, Dataset
+from tests.support.datasets import ROOT, Dataset, archive_of
+from tests.support.faulty_server import FaultyServer
 
 
 def valid_rows(dataset: Dataset) -> list[dict[str, Any]]:
@@ -62,3 +63,16 @@ def test_without_simplejpeg_the_run_prints_it_once_and_pillow_decodes(dataset: D
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count(WITHOUT_SIMPLEJPEG) == 1
     assert valid_rows(dataset) == before
+
+
+def test_the_share_of_temporary_failures_counts_for_all_chunks_together(tmp_path: Path) -> None:
+    with FaultyServer() as server:
+        urls = [f"{server.url}/500", *(f"{server.url}/photo/{number}" for number in range(5))]
+        dataset = Dataset(archive_of(tmp_path / "a.zip", urls), tmp_path / "dataset", chunks=6)
+        printed = dataset.fail("--FetchChunk-max-failed-share", "0.1", task="VerifyImages")
+        assert (
+            "ERROR: VerifyImages: --FetchChunk-max-failed-share 0.1: 1 of all 6 images had temporary failures "
+            "(server-error 1); check the network and run the same command again with RETRY=1"
+        ) in printed
+        dataset.make(task="VerifyImages")
+    assert len(valid_rows(dataset)) == 5
