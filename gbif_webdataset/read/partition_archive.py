@@ -202,7 +202,7 @@ class PartitionedArchive:
         """DuckDB's hash of each id, which is also the order of the manifest's rows."""
         self._connection.register("ids", pa.table({"id": ids}))
         query = "SELECT hash(coalesce(unwrap_id(id), '')) AS hash FROM ids"
-        return np.asarray(self._connection.execute(query).fetchnumpy()["hash"], np.uint64)
+        return arrow.to_numpy(self._connection.sql(query).to_arrow_table().column("hash").combine_chunks())
 
 
 def _reject_unreadable(
