@@ -1,6 +1,6 @@
 """Run a benchmark: this tool and other ways in turn; print the median of each, their ratio, and peak memory.
 
-python -m bench [read] [--occurrences 200000 | --archive ARCHIVE.zip] [--rounds 5] [--old SCRIPT]
+python -m bench [read] [--occurrences 200000 [--varied] | --archive ARCHIVE.zip] [--rounds 5] [--old SCRIPT]
 python -m bench fetch [--images 6000] [--workers 16] [--rounds 5] [--old SCRIPT]
 python -m bench fetch --latency 50 --workers 64
 python -m bench fetch --costs
@@ -29,6 +29,7 @@ def _parse() -> argparse.Namespace:
     )
     reading = parser.add_argument_group("read")
     reading.add_argument("--occurrences", type=int, default=200_000, help="size of an archive made from the sample")
+    reading.add_argument("--varied", action="store_true", help="give each occurrence values of its own")
     reading.add_argument("--archive", type=Path, help="archive to read instead")
     fetching = parser.add_argument_group("fetch")
     fetching.add_argument("--images", type=int, default=6000)
@@ -57,7 +58,9 @@ def main() -> None:
     arguments = _parse()
     try:
         if arguments.stage == "read":
-            read.bench(arguments.archive, arguments.occurrences, arguments.rounds, arguments.old)
+            read.bench(
+                arguments.archive, arguments.occurrences, arguments.rounds, arguments.old, varied=arguments.varied
+            )
         elif arguments.stage == "verify":
             verify.bench(arguments.rounds, arguments.old, arguments.share)
         elif arguments.stage == "near":

@@ -11,13 +11,16 @@ from bench import archive, runs
 from bench.runs import Run
 
 
-def bench(path: Path | None, occurrences: int, rounds: int, old: str) -> None:
-    """Read the archive `path`, or if that is None an archive with so many occurrences, made from the sample."""
+def bench(path: Path | None, occurrences: int, rounds: int, old: str, *, varied: bool = False) -> None:
+    """Read the archive `path`, or if that is None an archive with so many occurrences, made from the sample.
+
+    With `varied` the occurrences have values of their own; otherwise they repeat the sample's.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if path is None:
             path = folder / "archive.zip"
-            archive.write(path, occurrences)
+            archive.write(path, occurrences, archive.Differences(varied=varied))
         _compare(path, rounds, old, folder / "output")
 
 

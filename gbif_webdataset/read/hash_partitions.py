@@ -46,24 +46,13 @@ class HashPartitions:
             self._spill()
         self._files.close()
 
-    @property
-    def is_spilled(self) -> bool:
-        """Whether some rows are in files."""
-        return bool(self._writers)
-
-    def read_all(self) -> pa.Table:
-        """All rows, if none of them is in a file."""
-        return (
-            pa.concat_tables([rows for rows, _ in self._in_memory]) if self._in_memory else self._schema.empty_table()
-        )
-
     def read_partition(self, partition: int) -> pa.Table:
         """The rows of a partition."""
         if partition in self._writers:
             with pa.OSFile(str(self._path(partition))) as file, pa.ipc.open_stream(file) as stream:
                 return stream.read_all()
         parts = [rows.filter(arrow.to_array(partitions == partition)) for rows, partitions in self._in_memory]
-        return pa.concat_tables(parts) if parts else self._schema.empty_table()
+        return pa.concat_tables(parts) if parts else arrow.make_empty_table(self._schema)
 
     def _spill(self) -> None:
         rows = pa.concat_tables([rows for rows, _ in self._in_memory]).combine_chunks()

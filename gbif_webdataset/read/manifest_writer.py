@@ -38,7 +38,7 @@ class ManifestWriter:
         for images in partitions:
             chunks = scale_hashes(images.hashes, self.chunks)
             bounds = np.searchsorted(chunks, np.arange(self.chunks + 1))
-            for chunk in np.unique(chunks).tolist():
+            for chunk in np.flatnonzero(np.diff(bounds)).tolist():
                 yield chunk, images.slice(int(bounds[chunk]), int(bounds[chunk + 1]))
 
     def _write_pieces(self, schema: pa.Schema, pieces: Iterator[Piece]) -> list[int]:

@@ -28,7 +28,7 @@ from gbif_webdataset.terms.reasons import LineFault
 
 PARTITION_BYTES = 128 << 20
 MAX_PARTITIONS = 512
-BATCHES_AHEAD = 4
+BATCHES_AHEAD = 1
 CHECKLIST, MAX_CHECKLIST_CHARACTERS = "checklistKey", 64
 # Ids are unwrapped before it is known whether the file wraps its fields. That is harmless: only their hash is used.
 UNWRAP_ID = """CREATE MACRO unwrap_id(id) AS trim(CASE
@@ -114,24 +114,25 @@ class PartitionedArchive:
             self._partitions = self._make_partitions()
             self._slots.clear()
             self._read_all(rejected, ignore_progress)
-        if not any(partitions.is_spilled for partitions in self._partitions.values()):
-            self.count = 1
-
-    def _read_partition(self, number: int) -> Partition:
-        """The rows of a partition. Each table is in one piece, because taking rows from several is far slower."""
-        completed = {}
-        for kind, partitions in self._partitions.items():
-            rows = partitions.read_all() if self.count == 1 else partitions.read_partition(number)
-            completed[kind] = self._selections[kind].complete_rows(rows, self._is_wrapped[kind]).combine_chunks()
-        return Partition(completed[RECORDS], completed[MEDIA])
 
     def read_partitions(self) -> Iterator[Partition]:
-        """All partitions, in the order of their hashes."""
-        return map(self._read_partition, range(self.count))
+        """All partitions that have rows, in the order of their hashes."""
+        return filter(None, map(self._read_partition, range(self.count)))
+
+    def _read_partition(self, number: int) -> Partition | None:
+        """The rows of a partition. Each table is in one piece, because taking rows from several is far slower."""
+        rows = {kind: partitions.read_partition(number) for kind, partitions in self._partitions.items()}
+        if not any(table.num_rows for table in rows.values()):
+            return None
+        completed = {
+            kind: self._selections[kind].complete_rows(table, self._is_wrapped[kind]).combine_chunks()
+            for kind, table in rows.items()
+        }
+        return Partition(completed[RECORDS], completed[MEDIA])
 
     def _make_partitions(self) -> dict[str, HashPartitions]:
         folder = tables.spill_folder(self._connection)
-        budgets = {MEDIA: self._memory // 16, RECORDS: self._memory // 8}
+        budgets = {MEDIA: self._memory // 24, RECORDS: self._memory // 16}
         return {
             kind: HashPartitions(folder / kind, self._make_schema(kind), self.count, budget)
             for kind, budget in budgets.items()
@@ -151,9 +152,8 @@ class PartitionedArchive:
         """Link media without a record to the record that has their id as occurrenceID. Whether there are any."""
         if not self._slots.has_orphans():
             return False
-        media = self._partitions[MEDIA]
-        tables_of_media = map(media.read_partition, range(self.count)) if media.is_spilled else [media.read_all()]
-        ids = (table.column(RECORD_ID) for table in tables_of_media)
+        media = map(self._partitions[MEDIA].read_partition, range(self.count))
+        ids = (table.column(RECORD_ID) for table in media)
         return self._linker.find_occurrence_ids(lambda ids: self._slots.may_be_medium(self._hash_ids(ids)), ids)
 
     def _read_files(self, kind: str, rejected: RejectedLines, advance: Callable[[int], None]) -> None:
@@ -202,7 +202,7 @@ class PartitionedArchive:
         """DuckDB's hash of each id, which is also the order of the manifest's rows."""
         self._connection.register("ids", pa.table({"id": ids}))
         query = "SELECT hash(coalesce(unwrap_id(id), '')) AS hash FROM ids"
-        return np.asarray(self._connection.execute(query).fetchnumpy()["hash"], np.uint64)
+        return arrow.to_numpy(self._connection.sql(query).to_arrow_table().column("hash").combine_chunks())
 
 
 def _reject_unreadable(

@@ -51,7 +51,7 @@ class RowReader:
             yield from self._read_enclosed(EnclosedFile(self._name, file, self._layout, progress))
         else:
             blocks = read_line_blocks(self._name, file, self._layout.encoding, progress)
-            yield from map(self._parse_block, self._skip_header(blocks))
+            yield from self._parse_blocks(self._skip_header(blocks))
 
     def _skip_header(self, blocks: Iterator[LineBlock]) -> Iterator[LineBlock]:
         header = self._layout.header_lines
@@ -63,21 +63,28 @@ class RowReader:
             if block.lines:
                 yield block
 
-    def _parse_block(self, block: LineBlock) -> RowBatch:
-        first_line = self._layout.header_lines + self.lines + 1
-        self.lines += block.lines
-        if not self._fields:
-            separator = self._layout.separator.encode()
-            lines = (line.split(separator) for line in block.data.split(b"\n", SAMPLED_LINES) if line.strip())
-            self._fields = self._count_columns(count_fields(self._header, self._layout.separator), list(lines))
-            self._parser = None
-        if self._parser is None:
-            self._check_columns()
-            self._parser = BlockParser(self._name, self._layout.separator, self._fields, self._indexes, self.schema)
-        if block.has_quotes and not self.has_raw_quotes:
-            self.has_quotes = True
-            self.has_raw_quotes = not is_wrapped(block.data, self._layout.separator.encode())
-        return self._parser.parse(block, first_line)
+    def _parse_blocks(self, blocks: Iterator[LineBlock]) -> Iterator[RowBatch]:
+        for block in blocks:
+            first_line = self._layout.header_lines + self.lines + 1
+            self.lines += block.lines
+            if block.has_quotes and not self.has_raw_quotes:
+                self.has_quotes = True
+                self.has_raw_quotes = not is_wrapped(block.data, self._layout.separator.encode())
+            if not self._fields:
+                separator = self._layout.separator.encode()
+                lines = (line.split(separator) for line in block.data.split(b"\n", SAMPLED_LINES) if line.strip())
+                self._fields = self._count_columns(count_fields(self._header, self._layout.separator), list(lines))
+                if self._parser:
+                    yield self._parser.take_batch()
+                self._parser = None
+            if self._parser is None:
+                self._check_columns()
+                self._parser = BlockParser(self._name, self._layout.separator, self._fields, self._indexes, self.schema)
+            self._parser.add(block, first_line)
+            if self._parser.is_full:
+                yield self._parser.take_batch()
+        if self._parser:
+            yield self._parser.take_batch()
 
     def _count_columns(self, in_header: int, lines: Sequence[Sequence[str | bytes]]) -> int:
         """The number of columns: that of the header, or of the first line if there is none, unless no line has it.
@@ -148,7 +155,7 @@ class RowReader:
 
     def _make_table(self, rows: list[tuple[int | str | None, ...]]) -> pa.Table:
         if not rows:
-            return self.schema.empty_table()
+            return arrow.make_empty_table(self.schema)
         columns = zip(*rows, strict=True)
         arrays = [arrow.to_typed_array(values, field.type) for values, field in zip(columns, self.schema, strict=True)]
         return pa.Table.from_arrays(arrays, schema=self.schema)

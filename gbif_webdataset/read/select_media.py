@@ -13,7 +13,7 @@ from gbif_webdataset.read.columns import HASH, MEDIUM_COLUMNS, cast_texts, coale
 from gbif_webdataset.read.dwca import MEDIA, Archive
 from gbif_webdataset.read.image_paths import ImagePaths
 from gbif_webdataset.read.manifest_columns import OWN_COLUMNS, ManifestColumns
-from gbif_webdataset.read.media_decisions import REASONS, MediaDecisions
+from gbif_webdataset.read.media_decisions import REASONS, MediaDecisions, Numbers
 from gbif_webdataset.read.media_rules import MediaRules
 from gbif_webdataset.read.partition_archive import Partition
 from gbif_webdataset.read.rejected_lines import RejectedLines
@@ -113,19 +113,22 @@ class MediaSelector:
         return replace(partition, media=resolve_urls(partition.media, self.columns.url_columns))
 
     def _list_images(self, partition: Partition, decisions: MediaDecisions) -> pa.Table:
-        rows = arrow.to_array(decisions.images)
-        images = pa.table(
+        paths = self._paths.compose(partition.records, decisions).combine_chunks()
+        hashes = arrow.to_numpy(partition.media.column(HASH).combine_chunks())[decisions.images]
+        order = _sort_images(hashes, paths)
+        images = decisions.images[order]
+        rows = arrow.to_array(images)
+        return pa.table(
             {
                 "coreid": decisions.coreid.take(rows),
                 "identifier": decisions.url.take(rows),
                 "licenseCode": decisions.licence.take(rows),
-                "image_path": self._paths.compose(partition.records, decisions),
-                "record": arrow.to_array(decisions.record[decisions.images]),
+                "image_path": paths.take(arrow.to_array(order)),
+                "record": arrow.to_array(decisions.record[images]),
                 "medium": rows,
-                "hash": partition.media.column(HASH).take(rows),
+                "hash": arrow.to_array(hashes[order]),
             }
         )
-        return images.take(pc.sort_indices(images, [("hash", "ascending"), ("image_path", "ascending")]))
 
     def _reject(self, partition: Partition, decisions: MediaDecisions) -> None:
         rows = arrow.to_array(decisions.rejected)
@@ -134,3 +137,14 @@ class MediaSelector:
         if not self._of_events:
             repeated = partition.records.take(arrow.to_array(decisions.repeated_records))
             self._rejected.add_records(repeated, LineFault.DUPLICATE_ID)
+
+
+def _sort_images(hashes: Numbers, paths: pa.Array) -> Numbers:
+    """The order of images by hash, then by path. Few hashes are equal, and sorting texts is slow."""
+    order = np.argsort(hashes, kind="stable")
+    is_equal = np.diff(hashes[order]) == 0
+    equal = np.flatnonzero(np.append(is_equal, False) | np.append(False, is_equal))
+    images = order[equal]
+    ranks = np.from_dlpack(pc.rank(paths.take(arrow.to_array(images))))
+    order[equal] = images[np.lexsort((ranks, hashes[images]))]
+    return order

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import webdataset
-
 from gbif_webdataset.errors import DatasetError, MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.process_pool import run_in_processes
@@ -172,6 +170,8 @@ def _read_back(temporary: Path, path: Path, expected: int) -> None:
     Raises:
         MissingPieceError: the part cannot be read, or its keys, their order or the data differ.
     """
+    import webdataset  # only here: every task imports this module, and webdataset takes 20 ms
+
     checksum = 0
     try:
         with temporary.open("rb") as file:

@@ -65,6 +65,11 @@ def to_typed_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return to_text_array(values).dictionary_encode() if pa.types.is_dictionary(kind) else to_text_array(values)
 
 
+def make_empty_table(schema: pa.Schema) -> pa.Table:
+    """A table without rows. `schema.empty_table()` would import pandas."""
+    return pa.table([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
 def _pack_validity(values: Sequence[Any]) -> pa.Buffer | None:
     """Arrow's validity bitmap: a bit for each value, 0 for None. None if no value is None."""
     if None not in values:

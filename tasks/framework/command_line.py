@@ -1,7 +1,9 @@
 """Luigi's command line: the package's defaults, checked settings and options, and errors of one sentence."""
 
 import argparse
+import atexit
 import functools
+import gc
 import os
 import re
 import warnings
@@ -54,8 +56,8 @@ def install(*hooks: Callable[[], None]) -> None:
     _hooks[:] = hooks
     build_parser: Callable[..., argparse.ArgumentParser] = CmdlineParser._build_parser
 
-    def build(*arguments: Any, **options: Any) -> argparse.ArgumentParser:
-        begin_run()
+    @functools.cache
+    def build_once(_: int, *arguments: Any, **options: Any) -> argparse.ArgumentParser:
         parser = build_parser(*arguments, **options)
         parser.__class__, parser.allow_abbrev, parser.usage = CommandLine, False, USAGE
         parser.epilog = f"The tasks are {', '.join(_public_tasks())}."
@@ -67,6 +69,11 @@ def install(*hooks: Callable[[], None]) -> None:
             elif action.dest.startswith("core_"):
                 action.type = functools.partial(_check_core_option, action.dest.removeprefix("core_"))
         return parser
+
+    def build(*arguments: Any, **options: Any) -> argparse.ArgumentParser:
+        begin_run()
+        # Luigi builds each parser three times, with several hundred options. It depends on the tasks defined so far.
+        return build_once(len(Register._reg), *arguments, **options)
 
     CmdlineParser._build_parser = staticmethod(build)  # type: ignore[method-assign]
 
@@ -86,6 +93,7 @@ def begin_run() -> None:
     _check_settings()
     warnings.simplefilter("ignore", UnconsumedParameterWarning)  # the line above reports them with file and line
     interface._WorkerSchedulerFactory.create_remote_scheduler = _connect  # type: ignore[method-assign]
+    atexit.register(gc.disable)  # otherwise Python first searches all objects for cycles, which takes 50 ms
     for hook in _hooks:
         hook()
 

@@ -4,6 +4,7 @@ import pytest
 from gbif_webdataset.read.columns import LINE, RECORD_ID
 from gbif_webdataset.read.line_blocks import LineBlock
 from gbif_webdataset.read.plain_block import BlockParser, count_fields, is_wrapped
+from gbif_webdataset.storage.arrow import ROW_GROUP
 
 SCHEMA = pa.schema([(LINE, pa.int64()), (RECORD_ID, pa.string()), ("a", pa.dictionary(pa.int32(), pa.string()))])
 PARSER = BlockParser("f.txt", "\t", 3, {RECORD_ID: 0, "a": 2}, SCHEMA)
@@ -11,7 +12,8 @@ PARSER = BlockParser("f.txt", "\t", 3, {RECORD_ID: 0, "a": 2}, SCHEMA)
 
 def parse(data: bytes) -> tuple[list[tuple[object, ...]], list[tuple[int, str, str]]]:
     """Rows and unreadable lines of a block that starts at line 10."""
-    batch = PARSER.parse(LineBlock.from_data(data), 10)
+    PARSER.add(LineBlock.from_data(data), 10)
+    batch = PARSER.take_batch()
     assert batch.rows.schema == SCHEMA
     rows = [tuple(row.values()) for row in batch.rows.to_pylist()]
     return rows, [(line.line, line.fault, line.raw) for line in batch.unreadable]
@@ -34,8 +36,23 @@ def test_lines_with_faults_are_separated_from_the_rows() -> None:
 
 def test_a_block_without_rows_has_the_schema_of_the_others() -> None:
     assert parse(b"\n\n") == ([], [(10, "blank-line", ""), (11, "blank-line", "")])
-    batch = BlockParser("f.txt", "\t", 0, {RECORD_ID: 0, "a": 2}, SCHEMA).parse(LineBlock.from_data(b" \n"), 1)
+    parser = BlockParser("f.txt", "\t", 0, {RECORD_ID: 0, "a": 2}, SCHEMA)
+    parser.add(LineBlock.from_data(b" \n"), 1)
+    batch = parser.take_batch()
     assert (batch.rows.num_rows, len(batch.unreadable)) == (0, 1)
+
+
+def test_a_batch_has_the_rows_of_all_blocks_since_the_last_one_and_is_full_after_many_rows() -> None:
+    for line in (10, 12):
+        PARSER.add(LineBlock.from_data(b"1\tx\ta\n2\tx\n"), line)
+    batch = PARSER.take_batch()
+    assert batch.rows.column(LINE).to_pylist() == [10, 12]
+    assert [line.line for line in batch.unreadable] == [11, 13]
+    PARSER.add(LineBlock.from_data(b"1\tx\ta\n" * ROW_GROUP), 14)
+    assert PARSER.is_full
+    assert PARSER.take_batch().rows.num_rows == ROW_GROUP
+    assert not PARSER.is_full
+    assert PARSER.take_batch().rows.num_rows == 0
 
 
 def test_dos_line_ends_are_removed_and_control_characters_become_spaces() -> None:
