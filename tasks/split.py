@@ -53,8 +53,8 @@ class SplitDataset(DatasetTask):
     group_by: str = Text(
         default="occurrence",
         description="Images that share one of these are kept in one split: occurrence, observer, date, place, event, "
-        "near-duplicates; separate several with commas. observer+date: both must agree. Images without a value are not "
-        "grouped by it.",
+        "near-duplicates; separate several with commas. observer+date: both must agree. A date is the day, or the "
+        "interval of days, that eventDate states. Images without a value are not grouped by it.",
     )
     place_km: float = Real(
         default=1.0, description="Length of a side of the grid cells that count as one place, in kilometres."

@@ -136,8 +136,9 @@ LEAKAGE = (
     Column("split", TEXT, "`val` or `test`"),
     Column("shares", TEXT, "what is compared with train: occurrence, observer, place+date, event, content, ..."),
     Column("images", INT64, "images of the split"),
-    Column("shared", INT64, "images of the split that share it with an image of train"),
-    Column("share", REAL, "`shared` divided by `images`"),
+    Column("known", INT64, "images of the split for which the archive states a value to compare"),
+    Column("shared", INT64, "images that share it with an image of train; empty if the split or train has no values"),
+    Column("share", REAL, "`shared` divided by `known`"),
 )
 """Columns of `splits/leakage.csv`."""
 
