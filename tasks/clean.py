@@ -60,12 +60,14 @@ class CleanDataset(DatasetTask):
         "photos. false: keep them.",
     )
     remove_non_adults: bool = Flag(
-        default=False, description="true: keep only images whose lifeStage is adult or imago, in upper or lower case."
+        default=False,
+        description="true: keep only images whose lifeStage is adult, in the words that GBIF knows, such as imago, "
+        "Adulte or adult female. A text that says something else than a stage, such as Unknown, counts as empty.",
     )
     life_stage_predictions: str = InputFile(
         default="",
         description="CSV with the columns image_path and life_stage_prediction. remove_non_adults uses it for images "
-        "without lifeStage. Empty: such images are dropped.",
+        "whose lifeStage is empty or unknown. Empty: such images are dropped.",
     )
 
     def requires(self) -> DeleteImages:

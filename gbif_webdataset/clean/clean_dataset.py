@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from gbif_webdataset.clean import duplicates
 from gbif_webdataset.clean.duplicates import CHOICES, DuplicateOptions
-from gbif_webdataset.clean.life_stages import create_predictions, normalize_life_stage
+from gbif_webdataset.clean.life_stages import NOT_ADULT, classify_life_stage, create_predictions
 from gbif_webdataset.errors import MissingPieceError, ParameterError, SelectionError
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
@@ -176,13 +176,13 @@ def build_rules(filters: Filters, columns: Collection[str]) -> list[Rule]:
         remedy = "set --CleanDataset-remove-flat to false"
         rules.append(Rule("clean", DropReason.FLAT, "verified.flat", remedy))
     if filters.remove_non_adults:
-        stated = normalize_life_stage('verified."lifeStage"') if "lifeStage" in columns else "NULL"
-        stage = f"coalesce({stated}, predictions.life_stage)"
+        stated = classify_life_stage('verified."lifeStage"') if "lifeStage" in columns else "NULL"
+        stage = f"coalesce({stated}, {classify_life_stage('predictions.life_stage')})"
         rules += [
             Rule(
                 "clean",
                 DropReason.NOT_ADULT,
-                f"{stage} NOT IN ('adult', 'imago')",
+                f"{stage} = '{NOT_ADULT}'",
                 "set --CleanDataset-remove-non-adults to false",
             ),
             Rule(

@@ -15,11 +15,49 @@ OPTION = "--CleanDataset-life-stage-predictions"
 COLUMNS = ("image_path", "life_stage_prediction")
 SCHEMA = pa.schema([("line", pa.int64()), ("image_path", pa.string()), ("prediction", pa.string())])
 SPACES = " \t\r\n\v\f\u00a0"
+ADULT, NOT_ADULT = "adult", "not adult"
+ADULT_WORDS = (
+    "ad", "adult", "adults", "adulta", "adultas", "adulte", "adulten", "adulter", "adultes", "adulti", "adulto",
+    "adultos", "adultus", "ausgewachsen", "dorosly", "dospelec", "erwachsen", "fertile", "imagines", "imago", "imagoes",
+    "imagos", "vuxen", "voksen", "volwassen", "взрослыи", "имаго", "成虫", "成体",
+)  # fmt: skip
+NOT_ADULT_WORDS = (
+    "calf", "caterpillar", "caterpillars", "chenille", "chick", "chicks", "chrysalis", "cocoon", "cub", "egg", "eggs",
+    "ei", "embryo", "exuvia", "exuviae", "fetus", "fingerling", "foetus", "fry", "hatchling", "hatchlings", "huevo",
+    "immature", "immatures", "instar", "instars", "juv", "juvenil", "juvenile", "juveniles", "juvinile", "larva",
+    "larvae", "larval", "larvas", "larve", "larven", "larver", "larves", "naiad", "neonate", "nestling", "nestlings",
+    "ninfa", "nonadult", "nymfe", "nymph", "nymphe", "nymphs", "oeuf", "oruga", "ova", "ovo", "ovum", "parr", "poppe",
+    "preadult", "pul", "pullus", "pup", "pupa", "pupae", "pupal", "puppe", "raupe", "rups", "seedling", "smolt",
+    "spawn", "subadult", "subadulte", "subadulto", "subadults", "subimago", "tadpole", "tadpoles", "tetard", "yearling",
+    "young", "куколка", "личинка", "卵", "幼虫", "蛹",
+)  # fmt: skip
+"""Words of life stages, in lower case and without accents: those of GBIF's dictionary, plurals and translations."""
 
 
 def normalize_life_stage(column: str) -> str:
     """The SQL of a life stage in lower case without surrounding spaces; NULL if it is empty."""
     return f"nullif(lower(trim({column}, {tables.quote_text(SPACES)})), '')"
+
+
+def classify_life_stage(column: str) -> str:
+    """The SQL of ADULT, NOT_ADULT or NULL for a life stage; NULL if it is empty, doubtful or not understood.
+
+    `Imago/Adult`, `2 adults` and `Adult female` are adult. `Adult;Larva`, `Subadult` and `not adult` are not, because
+    the picture may show the other stage. `Unknown`, `Not recorded` and `adult?` say nothing.
+    """
+    text = f"strip_accents(lower({column}))"
+    negated = rf"(no|not|non|pre|sub)[^\pL]+({'|'.join(ADULT_WORDS)})"
+    return (
+        f"CASE WHEN contains({text}, '?') THEN NULL "
+        f"WHEN {_has_word(text, (*NOT_ADULT_WORDS, negated))} THEN '{NOT_ADULT}' "
+        f"WHEN {_has_word(text, ADULT_WORDS)} THEN '{ADULT}' END"
+    )
+
+
+def _has_word(text: str, words: Iterable[str]) -> str:
+    """The SQL of whether one of these words is in a text, with no letter before or behind it."""
+    pattern = rf"(^|[^\pL])({'|'.join(words)})($|[^\pL])"
+    return f"regexp_matches({text}, {tables.quote_text(pattern)})"
 
 
 def create_predictions(connection: duckdb.DuckDBPyConnection, path: Path | None) -> None:
