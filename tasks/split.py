@@ -1,14 +1,18 @@
 """SplitDataset: assigns the images to train, val and test."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.errors import ParameterError, escape_text
 from gbif_webdataset.split.fractions import Fractions
+from gbif_webdataset.split.label_summary import describe_labels, summarize_labels
 from gbif_webdataset.split.options import Limits, SplitOptions
 from gbif_webdataset.split.previous_splits import find_previous_splits
-from gbif_webdataset.split.split_dataset import split_dataset
+from gbif_webdataset.split.split_dataset import check_columns, split_dataset
 from gbif_webdataset.split.traits import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
@@ -21,6 +25,7 @@ class SplitDataset(DatasetTask):
     """Assign the clean images to train, val and test. Images of an occurrence, or of a group, are in one split."""
 
     FORMAT = 2
+    COLUMN_PARAMETERS = ("category_key", "holdout_key")
 
     category_key: str = Text(
         default=DEFAULT_CATEGORY_KEY,
@@ -107,6 +112,15 @@ class SplitDataset(DatasetTask):
     def requires(self) -> CleanDataset:
         """The clean images."""
         return self.clone(CleanDataset)
+
+    def check_options(self, columns: Collection[str]) -> None:
+        """Check the columns that the options name."""
+        check_columns(self.options, columns)
+
+    def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        """Count the images without a label, and the labels of high ranks or with too few images."""
+        summary = summarize_labels(connection, self.options, "manifest")
+        return [] if summary.is_complete else [describe_labels(summary, self.options)]
 
     def run(self) -> None:
         """Write the CSVs of the splits."""

@@ -13,6 +13,7 @@ from gbif_webdataset.clean.life_stages import NOT_ADULT, classify_life_stage, cr
 from gbif_webdataset.errors import MissingPieceError, ParameterError, SelectionError
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.terms import columns as described
 from gbif_webdataset.terms.outcomes import DecoderWarning, Defect
 from gbif_webdataset.terms.reasons import DropReason
@@ -146,6 +147,19 @@ def check_columns(filters: Filters, columns: Collection[str]) -> None:
             "give --CleanDataset-life-stage-predictions, or set this parameter to false"
         )
     duplicates.check_columns(filters.duplicates, columns)
+
+
+def match_ignored_datasets(connection: duckdb.DuckDBPyConnection, filters: Filters, table: str) -> str:
+    """How many keys of ignore_dataset_by_key occur in a table with the column datasetKey, as a sentence.
+
+    Raises:
+        SelectionError: none occurs.
+    """
+    keys = set(filters.ignore_dataset_by_key)
+    query = f'SELECT DISTINCT trim("datasetKey") FROM {table}'
+    found = len(keys & {key for (key,) in tables.fetch_rows(connection, query)})
+    option = f"--CleanDataset-ignore-dataset-by-key {','.join(filters.ignore_dataset_by_key)}"
+    return describe_match(option, "keys", found, len(keys), "correct the keys, or leave this parameter empty")
 
 
 def build_rules(filters: Filters, columns: Collection[str]) -> list[Rule]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.list_match import describe_match
 
 OPTION = "--CleanDataset-life-stage-predictions"
 COLUMNS = ("image_path", "life_stage_prediction")
@@ -82,6 +83,32 @@ def create_predictions(connection: duckdb.DuckDBPyConnection, path: Path | None)
         """CREATE TABLE predictions AS
         SELECT image_path, min(life_stage) AS life_stage FROM predicted_lines GROUP BY image_path"""
     )
+
+
+def check_predictions_file(path: Path) -> None:
+    """Return if the file is a CSV of predictions, whatever images it names.
+
+    Raises:
+        ParameterError: the file cannot be read, or is not such a CSV.
+    """
+    for _ in _read_predictions(path):
+        pass
+
+
+def match_predictions(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -> str:
+    """How many images of the predictions are in a table with the column image_path, as a sentence.
+
+    Raises:
+        SelectionError: none is.
+        ParameterError: the file cannot be read, or is not such a CSV.
+    """
+    images = {image.removeprefix("images/") for _, image, _ in _read_predictions(path)}
+    connection.register("predicted", pa.table([arrow.to_text_array(list(images))], ["image_path"]))
+    query = f"SELECT count(*) FROM predicted SEMI JOIN {table} USING (image_path)"
+    [(found,)] = tables.fetch_rows(connection, query)
+    connection.unregister("predicted")
+    remedy = "write image_path as in the manifest, <datasetKey>/<coreid>.jpg"
+    return describe_match(option_text(OPTION, path), "images", found, len(images), remedy)
 
 
 def _check_predictions(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

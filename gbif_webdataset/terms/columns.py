@@ -43,7 +43,7 @@ MANIFEST = (
     Column("mediaLicense", TEXT, "the medium's licence, as the archive states it; of several terms, the strictest"),
     Column("licenseCode", TEXT, "the medium's licence as a code, such as `cc-by-nc`, or `unknown`"),
 )
-"""Columns of `manifest/chunk-NNNNN.parquet`. extra_columns of ReadArchive follow the Darwin Core terms."""
+"""Columns of `manifest/chunk-NNNNN.parquet`. Columns that parameters name follow the Darwin Core terms."""
 
 REJECTED = (
     Column("file", TEXT, "the archive's file"),
@@ -54,6 +54,13 @@ REJECTED = (
     Column("raw", TEXT, "the line itself; bytes that are not text are written as U+FFFD"),
 )
 """Columns of `manifest/rejected.parquet`."""
+
+SUBSET = (
+    Column("key", TEXT, "a key of subset_list"),
+    Column("occurrences", INT64, "records of the archive that have this key and media"),
+    Column("images", INT64, "images of the manifest with this key"),
+)
+"""Columns of `manifest/subset.csv`."""
 
 LEDGER = (
     Column("status", TEXT, "`fetched`, `cached` or `failed`"),

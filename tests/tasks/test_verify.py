@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from sample.server import PhotoServer
 from tasks.verify import WITHOUT_SIMPLEJPEG
 from tests.support.datasets import ROOT, Dataset
 
@@ -62,3 +63,17 @@ def test_without_simplejpeg_the_run_prints_it_once_and_pillow_decodes(dataset: D
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count(WITHOUT_SIMPLEJPEG) == 1
     assert valid_rows(dataset) == before
+
+
+def test_one_more_column_is_added_without_a_download_and_without_decoding(
+    dataset: Dataset, photos: PhotoServer
+) -> None:
+    before, asked = dataset.rows("verified.parquet"), len(photos.requests)
+    valid = next(row for row in before if row["valid"])
+    image = dataset.output / "images" / valid["image_path"]
+    image.write_bytes(bytes(image.stat().st_size))  # decoding it would fail
+    dataset.make("--CreateWebDataset-columns-to-json", "occurrenceStatus", task="VerifyImages")
+    after = dataset.rows("verified.parquet")
+    assert len(photos.requests) == asked
+    assert {row["occurrenceStatus"] for row in after} == {"PRESENT"}
+    assert [{name: row[name] for name in before[0]} for row in after] == before
