@@ -68,12 +68,11 @@ def test_without_simplejpeg_the_run_prints_it_once_and_pillow_decodes(dataset: D
 def test_one_more_column_is_added_without_a_download_and_without_decoding(
     dataset: Dataset, photos: PhotoServer
 ) -> None:
-    before, asked = dataset.rows("verified.parquet"), len(photos.requests)
-    valid = next(row for row in before if row["valid"])
-    image = dataset.output / "images" / valid["image_path"]
+    before, asked = valid_rows(dataset), len(photos.requests)
+    image = dataset.output / "images" / before[0]["image_path"]
     image.write_bytes(bytes(image.stat().st_size))  # decoding it would fail
     dataset.make("--CreateWebDataset-columns-to-json", "occurrenceStatus", task="VerifyImages")
-    after = dataset.rows("verified.parquet")
+    after = valid_rows(dataset)
     assert len(photos.requests) == asked
     assert {row["occurrenceStatus"] for row in after} == {"PRESENT"}
     assert [{name: row[name] for name in before[0]} for row in after] == before
