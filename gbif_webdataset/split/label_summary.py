@@ -12,7 +12,7 @@ from gbif_webdataset.split.fractions import to_exact_fraction
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.split.options import SplitOptions
 from gbif_webdataset.storage import tables
-from gbif_webdataset.terms.ranks import LADDERS, RANKS_ABOVE_SPECIES, is_label_column
+from gbif_webdataset.terms.ranks import KEY_COLUMNS, LADDERS, MAIN_NAME_COLUMNS, RANKS_ABOVE_SPECIES, is_label_column
 
 MAX_ALTERNATIVES = 5
 
@@ -93,11 +93,12 @@ def describe_labels(summary: LabelSummary, options: SplitOptions) -> str:
     if not summary.unlabelled:
         return f"labels: {sentence}; every image has a label"
     sentence += f"; {summary.unlabelled:,} of {summary.images:,} images have no label and will be dropped"
-    if not summary.alternatives:
+    if 2 * summary.unlabelled <= summary.images:
         return f"labels: {sentence}"
-    remedy = f"columns with more values are {_list_alternatives(summary)}: set --SplitDataset-category-key"
-    warning = "WARNING: " if 2 * summary.unlabelled > summary.images else ""
-    return f"{warning}labels: {sentence}; {remedy}"
+    others = (
+        f"columns with more values are {_list_alternatives(summary)}" if summary.alternatives else "no column has more"
+    )
+    return f"WARNING: labels: {sentence}; {others}: set --SplitDataset-category-key"
 
 
 def _fraction_of_others(options: SplitOptions) -> Fraction:
@@ -113,7 +114,8 @@ def _count_enough(options: SplitOptions) -> int:
 def _find_alternatives(
     connection: duckdb.DuckDBPyConnection, table: str, columns: Collection[str], labelled: int
 ) -> tuple[tuple[str, int], ...]:
-    names = [name for name in columns if is_label_column(name) and name not in ("datasetKey", "checklistKey")]
+    preferred = (*KEY_COLUMNS, *MAIN_NAME_COLUMNS, *columns)
+    names = sorted(filter(is_label_column, set(columns) - {"datasetKey", "checklistKey"}), key=preferred.index)
     if not names:
         return ()
     counts = ", ".join(f"count(nullif(trim({tables.quote_name(name)}), ''))" for name in names)

@@ -32,7 +32,7 @@ def test_labels_and_images_are_counted() -> None:
     assert describe_labels(summary, OPTIONS) == (
         "labels: acceptedTaxonKey gives 3 labels, 1 of them above species rank, 1 with too few images for "
         "min_instances 8, 1 with fewer than 10 images, too few for an image in each split; 3 of 44 images have no "
-        "label and will be dropped; columns with more values are genus (44 images): set --SplitDataset-category-key"
+        "label and will be dropped"
     )
     assert not summary.is_complete
 
@@ -49,9 +49,7 @@ def test_most_images_without_a_label_are_a_warning_that_names_other_columns(tmp_
     assert (summary.images, summary.unlabelled, summary.labels) == (60, 54, 3)
     sentence = describe_labels(summary, OPTIONS)
     assert sentence.startswith("WARNING: labels: acceptedTaxonKey gives 3 labels, ")
-    assert (
-        "54 of 60 images have no label and will be dropped; columns with more values are scientificName (60" in sentence
-    )
+    assert "54 of 60 images have no label and will be dropped; columns with more values are family (60" in sentence
 
 
 def test_a_column_that_is_empty_for_all_images_is_refused() -> None:

@@ -138,9 +138,7 @@ def test_images_without_a_label_are_reported_before_any_download(tmp_path: Path,
     dataset = Dataset(find_case("archives/most-without-taxon-key.zip"), tmp_path / "dataset")
     ended = dataset.run("--PlanFetch-sample", "0", task=task)
     assert ended.returncode == 0
-    assert (
-        "54 of 60 images have no label and will be dropped; columns with more values are scientificName" in ended.stderr
-    )
+    assert "54 of 60 images have no label and will be dropped; columns with more values are family" in ended.stderr
 
 
 def test_one_subset_key_of_a_thousand_is_a_warning_and_listed(dataset: Dataset, tmp_path: Path) -> None:
