@@ -21,7 +21,7 @@ from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFol
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
 from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.storage.tables import fetch_rows, open_csv, quote_name
+from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, split_list
@@ -150,11 +150,13 @@ class CreateWebDataset(DatasetTask):
 
     def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         """Count the labels of the category map that occur."""
-        options = self.clone(SplitDataset).options
-        columns = [name for name, *_ in fetch_rows(connection, "DESCRIBE manifest")]
-        label = (
-            label_value(options, columns) if self.label_column == LABEL else f"clean.{quote_name(self.label_column)}"
-        )
+        options, columns = self.clone(SplitDataset).options, describe_columns(connection, "manifest")
+        if self.label_column == LABEL:
+            label = label_value(options, columns)
+        elif self.label_column in columns:
+            label = f"clean.{quote_name(self.label_column)}"
+        else:  # a later stage adds the column
+            return []
         return match_category_map(connection, self.recipe, "manifest AS clean", label)
 
     def requires(self) -> list[DatasetTask]:

@@ -15,6 +15,7 @@ from gbif_webdataset.split.previous_splits import find_previous_splits
 from gbif_webdataset.split.split_dataset import check_columns, split_dataset
 from gbif_webdataset.split.traits import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder
+from gbif_webdataset.storage.tables import describe_columns
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
@@ -119,6 +120,8 @@ class SplitDataset(DatasetTask):
 
     def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         """Count the images without a label, and the labels of high ranks or with too few images."""
+        if self.category_key not in describe_columns(connection, "manifest"):  # a column that a later stage adds
+            return []
         summary = summarize_labels(connection, self.options, "manifest")
         return [] if summary.is_complete else [describe_labels(summary, self.options)]
 

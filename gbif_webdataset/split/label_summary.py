@@ -49,7 +49,7 @@ def summarize_labels(connection: duckdb.DuckDBPyConnection, options: SplitOption
     Raises:
         SelectionError: no image has a label.
     """
-    columns = [name for name, *_ in tables.fetch_rows(connection, f"DESCRIBE {table}")]
+    columns = tables.describe_columns(connection, table)
     is_of_any_rank = "taxonRank" in columns and not any(options.category_key in ladder for ladder in LADDERS)
     ranks = ", ".join(map(tables.quote_text, sorted(RANKS_ABOVE_SPECIES)))
     is_above = f'lower(trim(clean."taxonRank")) IN ({ranks})' if is_of_any_rank else "NULL"
