@@ -145,7 +145,8 @@ class CreateWebDataset(DatasetTask):
     def check_options(self, columns: Collection[str]) -> None:
         """Check the columns and files that the options name. SplitDataset itself checks category_key."""
         splits = self.clone(SplitDataset)
-        check_columns(self.recipe, [*columns, splits.category_key, *([LABEL] if splits.roll_up else [])])
+        made = [splits.category_key, *([LABEL] if splits.roll_up else [])]
+        check_columns(self.recipe, list(dict.fromkeys([*columns, *made])))
         check_files(self.recipe)
 
     def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:

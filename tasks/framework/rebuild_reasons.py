@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from luigi import interface
+from luigi.retcodes import retcode
 
 from gbif_webdataset.errors import DatasetError
 from tasks.framework import validation
@@ -98,7 +99,8 @@ def _print_before_run(task: Any) -> None:
     try:
         check_stages(task, to_run)
     except DatasetError as error:
-        sys.exit(f"ERROR: {error}")
+        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        sys.exit(retcode().task_failed)  # type: ignore[no-untyped-call]
     if task.plan:
         sys.exit(0)
 

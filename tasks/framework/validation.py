@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import chain
 from pathlib import Path
 
 import duckdb
@@ -77,13 +76,19 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
     Raises DatasetError if a stage cannot run.
     """
     chunks = read.paths.chunks("manifest", read.chunks)
-    for stage in stages:
-        stage.check_options(_list_columns(chunks))
-    if with_manifest and any(stage.has_checks() for stage in stages):
-        with open_manifest(chunks, read.paths.scratch) as connection:
-            for sentence in chain.from_iterable(stage.check_manifest(connection) for stage in stages):
-                if sentence.startswith(WARNING):
-                    print(sentence, file=sys.stderr, flush=True)
+    stages = [stage for stage in stages if stage.has_checks()]
+    if not stages:
+        return
+    columns = _list_columns(chunks)
+    with open_manifest(chunks, read.paths.scratch) as connection:
+        for stage in stages:
+            try:
+                stage.check_options(columns)
+                sentences = stage.check_manifest(connection) if with_manifest else []
+            except DatasetError as error:
+                raise type(error)(f"{stage.label}: {error}") from error
+            for sentence in filter(lambda each: each.startswith(WARNING), sentences):
+                print(sentence, file=sys.stderr, flush=True)
 
 
 @contextmanager
