@@ -64,7 +64,7 @@ def write_tables(folder: Path, images: int, classes: int) -> None:
         connection.execute(f"COPY ({counted}) TO {tables.quote_text(str(folder / 'shards' / 'classes.csv'))} (HEADER)")
     for name in ("splits/dropped.csv", "shards/dropped.csv"):
         (folder / name).write_text("stage,reason,image_path\n")
-    (folder / "splits" / "leakage.csv").write_text("split,shares,images,shared,share\n")
+    (folder / "splits" / "leakage.csv").write_text("split,shares,images,known,shared,share\n")
     (folder / "splits" / "balance.csv").write_text("label,images,train,val,test,val_off,test_off\n")
 
 

@@ -1,10 +1,20 @@
 """CleanDataset: filters the images for quality."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
-from gbif_webdataset.clean.clean_dataset import CleanFiles, Filters, clean_dataset
+import duckdb
+
+from gbif_webdataset.clean.clean_dataset import (
+    CleanFiles,
+    Filters,
+    check_columns,
+    clean_dataset,
+    match_ignored_datasets,
+)
 from gbif_webdataset.clean.duplicates import CHOICES, DuplicateOptions
+from gbif_webdataset.clean.life_stages import check_predictions_file, match_predictions
 from gbif_webdataset.clean.near_duplicates import MAX_DISTANCE_BITS
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.delete import DeleteImages
@@ -16,6 +26,7 @@ class CleanDataset(DatasetTask):
     """Filter the images for quality, and count the images that each filter drops."""
 
     FORMAT = 2
+    COLUMN_PARAMETERS = ("category_key",)
 
     remove_duplicate_url: str = Choice(
         default="all-but-one",
@@ -60,12 +71,14 @@ class CleanDataset(DatasetTask):
         "photos. false: keep them.",
     )
     remove_non_adults: bool = Flag(
-        default=False, description="true: keep only images whose lifeStage is adult or imago, in upper or lower case."
+        default=False,
+        description="true: keep only images whose lifeStage is adult, in the words that GBIF knows, such as imago, "
+        "Adulte or adult female. A text that says something else than a stage, such as Unknown, counts as empty.",
     )
     life_stage_predictions: str = InputFile(
         default="",
         description="CSV with the columns image_path and life_stage_prediction. remove_non_adults uses it for images "
-        "without lifeStage. Empty: such images are dropped.",
+        "whose lifeStage is empty or unknown. Empty: such images are dropped.",
     )
 
     def requires(self) -> DeleteImages:
@@ -77,10 +90,9 @@ class CleanDataset(DatasetTask):
         deleted = self.requires()
         return {task.label: task.output().record.digest for task in (deleted, deleted.requires())}
 
-    def run(self) -> None:
-        """Write the images that pass every filter, and the dropped ones with their reasons."""
-        paths = self.paths
-        filters = Filters(
+    def filters(self) -> Filters:
+        """The filters. Raises ParameterError if a value is not valid."""
+        return Filters(
             self.remove_duplicate_url,
             split_list(self.ignore_dataset_by_key),
             self.thumb_size if self.remove_thumbnails else 0,
@@ -91,6 +103,25 @@ class CleanDataset(DatasetTask):
                 self.remove_duplicate_content, self.remove_near_duplicates, self.near_distance, self.category_key
             ),
         )
+
+    def check_options(self, columns: Collection[str]) -> None:
+        """Check the columns that the filters need, and the predictions."""
+        check_columns(self.filters(), columns)
+        if self.life_stage_predictions:
+            check_predictions_file(Path(self.life_stage_predictions))
+
+    def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        """Count the keys of ignore_dataset_by_key and the images of the predictions that occur."""
+        sentences = []
+        if self.ignore_dataset_by_key:
+            sentences.append(match_ignored_datasets(connection, self.filters(), "manifest"))
+        if self.remove_non_adults and self.life_stage_predictions:
+            sentences.append(match_predictions(connection, Path(self.life_stage_predictions), "manifest"))
+        return sentences
+
+    def run(self) -> None:
+        """Write the images that pass every filter, and the dropped ones with their reasons."""
+        paths, filters = self.paths, self.filters()
         with self.write_target() as target:
             deleted = paths.would_delete if self.requires().dry_run else paths.deleted
             files = CleanFiles(paths.verified, deleted, paths.clean, paths.clean_dropped, paths.duplicates)

@@ -1,9 +1,10 @@
 """DeleteImages: deletes the images that cannot be used, or those on a list of the user."""
 
 import datetime
+from collections.abc import Collection
 from pathlib import Path
 
-from gbif_webdataset.clean.delete_images import DeletionFiles, delete_images
+from gbif_webdataset.clean.delete_images import DeletionFiles, check_image_list, delete_images
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Flag, InputFile
 from tasks.verify import VerifyImages
@@ -22,6 +23,11 @@ class DeleteImages(DatasetTask):
     def requires(self) -> VerifyImages:
         """The verified images."""
         return self.clone(VerifyImages)
+
+    def check_options(self, columns: Collection[str]) -> None:
+        """Check that the list of images can be read."""
+        if self.image_list:
+            check_image_list(Path(self.image_list))
 
     def run(self) -> None:
         """Delete the images, and list them in deleted.csv or would-delete.csv."""

@@ -1,6 +1,7 @@
 """FetchChunk and FetchImages: fetch_images."""
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,10 @@ class FetchChunk(ChunkTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.guard = AddressGuard(split_list(self.allow_addresses))
+
+    def check_options(self, columns: Collection[str]) -> None:
+        """Check the table of host limits."""
+        self.hosts()
 
     def requires(self) -> ReadArchive:
         """The manifest."""

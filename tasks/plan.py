@@ -10,9 +10,11 @@ from gbif_webdataset.fetch.plan_fetch import plan_fetch
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
 from tasks.fetch import FetchChunk
+from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count
 from tasks.read import ReadArchive
+from tasks.shards import CreateWebDataset
 
 
 class PlanFetch(DatasetTask):
@@ -37,6 +39,11 @@ class PlanFetch(DatasetTask):
         """The manifest."""
         return self.clone(ReadArchive)
 
+    @property
+    def last_stage(self) -> CreateWebDataset:
+        """The shards, for which the images will be fetched."""
+        return self.clone(CreateWebDataset)
+
     def complete(self) -> bool:
         """Whether this process has printed the estimate; every command prints it again."""
         return self._is_done
@@ -57,4 +64,5 @@ class PlanFetch(DatasetTask):
 
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
         print(escape_text(format_fetch_estimate(estimate), keep="\n"), flush=True)
+        validation.check_manifest(self, manifests, lambda sentence: print(sentence, file=sys.stderr, flush=True))
         self._is_done = True

@@ -1,20 +1,29 @@
 """ReadArchive: archive to manifest."""
 
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from gbif_webdataset.errors import option_text
 from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.read_archive import count_bytes, read_archive
+from gbif_webdataset.read.read_archive import SUBSET, ManifestCounts, outline_archive, read_archive
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import read_subset_list
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
+from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.terms import licences
+from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count, InputFile, Real, Text, split_list
+
+LATER_STAGES = ("CleanDataset", "SplitDataset", "CreateWebDataset")
+"""The tasks whose parameters name columns of the archive."""
 
 
 class ReadArchive(DatasetTask):
@@ -45,7 +54,8 @@ class ReadArchive(DatasetTask):
     random_seed: int = Count(default=42, description="Seed of the random choice that num_images_per_category makes.")
     extra_columns: str = Text(
         default="",
-        description="Further columns of the occurrence file for the manifest and later tables, separated by commas.",
+        description="Further columns of the occurrence file for the manifest and later tables, separated by commas, "
+        "for your own use. Columns that other parameters name, such as category_key, are added by themselves.",
     )
     licenses: str = Text(
         default="",
@@ -80,36 +90,73 @@ class ReadArchive(DatasetTask):
     )
 
     def inputs(self) -> dict[str, str]:
-        """A digest of the archive, and the number of chunks."""
-        return {"archive": containers.compute_identity(Path(self.dwca)), "chunks": str(self.chunks)}
+        """A digest of the archive, the number of chunks, and the columns that parameters of later stages name."""
+        inputs = {"archive": containers.compute_identity(Path(self.dwca)), "chunks": str(self.chunks)}
+        columns = self.later_columns()
+        return inputs | {"columns": ",".join(columns)} if columns else inputs
 
-    def run(self) -> None:
-        """Write the new manifest beside the old one, carry the ledgers over to it, and replace the old one."""
-        paths = self.paths
-        scratch = Path(self.temp_dir) if self.temp_dir else paths.scratch
-        options = SelectionOptions(
+    def later_columns(self) -> list[str]:
+        """The columns of the archive that later stages need beyond the usual ones.
+
+        If the present manifest has them and more, they are those of the manifest: it need not be made again.
+        """
+        own = {*split_list(self.extra_columns), *([self.subset_key] if self.needs_subset_key else [])}
+        columns = [name for name in validation.list_later_columns(LATER_STAGES) if name not in own]
+        record = self.record()
+        present = split_list(record.fingerprint.inputs.get("columns", "")) if record else ()
+        return list(present) if set(columns) <= set(present) else columns
+
+    @property
+    def needs_subset_key(self) -> bool:
+        """Whether subset_key is used."""
+        return bool(self.subset_list or self.num_images_per_category)
+
+    def selection_options(self) -> SelectionOptions:
+        """The images and columns to select. Raises ParameterError if a value or subset_list is not valid."""
+        return SelectionOptions(
             subset_key=self.subset_key,
             subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
             num_images_per_category=self.num_images_per_category,
             random_seed=self.random_seed,
             extra_columns=split_list(self.extra_columns),
+            later_columns=tuple(self.later_columns()),
             licenses=licences.parse_licences(split_list(self.licenses)),
             where=self.where,
             media_where=self.media_where,
         )
+
+    def check_archive(self, report: Callable[[str], None]) -> int:
+        """Check all stages against the columns of the archive. The number of bytes to read."""
+        outline = outline_archive(Path(self.dwca), self.selection_options(), self.max_expansion)
+        validation.check_options(self, outline.columns, report)
+        return outline.total_bytes
+
+    def run(self) -> None:
+        """Write the new manifest beside the old one, carry the ledgers over to it, and replace the old one."""
+        paths, options = self.paths, self.selection_options()
+        scratch = Path(self.temp_dir) if self.temp_dir else paths.scratch
         memory = tables.parse_memory_limit(self.memory_limit)
         resources = Resources(memory, scratch, self.max_expansion)
-        total = count_bytes(Path(self.dwca), self.max_expansion)
+        total = self.check_archive(lambda sentence: print(sentence, file=sys.stderr, flush=True))
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)
                 counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
                 for note in counts.notes:
                     progress.print_once(f"{self.dwca}: {note}")
+                self._report_subset(counts, progress.print_once)
+                chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
+                validation.check_manifest(self, chunks, progress.print_once)
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
             target.results = {"archive": Path(self.dwca).name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
+
+    def _report_subset(self, counts: ManifestCounts, report: Callable[[str], None]) -> None:
+        if self.subset_list:
+            option = option_text("--ReadArchive-subset-list", self.subset_list)
+            remedy = f"manifest/{SUBSET} lists all keys; check that they are values of {self.subset_key}"
+            report(describe_match(option, "keys", counts.subset_found, counts.subset_keys, remedy))
 
     def images_per_chunk(self) -> list[int]:
         """Return the number of images in each chunk."""

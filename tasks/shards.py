@@ -1,23 +1,27 @@
 """CreateWebDataset: the shards. PlanShards and ShardChunk write them on several machines."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from gbif_webdataset.errors import ChangedImageError, MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
 from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images, mark_in_ledgers
+from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
 from gbif_webdataset.shards.recipe import FORMAT, Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
 from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
+from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
 from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.storage.tables import open_csv
+from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, split_list
@@ -28,6 +32,7 @@ class CreateWebDataset(DatasetTask):
     """Write each split as WebDataset shards. The same input and parameters give the same bytes on every machine."""
 
     FORMAT = FORMAT
+    COLUMN_PARAMETERS = ("label_column", "label_name", "columns_to_json")
 
     label_column: str = Text(
         default="",
@@ -136,6 +141,24 @@ class CreateWebDataset(DatasetTask):
             detection_threshold=None if self.detection_threshold < 0 else self.detection_threshold,
         )
         check_recipe(self.recipe)
+
+    def check_options(self, columns: Collection[str]) -> None:
+        """Check the columns and files that the options name. SplitDataset itself checks category_key."""
+        splits = self.clone(SplitDataset)
+        made = [splits.category_key, *([LABEL] if splits.roll_up else [])]
+        check_columns(self.recipe, list(dict.fromkeys([*columns, *made])))
+        check_files(self.recipe)
+
+    def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        """Count the labels of the category map that occur."""
+        options, columns = self.clone(SplitDataset).options, describe_columns(connection, "manifest")
+        if self.label_column == LABEL:
+            label = label_value(options, columns)
+        elif self.label_column in columns:
+            label = f"clean.{quote_name(self.label_column)}"
+        else:  # a later stage adds the column
+            return []
+        return match_category_map(connection, self.recipe, "manifest AS clean", label)
 
     def requires(self) -> list[DatasetTask]:
         """The splits. With --runner slurm also the chunks that Slurm writes."""

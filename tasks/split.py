@@ -1,16 +1,21 @@
 """SplitDataset: assigns the images to train, val and test."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.errors import ParameterError, escape_text
 from gbif_webdataset.split.fractions import Fractions
+from gbif_webdataset.split.label_summary import describe_labels, summarize_labels
 from gbif_webdataset.split.options import Limits, SplitOptions
 from gbif_webdataset.split.previous_splits import find_previous_splits
-from gbif_webdataset.split.split_dataset import split_dataset
+from gbif_webdataset.split.split_dataset import check_columns, split_dataset
 from gbif_webdataset.split.traits import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder
+from gbif_webdataset.storage.tables import describe_columns
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
@@ -21,6 +26,7 @@ class SplitDataset(DatasetTask):
     """Assign the clean images to train, val and test. Images of an occurrence, or of a group, are in one split."""
 
     FORMAT = 2
+    COLUMN_PARAMETERS = ("category_key", "holdout_key")
 
     category_key: str = Text(
         default=DEFAULT_CATEGORY_KEY,
@@ -53,8 +59,8 @@ class SplitDataset(DatasetTask):
     group_by: str = Text(
         default="occurrence",
         description="Images that share one of these are kept in one split: occurrence, observer, date, place, event, "
-        "near-duplicates; separate several with commas. observer+date: both must agree. Images without a value are not "
-        "grouped by it.",
+        "near-duplicates; separate several with commas. observer+date: both must agree. A date is the day, or the "
+        "interval of days, that eventDate states. Images without a value are not grouped by it.",
     )
     place_km: float = Real(
         default=1.0, description="Length of a side of the grid cells that count as one place, in kilometres."
@@ -107,6 +113,17 @@ class SplitDataset(DatasetTask):
     def requires(self) -> CleanDataset:
         """The clean images."""
         return self.clone(CleanDataset)
+
+    def check_options(self, columns: Collection[str]) -> None:
+        """Check the columns that the options name."""
+        check_columns(self.options, columns)
+
+    def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        """Count the images without a label, and the labels of high ranks or with too few images."""
+        if self.category_key not in describe_columns(connection, "manifest"):  # a column that a later stage adds
+            return []
+        summary = summarize_labels(connection, self.options, "manifest")
+        return [] if summary.is_complete else [describe_labels(summary, self.options)]
 
     def run(self) -> None:
         """Write the CSVs of the splits."""

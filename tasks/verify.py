@@ -44,6 +44,8 @@ class VerifyChunk(ChunkTask):
         fetched = self.requires().output().record.results["outcomes"]
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().images_per_chunk()
+        verified = self.paths.chunk("verified", self.chunk)
+        earlier = verified if self.output().find_reason(with_inputs=False) is None else None
         with self.write_target() as target, self.chunk_progress("verify", images) as progress:
             if not jpeg_damage.HAS_SIMPLEJPEG:
                 progress.print_once(WITHOUT_SIMPLEJPEG)
@@ -52,9 +54,8 @@ class VerifyChunk(ChunkTask):
                 invalid = counts.total() - counts["valid"]
                 progress.update(counts.total(), total, f"{invalid:,} invalid" if invalid else "")
 
-            verified = self.paths.chunk("verified", self.chunk)
             ledger = self.paths.chunk("fetched", self.chunk)
-            options = verify_chunk.VerifyOptions(self.max_pixels, self.strict, self.num_workers)
+            options = verify_chunk.VerifyOptions(self.max_pixels, self.strict, self.num_workers, earlier)
             found = verify_chunk.verify_chunk(ledger, self.paths.images, verified, options, report_counts)
             target.results = {"findings": dict(found)}
             target.add(verified)

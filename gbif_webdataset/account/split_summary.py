@@ -20,8 +20,15 @@ def describe_splits(splits: Path, val_frac: float, test_frac: float) -> str:
             shares = (f"{name} {int(row[name]) / images:.2f}" for name in ("val", "test"))
             lines.append(f"           {row['label']}: {images:,} images, {', '.join(shares)}")
     with open_csv(splits / "leakage.csv") as shared:
-        leaks = [
-            f"{row['shares']} {float(row['share']):.3f}" for row in shared if row["split"] == "test" and row["share"]
-        ]
+        leaks = [_describe_shared(row) for row in shared if row["split"] == "test" and int(row["images"])]
     lines.append(f"  leakage  share of test images with the same as in train: {', '.join(leaks) or 'test is empty'}")
     return "\n".join(lines)
+
+
+def _describe_shared(row: dict[str, str]) -> str:
+    """Return such as `observer 0.031 (80 of 90 known)`. Tables made before version 0.5 have no column `known`."""
+    share = f"{float(row['share']):.3f}" if row["share"] else "unknown"
+    with_value = row.get("known", row["images"])
+    return f"{row['shares']} {share}" + (
+        f" ({with_value} of {row['images']} known)" if with_value != row["images"] else ""
+    )

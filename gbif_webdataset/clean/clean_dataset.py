@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from gbif_webdataset.clean import duplicates
 from gbif_webdataset.clean.duplicates import CHOICES, DuplicateOptions
-from gbif_webdataset.clean.life_stages import create_predictions, normalize_life_stage
+from gbif_webdataset.clean.life_stages import NOT_ADULT, classify_life_stage, create_predictions
 from gbif_webdataset.errors import MissingPieceError, ParameterError, SelectionError
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.terms import columns as described
 from gbif_webdataset.terms.outcomes import DecoderWarning, Defect
 from gbif_webdataset.terms.reasons import DropReason
@@ -148,6 +149,19 @@ def check_columns(filters: Filters, columns: Collection[str]) -> None:
     duplicates.check_columns(filters.duplicates, columns)
 
 
+def match_ignored_datasets(connection: duckdb.DuckDBPyConnection, filters: Filters, table: str) -> str:
+    """How many keys of ignore_dataset_by_key occur in a table with the column datasetKey, as a sentence.
+
+    Raises:
+        SelectionError: none occurs.
+    """
+    keys = set(filters.ignore_dataset_by_key)
+    query = f'SELECT DISTINCT trim("datasetKey") FROM {table}'
+    found = len(keys & {key for (key,) in tables.fetch_rows(connection, query)})
+    option = f"--CleanDataset-ignore-dataset-by-key {','.join(filters.ignore_dataset_by_key)}"
+    return describe_match(option, "keys", found, len(keys), "correct the keys, or leave this parameter empty")
+
+
 def build_rules(filters: Filters, columns: Collection[str]) -> list[Rule]:
     """The rules that check one image alone, in the order in which they apply."""
     rules = [
@@ -176,13 +190,13 @@ def build_rules(filters: Filters, columns: Collection[str]) -> list[Rule]:
         remedy = "set --CleanDataset-remove-flat to false"
         rules.append(Rule("clean", DropReason.FLAT, "verified.flat", remedy))
     if filters.remove_non_adults:
-        stated = normalize_life_stage('verified."lifeStage"') if "lifeStage" in columns else "NULL"
-        stage = f"coalesce({stated}, predictions.life_stage)"
+        stated = classify_life_stage('verified."lifeStage"') if "lifeStage" in columns else "NULL"
+        stage = f"coalesce({stated}, {classify_life_stage('predictions.life_stage')})"
         rules += [
             Rule(
                 "clean",
                 DropReason.NOT_ADULT,
-                f"{stage} NOT IN ('adult', 'imago')",
+                f"{stage} = '{NOT_ADULT}'",
                 "set --CleanDataset-remove-non-adults to false",
             ),
             Rule(

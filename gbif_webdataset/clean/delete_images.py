@@ -69,6 +69,16 @@ def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -
         return dict(tables.fetch_rows(connection, "SELECT reason, count(*) FROM to_delete GROUP BY 1 ORDER BY 1"))
 
 
+def check_image_list(image_list: Path) -> None:
+    """Return if a list of images can be read, whatever images it names.
+
+    Raises:
+        ParameterError: the list cannot be read, or a path leads out of images/.
+    """
+    for _ in _read_list(image_list):
+        pass
+
+
 def _read_list(image_list: Path) -> Iterator[pa.RecordBatch]:
     """The listed paths below images/, each with its reason: the CSV's column `error` or `reason`, or LISTED."""
     rows: list[tuple[str, str]] = []

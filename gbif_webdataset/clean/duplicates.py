@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.clean.near_duplicates import MAX_DISTANCE_BITS, link_near_hashes
-from gbif_webdataset.errors import ParameterError, SelectionError
+from gbif_webdataset.errors import ParameterError, SelectionError, did_you_mean
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.terms import columns as described
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
@@ -87,9 +87,9 @@ def check_columns(options: DuplicateOptions, columns: Collection[str]) -> None:
         SelectionError: the archive lacks a column that the user chose.
     """
     if options.category_key not in (*columns, DEFAULT_CATEGORY_KEY):
+        remedy = did_you_mean(options.category_key, columns) or "choose a column of the archive"
         raise SelectionError(
-            f"--CleanDataset-category-key {options.category_key}: the archive has no such column; "
-            "choose a column of verified.parquet"
+            f"--CleanDataset-category-key {options.category_key}: the archive has no such column; {remedy}"
         )
 
 

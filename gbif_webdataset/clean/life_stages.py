@@ -8,18 +8,57 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.list_match import describe_match
 
 OPTION = "--CleanDataset-life-stage-predictions"
 COLUMNS = ("image_path", "life_stage_prediction")
 SCHEMA = pa.schema([("line", pa.int64()), ("image_path", pa.string()), ("prediction", pa.string())])
 SPACES = " \t\r\n\v\f\u00a0"
+ADULT, NOT_ADULT = "adult", "not adult"
+ADULT_WORDS = (
+    "ad", "adult", "adults", "adulta", "adultas", "adulte", "adulten", "adulter", "adultes", "adulti", "adulto",
+    "adultos", "adultus", "ausgewachsen", "dorosly", "dospelec", "erwachsen", "fertile", "imagines", "imago", "imagoes",
+    "imagos", "vuxen", "voksen", "volwassen", "взрослыи", "имаго", "成虫", "成体",
+)  # fmt: skip
+NOT_ADULT_WORDS = (
+    "calf", "caterpillar", "caterpillars", "chenille", "chick", "chicks", "chrysalis", "cocoon", "cub", "egg", "eggs",
+    "ei", "embryo", "exuvia", "exuviae", "fetus", "fingerling", "foetus", "fry", "hatchling", "hatchlings", "huevo",
+    "immature", "immatures", "instar", "instars", "juv", "juvenil", "juvenile", "juveniles", "juvinile", "larva",
+    "larvae", "larval", "larvas", "larve", "larven", "larver", "larves", "naiad", "neonate", "nestling", "nestlings",
+    "ninfa", "nonadult", "nymfe", "nymph", "nymphe", "nymphs", "oeuf", "oruga", "ova", "ovo", "ovum", "parr", "poppe",
+    "preadult", "pul", "pullus", "pup", "pupa", "pupae", "pupal", "puppe", "raupe", "rups", "seedling", "smolt",
+    "spawn", "subadult", "subadulte", "subadulto", "subadults", "subimago", "tadpole", "tadpoles", "tetard", "yearling",
+    "young", "куколка", "личинка", "卵", "幼虫", "蛹",
+)  # fmt: skip
+"""Words of life stages, in lower case and without accents: those of GBIF's dictionary, plurals and translations."""
 
 
 def normalize_life_stage(column: str) -> str:
     """The SQL of a life stage in lower case without surrounding spaces; NULL if it is empty."""
     return f"nullif(lower(trim({column}, {tables.quote_text(SPACES)})), '')"
+
+
+def classify_life_stage(column: str) -> str:
+    """The SQL of ADULT, NOT_ADULT or NULL for a life stage; NULL if it is empty, doubtful or not understood.
+
+    `Imago/Adult`, `2 adults` and `Adult female` are adult. `Adult;Larva`, `Subadult` and `not adult` are not, because
+    the picture may show the other stage. `Unknown`, `Not recorded` and `adult?` say nothing.
+    """
+    text = f"strip_accents(lower({column}))"
+    negated = rf"(no|not|non|pre|sub)[^\pL]+({'|'.join(ADULT_WORDS)})"
+    return (
+        f"CASE WHEN contains({text}, '?') THEN NULL "
+        f"WHEN {_has_word(text, (*NOT_ADULT_WORDS, negated))} THEN '{NOT_ADULT}' "
+        f"WHEN {_has_word(text, ADULT_WORDS)} THEN '{ADULT}' END"
+    )
+
+
+def _has_word(text: str, words: Iterable[str]) -> str:
+    """The SQL of whether one of these words is in a text, with no letter before or behind it."""
+    pattern = rf"(^|[^\pL])({'|'.join(words)})($|[^\pL])"
+    return f"regexp_matches({text}, {tables.quote_text(pattern)})"
 
 
 def create_predictions(connection: duckdb.DuckDBPyConnection, path: Path | None) -> None:
@@ -44,6 +83,32 @@ def create_predictions(connection: duckdb.DuckDBPyConnection, path: Path | None)
         """CREATE TABLE predictions AS
         SELECT image_path, min(life_stage) AS life_stage FROM predicted_lines GROUP BY image_path"""
     )
+
+
+def check_predictions_file(path: Path) -> None:
+    """Return if the file is a CSV of predictions, whatever images it names.
+
+    Raises:
+        ParameterError: the file cannot be read, or is not such a CSV.
+    """
+    for _ in _read_predictions(path):
+        pass
+
+
+def match_predictions(connection: duckdb.DuckDBPyConnection, path: Path, table: str) -> str:
+    """How many images of the predictions are in a table with the column image_path, as a sentence.
+
+    Raises:
+        SelectionError: none is.
+        ParameterError: the file cannot be read, or is not such a CSV.
+    """
+    images = {image.removeprefix("images/") for _, image, _ in _read_predictions(path)}
+    connection.register("predicted", pa.table([arrow.to_text_array(list(images))], ["image_path"]))
+    query = f"SELECT count(*) FROM predicted SEMI JOIN {table} USING (image_path)"
+    [(found,)] = tables.fetch_rows(connection, query)
+    connection.unregister("predicted")
+    remedy = "write image_path as in the manifest, <datasetKey>/<coreid>.jpg"
+    return describe_match(option_text(OPTION, path), "images", found, len(images), remedy)
 
 
 def _check_predictions(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

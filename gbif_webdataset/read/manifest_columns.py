@@ -56,7 +56,7 @@ class ManifestColumns:
         """
         _check_requested(archive.records, options)
         where = _parse_where(archive.records, options.where, OCCURRENCES) if options.where else None
-        requested = _list_requested(options)
+        requested = [*_list_requested(options), *_list_later(options)]
         records = ColumnSelection.from_layout(
             archive.records, dict.fromkeys([*DARWIN_CORE, *requested, *(where.columns if where else ())])
         )
@@ -86,6 +86,10 @@ class ManifestColumns:
 def _list_requested(options: SelectionOptions) -> list[str]:
     by_category = [options.subset_key] if options.needs_category else []
     return [*options.extra_columns, *by_category]
+
+
+def _list_later(options: SelectionOptions) -> list[str]:
+    return [name for name in options.later_columns if name not in OWN_COLUMNS and name not in MEDIUM_COLUMNS]
 
 
 def _check_requested(records: FileLayout, options: SelectionOptions) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from gbif_webdataset.errors import ArchiveError, SelectionError
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
+from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import CHECKLIST, PartitionedArchive, Resources
 from gbif_webdataset.read.provenance import digest_in_background, write_source
@@ -22,6 +23,7 @@ from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage import tables
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
+SUBSET = "subset.csv"
 FROM_OPTIONS = {
     MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
     MediumReason.NOT_WHERE: "--ReadArchive-where",
@@ -43,6 +45,8 @@ class ManifestCounts:
         further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
         passed_over: files of other media extensions, which were not read, with their row types.
         notes: what a user should know about the archive.
+        subset_keys: keys of subset_list.
+        subset_found: how many of them occur in records with media.
     """
 
     media_files: tuple[str, ...]
@@ -54,6 +58,8 @@ class ManifestCounts:
     further_urls: int = 0
     passed_over: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    subset_keys: int = 0
+    subset_found: int = 0
 
 
 def read_archive(
@@ -64,6 +70,8 @@ def read_archive(
     progress: Callable[[int, int], None],
 ) -> ManifestCounts:
     """Write the manifest's chunks, rejected.parquet, source.json, and the archive's citations.txt and rights.txt.
+
+    With a subset, subset.csv lists the records and images of each of its keys.
 
     All images of a record are in one chunk, chosen by its id alone. `progress` is called with the bytes read so far
     and the bytes in total.
@@ -90,16 +98,40 @@ def read_archive(
         counts.further_urls = selector.further_urls
         rejected.write(writer.folder / "rejected.parquet", archive)
         counts.rejected = rejected.count()
+        if selector.subset is not None:
+            counts.subset_keys, counts.subset_found = selector.subset.keys, selector.subset.found
+            selector.subset.write(writer.folder / SUBSET)
         _check_counts(path, counts, options)
         source = write_source(archive, writer.folder, digest.result())
         counts.notes += source.notes
         return counts
 
 
-def count_bytes(path: Path, max_expansion: float = dwca.MAX_EXPANSION) -> int:
-    """The number of bytes that `read_archive` reads of an archive, decompressed."""
+@dataclass(frozen=True)
+class ArchiveOutline:
+    """What meta.xml and the list of files state of an archive.
+
+    Attributes:
+        total_bytes: number of bytes that `read_archive` reads, decompressed.
+        columns: the manifest's columns, and all other columns of the records, which it may have, too.
+    """
+
+    total_bytes: int
+    columns: tuple[str, ...]
+
+
+def outline_archive(path: Path, options: SelectionOptions, max_expansion: float = dwca.MAX_EXPANSION) -> ArchiveOutline:
+    """The outline of an archive. No row is read.
+
+    Raises:
+        ArchiveError: the archive cannot be read.
+        SelectionError, ParameterError: the options name a column that the archive lacks, or `where` is not valid.
+    """
     with dwca.open_archive(path, max_expansion) as archive:
-        return archive.total_bytes
+        names = ManifestColumns.from_archive(archive, options).schema.names
+        return ArchiveOutline(
+            archive.total_bytes, tuple(dict.fromkeys([*names, *(column.name for column in archive.records.columns)]))
+        )
 
 
 def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:

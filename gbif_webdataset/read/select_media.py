@@ -18,6 +18,7 @@ from gbif_webdataset.read.media_rules import MediaRules
 from gbif_webdataset.read.partition_archive import Partition
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import SubsetCounts
 from gbif_webdataset.read.urls import resolve_urls
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.reasons import LineFault, MediumReason
@@ -61,6 +62,8 @@ class SelectedImages:
 class MediaSelector:
     """Selects the images of an archive, partition by partition. Rows are in the order of their lines.
 
+    `columns` are those of the manifest. `subset` counts the keys of the subset that occur; None without a subset.
+
     Attributes:
         further_urls: media that are not lines of their own, because a line has several URLs.
 
@@ -82,6 +85,8 @@ class MediaSelector:
         self._rules = MediaRules(self.columns, options, archive.is_of_events)
         self._paths = ImagePaths(connection)
         self._cap = CategoryCap(connection, options) if options.num_images_per_category else None
+        self._subset_key = options.subset_key
+        self.subset = SubsetCounts(options.subset) if options.subset is not None else None
 
     def prepare(self, read_partitions: Callable[[], Iterable[Partition]]) -> None:
         """Look at all partitions once, if the choice of images in one depends on the others."""
@@ -99,6 +104,8 @@ class MediaSelector:
         if self._cap is not None:
             decisions.reject(MediumReason.OVER_CAP, self._cap.is_over(records, decisions))
         self._reject(partition, decisions)
+        if self.subset is not None:
+            self.subset.add(coalesce_columns(records, (self._subset_key,)), decisions)
         schema = self.columns.schema
         of_media = {
             name: cast_texts(coalesce_columns(media, MEDIUM_COLUMNS[name]), schema.field(name).type)

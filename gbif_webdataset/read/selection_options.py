@@ -16,6 +16,7 @@ class SelectionOptions:
         licenses: codes of the licences to take; empty takes all.
         where: SQL condition on the records' columns, all of them text, and on `coreid`; empty takes all.
         media_where: SQL condition on the columns of the media, all of them text; empty takes all.
+        later_columns: columns that later stages name; the manifest has them if the records do.
     """
 
     subset_key: str
@@ -26,6 +27,7 @@ class SelectionOptions:
     licenses: tuple[str, ...] = ()
     where: str = ""
     media_where: str = ""
+    later_columns: tuple[str, ...] = ()
 
     @property
     def needs_category(self) -> bool:

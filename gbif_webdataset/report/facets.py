@@ -8,6 +8,7 @@ import duckdb
 
 from gbif_webdataset.report.equal_earth import CELL_KEY
 from gbif_webdataset.storage import tables
+from gbif_webdataset.terms.dates import add_date_functions
 
 MAX_VALUE_CHARACTERS = 200  # longer values are counted by their first characters
 MAX_VALUES = 12
@@ -68,9 +69,9 @@ def trim(column: str) -> str:
     return f"nullif(trim({tables.quote_name(column)}), '')"
 
 
-def _part_of_date(column: str, pattern: str, minimum: int, maximum: int) -> str:
-    """The SQL expression of a number in a column, or else in eventDate, if it is possible."""
-    numbers = [f"try_cast({text} AS INTEGER)" for text in (column, f"regexp_extract(\"eventDate\", '{pattern}', 1)")]
+def _part_of_date(part: str, minimum: int, maximum: int) -> str:
+    """The SQL expression of the `year` or `month` in the column of this name, or else in eventDate, if possible."""
+    numbers = (f'try_cast("{part}" AS INTEGER)', f'event_{part}("eventDate")')
     possible = [f"CASE WHEN {number} BETWEEN {minimum} AND {maximum} THEN {number} END" for number in numbers]
     return f"coalesce({', '.join(possible)})"
 
@@ -93,8 +94,8 @@ FACETS = {
     "licence": Facet(("licenseCode",), trim("licenseCode")),
     "country": Facet(("countryCode",), f"upper({trim('countryCode')})", 15),
     "life stage": Facet(("lifeStage",), f"lower({trim('lifeStage')})"),
-    "year": Facet(("year", "eventDate"), _part_of_date('"year"', "^([0-9]{4})", *YEARS), YEARS[1], any_of=True),
-    "month": Facet(("month", "eventDate"), _part_of_date('"month"', "^[0-9]{4}-([0-9]{2})", 1, 12), any_of=True),
+    "year": Facet(("year", "eventDate"), _part_of_date("year", *YEARS), YEARS[1], any_of=True),
+    "month": Facet(("month", "eventDate"), _part_of_date("month", 1, 12), any_of=True),
 }
 """Properties of the manifest's images, and of the samples among them."""
 SAMPLE_FACETS = {
@@ -115,6 +116,7 @@ def count_facets(
 
     A facet whose columns a view does not have is not counted in it.
     """
+    add_date_functions(connection)
     connection.execute("CREATE TABLE counted (facet VARCHAR, value VARCHAR, images BIGINT, samples BIGINT)")
     for view, numbers in ((manifest, "images, 0"), (samples, "0, images")):
         columns = [name for name, *_ in tables.fetch_rows(connection, f"DESCRIBE {view}")]

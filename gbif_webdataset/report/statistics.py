@@ -55,11 +55,23 @@ class DroppedImages(NamedTuple):
     paths: tuple[str, ...]
 
 
+class SharedImages(NamedTuple):
+    """Images of a split that share a trait with train, and their share of those with a value; None if unknown.
+
+    `with_value` of the split's `images` have a value of the trait; None in tables made before version 0.5.
+    """
+
+    shared: int | None
+    share: float | None
+    with_value: int | None
+    images: int
+
+
 class SharedTrait(NamedTuple):
-    """By split, the images that share this trait with train, and their share of the split; None if not recorded."""
+    """A trait, and by split the images that share it with train."""
 
     trait: str
-    by_split: dict[str, tuple[int | None, float | None]]
+    by_split: dict[str, SharedImages]
 
 
 class ClassBalance(NamedTuple):
@@ -218,9 +230,11 @@ def _read_balance(path: Path) -> Iterator[ClassBalance]:
 
 
 def _read_leakage(path: Path) -> list[SharedTrait]:
-    table = pd.read_csv(path)
     traits: dict[str, SharedTrait] = {}
-    for split, trait, shared, share in table[["split", "shares", "shared", "share"]].itertuples(index=False):
-        by_split = traits.setdefault(trait, SharedTrait(trait, {})).by_split
-        by_split[split] = (None if pd.isna(shared) else int(shared), None if pd.isna(share) else float(share))
+    with tables.open_csv(path) as rows:
+        for row in rows:
+            shared, with_value = (int(row[name]) if row.get(name) else None for name in ("shared", "known"))
+            share = float(row["share"]) if row["share"] else None
+            by_split = traits.setdefault(row["shares"], SharedTrait(row["shares"], {})).by_split
+            by_split[row["split"]] = SharedImages(shared, share, with_value, int(row["images"]))
     return list(traits.values())

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -151,12 +151,21 @@ def add_margin(bbox: list[float]) -> list[float] | None:
 
 def _read_batches(path: Path, header: dict[str, Any]) -> Iterator[pa.RecordBatch]:
     """The rows of _SCHEMA. At the end, `header` has the other parts of the file that are used."""
+    rows = read_boxes(path, header)
+    while batch := list(islice(rows, _BATCH_ROWS)):
+        yield pa.RecordBatch.from_pylist(batch, schema=_SCHEMA)
+
+
+def read_boxes(path: Path, header: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of _SCHEMA. At the end, `header` has the other parts of the file that are used.
+
+    Raises:
+        ParameterError: the file is missing or not in MegaDetector's format.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            entries = enumerate(_read_images(path, file, header))
-            rows = chain.from_iterable(_make_rows(path, number, entry) for number, entry in entries)
-            while batch := list(islice(rows, _BATCH_ROWS)):
-                yield pa.RecordBatch.from_pylist(batch, schema=_SCHEMA)
+            for number, entry in enumerate(_read_images(path, file, header)):
+                yield from _make_rows(path, number, entry)
     except FileNotFoundError:
         raise missing_file_error(PARAMETER, path) from None
     except UnicodeError:

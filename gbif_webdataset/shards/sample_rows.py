@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from gbif_webdataset.errors import MissingPieceError, SelectionError
+from gbif_webdataset.shards.check_request import check_columns
 from gbif_webdataset.shards.recipe import Recipe, format_option
 from gbif_webdataset.shards.sample_keys import check_keys, select_with_keys
 from gbif_webdataset.storage.atomic import atomic_file
@@ -33,7 +34,7 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
     """
     paths = split_paths(splits)
     for path in paths.values():
-        _check_columns(path, recipe)
+        check_columns(recipe, read_header(path), str(path))
     _load_labelled(connection, paths, recipe)
     _load_names(connection, paths, recipe)
     dropped = _write_dropped(connection, paths, folder / "dropped.csv", recipe)
@@ -42,16 +43,6 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
     connection.execute("DROP TABLE labelled")
     check_keys(connection, splits)
     return {str(DropReason.NO_LABEL): dropped} if dropped else {}
-
-
-def _check_columns(path: Path, recipe: Recipe) -> None:
-    names = read_header(path)
-    named = [("label_column", recipe.label_column), *(("columns_to_json", name) for name in recipe.columns_to_json)]
-    for parameter, name in (*named, ("label_name", recipe.label_name or recipe.label_column)):
-        if name not in names:
-            raise SelectionError(
-                f"{format_option(parameter, name)}: {path} has no column '{name}'; choose from {', '.join(names)}"
-            )
 
 
 def _load_labelled(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path], recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from gbif_webdataset.split.fractions import NO_SPLIT
 from gbif_webdataset.split.options import SplitOptions
 from gbif_webdataset.split.previous_splits import create_previous
 from gbif_webdataset.split.temporary_tables import create_table, create_view
-from gbif_webdataset.split.traits import CELL_MACRO, NEAR_DUPLICATES, Grouping, trait_value
+from gbif_webdataset.split.traits import NEAR_DUPLICATES, Grouping, trait_value
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.union_find import DisjointSets
 
@@ -70,7 +70,6 @@ def _connect_units(connection: duckdb.DuckDBPyConnection, grouping: Grouping, du
     A group is named after the first trait that connects its units, so that it keeps its name when units are added. The
     name does not depend on near duplicates.
     """
-    connection.execute(CELL_MACRO)
     connection.execute(
         "CREATE TABLE numbered AS SELECT row_number() OVER (ORDER BY name) - 1 AS number, unit, name FROM units"
     )

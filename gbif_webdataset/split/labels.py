@@ -4,12 +4,12 @@ from collections.abc import Collection
 
 import duckdb
 
-from gbif_webdataset.errors import SelectionError
+from gbif_webdataset.errors import SelectionError, did_you_mean
 from gbif_webdataset.split.fractions import HASHES, to_exact_fraction
 from gbif_webdataset.split.options import SplitOptions
 from gbif_webdataset.split.temporary_tables import create_table
 from gbif_webdataset.storage import tables
-from gbif_webdataset.terms.ranks import LADDERS, NAME_COLUMNS, ranks_from
+from gbif_webdataset.terms.ranks import LADDERS, is_label_column, ranks_from
 
 
 def check_columns(options: SplitOptions, columns: Collection[str]) -> None:
@@ -20,10 +20,11 @@ def check_columns(options: SplitOptions, columns: Collection[str]) -> None:
     """
     for option, name in (("category-key", options.category_key), ("holdout-key", options.holdout_key)):
         if name and name not in columns:
-            choices = [column for column in columns if column.endswith("Key") or column in NAME_COLUMNS]
+            choices = [column for column in columns if is_label_column(column)]
+            choose = f"choose one of {', '.join(choices)}" if choices else "choose another column"
             raise SelectionError(
-                f"--SplitDataset-{option} {name}: the archive has no such column; choose "
-                + (f"one of {', '.join(choices)}" if choices else "another column")
+                f"--SplitDataset-{option} {name}: the archive has no such column; "
+                f"{did_you_mean(name, columns)} {choose}".replace("  ", " ")
             )
     if options.roll_up and not ranks_from(options.category_key, columns):
         ranks = ", ".join(name for ladder in LADDERS for name in ladder if name in columns)

@@ -3,10 +3,11 @@
 import csv
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
-from gbif_webdataset.split.traits import CELL_MACRO, find_missing_columns, trait_value
+from gbif_webdataset.split.traits import find_missing_columns, trait_value
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import columns as described
@@ -15,6 +16,13 @@ from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES, TEST, TRAIN, VAL
 
 TRAITS = ("observer", "place+date", "event")
 COLUMNS = tuple(column.name for column in described.LEAKAGE)
+
+
+class Comparison(NamedTuple):
+    """By split, the images that have a value, and those whose value an image of train has."""
+
+    with_value: dict[str, int]
+    shared: dict[str, int]
 
 
 def write_leakage(
@@ -26,43 +34,52 @@ def write_leakage(
 ) -> None:
     """Write leakage.csv: how many images of val and of test share something with an image of train.
 
-    `columns` are those of `clean`. The count is empty if the archive lacks the columns that the comparison needs.
+    `columns` are those of `clean`. The count is empty if the split or train has no value to compare. The SQL needs
+    `traits.add_trait_functions`.
     """
-    connection.execute(CELL_MACRO)
     images = dict(tables.fetch_rows(connection, "SELECT destination, count(*) FROM destinations GROUP BY destination"))
-    counts = _count_shared(connection, columns, place_km, duplicates)
+    comparisons = _compare_with_train(connection, columns, place_km, duplicates)
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
-        for name, shared in counts.items():
+        for name, comparison in comparisons.items():
             for split in (VAL, TEST):
-                total = images.get(split, 0)
-                count = "" if shared is None else shared.get(split, 0)
-                share = "" if count == "" or not total else f"{count / total:.4f}"
-                rows.writerow([split, name, total, count, share])
+                with_value = comparison.with_value.get(split, 0)
+                is_comparable = with_value and comparison.with_value.get(TRAIN)
+                shared = comparison.shared.get(split, 0)
+                share = f"{shared / with_value:.4f}" if is_comparable else ""
+                count = shared if is_comparable else ""
+                rows.writerow([split, name, images.get(split, 0), with_value, count, share])
 
 
-def _count_shared(
+def _compare_with_train(
     connection: duckdb.DuckDBPyConnection, columns: Collection[str], place_km: float, duplicates: Path
-) -> dict[str, dict[str, int] | None]:
-    """For each comparison, the images of val and test that share it with train; None if a column is missing."""
+) -> dict[str, Comparison]:
+    """The comparison of each trait; without values if a column is missing."""
     source = "(SELECT clean.*, destination FROM clean POSITIONAL JOIN destinations) AS clean"
-    counts: dict[str, dict[str, int] | None] = {"occurrence": _count_images(connection, source, "clean.coreid")}
+    comparisons = {"occurrence": _compare(connection, source, "clean.coreid")}
     for entry in TRAITS:
-        has_columns = not find_missing_columns(entry, columns)
-        counts[entry] = _count_images(connection, source, trait_value(entry, place_km)) if has_columns else None
-    has_columns = "sha256" in columns
-    counts["content"] = _count_images(connection, source, "nullif(clean.sha256, '')") if has_columns else None
-    source += f" JOIN {tables.parquet_source([duplicates])} AS copies USING (image_path)"
-    counts[str(DropReason.NEAR_DUPLICATE)] = _count_images(connection, source, 'copies.kind || copies."group"')
-    return counts
+        is_missing = find_missing_columns(entry, columns)
+        comparisons[entry] = _compare(connection, source, "NULL" if is_missing else trait_value(entry, place_km))
+    comparisons["content"] = _compare(connection, source, "nullif(clean.sha256, '')" if "sha256" in columns else "NULL")
+    source += f" LEFT JOIN {tables.parquet_source([duplicates])} AS copies USING (image_path)"
+    is_hashed = "clean.perceptual_hash IS NOT NULL" if "perceptual_hash" in columns else "true"
+    value = f"""coalesce(copies.kind || copies."group", CASE WHEN {is_hashed} THEN '|' || clean.image_path END)"""
+    comparisons[str(DropReason.NEAR_DUPLICATE)] = _compare(connection, source, value)
+    return comparisons
 
 
-def _count_images(connection: duckdb.DuckDBPyConnection, source: str, value: str) -> dict[str, int]:
-    """The images of val and test whose value an image of train has. Comparing 64-bit hashes takes less memory."""
-    query = f"""WITH hashed AS (
-            SELECT image_path, destination, md5_number_lower({value}) AS hash FROM {source}
-            WHERE destination IN {SPLITS_OF_CLASSES} AND {value} IS NOT NULL)
-        SELECT destination, count(DISTINCT image_path) FROM hashed WHERE destination <> '{TRAIN}'
+def _compare(connection: duckdb.DuckDBPyConnection, source: str, value: str) -> Comparison:
+    """The comparison of a value of each image of `source`. Comparing 64-bit hashes takes less memory."""
+    query = f"""WITH hashed AS (SELECT * FROM (
+            SELECT row_index, destination, md5_number_lower({value}) AS hash FROM {source}
+            WHERE destination IN {SPLITS_OF_CLASSES}) WHERE hash IS NOT NULL)
+        SELECT destination, count(DISTINCT row_index) AS with_value, 0 AS shared FROM hashed GROUP BY destination
+        UNION ALL
+        SELECT destination, 0, count(DISTINCT row_index) FROM hashed WHERE destination <> '{TRAIN}'
         AND hash IN (SELECT hash FROM hashed WHERE destination = '{TRAIN}') GROUP BY destination"""
-    return dict(tables.fetch_rows(connection, query))
+    comparison = Comparison({}, {})
+    for split, with_value, shared in tables.fetch_rows(connection, query):
+        comparison.with_value[split] = comparison.with_value.get(split, 0) + with_value
+        comparison.shared[split] = comparison.shared.get(split, 0) + shared
+    return comparison

@@ -65,7 +65,8 @@ def check_columns(options: SplitOptions, columns: Collection[str]) -> None:
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection, clean: Path, duplicates: Path, options: SplitOptions) -> None:
-    """Create the view `clean` and all tables of `temporary_tables`."""
+    """Create the view `clean`, the SQL functions of traits, and all tables of `temporary_tables`."""
+    traits.add_trait_functions(connection)
     source = tables.parquet_source([clean])
     connection.execute(f"CREATE VIEW clean AS SELECT file_row_number AS row_index, * FROM {source}")
     create_labelled_images(connection, options, label_value(options, pq.read_schema(clean).names))

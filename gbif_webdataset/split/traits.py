@@ -3,8 +3,11 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import duckdb
+
 from gbif_webdataset.errors import ParameterError, SelectionError
 from gbif_webdataset.storage import tables
+from gbif_webdataset.terms.dates import add_date_functions
 
 OCCURRENCE, NEAR_DUPLICATES = "occurrence", "near-duplicates"
 TRAITS = {
@@ -21,6 +24,12 @@ CELL_MACRO = """CREATE OR REPLACE MACRO cell(lat, lon, km) AS
         greatest(1, floor(360 * 111.195 * cos(radians((floor((lat + 90) * 111.195 / km) + 0.5) * km / 111.195 - 90))
         / km)))::BIGINT) END"""
 """The SQL macro `cell`: the grid cell of a place, NULL for impossible coordinates and for 0, 0."""
+
+
+def add_trait_functions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give SQL the functions that `trait_value` needs."""
+    connection.execute(CELL_MACRO)
+    add_date_functions(connection)
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ def find_missing_columns(entry: str, columns: Collection[str]) -> list[str]:
 def trait_value(entry: str, place_km: float) -> str:
     """The SQL of the value of a trait, or of several joined by `+`, in a row of `clean`. NULL if it is unknown.
 
-    The SQL needs CELL_MACRO.
+    A date is the recording session that eventDate states. The SQL needs `add_trait_functions`.
     """
     return " || '|' || ".join(_single_trait_value(trait, place_km) for trait in entry.split("+"))
 
@@ -88,8 +97,8 @@ def _single_trait_value(trait: str, place_km: float) -> str:
     if trait == "place":
         latitude, longitude = (f"TRY_CAST({text} AS DOUBLE)" for text in texts)
         return f"cell({latitude}, {longitude}, {place_km!r})"
-    if trait == "date":  # a day; an interval of several days is no date
-        return f"nullif(regexp_extract({texts[0]}, '^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(T[^/]*)?$', 1), '')"
+    if trait == "date":
+        return f"event_session({texts[0]})"
     if trait == "observer":
         return f"lower({texts[0]})"
     return " || '|' || ".join(texts)

@@ -148,6 +148,11 @@ def fetch_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[
     return connection.execute(query).fetchall()
 
 
+def describe_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """The names of the columns of a table or view."""
+    return [name for name, *_ in fetch_rows(connection, f"DESCRIBE {table}")]
+
+
 @contextlib.contextmanager
 def open_csv(path: Path) -> Iterator["DictReader[str]"]:
     """A CSV's rows as dictionaries of text, read one at a time."""

@@ -86,7 +86,7 @@ class TargetRecord:
         """Return the record at `path`, or None if there is no file."""
         try:
             status = path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return _load(path, status.st_mtime_ns, status.st_size, status.st_ino)
 

@@ -43,7 +43,7 @@ MANIFEST = (
     Column("mediaLicense", TEXT, "the medium's licence, as the archive states it; of several terms, the strictest"),
     Column("licenseCode", TEXT, "the medium's licence as a code, such as `cc-by-nc`, or `unknown`"),
 )
-"""Columns of `manifest/chunk-NNNNN.parquet`. extra_columns of ReadArchive follow the Darwin Core terms."""
+"""Columns of `manifest/chunk-NNNNN.parquet`. Columns that parameters name follow the Darwin Core terms."""
 
 REJECTED = (
     Column("file", TEXT, "the archive's file"),
@@ -54,6 +54,13 @@ REJECTED = (
     Column("raw", TEXT, "the line itself; bytes that are not text are written as U+FFFD"),
 )
 """Columns of `manifest/rejected.parquet`."""
+
+SUBSET = (
+    Column("key", TEXT, "a key of subset_list"),
+    Column("occurrences", INT64, "records of the archive that have this key and media"),
+    Column("images", INT64, "images of the manifest with this key"),
+)
+"""Columns of `manifest/subset.csv`."""
 
 LEDGER = (
     Column("status", TEXT, "`fetched`, `cached` or `failed`"),
@@ -136,8 +143,9 @@ LEAKAGE = (
     Column("split", TEXT, "`val` or `test`"),
     Column("shares", TEXT, "what is compared with train: occurrence, observer, place+date, event, content, ..."),
     Column("images", INT64, "images of the split"),
-    Column("shared", INT64, "images of the split that share it with an image of train"),
-    Column("share", REAL, "`shared` divided by `images`"),
+    Column("known", INT64, "images of the split for which the archive states a value to compare"),
+    Column("shared", INT64, "images that share it with an image of train; empty if the split or train has no values"),
+    Column("share", REAL, "`shared` divided by `known`"),
 )
 """Columns of `splits/leakage.csv`."""
 

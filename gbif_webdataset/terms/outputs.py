@@ -38,6 +38,7 @@ OUTPUTS = (
         "The lines and media of the archive that are not images to fetch, each with its reason.",
         columns.REJECTED,
     ),
+    Output("manifest/subset.csv", "ReadArchive", "What subset_list matched; only with subset_list.", columns.SUBSET),
     Output("manifest/source.json", "ReadArchive", "DOI, download key, title and SHA-256 of the archive."),
     Output("manifest/citations.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
     Output("manifest/rights.txt", "ReadArchive", "A copy of the archive's file, if it has one."),

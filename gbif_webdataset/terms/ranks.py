@@ -11,6 +11,19 @@ DEFAULT_CATEGORY_KEY = "acceptedTaxonKey"
 """The column whose values are the classes, unless category_key names another. It holds keys of any rank."""
 NAME_COLUMNS = (*MAIN_NAME_COLUMNS, "superfamily", "subfamily", "tribe", "subtribe", "subgenus")
 """All columns that hold the name of a taxon at one rank."""
+OTHER_LABEL_COLUMNS = ("taxonID", "acceptedNameUsageID", "scientificName", "acceptedScientificName", "vernacularName")
+RANKS_ABOVE_SPECIES = frozenset({
+    "domain", "realm", "kingdom", "subkingdom", "infrakingdom", "superphylum", "phylum", "subphylum", "infraphylum",
+    "superclass", "class", "subclass", "infraclass", "parvclass", "cohort", "superorder", "order", "suborder",
+    "infraorder", "parvorder", "superfamily", "family", "subfamily", "supertribe", "tribe", "subtribe", "genus",
+    "subgenus", "section", "subsection", "series", "subseries",
+})  # fmt: skip
+"""Values of taxonRank, in lower case, of taxa that have several species."""
+
+
+def is_label_column(name: str) -> bool:
+    """Whether the values of a column are keys or names of taxa, or other keys, which can be labels."""
+    return name.endswith("Key") or name in NAME_COLUMNS or name in OTHER_LABEL_COLUMNS
 
 
 def ranks_from(column: str, columns: Collection[str]) -> list[str]:

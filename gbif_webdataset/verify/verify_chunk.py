@@ -16,6 +16,7 @@ from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.columns import VERIFIED
 from gbif_webdataset.terms.outcomes import Status
 from gbif_webdataset.verify.check_image import check_image
+from gbif_webdataset.verify.earlier_findings import EarlierFindings
 from gbif_webdataset.verify.finding import Finding
 
 VALID = "valid"
@@ -31,12 +32,14 @@ class VerifyOptions:
     """How images are verified.
 
     Images of more than `max_pixels` pixels (width x height) are not decoded. With `strict`, decoder warnings count as
-    errors. `workers` images are decoded at the same time.
+    errors. `workers` images are decoded at the same time. `earlier` is a verified table that was made with the same
+    options: images that have the same bytes as one of its images are not decoded again.
     """
 
     max_pixels: int
     strict: bool = False
     workers: int = 1
+    earlier: Path | None = None
 
 
 def verify_chunk(
@@ -53,8 +56,14 @@ def verify_chunk(
     failed = arrow.to_scalar(str(Status.FAILED))
     schema = pa.schema([*(source.schema_arrow.field(name) for name in ledger_columns), *COLUMNS])
 
+    earlier = EarlierFindings(options.earlier)
+
     def check_images(rows: Sequence[tuple[str, str]]) -> list[Finding]:
-        return [check_image(images / path, sha256, options.max_pixels, options.strict) for path, sha256 in rows]
+        files = [(images / path, sha256) for path, sha256 in rows]
+        return [
+            found or check_image(*file, options.max_pixels, options.strict)
+            for file, found in zip(files, earlier.find(files), strict=True)
+        ]
 
     def verify_batches() -> Iterator[pa.RecordBatch]:
         with ThreadPoolExecutor(options.workers, "verify") as pool:

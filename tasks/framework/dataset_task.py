@@ -5,10 +5,11 @@ import functools
 import json
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import duckdb
 import luigi
 from luigi.task import flatten
 
@@ -30,7 +31,38 @@ PAGE_WIDTH = 62  # characters of a line in the error box of Luigi's page, which 
 Other = TypeVar("Other", bound=luigi.Task)
 
 
-class DatasetTask(RunTask):
+class CheckedTask(RunTask):
+    """A task whose parameters are checked before any download."""
+
+    COLUMN_PARAMETERS: tuple[str, ...] = ()  # parameters that name columns of the archive, which the manifest needs
+
+    def check_archive(self, report: Callable[[str], None]) -> int:
+        """Check all stages against the archive's columns, if this task reads the archive; report warnings.
+
+        Return the number of bytes to read. Raises DatasetError if a stage cannot run.
+        """
+        return 0
+
+    def check_options(self, columns: Collection[str]) -> None:
+        """Check the parameters against the columns of the tables, and the files that they name.
+
+        It is called before any download. Raises DatasetError if the stage cannot run.
+        """
+
+    def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        """Return sentences about what the parameters match in the view `manifest`, after `check_options`.
+
+        It is called before any download. Raises DatasetError if a list of the user matches nothing.
+        """
+        return []
+
+    @classmethod
+    def has_checks(cls) -> bool:
+        """Return whether the stage has checks of its own."""
+        return cls.check_options is not CheckedTask.check_options
+
+
+class DatasetTask(CheckedTask):
     """A stage of the dataset. Its target is up to date while parameters, inputs and upstream targets stay the same.
 
     Users type `--output`, but `output` is a method of Luigi's tasks: the attributes are `folder` and `paths.output`.
@@ -96,6 +128,11 @@ class DatasetTask(RunTask):
         """Return another task of the same dataset. Luigi's own `clone` copies all parameters of the same name."""
         shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner")}
         return cls(**{"output": self.folder, **shared, **options})
+
+    @property
+    def last_stage(self) -> "DatasetTask":
+        """The task whose stages are checked before any download."""
+        return self
 
     @functools.cached_property
     def upstream(self) -> list["DatasetTask"]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from luigi import interface
+from luigi.retcodes import retcode
 
 from gbif_webdataset.errors import DatasetError
+from tasks.framework import validation
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
 
 NOTHING = "Nothing to do: everything is up to date."
@@ -42,17 +44,36 @@ def describe_reasons(reasons: list[tuple[DatasetTask, str]]) -> list[str]:
     return [f"{family}: {_describe_stage(found)}" for family, found in stages.items()]
 
 
-def print_reasons(root: DatasetTask) -> None:
-    """Print why each stage has to run for `root`; nothing if no stage was made yet."""
+def print_reasons(root: DatasetTask) -> list[DatasetTask]:
+    """Print why each stage has to run for `root`, unless no stage was made yet. Return the tasks that have to run."""
     reasons = find_reasons(root)
     if root.plan and not reasons:
         print(NOTHING, file=sys.stderr)
     elif root.plan or any(task.record() for task in _upstream_first(root, set())):
         print("\n".join(describe_reasons(reasons)), end="\n" if reasons else "", file=sys.stderr, flush=True)
+    return [task for task, _ in reasons]
+
+
+def check_stages(root: DatasetTask, to_run: list[DatasetTask]) -> None:
+    """Check the stages that will run. If ReadArchive runs, it checks them itself, except with `--plan`.
+
+    Raises DatasetError if a stage cannot run.
+    """
+    last = root.last_stage
+    to_run = to_run if last is root else [task for task, _ in find_reasons(last)]
+    stages = {task.task_family: task for task in to_run}
+    read = next((task for task in validation.list_stages(last) if task.task_family == "ReadArchive"), None)
+    if read is not None and "ReadArchive" not in stages:
+        validation.check_before_run(list(stages.values()), read, with_manifest=not root.plan)
+    elif read is not None and root.plan:
+        read.check_archive(lambda sentence: print(sentence, file=sys.stderr))
 
 
 def install() -> None:
-    """Print the reasons before Luigi schedules the task of the command line, and end there if it has `--plan`."""
+    """Print the reasons and check the stages before Luigi schedules the task of the command line.
+
+    With `--plan` the command ends there.
+    """
     luigis_own: Callable[..., Any] = interface._schedule_and_run
     if getattr(luigis_own, "prints_reasons", False):
         return
@@ -70,11 +91,16 @@ def _print_before_run(task: Any) -> None:
     if not isinstance(task, DatasetTask) or task.runner == ELEMENT:  # the command that submitted the job printed them
         return
     try:
-        print_reasons(task)
+        to_run = print_reasons(task)
     except (DatasetError, OSError):
         if task.plan:
             raise
         return  # the task that reads the input reports the error
+    try:
+        check_stages(task, to_run)
+    except DatasetError as error:
+        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        sys.exit(retcode().task_failed)  # type: ignore[no-untyped-call]
     if task.plan:
         sys.exit(0)
 

@@ -107,7 +107,7 @@ def _describe_change(task: TargetTask, change: Change) -> str:
         return f"the {'file' if path.is_file() else 'folder'} {path.name} that {name} names changed"
     if change.kind == "input" and name == "archive":
         return f"{Path(task.dwca).name} changed"
-    if change.kind == "input" and name != "chunks":
+    if change.kind == "input" and name not in ("chunks", "columns"):
         return f"{_CHUNK.sub('', name)} changed"
     return f"{name} changed from {_describe_value(change.before)} to {_describe_value(change.after)}"
 

@@ -367,11 +367,11 @@ def dataset(photos: str, tmp_path_factory: pytest.TempPathFactory) -> list[objec
 
 STAGES: dict[str, str] = {
     "SplitDataset --SplitDataset-category-key taxonkey":
-        "SplitDataset: --SplitDataset-category-key taxonkey: the archive has no such column; choose one of datasetKey, ac",
+        "ReadArchive: --SplitDataset-category-key taxonkey: the archive has no such column; choose one of datasetKey, acc",
     "SplitDataset --SplitDataset-min-instances 400":
         "SplitDataset: --SplitDataset-min-instances 400: no class has 400 images in train (dropped: no-label 0, under-min",
     "CreateWebDataset --CreateWebDataset-label-column taxonkey":
-        "CreateWebDataset: --CreateWebDataset-label-column taxonkey: {out}/splits/train.csv has no column 'taxonkey'; choose from ",
+        "ReadArchive: --CreateWebDataset-label-column taxonkey: the archive has no column 'taxonkey'; choose from coreid, ",
     "CleanDataset --CleanDataset-thumb-size 4000":
         "CleanDataset: {out}/verified.parquet: no image is left after clean 'thumbnail' (",
 }  # fmt: skip

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from sample.server import PhotoServer
 from tasks.verify import WITHOUT_SIMPLEJPEG
 from tests.support.datasets import ROOT, Dataset, archive_of
 from tests.support.faulty_server import FaultyServer
@@ -76,3 +77,16 @@ def test_the_share_of_temporary_failures_counts_for_all_chunks_together(tmp_path
         ) in printed
         dataset.make(task="VerifyImages")
     assert len(valid_rows(dataset)) == 5
+
+
+def test_one_more_column_is_added_without_a_download_and_without_decoding(
+    dataset: Dataset, photos: PhotoServer
+) -> None:
+    before, asked = valid_rows(dataset), len(photos.requests)
+    image = dataset.output / "images" / before[0]["image_path"]
+    image.write_bytes(bytes(image.stat().st_size))  # decoding it would fail
+    dataset.make("--CreateWebDataset-columns-to-json", "occurrenceStatus", task="VerifyImages")
+    after = valid_rows(dataset)
+    assert len(photos.requests) == asked
+    assert {row["occurrenceStatus"] for row in after} == {"PRESENT"}
+    assert [{name: row[name] for name in before[0]} for row in after] == before

@@ -188,6 +188,19 @@ def test_predictions_are_used_only_for_images_without_life_stage(cleaning: Clean
     }
 
 
+def test_predictions_are_used_where_the_life_stage_is_unknown(cleaning: CleanRun, tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text("image_path,life_stage_prediction\n" + "".join(f"d1/{name}.jpg,adult\n" for name in "abcd"))
+    stages = dict(zip("abcde", ("Unknown", "Not recorded", "Larva", "Adulte", "Unknown"), strict=True))
+    images = [image(name, lifeStage=stage) for name, stage in stages.items()]
+    cleaning.run(images, Filters("none", remove_non_adults=True, life_stage_predictions=path))
+    assert cleaning.kept() == ["d1/a.jpg", "d1/b.jpg", "d1/d.jpg"]
+    assert cleaning.reasons() == {
+        "d1/c.jpg": ("clean", "not-adult"),
+        "d1/e.jpg": ("clean", "life-stage-unknown"),
+    }
+
+
 def test_predictions_suffice_for_an_archive_without_life_stages(cleaning: CleanRun, tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     path.write_text("image_path,life_stage_prediction\nd1/a.jpg,imago\n")

@@ -4,9 +4,17 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from gbif_webdataset.clean.life_stages import create_predictions, normalize_life_stage
+from gbif_webdataset.clean.life_stages import (
+    ADULT_WORDS,
+    NOT_ADULT_WORDS,
+    classify_life_stage,
+    create_predictions,
+    normalize_life_stage,
+)
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.storage import tables
+from tests.support.archives import find_case
+from tests.support.manifests import make_manifest
 
 HEADER = b"image_path,life_stage_prediction\n"
 
@@ -33,6 +41,36 @@ def test_life_stages_are_compared_without_case_and_spaces(
 ) -> None:
     query = f"SELECT {normalize_life_stage(tables.quote_text(text))}"
     assert tables.fetch_rows(connection, query) == [(life_stage,)]
+
+
+ADULTS = (
+    "Adult", "Imago", "adult", "ADULT", "Imago/Adult", "adult | adult", "Adulte", "adulto", "Adult female", "2 adults",
+    "http://rs.gbif.org/vocabulary/gbif/life_stage/adult", "fresh imago", "imago ♂", "ad.", "adult female - worker",
+    "adult unsexed", "fertile", "Adult, sex unknown",
+)  # fmt: skip
+OTHER_STAGES = (
+    "Larva", "Pupa", "Subadult", "sub-adult", "Subimago", "Adult;Larva", "young-adult", "têtard", "te\u0302tard", "juv.",
+    "not adult", "not_adult", "non-adult", "5th instar nymph", "pullus", "pupa | larva", "egg", "http://x.org/life_stage/larva",
+)  # fmt: skip
+NO_STAGES = (
+    "Unknown", "unknown", "Not recorded", "not stated", "No data", "not known", "not applicable", "indeterminate", "", None, "adult?", "?", "n/a",
+    "flower", "radult", "adultery", "12",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "stage"),
+    [
+        (text, stage)
+        for texts, stage in ((ADULTS, "adult"), (OTHER_STAGES, "not adult"), (NO_STAGES, None))
+        for text in texts
+    ],
+)
+def test_a_life_stage_is_adult_another_stage_or_unknown(
+    connection: duckdb.DuckDBPyConnection, text: str | None, stage: str | None
+) -> None:
+    query = f"SELECT {classify_life_stage('$1::VARCHAR')}"
+    assert connection.execute(query, [text]).fetchall() == [(stage,)]
 
 
 def test_predictions_are_read_whatever_the_order_of_the_columns(
@@ -94,3 +132,26 @@ def test_a_file_that_does_not_exist_is_named(connection: duckdb.DuckDBPyConnecti
     option = "--CleanDataset-life-stage-predictions"
     with pytest.raises(ParameterError, match=rf"{option} {tmp_path}/none\.csv: No such file or directory; "):
         create_predictions(connection, tmp_path / "none.csv")
+
+
+def test_every_word_of_a_life_stage_is_written_as_it_is_compared() -> None:
+    words = (*ADULT_WORDS, *NOT_ADULT_WORDS)
+    folded = duckdb.execute(
+        "SELECT list_transform($1, lambda word: strip_accents(lower(word)))", [list(words)]
+    ).fetchall()
+    assert folded == [(list(words),)]
+    assert len(set(words)) == len(words)
+
+
+def test_the_life_stages_of_an_archive_are_adult_other_or_unknown(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    (tmp_path / "manifest").mkdir()
+    rows = make_manifest(find_case("archives/life-stages.zip"), tmp_path / "manifest").rows
+    query = f"SELECT {classify_life_stage('$1::VARCHAR')}"
+    found = {row["lifeStage"]: connection.execute(query, [row["lifeStage"]]).fetchall()[0][0] for row in rows}
+    assert {text for text, stage in found.items() if stage == "not adult"} == {
+        "Larva", "Pupa", "Subadult", "Subimago", "Adult;Larva",
+    }  # fmt: skip
+    assert {text for text, stage in found.items() if stage is None} == {"Unknown", "unknown", "Not recorded", None}
+    assert len(found) == 22

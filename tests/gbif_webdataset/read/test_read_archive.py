@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import ArchiveError, SelectionError
-from gbif_webdataset.read.read_archive import count_bytes
+from gbif_webdataset.read.read_archive import outline_archive
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.terms.reasons import MEANINGS
 from tests.support.archives import (
@@ -28,7 +28,7 @@ from tests.support.archives import (
     write_zip,
 )
 from tests.support.manifest_process import read_in_process
-from tests.support.manifests import make_manifest
+from tests.support.manifests import EVERYTHING, make_manifest
 
 
 def test_every_medium_gives_a_row_or_a_rejected_line(tmp_path: Path) -> None:
@@ -99,7 +99,8 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
 def test_the_bytes_to_read_are_those_of_the_two_data_files(tmp_path: Path) -> None:
     path = write_download(tmp_path / "a.zip", [make_occurrence(1)], [make_medium(1)])
     members = read_zip(path)
-    assert count_bytes(path) == sum(len(members[name]) for name in ("occurrence.txt", "multimedia.txt"))
+    data_bytes = sum(len(members[name]) for name in ("occurrence.txt", "multimedia.txt"))
+    assert outline_archive(path, EVERYTHING).total_bytes == data_bytes
 
 
 def test_a_real_download_keeps_every_medium(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import read_subset_list
-from tests.support.archives import make_medium, make_occurrence, write_download
+from tests.support.archives import PHOTO, find_case, make_medium, make_occurrence, write_download
 from tests.support.manifests import make_manifest
 
 
@@ -38,3 +38,27 @@ def test_a_file_without_keys_is_an_error_that_names_it(tmp_path: Path, content: 
     path.write_text(content)
     with pytest.raises(ParameterError, match=rf"^--ReadArchive-subset-list {re.escape(str(path))}: {problem}"):
         read_subset_list(path)
+
+
+def test_the_records_and_images_of_each_key_are_counted(tmp_path: Path) -> None:
+    occurrences = [{"gbifID": str(number), "acceptedTaxonKey": f"T{number % 3}"} for number in range(9)]
+    media = [
+        {"gbifID": str(number), "type": "StillImage", "identifier": f"{PHOTO}{number}.jpg"}
+        for number in (0, 1, 3, 4, 8)
+    ]
+    media += [media[0] | {"identifier": f"{PHOTO}second.jpg"}, media[1] | {"type": "Sound"}]
+    archive = write_download(tmp_path / "a.zip", [*occurrences, occurrences[0]], media)
+    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", ("T0", "T1", "X9")))
+    assert (manifest.counts.subset_keys, manifest.counts.subset_found) == (3, 2)
+    assert (manifest.folder / "subset.csv").read_text() == "key,occurrences,images\nT0,2,3\nT1,2,2\nX9,0,0\n"
+
+
+def test_one_key_of_a_thousand_is_found(tmp_path: Path) -> None:
+    keys = read_subset_list(find_case("lists/subset-1-of-1000-present.txt"))
+    archive = write_download(
+        tmp_path / "a.zip",
+        [{"gbifID": "1", "acceptedTaxonKey": "5140256"}],
+        [{"gbifID": "1", "type": "StillImage", "identifier": f"{PHOTO}1.jpg"}],
+    )
+    counts = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", keys)).counts
+    assert (counts.subset_keys, counts.subset_found) == (1000, 1)

@@ -20,6 +20,7 @@ from gbif_webdataset.report.facets import (
     read_numbers,
     trim,
 )
+from gbif_webdataset.terms.dates import parse_event_date
 from tests.support.published import HOSTILE
 
 Row = Mapping[str, str | int | None]
@@ -82,9 +83,10 @@ def value_of(name: str, row: Row) -> str | None:
         found = re.match("https?://(?:[^/?#]*@)?([^/?#]*)", texts["identifier"], re.IGNORECASE)
         value = found[1].lower() if found else ""
     elif name in ("year", "month"):
-        pattern, minimum, maximum = ("([0-9]{4})", 1600, 2199) if name == "year" else ("[0-9]{4}-([0-9]{2})", 1, 12)
-        of_date = re.match(pattern, texts["eventDate"])
-        numbers = [int(t) for t in (texts[name], of_date[1] if of_date else "") if is_number(t)]
+        minimum, maximum = (1600, 2199) if name == "year" else (1, 12)
+        date = parse_event_date(texts["eventDate"])
+        of_date = (date.year if name == "year" else date.month) if date else None
+        numbers = [int(t) for t in (texts[name], str(of_date)) if is_number(t)]
         value = next((str(number) for number in numbers if minimum <= number <= maximum), "")
     else:
         column = {
@@ -161,7 +163,7 @@ def test_a_host_is_in_lower_case_with_its_port_and_without_its_user(url: str) ->
     [
         ({"year": "1999", "month": "2", "eventDate": "2001-05-06"}, "1999", "2"),
         ({"year": "", "month": None, "eventDate": "2001-05-06"}, "2001", "5"),
-        ({"eventDate": "2001-05-06/2001-06-01"}, "2001", "5"),
+        ({"eventDate": "2001-05-06/2001-06-01"}, "2001", None),
         ({"eventDate": "2001"}, "2001", None),
         ({"year": "1999"}, "1999", None),
         ({"month": "09"}, None, "9"),

@@ -21,6 +21,7 @@ from gbif_webdataset.report.statistics import (
     DroppedImages,
     DuplicateGroups,
     HostFailures,
+    SharedImages,
     SharedTrait,
     collect_statistics,
 )
@@ -188,14 +189,14 @@ def test_failures_are_counted_by_host_and_error_and_beyond_the_maximum_by_error(
 def test_leakage_is_by_split_and_none_if_it_is_not_recorded(tmp_path: Path) -> None:
     made = five_hundred(tmp_path)
     made.leaks = [
-        {"split": "val", "shares": "occurrence", "images": 50, "shared": 0, "share": "0.0000"},
-        {"split": "test", "shares": "occurrence", "images": 0, "shared": 0, "share": ""},
-        {"split": "val", "shares": "observer", "images": 50, "shared": 20, "share": "0.4000"},
-        {"split": "test", "shares": "observer", "images": 0, "shared": "", "share": ""},
+        {"split": "val", "shares": "occurrence", "images": 50, "known": 50, "shared": 0, "share": "0.0000"},
+        {"split": "test", "shares": "occurrence", "images": 0, "known": 0, "shared": "", "share": ""},
+        {"split": "val", "shares": "observer", "images": 50, "known": 40, "shared": 20, "share": "0.5000"},
+        {"split": "test", "shares": "observer", "images": 9, "shared": "", "share": ""},
     ]
     assert made.collect().leakage == (
-        SharedTrait("occurrence", {"val": (0, 0.0), "test": (0, None)}),
-        SharedTrait("observer", {"val": (20, 0.4), "test": (None, None)}),
+        SharedTrait("occurrence", {"val": SharedImages(0, 0.0, 50, 50), "test": SharedImages(None, None, 0, 0)}),
+        SharedTrait("observer", {"val": SharedImages(20, 0.5, 40, 50), "test": SharedImages(None, None, None, 9)}),
     )
 
 

@@ -18,7 +18,7 @@ def test_an_unknown_category_key_is_refused_with_a_list_of_choices() -> None:
         check_columns(options("specieskey"), ["coreid", "datasetKey", "speciesKey", "class", "note"])
     assert str(caught.value) == (
         "--SplitDataset-category-key specieskey: the archive has no such column; "
-        "choose one of datasetKey, speciesKey, class"
+        "did you mean speciesKey? choose one of datasetKey, speciesKey, class"
     )
 
 

@@ -1,6 +1,10 @@
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from gbif_webdataset.split.traits import Grouping
+from tests.support.archives import find_case
+from tests.support.manifests import make_manifest
 from tests.support.split_run import USUAL, SplitRun, observed_images
 
 
@@ -19,7 +23,7 @@ def test_images_that_share_a_value_with_train_are_counted(splitting: SplitRun) -
             assert int(splitting.leakage(split)[name]) == expected > 0
     assert splitting.leakage()["occurrence"] == "0"
     rows = [row for row in splitting.rows("leakage") if row["shared"]]
-    assert all(row["share"] == f"{int(row['shared']) / int(row['images']):.4f}" for row in rows)
+    assert all(row["share"] == f"{int(row['shared']) / int(row['known']):.4f}" for row in rows)
 
 
 def test_near_duplicates_in_train_and_test_are_counted(splitting: SplitRun) -> None:
@@ -50,3 +54,40 @@ def test_what_an_archive_without_the_columns_shares_is_unknown(splitting: SplitR
     leakage = splitting.leakage()
     assert [leakage[name] for name in ("observer", "content", "event")] == ["", "", ""]
     assert leakage["place+date"] != ""
+
+
+def test_values_that_no_image_of_train_or_of_the_split_has_are_unknown(splitting: SplitRun) -> None:
+    images = observed_images(300)
+    for row in images:
+        row["eventDate"] = "summer of 2023"
+    splitting.run(images, USUAL)
+    [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "place+date")]
+    assert int(row["images"]) > 0
+    assert (row["known"], row["shared"], row["share"]) == ("0", "", "")
+
+
+def test_the_share_refers_to_the_images_with_a_value(splitting: SplitRun) -> None:
+    images = observed_images(300)
+    splitting.run(images, USUAL)
+    splits = splitting.split_of_images()
+    with_value = [row for row in images if splits[row["image_path"]] == "test" and (row["recordedBy"] or "").strip()]
+    [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "observer")]
+    assert int(row["known"]) == len(with_value) < int(row["images"])
+    assert row["share"] == f"{int(row['shared']) / len(with_value):.4f}"
+
+
+@pytest.mark.parametrize("dates", ["plain", "night-interval", "same-day-interval", "day-interval"])
+def test_a_night_is_in_one_split_however_its_date_is_written(splitting: SplitRun, dates: str) -> None:
+    manifest = make_manifest(find_case(f"archives/dates-{dates}.zip"), splitting.folder)
+    pq.write_table(pa.concat_tables(manifest.chunks), splitting.clean)
+    splitting.run(None, USUAL, grouping=Grouping(("observer+date",)), exact_fractions=False)
+    splits = splitting.split_of_images()
+    nights: dict[str, set[str]] = {}
+    for row in manifest.rows:
+        nights.setdefault(row["eventDate"][:10], set()).add(splits[row["image_path"]])
+    assert len(splits) == 90
+    assert [len(found) for found in nights.values()] == [1, 1, 1]
+    splitting.run(None, USUAL, exact_fractions=False)
+    [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "place+date")]
+    assert row["known"] == row["images"]
+    assert int(row["shared"]) > 0

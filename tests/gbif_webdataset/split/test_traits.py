@@ -5,14 +5,14 @@ import duckdb
 import pytest
 
 from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.split.traits import CELL_MACRO, Grouping, check_columns, find_missing_columns, trait_value
+from gbif_webdataset.split.traits import Grouping, add_trait_functions, check_columns, find_missing_columns, trait_value
 
 
 def value_of(entry: str, place_km: float = 1.0, **columns: Any) -> Any:
     """The value of a trait in a row with these columns."""
     names = ", ".join(f'? AS "{name}"' for name in columns)
     with duckdb.connect() as connection:
-        connection.execute(CELL_MACRO)
+        add_trait_functions(connection)
         query = f"SELECT {trait_value(entry, place_km)} FROM (SELECT {names}) AS clean"
         return connection.execute(query, list(columns.values())).fetchall()[0][0]
 
@@ -48,10 +48,16 @@ def test_observers_are_compared_without_case_and_spaces() -> None:
 
 @pytest.mark.parametrize(
     ("text", "day"),
-    [("2024-05-01", "2024-05-01"), ("2024-05-01T10:00:00Z", "2024-05-01"), ("2024-05", None), ("2024-05-01/02", None)],
+    [("2024-05-01", "2024-05-01"), ("2024-05-01T10:00:00Z", "2024-05-01"), ("2024-05", None)],
 )
 def test_a_date_is_one_day(text: str, day: str | None) -> None:
     assert value_of("date", eventDate=text) == day
+
+
+def test_equal_intervals_are_one_session_and_an_interval_within_a_day_is_that_day() -> None:
+    nights = "2024-05-01T21:15:00/2024-05-02T04:45:00", "2024-05-01/02", "2024-05-01 / 2024-05-02"
+    assert {value_of("date", eventDate=night) for night in nights} == {"2024-05-01/2024-05-02"}
+    assert value_of("date", eventDate="2024-05-01T21:15/2024-05-01T23:45") == "2024-05-01"
 
 
 @pytest.mark.parametrize(("latitude", "longitude"), [("0", "0"), ("91", "0"), ("1", "181"), ("x", "1"), ("", "1")])
@@ -64,7 +70,7 @@ def count_cells(latitude: float, kilometres_east: float) -> int:
     degrees = kilometres_east / 111.195 / math.cos(math.radians(latitude))
     points = f'SELECT {latitude} AS "decimalLatitude", 10 + {degrees} * range / 20 AS "decimalLongitude" FROM range(21)'
     with duckdb.connect() as connection:
-        connection.execute(CELL_MACRO)
+        add_trait_functions(connection)
         query = f"SELECT count(DISTINCT {trait_value('place', 1.0)}) FROM ({points}) AS clean"
         return connection.execute(query).fetchall()[0][0]
 
