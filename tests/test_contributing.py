@@ -57,7 +57,7 @@ def copy(tmp_path: Path) -> Path:
     insert(clean, rule, "    return rules", 4)
     task = tmp_path / "tasks/clean.py"
     insert(task, parameter, "    def requires(self)", 4)
-    insert(task, "min_year=self.min_year,\n", "        )", 12, after="filters = Filters(")
+    insert(task, "min_year=self.min_year,\n", "        )", 12, after="return Filters(")
     return tmp_path
 
 

@@ -22,6 +22,7 @@ from gbif_webdataset.terms.reasons import LineFault
 
 WRAPPED_FIELD = re.compile(rb'"(?:[^"]|"")*"\r?')
 BATCH_BYTES = 96 << 20
+MAX_UNREADABLE = 10_000  # lines of a batch, whose text is kept
 
 
 class BlockParser:
@@ -40,7 +41,8 @@ class BlockParser:
     @property
     def is_full(self) -> bool:
         """Whether the rows are enough for a batch."""
-        return self._rows >= ROW_GROUP or self._bytes >= BATCH_BYTES
+        is_large = self._rows >= ROW_GROUP or self._bytes >= BATCH_BYTES
+        return is_large or len(self._unreadable) >= MAX_UNREADABLE
 
     def add(self, block: LineBlock, first_line: int) -> None:
         """Add a block. `first_line` is the number of its first line in the file."""

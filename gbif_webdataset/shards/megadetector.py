@@ -177,6 +177,8 @@ def _make_rows(path: Path, number: int, entry: Any) -> Iterator[dict[str, Any]]:
     place = f"entry {number + 1:,} of 'images'"
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise _format_error(path, f"{place} has no 'file'")
+    if any("\ud800" <= letter <= "\udfff" for letter in entry["file"]):
+        raise _format_error(path, f"'file' of {place} is not Unicode text")
     detections = entry.get("detections") or []
     if not isinstance(detections, list):
         raise _format_error(path, f"'detections' of {place} is not a list")

@@ -144,7 +144,7 @@ def test_failures_classes_and_licences_have_the_numbers_of_the_tables(made: Data
     labels = texts(browser, "#classes-table td:first-child")
     assert dict(zip(labels, numbers(browser, "#classes-table td:last-child"), strict=True)) == classes
     licences = Counter(row["split"] for row in made.rows("report/attribution.parquet"))
-    cells = numbers(browser, "#licences tbody .number")
+    cells = numbers(browser, "#licences > .scroll tbody .number")
     splits = [split for split in ("train", "val", "test") if licences[split]]
     assert {split: sum(cells[place :: len(splits)]) for place, split in enumerate(splits)} == licences
 

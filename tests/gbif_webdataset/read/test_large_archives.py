@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of 60,000 occurrences."""
     path = tmp_path_factory.mktemp("small") / "small.zip"
-    generator.write(path, FEW)
+    generator.write(path, FEW, generator.Differences())
     return path
 
 
@@ -40,7 +40,7 @@ def split_rows(archive: Path, member: str) -> tuple[list[str], list[list[str]]]:
 
 def test_raw_and_unbalanced_quotes_lose_no_medium_whatever_the_order_of_the_media(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
-    count = generator.write(path, 20_000, shuffle_media=True, raw_quotes=True)
+    count = generator.write(path, 20_000, generator.Differences(shuffle_media=True, raw_quotes=True))
     header, occurrences = split_rows(path, "occurrence.txt")
     remarks = {row[0]: row[header.index("occurrenceRemarks")] for row in occurrences}
     assert sum(text in ('"Found at 3" depth', '12" trap, "Big Creek', '"') for text in remarks.values()) == 400
@@ -88,7 +88,7 @@ def test_a_subset_of_a_million_keys_needs_little_memory(tmp_path: Path) -> None:
 
 
 def test_peak_memory_does_not_grow_with_the_archive(tmp_path: Path, small_archive: Path) -> None:
-    generator.write(tmp_path / "many.zip", MANY)
+    generator.write(tmp_path / "many.zip", MANY, generator.Differences())
     few = read_in_process(small_archive, tmp_path / "few", LITTLE_MEMORY)
     many = read_in_process(tmp_path / "many.zip", tmp_path / "many", LITTLE_MEMORY)
     assert sum(many.images) > 3.9 * sum(few.images)

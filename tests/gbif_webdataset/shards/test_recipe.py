@@ -14,10 +14,13 @@ from tests.support.shard_run import RECIPE, ShardRun
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"image_format": "original", "resize_min_size": 100}, "image-format original: .* but resize_min_size changes"),
+        (
+            {"image_format": "original", "resize_min_size": 100},
+            "image-format original: .* but --CreateWebDataset-resize-min-size changes",
+        ),
         (
             {"image_format": "original", "megadetector_results_json": Path("a")},
-            "image-format original: .* but megadetector_results_json changes",
+            "image-format original: .* but --CreateWebDataset-megadetector-results-json changes",
         ),
         ({"image_format": "gif"}, "image-format gif: not a known value; choose one of jpg, webp, original"),
         ({"resize_mode": "square"}, "resize-mode square: .*; set --CreateWebDataset-resize-min-size to"),
@@ -32,7 +35,7 @@ from tests.support.shard_run import RECIPE, ShardRun
         ({"resize_min_size": -1}, "resize-min-size -1: out of range; set it to 0 .keep the size. or more pixels"),
         (
             {"category_map_json": Path("a"), "previous_category_map": Path("b")},
-            "previous-category-map b: category_map_json already .*; set only one",
+            "previous-category-map b: --CreateWebDataset-category-map-json already .*; set only one",
         ),
     ],
 )

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 COLUMNS = 80
 IMAGES = 60
 FAILED = 7
+EML = '<eml:eml xmlns:eml="https://eml.ecoinformatics.org/eml-2.2.0" packageId="10.15468/dl.abc123"/>'  # a DOI
 META = """<archive xmlns="http://rs.tdwg.org/dwc/text/">
   <core encoding="UTF-8" fieldsTerminatedBy="\\t" fieldsEnclosedBy="" ignoreHeaderLines="1"
         rowType="http://rs.tdwg.org/dwc/terms/Occurrence">
@@ -58,7 +59,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         url = f"http://127.0.0.1:{server.server_address[1]}"
         with ZipFile(path, "w") as file:
             keys = range(IMAGES)
-            file.writestr("meta.xml", META)
+            file.writestr("meta.xml", META.replace("<archive ", '<archive metadata="eml.xml" '))
+            file.writestr("eml.xml", EML)
             file.writestr("occurrence.txt", "id\ttaxon\n" + "".join(f"{key}\t5WZLF\n" for key in keys))
             names = [f"{'missing-' if key < FAILED else ''}{key}.jpg" for key in keys]
             file.writestr("multimedia.txt", "id\turl\n" + "".join(f"{key}\t{url}/{names[key]}\n" for key in keys))

@@ -87,7 +87,7 @@ def test_a_column_that_the_archive_lacks_is_reported_before_the_archive_is_read(
         ("CreateWebDataset-previous-category-map", {"k0": "x"}, "the class number of 'k0'"),
         ("CreateWebDataset-megadetector-results-json", {"images": 3}, "'images' is not a list"),
         ("CleanDataset-life-stage-predictions", {}, "no column image_path"),
-        ("DeleteImages-image-list", ["../x.jpg"], "leads out of images/"),
+        ("DeleteImages-image-list", ["../x.jpg"], "is outside images/"),
         ("FetchChunk-host-limits", {}, "the columns are missing"),
     ],
 )
