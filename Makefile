@@ -57,6 +57,10 @@ RUN_STAGE = $(call RUN,$(1) $(if $(filter-out 0,$(PLAN)),--plan))
 SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) \
 	$(if $(filter-out 0,$(RETRY)),--retry) $(value ARGS)
 
+# The tests that take seconds: rules of the layout, closed lists, text functions, tables and accounts.
+QUICK_TESTS := tests/test_layout.py tests/test_makefile.py tests/test_requirements.py tests/gbif_webdataset/test_*.py \
+	$(addprefix tests/gbif_webdataset/,terms slurm account split storage compare clean publish)
+
 .PHONY: help docs dataset manifest fetch verify delete clean split shards report compare check lint test test-all bench \
 	scheduler slurm slurm-status
 
@@ -109,7 +113,7 @@ compare: $(READY) ## report the differences between two datasets: make compare O
 	@$(COMMAND) CompareDatasets $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(value ARGS)
 
 check: lint ## run linters, type checker and quick tests, in under a minute; for every commit
-	$(PYTEST) -q -m "not slow and not system" tests/gbif_webdataset tests/tasks/framework tests/sbatch tests/test_*.py
+	$(PYTEST) -q -m "not slow and not system" $(QUICK_TESTS)
 
 lint: $(READY_DEV) ## run the linters and the type checker
 	$(VENV)/bin/ruff check .

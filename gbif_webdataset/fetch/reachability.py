@@ -114,7 +114,7 @@ class Reachability:
             return RepeatedError("no connection could be made to any host, as in other chunks of this run")
         for host in self._failures:
             self.share(host)
-        first = format_host(next(iter(self._failures)))
+        first = format_host(min(self._failures))
         others = len(self._failures) - 1
         hosts = f"{first} and {format_count(others, 'other host')}" if others else first
         failures = ", ".join(f"{failure} {count:,}" for failure, count in self._counts.most_common())
