@@ -1,4 +1,4 @@
-"""FetchChunk and FetchImages: fetch_images."""
+"""FetchChunk and FetchImages: download the images."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -32,8 +32,7 @@ class FetchChunk(ChunkTask):
     cache_path: str = FilePath(
         default="",
         description="Folder of images of an earlier dataset (<datasetKey>/<coreid>[_<n>].jpg). Images found there "
-        "are copied instead of downloaded, if they are requested in the size that the archive names. "
-        "Empty: download all.",
+        "are copied instead of downloaded, unless inaturalist_size requests them in another size. Empty: download all.",
     )
     inaturalist_size: str = Choice(
         default=inaturalist.AS_GIVEN,

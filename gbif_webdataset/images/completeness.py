@@ -1,4 +1,4 @@
-"""Whether an image file is complete, judged by the image itself. This decodes it, so it is for doubtful files only."""
+"""Whether an image file is complete. The image is decoded for that, so only doubtful files are checked."""
 
 import struct
 from pathlib import Path

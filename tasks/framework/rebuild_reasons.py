@@ -125,9 +125,3 @@ def _describe_stage(found: list[tuple[DatasetTask, str]]) -> str:
 
 def _count(chunks: int, of: int) -> str:
     return f"{chunks:,} chunks" if chunks == of else f"{chunks:,} of {of:,} chunks"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value in ("", None) else str(value)
