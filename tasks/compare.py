@@ -29,6 +29,11 @@ class CompareDatasets(RunTask):
         super().__init__(*arguments, **options)
         self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
 
+    @property
+    def changed_output(self) -> Path:
+        """The folder of the newer dataset, which gets the comparison. Of the older one the task only reads."""
+        return Path(self.new)
+
     def complete(self) -> bool:
         """Whether this process has compared the datasets, so that every command compares them again."""
         return self._has_run

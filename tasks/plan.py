@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.errors import escape_text
@@ -38,6 +39,11 @@ class PlanFetch(DatasetTask):
     def requires(self) -> ReadArchive:
         """The manifest."""
         return self.clone(ReadArchive)
+
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset if the archive has to be read first; otherwise None."""
+        return None if self.upstream[0].complete() else super().changed_output
 
     @property
     def last_stage(self) -> CreateWebDataset:

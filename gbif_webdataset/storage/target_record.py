@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 
+RECORDS = ".made"
+"""The folder of the records below the output folder."""
 _KEYS = {"fingerprint": "made_from", "results": "facts"}  # names in the files, which every version reads
 
 
@@ -120,7 +122,7 @@ def find_changes(before: Fingerprint, after: Fingerprint, defaults: Mapping[str,
 
 def record_path(output: Path, label: str) -> Path:
     """Return the path of a target's record in a dataset."""
-    return output / ".made" / f"{label}.json"
+    return output / RECORDS / f"{label}.json"
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

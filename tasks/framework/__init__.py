@@ -7,6 +7,6 @@ def install() -> None:
     """Prepare Luigi for the tasks; called once, before they are imported."""
     settings.check_syntax()
     # These import Luigi, which reads the files that the line above has checked.
-    from tasks.framework import command_line, messages, rebuild_reasons, worker_processes
+    from tasks.framework import command_line, messages, rebuild_reasons, run_locking, worker_processes
 
-    command_line.install(messages.install, worker_processes.install, rebuild_reasons.install)
+    command_line.install(messages.install, worker_processes.install, rebuild_reasons.install, run_locking.install)

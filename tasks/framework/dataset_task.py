@@ -16,6 +16,7 @@ from luigi.task import flatten
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.run_lock import RunKind
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import slurm_runner
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, InputFolder
@@ -128,6 +129,16 @@ class DatasetTask(CheckedTask):
         """Return another task of the same dataset. Luigi's own `clone` copies all parameters of the same name."""
         shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner")}
         return cls(**{"output": self.folder, **shared, **options})
+
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset; None with `plan`, which only reads."""
+        return None if self.plan else self.paths.output
+
+    @property
+    def run_kind(self) -> RunKind:
+        """What `runner` says."""
+        return RunKind(self.runner)
 
     @property
     def last_stage(self) -> "DatasetTask":

@@ -1,0 +1,58 @@
+"""One run at a time changes a dataset: a second one ends with a sentence before it reads or writes anything there."""
+
+import contextlib
+import functools
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from luigi import interface
+from luigi.interface import core
+from luigi.retcodes import retcode
+
+from gbif_webdataset.errors import BusyError, DatasetError, explain
+from gbif_webdataset.storage.run_lock import Run, RunLock
+from tasks.framework.worker_processes import RunTask
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def install() -> None:
+    """Lock the datasets that the task of the command line changes, before anything else of the run."""
+    luigis_own: Callable[..., Any] = interface._schedule_and_run
+    if getattr(luigis_own, "locks_output", False):
+        return
+
+    @functools.wraps(luigis_own)
+    def schedule_and_run(tasks: Iterable[Any], *arguments: Any, **options: Any) -> Any:
+        with contextlib.ExitStack() as locks:
+            for task in tasks:
+                if isinstance(task, RunTask) and task.changed_output is not None:
+                    run = Run.of_this_process(task.label, task.run_kind, name_scheduler())
+                    _enter(locks, RunLock(task.changed_output, run))
+            return luigis_own(tasks, *arguments, **options)
+
+    schedule_and_run.locks_output = True  # type: ignore[attr-defined]
+    interface._schedule_and_run = schedule_and_run
+
+
+def name_scheduler() -> str:
+    """Return host and port of the central scheduler, the same text on every machine; empty without one."""
+    settings: Any = core()  # type: ignore[no-untyped-call]
+    if settings.local_scheduler:
+        return ""
+    url = urlsplit(settings.scheduler_url or f"http://{settings.scheduler_host}:{settings.scheduler_port}")
+    host = socket.gethostname() if url.hostname in LOOPBACK else url.hostname
+    return f"{host}:{url.port}"
+
+
+def _enter(locks: contextlib.ExitStack, lock: RunLock) -> None:
+    """Enter a lock, or end the command with one sentence."""
+    statuses: Any = retcode()  # type: ignore[no-untyped-call]
+    try:
+        locks.enter_context(lock)
+    except (DatasetError, OSError) as error:
+        print(f"ERROR: {explain(error)}", file=sys.stderr, flush=True)
+        sys.exit(statuses.already_running if isinstance(error, BusyError) else statuses.task_failed)
