@@ -18,6 +18,7 @@ from gbif_webdataset.errors import DatasetError, ParameterError, explain, option
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import jobs, status
+from gbif_webdataset.storage.run_lock import Run, RunKind, check_output_is_free
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import MAX_CHUNKS
 from tasks.framework.rebuild_reasons import print_reasons
@@ -71,6 +72,7 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     if "\\" in str(report.paths.logs.absolute()):
         problem = "Slurm accepts no backslash in the path of a log"
         raise ParameterError.at(option_text("--output", report.paths.output), problem, "choose another folder")
+    check_output_is_free(report.paths.output, Run.of_this_process("make slurm", RunKind.ELEMENT))
     print_reasons(report)
     elements, queue = _array_size(report), _read_queue(report)
     submission = jobs.plan_submission(_by_element(find_missing(report), elements), queue)

@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -31,8 +31,8 @@ from gbif_webdataset.storage.target_record import RECORDS
 HEARTBEAT_SECONDS = 60.0
 STALE_SECONDS = 300.0
 """A run whose file is older than this has ended without deleting it."""
-CLAIM_ATTEMPTS = 5
-MAX_CLAIM_PAUSE = 0.25
+CLAIM_ATTEMPTS = 20
+MAX_CLAIM_PAUSE = 0.1
 CLOCK_TICK = 0.02  # seconds after which a file system's time of modification has changed
 _NAME = "run-{}.lock"
 _KILLED = "killed-"  # the prefix of the files of killed runs, until what they left is deleted
@@ -51,7 +51,8 @@ class Run:
     """A run that uses a dataset.
 
     `scheduler` is its central scheduler, or empty. `host`, `pid` and `started` (seconds since 1970) are for people;
-    `machine` and `process_start` identify the process, because names of hosts and ids of processes occur twice.
+    `machine` and `process_start` identify the process, because names of hosts and ids of processes occur twice. A run
+    `is_claiming` the dataset until it knows that it disturbs no other run.
     """
 
     task: str
@@ -62,6 +63,7 @@ class Run:
     machine: str
     process_start: str
     started: float
+    is_claiming: bool = False
 
     @classmethod
     def of_this_process(cls, task: str, kind: RunKind, scheduler: str = "") -> Self:
@@ -76,7 +78,8 @@ class Run:
         try:
             values: dict[str, Any] = json.loads(text)
             texts: dict[str, Any] = {field.name: str(values[field.name]) for field in fields(cls)}
-            return cls(**{**texts, "pid": int(values["pid"]), "started": float(values["started"])})
+            numbers = {"pid": int(values["pid"]), "started": float(values["started"])}
+            return cls(**{**texts, **numbers, "is_claiming": values["is_claiming"] is True})
         except (ValueError, TypeError, KeyError):
             return cls("unknown task", "", "", "unknown", 0, "", "", 0.0)
 
@@ -155,21 +158,25 @@ class RunLock:
     def _claim(self) -> None:
         """Write the file unless another run may be disturbed. Of runs that start together the first by name goes on."""
         for _ in range(CLAIM_ATTEMPTS):
-            self._write()
-            rival = next(self._find_rivals(), None)
-            if rival is None:
+            self._write(is_claiming=True)
+            rivals = sorted(self._find_rivals(), key=lambda rival: rival[1].is_claiming)
+            if not rivals:
+                self._write()
                 return
-            path, run, age = rival
+            path, run, age = rivals[0]
+            if not run.is_claiming:
+                break
             if path.name < self._path.name:
                 self._path.unlink()
             time.sleep(random.uniform(MAX_CLAIM_PAUSE / 5, MAX_CLAIM_PAUSE))
         raise make_busy_error(self._output, run, age)
 
-    def _write(self) -> None:
+    def _write(self, is_claiming: bool = False) -> None:
         temporary = self._folder / f"{TEMPORARY}{self._path.name}"
+        values = asdict(replace(self._run, is_claiming=is_claiming))
         self._make_folder()
         try:
-            temporary.write_text(json.dumps(asdict(self._run)), encoding="utf-8")
+            temporary.write_text(json.dumps(values), encoding="utf-8")
             temporary.replace(self._path)
         except BaseException:
             temporary.unlink(missing_ok=True)
