@@ -18,7 +18,8 @@ from gbif_webdataset.errors import DatasetError, ParameterError, explain, option
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import jobs, status
-from gbif_webdataset.storage.run_lock import Run, RunKind, check_output_is_free
+from gbif_webdataset.storage.run_lock import check_output_is_free
+from gbif_webdataset.storage.runs import Run, RunKind
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import MAX_CHUNKS
 from tasks.framework.rebuild_reasons import print_reasons

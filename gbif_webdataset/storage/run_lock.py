@@ -6,111 +6,31 @@ one sees the other.
 """
 
 import contextlib
-import functools
 import json
 import os
 import random
 import re
 import signal
-import socket
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from gbif_webdataset.errors import BusyError, ParameterError
 from gbif_webdataset.storage.atomic import TEMPORARY
 from gbif_webdataset.storage.leftovers import delete_leftovers
+from gbif_webdataset.storage.runs import RUN_FILES, STALE_SECONDS, Run, is_alive, list_runs
 from gbif_webdataset.storage.target_record import RECORDS
 
 HEARTBEAT_SECONDS = 60.0
-STALE_SECONDS = 300.0
-"""A run whose file is older than this has ended without deleting it."""
 CLAIM_ATTEMPTS = 20
 MAX_CLAIM_PAUSE = 0.1
 CLOCK_TICK = 0.02  # seconds after which a file system's time of modification has changed
-_NAME = "run-{}.lock"
 _KILLED = "killed-"  # the prefix of the files of killed runs, until what they left is deleted
-
-
-class RunKind(StrEnum):
-    """How a run works: by itself, as the driver of Slurm allocations, or as an element of a Slurm job."""
-
-    LOCAL = "local"
-    DRIVER = "slurm"
-    ELEMENT = "element"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that uses a dataset.
-
-    `scheduler` is its central scheduler, or empty. `host`, `pid` and `started` (seconds since 1970) are for people;
-    `machine` and `process_start` identify the process, because names of hosts and ids of processes occur twice. A run
-    `is_claiming` the dataset until it knows that it disturbs no other run.
-    """
-
-    task: str
-    kind: str
-    scheduler: str
-    host: str
-    pid: int
-    machine: str
-    process_start: str
-    started: float
-    is_claiming: bool = False
-
-    @classmethod
-    def of_this_process(cls, task: str, kind: RunKind, scheduler: str = "") -> Self:
-        """Return the run of this process, which starts now."""
-        start = _find_process_start(os.getpid()) or ""
-        host, machine = socket.gethostname(), _identify_machine()
-        return cls(task, kind, scheduler, host, os.getpid(), machine, start, time.time())
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the run that a file describes. One that cannot be read is of an unknown run, which may be alive."""
-        try:
-            values: dict[str, Any] = json.loads(text)
-            texts: dict[str, Any] = {field.name: str(values[field.name]) for field in fields(cls)}
-            numbers = {"pid": int(values["pid"]), "started": float(values["started"])}
-            return cls(**{**texts, **numbers, "is_claiming": values["is_claiming"] is True})
-        except (ValueError, TypeError, KeyError):
-            return cls("unknown task", "", "", "unknown", 0, "", "", 0.0)
-
-    def is_compatible(self, other: "Run") -> bool:
-        """Whether both may use the dataset at the same time."""
-        if self.scheduler and self.scheduler == other.scheduler:
-            return True
-        kinds = {self.kind, other.kind}
-        return RunKind.ELEMENT in kinds and kinds <= {RunKind.ELEMENT, RunKind.DRIVER}
-
-    def is_on_this_machine(self) -> bool:
-        """Whether this process can see whether the run's process exists."""
-        return self.machine == _identify_machine()
-
-    def is_gone(self) -> bool:
-        """Whether the run's process is known to have ended."""
-        if not self.is_on_this_machine():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass  # of another user
-        start = _find_process_start(self.pid)
-        return start is not None and start != self.process_start
-
-    def describe(self) -> str:
-        """Return the run in words."""
-        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started))
-        return f"{self.task} on host {self.host}, process {self.pid}, started {started}"
 
 
 class RunLock:
@@ -128,7 +48,7 @@ class RunLock:
         self._output, self._run = output, run
         self._folder = output / RECORDS
         name = f"{_file_name(run.host)}-{run.pid}-{uuid.uuid4().hex[:8]}"
-        self._path = self._folder / _NAME.format(name)
+        self._path = self._folder / RUN_FILES.replace("*", name)
         self._made_folders: list[Path] = []
         self._ended = threading.Event()
 
@@ -169,7 +89,7 @@ class RunLock:
             if path.name < self._path.name:
                 self._path.unlink()
             time.sleep(random.uniform(MAX_CLAIM_PAUSE / 5, MAX_CLAIM_PAUSE))
-        raise make_busy_error(self._output, run, age)
+        raise make_busy_error(self._output, self._run, run, age)
 
     def _write(self, is_claiming: bool = False) -> None:
         temporary = self._folder / f"{TEMPORARY}{self._path.name}"
@@ -246,7 +166,7 @@ class RunLock:
 def check_output_is_free(output: Path, run: Run) -> None:
     """Raise BusyError if `run`, which is not started yet, would disturb a run that uses the dataset in `output`."""
     folder = output / RECORDS
-    if not any(folder.glob(_NAME.format("*"))):
+    if not any(folder.glob(RUN_FILES)):
         return
     probe = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
     probe.touch()
@@ -254,54 +174,23 @@ def check_output_is_free(output: Path, run: Run) -> None:
     probe.unlink()
     for _, other, age in list_runs(folder, now):
         if is_alive(other, age) and not run.is_compatible(other):
-            raise make_busy_error(output, other, age)
+            raise make_busy_error(output, run, other, age)
 
 
-def list_runs(folder: Path, now: float) -> Iterator[tuple[Path, Run, float]]:
-    """Yield the file of each run in a folder, the run, and the seconds since its last heartbeat.
-
-    `now` is the time of a file that was written on the same file system: clocks of machines differ.
-    """
-    for path in sorted(folder.glob(_NAME.format("*"))):
-        with contextlib.suppress(FileNotFoundError):
-            modified = path.stat().st_mtime
-            yield path, Run.from_json(path.read_text(encoding="utf-8", errors="replace")), now - modified
-
-
-def is_alive(run: Run, age: float) -> bool:
-    """Whether a run with a heartbeat of this age may still use the dataset."""
-    return age <= STALE_SECONDS and not run.is_gone()
-
-
-def make_busy_error(output: Path, run: Run, age: float) -> BusyError:
-    """Return the error that names a run which uses the dataset."""
+def make_busy_error(output: Path, own: Run, run: Run, age: float) -> BusyError:
+    """Return the error of the run `own`, which names the run that uses the dataset."""
+    which = "another run"
     remedy = "wait until it ends, or stop it"
     if not run.is_on_this_machine():
         free = time.strftime("%H:%M:%S", time.localtime(time.time() + STALE_SECONDS - age + 1))
         remedy += f" there; if it was killed, this command works from {free}"
+    elif own.has_same_scheduler(run):
+        which += f" with other parameters of {' and '.join(own.find_differences(run))}"
+        remedy += ", or give both commands the same parameters"
     elif run.scheduler:
         remedy += ", or give both commands the same SCHEDULER"
-    return BusyError.at(f"--output {output}", f"another run is using it ({run.describe()})", remedy)
+    return BusyError.at(f"--output {output}", f"{which} is using it ({run.describe()})", remedy)
 
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "_", text)[:60]
-
-
-@functools.cache
-def _identify_machine() -> str:
-    """Return a name for this start of this machine, and the part of it whose process ids this process sees."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return f"{socket.gethostname()} {uuid.getnode()}"
-
-
-def _find_process_start(pid: int) -> str | None:
-    """Return when a process started, in the units of Linux; None if the system does not show it."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "" if fields[0] == "Z" else fields[19]

@@ -16,7 +16,7 @@ from luigi.task import flatten
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
 from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.storage.run_lock import RunKind
+from gbif_webdataset.storage.runs import RunKind
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import slurm_runner
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, InputFolder

@@ -5,6 +5,7 @@ import functools
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,11 @@ from luigi.interface import core
 from luigi.retcodes import retcode
 
 from gbif_webdataset.errors import BusyError, DatasetError, explain
-from gbif_webdataset.storage.run_lock import Run, RunLock
+from gbif_webdataset.storage.run_lock import RunLock
+from gbif_webdataset.storage.runs import Run
+from gbif_webdataset.storage.target_record import digest_of
+from tasks.framework import validation
+from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.worker_processes import RunTask
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -27,10 +32,11 @@ def install() -> None:
 
     @functools.wraps(luigis_own)
     def schedule_and_run(tasks: Iterable[Any], *arguments: Any, **options: Any) -> Any:
+        scheduler = name_scheduler()
         with contextlib.ExitStack() as locks:
             for task in tasks:
                 if isinstance(task, RunTask) and task.changed_output is not None:
-                    run = Run.of_this_process(task.label, task.run_kind, name_scheduler())
+                    run = Run.of_this_process(task.label, task.run_kind, scheduler, describe_parameters(task))
                     _enter(locks, RunLock(task.changed_output, run))
             return luigis_own(tasks, *arguments, **options)
 
@@ -46,6 +52,15 @@ def name_scheduler() -> str:
     url = urlsplit(settings.scheduler_url or f"http://{settings.scheduler_host}:{settings.scheduler_port}")
     host = socket.gethostname() if url.hostname in LOOPBACK else url.hostname
     return f"{host}:{url.port}"
+
+
+def describe_parameters(task: RunTask) -> dict[str, str]:
+    """Return a digest of the parameters of each stage that a task runs; the chunks of a stage have the same."""
+    if not isinstance(task, DatasetTask):
+        return {}
+    shared = {"dwca": str(Path(task.dwca).resolve()), "chunks": task.chunks, "chunk": None}
+    stages = validation.list_stages(task)
+    return {stage.task_family: digest_of(stage.fingerprint(with_inputs=False).parameters | shared) for stage in stages}
 
 
 def _enter(locks: contextlib.ExitStack, lock: RunLock) -> None:

@@ -20,7 +20,7 @@ from luigi.interface import core
 from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
-from gbif_webdataset.storage.run_lock import RunKind
+from gbif_webdataset.storage.runs import RunKind
 from tasks.framework.command_line import begin_run
 
 

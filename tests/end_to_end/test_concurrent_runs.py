@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.storage.run_lock import STALE_SECONDS
+from gbif_webdataset.storage.runs import STALE_SECONDS
 from sample.server import PhotoServer
+from tests.support.central_scheduler import start_scheduler
 from tests.support.datasets import QUICKLY, ROOT, Dataset
 
 ALREADY_RUNNING = 10
@@ -151,23 +152,8 @@ def test_runs_that_start_together_leave_one(made: Dataset, dataset: Dataset, hel
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[tuple[str, ...]]:
     """A central scheduler; the options of a run that uses it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = "from luigi.cmdline import luigid; luigid()"
-    options = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(tmp_path / "state.pickle")]
-    process = subprocess.Popen([sys.executable, "-c", code, *options], cwd=ROOT, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: _answers(port))
+    with start_scheduler(tmp_path) as port:
         yield ("--local-scheduler", "false", "--scheduler-host", "127.0.0.1", "--scheduler-port", str(port))
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_runs_with_the_same_central_scheduler_share_the_work(
