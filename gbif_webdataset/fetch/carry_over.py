@@ -1,5 +1,6 @@
 """Carry the outcomes of earlier runs over to a new manifest, so that nothing is downloaded twice."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, make_outcome_table
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.device_names import DEVICE_PATH
 from gbif_webdataset.terms.outcomes import Status
 
 _COLUMNS = ", ".join(OUTCOME_COLUMNS.names)
@@ -35,6 +37,7 @@ def carry_over(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_
     with tables.open_database(scratch, memory_limit) as connection:
         _load_outcomes(connection, sources, journals)
         _assign_chunks(connection, [manifest / chunk_name(chunk) for chunk in range(chunks)])
+        _move_device_paths(connection, folder.parent / "images")
         with atomic_folder(earlier) as temporary:
             for chunk in range(chunks):
                 _write_outcomes(connection, f"chunk = {chunk}", temporary / chunk_name(chunk))
@@ -78,6 +81,25 @@ def _assign_chunks(connection: duckdb.DuckDBPyConnection, manifests: list[Path])
         FROM latest l LEFT JOIN requested r ON r.identifier = l.identifier
         WHERE r.identifier IS NOT NULL OR l.image_path NOT IN (SELECT image_path FROM requested)
         ORDER BY chunk, image_path, identifier""")
+
+
+def _move_device_paths(connection: duckdb.DuckDBPyConnection, images: Path) -> None:
+    """Give images with a path that Windows cannot have, which versions before 0.5 wrote, the path of the manifest."""
+    moves = tables.fetch_rows(
+        connection,
+        f"""SELECT a.image_path, min(r.image_path) FROM assigned a JOIN requested r USING (identifier)
+        WHERE a.status <> '{Status.FAILED}' AND regexp_matches(a.image_path, '{DEVICE_PATH}')
+        AND NOT regexp_matches(r.image_path, '{DEVICE_PATH}') GROUP BY a.image_path ORDER BY a.image_path""",
+    )
+    for old, new in moves:
+        source, target = images / old, images / new
+        if source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(target)
+            with contextlib.suppress(OSError):  # other images are in the folder
+                source.parent.rmdir()
+        if target.exists() and not source.exists():
+            connection.execute("UPDATE assigned SET image_path = $1 WHERE image_path = $2", [new, old])
 
 
 def _write_outcomes(connection: duckdb.DuckDBPyConnection, condition: str, target: Path) -> None:
