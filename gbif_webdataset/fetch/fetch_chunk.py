@@ -226,4 +226,6 @@ class ChunkFetcher:
             self._recorder.record(replace(outcome, image_path=path, identifier=self._identifiers[path]))
         if outcome.has_bytes:
             self._files.finish_file(temporary, outcome.image_path)
+        else:
+            temporary.unlink(missing_ok=True)
         self._recorder.record(outcome)

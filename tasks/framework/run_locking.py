@@ -19,6 +19,7 @@ from gbif_webdataset.storage.runs import Run
 from gbif_webdataset.storage.target_record import digest_of
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.progress import delete_board
 from tasks.framework.worker_processes import RunTask
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -38,6 +39,8 @@ def install() -> None:
                 if isinstance(task, RunTask) and task.changed_output is not None:
                     run = Run.of_this_process(task.label, task.run_kind, scheduler, describe_parameters(task))
                     _enter(locks, RunLock(task.changed_output, run))
+                if isinstance(task, DatasetTask):
+                    locks.callback(delete_board, task.paths.scratch)
             return luigis_own(tasks, *arguments, **options)
 
     schedule_and_run.locks_output = True  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -80,11 +80,12 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
     if not stages:
         return
     columns = _list_columns(chunks)
-    with open_manifest(chunks, read.paths.scratch) as connection:
+    with ExitStack() as stack:
+        connection = stack.enter_context(open_manifest(chunks, read.paths.scratch)) if with_manifest else None
         for stage in stages:
             try:
                 stage.check_options(columns)
-                sentences = stage.check_manifest(connection) if with_manifest else []
+                sentences = stage.check_manifest(connection) if connection else []
             except DatasetError as error:
                 raise type(error)(f"{stage.label}: {error}") from error
             for sentence in filter(lambda each: each.startswith(WARNING), sentences):
@@ -93,11 +94,8 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
 
 @contextmanager
 def open_manifest(chunks: Sequence[Path], scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a database with the view `manifest`. It writes nothing to `scratch` unless its memory is exceeded."""
-    with closing(duckdb.connect()) as connection:
-        connection.execute("SET memory_limit = $1", [tables.MEMORY_LIMIT])
-        connection.execute("SET temp_directory = $1", [str(scratch / "checks")])
-        connection.execute("SET enable_progress_bar = false")
+    """Yield a database with the view `manifest`."""
+    with tables.open_database(scratch) as connection:
         connection.execute(f"CREATE VIEW manifest AS SELECT * FROM {tables.parquet_source(chunks)}")
         yield connection
 
