@@ -63,7 +63,7 @@ def read_images(table: ImageTable, label: str) -> Iterator[list[ImageRow]]:
     Raises:
         DamagedFileError: the table is damaged.
     """
-    named = table.manifest and {f"images/{name}" for name in _read_names(table.manifest)}
+    named = {f"images/{name}" for name in _read_names(table.manifest)} if table.manifest else None
     for batch in arrow.iterate_parquet(table.path, BATCH_ROWS, COLUMNS):
         rows = _list_images(batch, label)
         yield [row for row in rows if named is None or row.expected.file in named]

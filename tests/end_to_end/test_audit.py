@@ -1,18 +1,14 @@
 """AuditDataset finds what happened to the files of a dataset, and with --repair the next run makes them again."""
 
-import os
 import random
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.storage.target_record import TargetRecord
 from sample.server import PhotoServer
-from tests.support.datasets import ROOT, Dataset, archive_of, digest
-from tests.support.faulty_server import FaultyServer
+from tests.support.datasets import Dataset
 from tests.support.file_damage import DAMAGES, SWAPPED, damage_file, pick_other, swap_files
 
 SEED = 20_261_128
