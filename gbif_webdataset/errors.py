@@ -44,6 +44,18 @@ class MissingPieceError(DatasetError):
     """A file or a row that an earlier stage has to provide is missing."""
 
 
+class DamagedFileError(MissingPieceError):
+    """A file of the dataset is damaged."""
+
+    @classmethod
+    def of_table(cls, path: object) -> Self:
+        """Return the error for a table whose bytes cannot be read."""
+        return cls(
+            f"{path}: the table is damaged and cannot be read; run `make audit ARGS=--AuditDataset-repair` and then "
+            "the same command again, or restore the file from a backup"
+        )
+
+
 class ChangedImageError(MissingPieceError):
     """An image is missing, or differs from what was downloaded and verified."""
 

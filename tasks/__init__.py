@@ -4,6 +4,7 @@ from tasks import framework
 
 framework.install()
 
+from tasks.audit import AuditDataset
 from tasks.clean import CleanDataset
 from tasks.compare import CompareDatasets
 from tasks.delete import DeleteImages
@@ -16,6 +17,7 @@ from tasks.split import SplitDataset
 from tasks.verify import VerifyChunk, VerifyImages
 
 __all__ = [
+    "AuditDataset",
     "CleanDataset",
     "CompareDatasets",
     "CreateWebDataset",

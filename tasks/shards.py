@@ -10,7 +10,7 @@ import duckdb
 
 from gbif_webdataset.errors import ChangedImageError, MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
-from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images, mark_in_ledgers
+from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images
 from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
@@ -20,6 +20,7 @@ from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
+from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "publish": {*BASE, "publish", "account", "read", "shards"},
     "report": {*BASE, "report", "account", "publish", "read"},
     "compare": {*BASE, "compare", "account"},
+    "audit": {*BASE, "audit"},
 }
 """Which parts of gbif_webdataset (folders and top modules) each part may import; see docs/architecture.md."""
 
@@ -45,6 +46,7 @@ WORK_OF_TASKS = {
     "ShardChunk": "shards",
     "ReportDataset": "report",
     "CompareDatasets": "compare",
+    "AuditDataset": "audit",
 }
 """The folder with the module that does a task's work. FetchImages and VerifyImages only combine chunks."""
 

@@ -147,6 +147,21 @@ class DatasetPaths:
         return self.report / "comparison.csv"
 
     @property
+    def audit_table(self) -> Path:
+        """The files that differ from their records."""
+        return self.output / "audit.csv"
+
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        return self.record("").parent
+
+    @property
+    def audit_progress(self) -> Path:
+        """What an audit has found so far."""
+        return self.records / "audit.progress"
+
+    @property
     def logs(self) -> Path:
         """The folder of the Slurm jobs' logs."""
         return self.output / LOGS

@@ -213,3 +213,11 @@ COMPARISON = (
     Column("reason", TEXT, "why it left"),
 )
 """Columns of `report/comparison.csv`."""
+
+AUDIT = (
+    Column("file", TEXT, "the file's path below `output`"),
+    Column("kind", TEXT, "what is wrong with it"),
+    Column("record", TEXT, "the task whose record or ledger names the file; empty if none does"),
+    Column("detail", TEXT, "sizes, or the error of reading the file"),
+)
+"""Columns of `audit.csv`."""

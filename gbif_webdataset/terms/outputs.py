@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.codes import Code
 from gbif_webdataset.terms.columns import Column
+from gbif_webdataset.terms.differences import Difference
 from gbif_webdataset.terms.outcomes import (
     LIMIT_FAILURES,
     REFUSALS,
@@ -168,11 +169,14 @@ OUTPUTS = (
         "The images that differ between the two datasets, one row each.",
         columns.COMPARISON,
     ),
+    Output("audit.csv", "AuditDataset", "The files that differ from their records, one row each.", columns.AUDIT),
     Output(
         ".made/<task>.json",
         "every task",
-        "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, and counts.",
+        "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, counts, and a "
+        "checksum of all these.",
     ),
+    Output(".made/audit.progress", "AuditDataset", "What an audit has found so far; deleted when it ends."),
     Output("logs/", "make slurm", "Logs of the Slurm jobs."),
     Output(".scratch/", "every task", "Temporary files; may be deleted when nothing runs."),
 )
@@ -182,6 +186,7 @@ CODES: tuple[tuple[str, type[Code]], ...] = (
     ("`error` of the ledger; other HTTP statuses are `http-<status>`, which are temporary", FetchFailure),
     ("`error` of the verified tables", Defect),
     ("`warning` of the verified tables", DecoderWarning),
+    ("`kind` of audit.csv", Difference),
     ("`reason` of lines that are not rows", LineFault),
     ("`reason` of media that are not images to fetch", MediumReason),
     ("`reason` of images that are dropped", DropReason),

@@ -49,7 +49,7 @@ def print_reasons(root: DatasetTask) -> list[DatasetTask]:
     reasons = find_reasons(root)
     if root.plan and not reasons:
         print(NOTHING, file=sys.stderr)
-    elif root.plan or any(task.record() for task in _upstream_first(root, set())):
+    elif root.plan or any(task.paths.record(task.label).exists() for task in _upstream_first(root, set())):
         print("\n".join(describe_reasons(reasons)), end="\n" if reasons else "", file=sys.stderr, flush=True)
     return [task for task, _ in reasons]
 
