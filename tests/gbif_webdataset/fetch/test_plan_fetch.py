@@ -4,8 +4,9 @@ import pytest
 
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
-from tests.support.faulty_server import JPEG, FaultyServer
+from tests.support.faulty_server import FaultyServer
 from tests.support.plan_run import PlanRun, add_images, find_host, list_methods, serve_bytes, serve_ranges
+from tests.support.visits import JPEG
 
 
 def test_the_estimate_has_images_requests_and_bytes_of_each_host(
