@@ -241,7 +241,8 @@ class FetchChunk(ChunkTask):
             workers=self.num_workers,
             retries=self.retries,
             retry_pause=self.retry_pause,
-            hosts=self.hosts().divide(self.sharing),
+            hosts=self.hosts(),
+            chunks=self.sharing,
             limits=DownloadLimits(
                 self.request_timeout,
                 self.max_seconds_per_image,

@@ -58,7 +58,7 @@ class PlanFetch(DatasetTask):
         """Request the sizes of a sample of the images, and print the estimate."""
         fetcher = self.clone(FetchChunk, chunk=0)
         workers = fetcher.num_workers * fetcher.sharing
-        options = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)
+        options = replace(fetcher.fetch_options(), workers=workers)
         manifests = self.paths.chunks("manifest", self.chunks)
 
         def announce(images: int, hosts: int) -> None:

@@ -22,6 +22,7 @@ from gbif_webdataset.fetch.journal import Journal, delete_journal, journal_path
 from gbif_webdataset.fetch.ledger import Outcome, read_manifest_urls, write_ledger
 from gbif_webdataset.fetch.outcome_recorder import OutcomeRecorder
 from gbif_webdataset.fetch.reachability import HostNotes, Reachability
+from gbif_webdataset.fetch.shared_limits import SharedLimits
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE, FetchFailure, Status
 
@@ -88,7 +89,9 @@ class ChunkFetcher:
         self._files = ImageFiles(images, options.min_free_bytes)
         self._identifiers: dict[str, str] = {}  # of the images that are not settled, by path
         self._jobs: list[_Job] = []
-        self._queues: HostQueues[_Job] = HostQueues(options.hosts.find_limits, options.backoff, reachability.noted)
+        share = options.hosts.divide(options.chunks)
+        shared = SharedLimits(images.parent / ".scratch" / "hosts", options.hosts, options.chunks)
+        self._queues: HostQueues[_Job] = HostQueues(share.find_limits, options.backoff, reachability.noted, shared)
 
     def settle_images(self, rows: Iterable[tuple[str, str]], earlier: EarlierOutcomes, deleted_csv: Path) -> None:
         """Keep or copy what earlier runs fetched of `rows` (image path, URL), and make jobs for the other URLs."""

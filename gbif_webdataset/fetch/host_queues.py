@@ -7,6 +7,7 @@ the host asks for a longer pause than the policy accepts, it is abandoned: its j
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from gbif_webdataset.fetch.host_limits import HostLimits
+from gbif_webdataset.fetch.shared_limits import SharedLimits
 
 Job = TypeVar("Job")
 RECOVERY = 0.85  # a success multiplies the host's slowdown by this
@@ -62,6 +64,7 @@ class _Host(Generic[Job]):
     paused_until: float = 0.0
     is_abandoned: bool = False
     is_queued: bool = False
+    is_shared: bool = False
     wakes_at: float = float("inf")
 
     @property
@@ -71,7 +74,9 @@ class _Host(Generic[Job]):
 
     @property
     def interval(self) -> float:
-        """Seconds from one request to the next."""
+        """Seconds from one request to the next. With shared limits, permits keep the usual interval."""
+        if self.is_shared and self.slowdown == 1:
+            return 0.0
         if self.limits.requests_per_second:
             return self.slowdown / self.limits.requests_per_second
         return UNLIMITED_INTERVAL * self.slowdown if self.slowdown > 1 else 0.0
@@ -94,12 +99,19 @@ class HostQueues(Generic[Job]):
 
     A thread takes a job when its host may get a request, reports whether the host answered, and finishes the job.
     `noted` are hosts that failed before: True if they are abandoned, False if one request tests them first.
+    Of hosts for which `shared` has limits, requests need its permits. `read_clock` gives the time in seconds.
     """
 
     def __init__(
-        self, find_limits: Callable[[str], HostLimits], policy: BackoffPolicy, noted: Mapping[str, bool] | None = None
+        self,
+        find_limits: Callable[[str], HostLimits],
+        policy: BackoffPolicy,
+        noted: Mapping[str, bool] | None = None,
+        shared: SharedLimits | None = None,
+        read_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find_limits, self._policy, self._noted = find_limits, policy, noted or {}
+        self._shared, self._read_clock = shared, read_clock
         self._hosts: dict[str, _Host[Job]] = {}
         self._ready: deque[str] = deque()
         self._timed: list[tuple[float, str]] = []
@@ -115,19 +127,21 @@ class HostQueues(Generic[Job]):
         with self._lock:
             if host not in self._hosts:
                 self._hosts[host] = self._make_host(host)
+            now = self._read_clock()
             if delay:
-                heapq.heappush(self._hosts[host].delayed, (time.monotonic() + delay, next(self._serial), job))
+                heapq.heappush(self._hosts[host].delayed, (now + delay, next(self._serial), job))
             else:
                 self._hosts[host].waiting.append(job)
             self._unfinished += 1
-            self._schedule(host, time.monotonic())
+            self._schedule(host, now)
 
     def take_job(self) -> Turn[Job] | None:
         """The next job whose host may get a request, as soon as there is one; None once all jobs are finished."""
         with self._lock:
             while self._unfinished and not self._closed:
-                now = time.monotonic()
-                if turn := self._find_turn(now):
+                now = self._read_clock()
+                turn = self._find_turn(now)
+                if isinstance(turn, Turn):
                     self._wake()
                     return turn
                 if self._is_clock_watched:
@@ -136,11 +150,16 @@ class HostQueues(Generic[Job]):
                 # Only one thread waits for the time of the next job. Otherwise all threads would wake for each job.
                 self._is_clock_watched = True
                 try:
-                    self._clock.wait(max(0.0, self._timed[0][0] - now) if self._timed else None)
+                    self._clock.wait(max(0.0, turn - now) if turn < math.inf else None)
                 finally:
                     self._is_clock_watched = False
             self._wake_all()
             return None
+
+    def poll_job(self) -> Turn[Job] | float:
+        """The next job if a host may get a request now; otherwise the time when one may, or infinity if none waits."""
+        with self._lock:
+            return self._find_turn(self._read_clock())
 
     def report_success(self, host: str) -> None:
         """Note that the host answered as expected."""
@@ -155,7 +174,7 @@ class HostQueues(Generic[Job]):
         `is_busy`: it reported too many requests. `retry_after`: the pause that it asks for, in seconds.
         """
         with self._lock:
-            state, now, policy = self._hosts[host], time.monotonic(), self._policy
+            state, now, policy = self._hosts[host], self._read_clock(), self._policy
             if is_busy:
                 state.slowdown = min(policy.max_slowdown, state.slowdown * 2)
             if retry_after:
@@ -174,9 +193,12 @@ class HostQueues(Generic[Job]):
     def finish_job(self, host: str) -> None:
         """Note that a job of `host` is done, or was added again."""
         with self._lock:
-            self._hosts[host].running -= 1
+            state = self._hosts[host]
+            state.running -= 1
+            if self._shared and state.is_shared:
+                self._shared.release(host, state.running)
             self._unfinished -= 1
-            self._schedule(host, time.monotonic())
+            self._schedule(host, self._read_clock())
             if not self._unfinished:
                 self._wake_all()
 
@@ -192,9 +214,11 @@ class HostQueues(Generic[Job]):
 
     def _make_host(self, host: str) -> _Host[Job]:
         pauses = self._policy.max_pauses if host in self._noted else 0
-        return _Host(self._find_limits(host), pauses=pauses, is_abandoned=self._noted.get(host, False))
+        shared = self._shared.find_limits(host) if self._shared else None
+        limits, is_abandoned = shared or self._find_limits(host), self._noted.get(host, False)
+        return _Host(limits, pauses=pauses, is_abandoned=is_abandoned, is_shared=shared is not None)
 
-    def _find_turn(self, now: float) -> Turn[Job] | None:
+    def _find_turn(self, now: float) -> Turn[Job] | float:
         while self._timed and self._timed[0][0] <= now:
             at, name = heapq.heappop(self._timed)
             if at == self._hosts[name].wakes_at:
@@ -205,13 +229,21 @@ class HostQueues(Generic[Job]):
             host = self._hosts[name]
             host.is_queued = False
             if host.find_ready_time(now) <= now:
+                if wait := self._acquire_permit(name, host):
+                    host.not_before = now + wait
+                    self._schedule(name, now)
+                    continue
                 host.running += 1
                 host.not_before = max(host.not_before, now) + host.interval
                 job = host.waiting.popleft()
                 self._schedule(name, now)
                 return Turn(name, job, host.is_abandoned)
             self._schedule(name, now)
-        return None
+        return self._timed[0][0] if self._timed else math.inf
+
+    def _acquire_permit(self, name: str, host: _Host[Job]) -> float:
+        """0 if a job of a host may be handed out; otherwise the seconds after which to ask again."""
+        return self._shared.acquire(name) if self._shared and host.is_shared and not host.is_abandoned else 0.0
 
     def _schedule(self, name: str, now: float) -> None:
         """Queue a host now, or for the time when it may get a request."""

@@ -30,7 +30,7 @@ def find_reasons(root: DatasetTask) -> list[tuple[DatasetTask, str]]:
         if reason is not None or sources:
             rebuilt.add(task.label)
         families = dict.fromkeys(source.task_family for source in sources if source.IS_STAGE)
-        reason = reason or (f"{' and '.join(families)} will be rebuilt" if families else task.find_retry_reason())
+        reason = reason or (f"{' and '.join(families)} will run again" if families else task.find_retry_reason())
         if reason is not None and task.IS_STAGE:
             reasons.append((task, reason))
     return reasons

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.datasets import ROOT, Dataset, archive_of, digest
-from tests.support.faulty_server import CASES, FaultyServer, Request, Visit, photo
+from tests.support.faulty_server import FaultyServer
+from tests.support.response_cases import CASES
+from tests.support.visits import Request, Visit, photo
 
 JITTER = 10  # requests: the log has the times of their arrival, not of their sending
 HOSTS = "host,connections,requests_per_second\n"

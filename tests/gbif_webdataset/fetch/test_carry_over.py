@@ -5,8 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS
-from tests.support.faulty_server import CASES, FaultyServer, photo
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun
+from tests.support.response_cases import CASES
+from tests.support.visits import photo
 
 
 @pytest.fixture

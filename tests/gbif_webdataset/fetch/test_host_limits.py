@@ -8,7 +8,6 @@ from gbif_webdataset.fetch import host_limits
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, parse_host
 
 DEFAULT, OWN = HostLimits(4, 5.0), HostLimits(2, 0.5)
-OUT_OF_RANGE = "a number is out of range; connections must be at least 1, requests_per_second at least 0 .0: no limit."
 HEADER = "host,connections,requests_per_second\n"
 
 
@@ -96,10 +95,10 @@ def test_a_chunk_has_at_least_one_connection() -> None:
         (f"{HEADER}a.org,4\n", "line 2: .*; write a host and two numbers, separated by commas"),
         (f"{HEADER}a.org;4;5\n", "line 2: .*; write a host and two numbers, separated by commas"),
         (f"{HEADER}a.org,1.5,5\n", "line 2: .*; write a host and two numbers, separated by commas"),
-        (f"{HEADER}a.org,0,5\n", f"line 2: {OUT_OF_RANGE}"),
-        (f"{HEADER}a.org,1,-1\n", f"line 2: {OUT_OF_RANGE}"),
-        (f"{HEADER}a.org,1,nan\n", f"line 2: {OUT_OF_RANGE}"),
-        (f"{HEADER}a.org,1,inf\n", f"line 2: {OUT_OF_RANGE}"),
+        (f"{HEADER}a.org,0,5\n", "line 2: connections 0 is too low; set it to 1 or more"),
+        (f"{HEADER}a.org,1,-1\n", "line 2: requests_per_second -1 is not a rate; set it to 0 .no limit. or more"),
+        (f"{HEADER}a.org,1,nan\n", "line 2: requests_per_second nan is not a rate; set it to 0 .no limit. or more"),
+        (f"{HEADER}a.org,1,inf\n", "line 2: requests_per_second inf is not a rate; set it to 0 .no limit. or more"),
         (f"{HEADER},1,1\n", "line 2: '' is not a host; write .* photos.example.org, or a domain such as example.org"),
         (f"{HEADER}https://a.org/,1,1\n", "line 2: 'https://a.org/' is not a host; write .*"),
     ],

@@ -11,21 +11,21 @@ from sample.server import PhotoServer
 from tests.support.datasets import ROOT, Dataset, lines_of, with_lines
 
 AFTER_CLEAN = [
-    "SplitDataset: CleanDataset will be rebuilt",
-    "CreateWebDataset: SplitDataset will be rebuilt",
-    "ReportDataset: CreateWebDataset will be rebuilt",
+    "SplitDataset: CleanDataset will run again",
+    "CreateWebDataset: SplitDataset will run again",
+    "ReportDataset: CreateWebDataset will run again",
 ]
 AFTER_VERIFY = [
-    "DeleteImages: VerifyImages will be rebuilt",
-    "CleanDataset: DeleteImages will be rebuilt",
+    "DeleteImages: VerifyImages will run again",
+    "CleanDataset: DeleteImages will run again",
     *AFTER_CLEAN,
 ]
 AFTER_FETCH = [
-    "VerifyChunk: 4 chunks, FetchChunk will be rebuilt",
-    "VerifyImages: VerifyChunk will be rebuilt",
+    "VerifyChunk: 4 chunks, FetchChunk will run again",
+    "VerifyImages: VerifyChunk will run again",
     *AFTER_VERIFY,
 ]
-AFTER_READ = ["FetchChunk: 4 chunks, ReadArchive will be rebuilt", *AFTER_FETCH]
+AFTER_READ = ["FetchChunk: 4 chunks, ReadArchive will run again", *AFTER_FETCH]
 NOTHING = ["Nothing to do: everything is up to date."]
 
 
@@ -114,7 +114,7 @@ def test_another_number_of_chunks_is_named(dataset: Dataset) -> None:
     dataset.chunks = 3
     assert dataset.plan(task="FetchImages") == [
         "ReadArchive: chunks changed from 4 to 3",
-        "FetchChunk: 3 chunks, ReadArchive will be rebuilt",
+        "FetchChunk: 3 chunks, ReadArchive will run again",
     ]
 
 
