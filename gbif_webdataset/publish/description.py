@@ -57,7 +57,8 @@ class ClassCounts:
 class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
-    `extensions` are those of the images in the shards.
+    `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
+    the numbers have gaps, or are too many to name. `json_columns` are the names in each `.json`, if there is one.
     """
 
     title: str
@@ -71,6 +72,10 @@ class DatasetDescription:
     authors: tuple[str, ...] = ()
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
+    class_names: Sequence[str] = ()
+    json_columns: tuple[str, ...] = ()
+    has_captions: bool = False
+    shards_sha256: str = ""  # of shards.csv
 
     @property
     def samples(self) -> dict[str, int]:
