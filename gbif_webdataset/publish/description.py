@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.before_training import Finding
 from gbif_webdataset.publish.attribution import AttributionSummary
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.terms import licences
@@ -57,7 +58,7 @@ class ClassCounts:
 class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
-    `extensions` are those of the images in the shards.
+    `extensions` are those of the images in the shards. `findings` are what to know before training.
     """
 
     title: str
@@ -71,6 +72,7 @@ class DatasetDescription:
     authors: tuple[str, ...] = ()
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
+    findings: Sequence[Finding] = ()
 
     @property
     def samples(self) -> dict[str, int]:

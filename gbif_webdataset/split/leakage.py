@@ -49,7 +49,7 @@ def write_leakage(
                 shared = comparison.shared.get(split, 0)
                 share = f"{shared / with_value:.4f}" if is_comparable else ""
                 count = shared if is_comparable else ""
-                rows.writerow([split, name, images.get(split, 0), with_value, count, share])
+                rows.writerow([split, name, images.get(split, 0), with_value, count, share, "", ""])
 
 
 def _compare_with_train(
