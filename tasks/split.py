@@ -25,7 +25,7 @@ from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, spl
 class SplitDataset(DatasetTask):
     """Assign the clean images to train, val and test. Images of an occurrence, or of a group, are in one split."""
 
-    FORMAT = 2
+    FORMAT = 3
     COLUMN_PARAMETERS = ("category_key", "holdout_key")
 
     category_key: str = Text(
