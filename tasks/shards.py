@@ -26,7 +26,7 @@ from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_nam
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
-from tasks.split import SplitDataset
+from tasks.split import SplitDataset, digest_of_images
 
 
 class CreateWebDataset(DatasetTask):
@@ -182,7 +182,7 @@ class CreateWebDataset(DatasetTask):
     def inputs(self) -> dict[str, str]:
         """The splits only: who writes the chunks changes no byte."""
         splits = self.upstream[0]
-        return {splits.label: splits.output().record.digest}
+        return {splits.label: digest_of_images(splits.output().record)}
 
     def run(self) -> None:
         """Write the shards and read them back."""

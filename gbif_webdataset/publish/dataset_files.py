@@ -7,12 +7,13 @@ are in the folder of the shards, which can be uploaded as it is, and in report/ 
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.before_training import list_findings
+from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
 from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
 from gbif_webdataset.publish.hub_header import name_classes
@@ -31,8 +32,7 @@ from gbif_webdataset.terms.value_types import list_json_columns
 def write_dataset_files(
     paths: DatasetPaths,
     publication: Publication,
-    media_lines: int,
-    lines: Sequence[AccountLine],
+    numbers: DatasetNumbers,
     settings: Mapping[str, Mapping[str, Any]],
 ) -> tuple[DatasetDescription, list[Path]]:
     """Write the files into report/ and beside the shards; the dataset's description and all files written.
@@ -54,8 +54,8 @@ def write_dataset_files(
         attribution=attribution.write_attribution(paths, recipe["label_column"], samples),
         shards=listed,
         classes=read_classes(paths.classes),
-        media_lines=media_lines,
-        lines=lines,
+        media_lines=numbers.media_lines,
+        lines=numbers.lines,
         settings=settings,
         authors=publication.authors,
         url=publication.url,
@@ -65,6 +65,8 @@ def write_dataset_files(
         has_captions=bool(recipe.get("caption_template")),
         shards_sha256=file_sha256(paths.shard_list),
     )
+    findings = list_findings(replace(numbers, licence=description.licence))
+    description = replace(description, findings=findings)
     texts = provenance.copy_texts(source, paths.manifest, report)
     citation.write_cff(report / citation.CFF, description, paths.shard_list)
     dataset_card.write_card(report / dataset_card.CARD, description)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.before_training import Finding
 from gbif_webdataset.publish.attribution import AttributionSummary
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.terms import licences
@@ -59,6 +60,7 @@ class DatasetDescription:
 
     `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
     the numbers have gaps, or are too many to name. `json_columns` are the names in each `.json`, if there is one.
+    `findings` are what to know before training.
     """
 
     title: str
@@ -72,6 +74,7 @@ class DatasetDescription:
     authors: tuple[str, ...] = ()
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
+    findings: Sequence[Finding] = ()
     class_names: Sequence[str] = ()
     json_columns: tuple[str, ...] = ()
     has_captions: bool = False

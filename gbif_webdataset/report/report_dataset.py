@@ -8,6 +8,7 @@ from typing import Any
 from gbif_webdataset.account.accounting import account_for_images, write_accounting
 from gbif_webdataset.account.cost_table import write_costs
 from gbif_webdataset.account.costs import Cost, list_task_costs
+from gbif_webdataset.account.dataset_numbers import collect_numbers
 from gbif_webdataset.account.funnel import summarize
 from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.account.stage_records import is_of_shard_part
@@ -48,7 +49,8 @@ def report_dataset(
     write_accounting(paths.accounting, media_lines, lines)
     costs = [*list_task_costs(records), *slurm_costs]
     write_costs(paths.costs, costs)
-    description, published = write_dataset_files(paths, publication, media_lines, lines, settings)
+    numbers = collect_numbers(paths, media_lines, lines, settings)
+    description, published = write_dataset_files(paths, publication, numbers, settings)
     names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
     page = write_page(paths, ReportContent(archive, description, shards, costs, names))
     summary = summarize(paths, media_lines, lines, len(description.classes), shards["shards"])

@@ -145,7 +145,9 @@ LEAKAGE = (
     Column("images", INT64, "images of the split"),
     Column("known", INT64, "images of the split for which the archive states a value to compare"),
     Column("shared", INT64, "images that share it with an image of train; empty if the split or train has no values"),
-    Column("share", REAL, "`shared` divided by `known`"),
+    Column("share", REAL, "`shared` divided by `known`; empty if there are no values to compare"),
+    Column("group_by", TEXT, "value of SplitDataset's group_by with which none would share it; empty if few do"),
+    Column("images_with_group_by", INT64, "images that the split would have with that group_by"),
 )
 """Columns of `splits/leakage.csv`."""
 

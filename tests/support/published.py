@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import DatasetDescription, Publication
 from gbif_webdataset.read import dwca, provenance
@@ -86,8 +87,8 @@ class Dataset(shard_run.ShardRun):
         self.create(replace(RECIPE, **recipe))
         keep(archive or download(self.root / "archive.zip"), self.root / "manifest")
         parameters = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", **(settings or {})}}
-        publication = publication or Publication()
-        self.description, paths = write_dataset_files(DatasetPaths.under(self.root), publication, 20, LINES, parameters)
+        publication, numbers = publication or Publication(), DatasetNumbers(20, LINES)
+        self.description, paths = write_dataset_files(DatasetPaths.under(self.root), publication, numbers, parameters)
         return paths
 
 

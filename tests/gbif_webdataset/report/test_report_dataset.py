@@ -47,7 +47,7 @@ def report(
         "ReadArchive": record("ReadArchive", archive, subset_list="/home/me/moths.txt"),
         "FetchChunk-00000": record("FetchChunk-00000", {}, retries=3, chunk=0),
         "FetchChunk-00001": record("FetchChunk-00001", {}, retries=3, chunk=1),
-        "SplitDataset": record("SplitDataset", {}, val_frac=0.1, test_frac=0.2),
+        "SplitDataset": record("SplitDataset", {}, category_key="label", val_frac=0.1, test_frac=0.2),
         "PlanShards": record("PlanShards", {}, only_in_the_plan=1),
         "CreateWebDataset": record("CreateWebDataset", {"shards": 3, "turned": 4}, **recipe),
     }
