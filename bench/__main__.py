@@ -7,6 +7,7 @@ python -m bench fetch --costs
 python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
 python -m bench shards [--rounds 5] [--old SCRIPT]
 python -m bench near [--hashes 1000000] [--distance 6]
+python -m bench crosswalk [--occurrences 4000000]
 python -m bench page [--samples 10000000] [--classes 10000]
 python -m bench slurm
 """
@@ -15,13 +16,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import chunk, fetch, near, page, read, shards, slurm, verify
+from bench import chunk, crosswalk, fetch, near, page, read, shards, slurm, verify
 from bench.runs import BenchError
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = ["read", "fetch", "verify", "shards", "near", "page", "slurm"]
+    stages = ["read", "fetch", "verify", "shards", "near", "crosswalk", "page", "slurm"]
     parser.add_argument("stage", nargs="?", choices=stages, default="read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -65,6 +66,8 @@ def main() -> None:
             verify.bench(arguments.rounds, arguments.old, arguments.share)
         elif arguments.stage == "near":
             near.bench(arguments.hashes, arguments.distance)
+        elif arguments.stage == "crosswalk":
+            crosswalk.bench(arguments.occurrences)
         elif arguments.stage == "shards":
             shards.bench(arguments.rounds, arguments.old)
         elif arguments.stage == "page":
