@@ -14,6 +14,7 @@ python -m bench slurm
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench import chunk, crosswalk, fetch, near, page, read, shards, slurm, verify
@@ -22,8 +23,7 @@ from bench.runs import BenchError
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = ["read", "fetch", "verify", "shards", "near", "crosswalk", "page", "slurm"]
-    parser.add_argument("stage", nargs="?", choices=stages, default="read")
+    parser.add_argument("stage", nargs="?", choices=BENCHES, default="read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--old", default="", help="Python script to compare with. It is called with the stage and its input."
@@ -58,30 +58,31 @@ def main() -> None:
     """The command line."""
     arguments = _parse()
     try:
-        if arguments.stage == "read":
-            read.bench(
-                arguments.archive, arguments.occurrences, arguments.rounds, arguments.old, varied=arguments.varied
-            )
-        elif arguments.stage == "verify":
-            verify.bench(arguments.rounds, arguments.old, arguments.share)
-        elif arguments.stage == "near":
-            near.bench(arguments.hashes, arguments.distance)
-        elif arguments.stage == "crosswalk":
-            crosswalk.bench(arguments.occurrences)
-        elif arguments.stage == "shards":
-            shards.bench(arguments.rounds, arguments.old)
-        elif arguments.stage == "page":
-            page.bench(arguments.samples, arguments.classes)
-        elif arguments.stage == "slurm":
-            slurm.bench()
-        elif arguments.costs:
-            chunk.bench_costs(arguments.images, arguments.workers, arguments.rounds)
-        elif arguments.latency:
-            chunk.bench_latency(arguments.images, arguments.workers, arguments.rounds, arguments.latency / 1000)
-        else:
-            fetch.bench(arguments.images, arguments.workers, arguments.rounds, arguments.old)
+        BENCHES[arguments.stage](arguments)
     except BenchError as error:
         sys.exit(str(error))
+
+
+def _bench_fetch(arguments: argparse.Namespace) -> None:
+    if arguments.costs:
+        chunk.bench_costs(arguments.images, arguments.workers, arguments.rounds)
+    elif arguments.latency:
+        chunk.bench_latency(arguments.images, arguments.workers, arguments.rounds, arguments.latency / 1000)
+    else:
+        fetch.bench(arguments.images, arguments.workers, arguments.rounds, arguments.old)
+
+
+BENCHES: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "read": lambda given: read.bench(given.archive, given.occurrences, given.rounds, given.old, varied=given.varied),
+    "fetch": _bench_fetch,
+    "verify": lambda given: verify.bench(given.rounds, given.old, given.share),
+    "shards": lambda given: shards.bench(given.rounds, given.old),
+    "near": lambda given: near.bench(given.hashes, given.distance),
+    "crosswalk": lambda given: crosswalk.bench(given.occurrences),
+    "page": lambda given: page.bench(given.samples, given.classes),
+    "slurm": lambda given: slurm.bench(),
+}
+"""The function that runs each benchmark with the parsed command line."""
 
 
 if __name__ == "__main__":
