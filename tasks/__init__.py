@@ -7,6 +7,7 @@ framework.install()
 from tasks.audit import AuditDataset
 from tasks.clean import CleanDataset
 from tasks.compare import CompareDatasets
+from tasks.crosswalk import MakeCrosswalk
 from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
 from tasks.plan import PlanFetch
@@ -24,6 +25,7 @@ __all__ = [
     "DeleteImages",
     "FetchChunk",
     "FetchImages",
+    "MakeCrosswalk",
     "PlanFetch",
     "PlanShards",
     "ReadArchive",

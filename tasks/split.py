@@ -23,9 +23,10 @@ from gbif_webdataset.split.split_dataset import (
 )
 from gbif_webdataset.split.traits import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder, restore_folder
+from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.split_method import SplitMethod, load_method
 from gbif_webdataset.storage.tables import describe_columns
-from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, digest_of, find_changes
+from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, find_changes
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from gbif_webdataset.terms.splits import SPLITS, SPLITS_OF_CLASSES
 from tasks.clean import CleanDataset

@@ -15,12 +15,13 @@ from gbif_webdataset.read import dwca
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
-from gbif_webdataset.read.partition_archive import CHECKLIST, PartitionedArchive, Resources
-from gbif_webdataset.read.provenance import digest_in_background, write_source
+from gbif_webdataset.read.partition_archive import PartitionedArchive, Resources
+from gbif_webdataset.read.provenance import digest_in_background, find_download_date, write_source
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage import tables
+from gbif_webdataset.terms.checklists import KEY, RELEASE
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
 SUBSET = "subset.csv"
@@ -40,6 +41,7 @@ class ManifestCounts:
     Attributes:
         media_lines: media: the lines of their files, and the further URLs of lines with several.
         checklist: key of the checklist that the taxon keys belong to; None if the archive does not name it.
+        checklist_release: its release or, if the archive names none, the date of the download; empty without a key.
         images: images of each chunk.
         rejected: rejected lines by MEDIA or RECORDS and by reason.
         further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
@@ -60,6 +62,7 @@ class ManifestCounts:
     notes: list[str] = field(default_factory=list)
     subset_keys: int = 0
     subset_found: int = 0
+    checklist_release: str = ""
 
 
 def read_archive(
@@ -92,7 +95,7 @@ def read_archive(
         counts = _start_counts(archive, partitioned)
         schema = selector.columns.schema
         if counts.checklist:
-            schema = schema.with_metadata({CHECKLIST: counts.checklist})
+            schema = schema.with_metadata({KEY: counts.checklist, RELEASE: counts.checklist_release})
         counts.images = writer.write(schema, map(selector.select, partitioned.read_partitions()))
         counts.media_lines += selector.further_urls
         counts.further_urls = selector.further_urls
@@ -135,11 +138,13 @@ def outline_archive(path: Path, options: SelectionOptions, max_expansion: float 
 
 
 def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:
+    checklist = partitioned.checklist or archive.checklist
     return ManifestCounts(
         media_files=archive.media_files,
         media_lines=partitioned.lines[MEDIA],
         record_lines=partitioned.lines[RECORDS],
-        checklist=partitioned.checklist or archive.checklist,
+        checklist=checklist,
+        checklist_release=(archive.checklist_release or find_download_date(archive)) if checklist else "",
         passed_over=archive.skipped_media,
         notes=list(archive.notes),
     )

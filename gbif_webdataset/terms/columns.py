@@ -223,3 +223,16 @@ AUDIT = (
     Column("detail", TEXT, "sizes, or the error of reading the file"),
 )
 """Columns of `audit.csv`."""
+
+CROSSWALK = (
+    Column("rank", TEXT, "rank of the older taxon, such as species; of a new taxon its own"),
+    Column("old_key", TEXT, "key of the taxon in the older taxonomy; empty for a new taxon"),
+    Column("old_name", TEXT, "name of the taxon in the older taxonomy"),
+    Column("new_key", TEXT, "key of the taxon in the newer taxonomy; empty if it is gone"),
+    Column("new_name", TEXT, "name of the taxon in the newer taxonomy"),
+    Column("kind", TEXT, "what became of the older taxon"),
+    Column("evidence", TEXT, "what shows it; empty for taxa that are new or gone"),
+    Column("shared_occurrences", INT64, "occurrences with both keys that are in both datasets"),
+    Column("share", REAL, "`shared_occurrences` divided by all occurrences of the old key that are in both datasets"),
+)
+"""Columns of `crosswalk.csv`."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.codes import Code
 from gbif_webdataset.terms.columns import Column
+from gbif_webdataset.terms.crosswalk_kinds import ChangeKind, Evidence
 from gbif_webdataset.terms.differences import Difference
 from gbif_webdataset.terms.outcomes import (
     LIMIT_FAILURES,
@@ -176,6 +177,12 @@ OUTPUTS = (
     ),
     Output("audit.csv", "AuditDataset", "The files that differ from their records, one row each.", columns.AUDIT),
     Output(
+        "crosswalk.csv",
+        "MakeCrosswalk",
+        "What became of each taxon in a newer taxonomy. It is written to the folder where the command runs.",
+        columns.CROSSWALK,
+    ),
+    Output(
         ".made/<task>.json",
         "every task",
         "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, counts, and a "
@@ -195,6 +202,8 @@ CODES: tuple[tuple[str, type[Code]], ...] = (
     ("`reason` of lines that are not rows", LineFault),
     ("`reason` of media that are not images to fetch", MediumReason),
     ("`reason` of images that are dropped", DropReason),
+    ("`kind` of crosswalks", ChangeKind),
+    ("`evidence` of crosswalks", Evidence),
 )
 
 

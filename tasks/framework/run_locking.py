@@ -14,9 +14,9 @@ from luigi.interface import core
 from luigi.retcodes import retcode
 
 from gbif_webdataset.errors import BusyError, DatasetError, explain
+from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.run_lock import RunLock
 from gbif_webdataset.storage.runs import Run
-from gbif_webdataset.storage.target_record import digest_of
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.progress import delete_board
