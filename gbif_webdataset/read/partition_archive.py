@@ -132,7 +132,7 @@ class PartitionedArchive:
 
     def _make_partitions(self) -> dict[str, HashPartitions]:
         folder = tables.spill_folder(self._connection)
-        budgets = {MEDIA: self._memory // 24, RECORDS: self._memory // 16}
+        budgets = {MEDIA: self._memory // 60, RECORDS: self._memory // 40}  # writing them takes several times as much
         return {
             kind: HashPartitions(folder / kind, self._make_schema(kind), self.count, budget)
             for kind, budget in budgets.items()
