@@ -210,7 +210,7 @@ def _reject_unreadable(
 ) -> Iterator[pa.Table]:
     """The rows of the batches. Their unreadable lines become rejected lines, unless `rejected` is None."""
     for batch in batches:
-        if batch.unreadable and rejected is not None:
+        if batch.unreadable.num_rows and rejected is not None:
             rejected.add_unreadable(kind, file_number, batch.unreadable)
         yield batch.rows
 
