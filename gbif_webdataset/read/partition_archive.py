@@ -132,7 +132,7 @@ class PartitionedArchive:
 
     def _make_partitions(self) -> dict[str, HashPartitions]:
         folder = tables.spill_folder(self._connection)
-        budgets = {MEDIA: self._memory // 24, RECORDS: self._memory // 16}
+        budgets = {MEDIA: self._memory // 60, RECORDS: self._memory // 40}  # writing them takes several times as much
         return {
             kind: HashPartitions(folder / kind, self._make_schema(kind), self.count, budget)
             for kind, budget in budgets.items()
@@ -210,7 +210,7 @@ def _reject_unreadable(
 ) -> Iterator[pa.Table]:
     """The rows of the batches. Their unreadable lines become rejected lines, unless `rejected` is None."""
     for batch in batches:
-        if batch.unreadable and rejected is not None:
+        if batch.unreadable.num_rows and rejected is not None:
             rejected.add_unreadable(kind, file_number, batch.unreadable)
         yield batch.rows
 

@@ -19,7 +19,7 @@ from luigi.parameter import UnconsumedParameterWarning
 from luigi.task_register import Register
 
 from gbif_webdataset.errors import DatasetError, did_you_mean, option_text
-from tasks.framework import settings
+from tasks.framework import memory, settings
 from tasks.framework.settings import SettingsError
 
 USAGE = "gbif-webdataset TASK --dwca ARCHIVE.zip [--output DIR] [--chunks N] [--TASK-parameter VALUE ...]"
@@ -84,6 +84,7 @@ def begin_run() -> None:
 
     Raises SettingsError for a mistake in the settings files.
     """
+    memory.share_heap()
     # `--local-scheduler false` overrides the settings; Luigi's own flag can only be given or not.
     vars(interface.core)["local_scheduler"].parsing = luigi.BoolParameter.EXPLICIT_PARSING
     config = get_config()
