@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from gbif_webdataset.account.split_summary import describe_splits
-from gbif_webdataset.errors import ParameterError, escape_text
+from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.split.fractions import Fractions
 from gbif_webdataset.split.label_summary import describe_labels, summarize_labels
 from gbif_webdataset.split.options import Limits, SplitOptions
@@ -19,6 +19,7 @@ from gbif_webdataset.storage.tables import describe_columns
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, split_list
 
 
@@ -134,4 +135,4 @@ class SplitDataset(DatasetTask):
             for path in sorted(paths.splits.iterdir()):
                 target.add(path)
         if self.is_root:  # otherwise the report prints it
-            print(escape_text(describe_splits(paths.splits, self.val_frac, self.test_frac), keep="\n"), flush=True)
+            print_text(describe_splits(paths.splits, self.val_frac, self.test_frac))
