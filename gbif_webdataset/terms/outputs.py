@@ -173,6 +173,12 @@ OUTPUTS = (
         "every task",
         "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, and counts.",
     ),
+    Output(
+        ".made/run-*.lock",
+        "every run",
+        "The host and process of a run that is changing the dataset; `killed-run-*.lock` of one that was killed, until "
+        "its temporary files are deleted.",
+    ),
     Output("logs/", "make slurm", "Logs of the Slurm jobs."),
     Output(".scratch/", "every task", "Temporary files; may be deleted when nothing runs."),
 )
