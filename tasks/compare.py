@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import escape_text
 from gbif_webdataset.storage.paths import DatasetPaths
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import FilePath, InputFolder
 from tasks.framework.worker_processes import RunTask
 
@@ -43,5 +43,5 @@ class CompareDatasets(RunTask):
         from gbif_webdataset.compare.compare_datasets import compare_datasets  # imports Jinja, which other tasks do not
 
         old, new = DatasetPaths.under(Path(self.old)), DatasetPaths.under(Path(self.new), self.scratch)
-        print(escape_text(compare_datasets(old, new), keep="\n"), flush=True)
+        print_text(compare_datasets(old, new))
         self._has_run = True

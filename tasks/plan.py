@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import escape_text
 from gbif_webdataset.fetch.plan_fetch import plan_fetch
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
 from tasks.fetch import FetchChunk
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_note, print_text
 from tasks.framework.parameters import Count
 from tasks.read import ReadArchive
 from tasks.shards import CreateWebDataset
@@ -69,6 +69,6 @@ class PlanFetch(DatasetTask):
             )
 
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
-        print(escape_text(format_fetch_estimate(estimate), keep="\n"), flush=True)
-        validation.check_manifest(self, manifests, lambda sentence: print(sentence, file=sys.stderr, flush=True))
+        print_text(format_fetch_estimate(estimate))
+        validation.check_manifest(self, manifests, print_note)
         self._is_done = True

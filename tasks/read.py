@@ -1,6 +1,5 @@
 """ReadArchive: archive to manifest."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.terms import licences
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_note
 from tasks.framework.parameters import Count, InputFile, Real, Text, split_list
 
 LATER_STAGES = ("CleanDataset", "SplitDataset", "CreateWebDataset")
@@ -137,7 +137,7 @@ class ReadArchive(DatasetTask):
         scratch = Path(self.temp_dir) if self.temp_dir else paths.scratch
         memory = tables.parse_memory_limit(self.memory_limit)
         resources = Resources(memory, scratch, self.max_expansion)
-        total = self.check_archive(lambda sentence: print(sentence, file=sys.stderr, flush=True))
+        total = self.check_archive(print_note)
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)

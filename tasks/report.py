@@ -8,6 +8,7 @@ from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_r
 from gbif_webdataset.errors import escape_text
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import Doi, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
@@ -55,11 +56,11 @@ class ReportDataset(DatasetTask):
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
-        print(escape_text(report.summary, keep="\n"), flush=True)
+        print_text(report.summary)
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
     summary = escape_text(task.output().record.results["summary"], keep="\n")
-    print(f"Nothing new: everything is up to date.\n{summary}", flush=True)
+    print_text(f"Nothing new: everything is up to date.\n{summary}")

@@ -227,8 +227,5 @@ class ChunkFetcher:
             if outcome.has_bytes:
                 self._files.copy_and_finish(temporary, path)
             self._recorder.record(replace(outcome, image_path=path, identifier=self._identifiers[path]))
-        if outcome.has_bytes:
-            self._files.finish_file(temporary, outcome.image_path)
-        else:
-            temporary.unlink(missing_ok=True)
+        self._files.settle_file(temporary, outcome)
         self._recorder.record(outcome)

@@ -132,7 +132,8 @@ class RunLock:
         for _, run, _ in self._find_rivals():
             self._delete_file()
             sentence = f"this run was suspended, and another run has continued its work ({run.describe()})"
-            print(f"ERROR: --output {self._output}: {sentence}; wait until that one ends", file=sys.stderr, flush=True)
+            error = BusyError.at(f"--output {self._output}", sentence, "wait until that one ends")
+            print(f"ERROR: {error}", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _delete_leftovers(self) -> None:

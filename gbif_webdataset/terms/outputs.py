@@ -189,6 +189,12 @@ OUTPUTS = (
         "checksum of all these.",
     ),
     Output(".made/audit.progress", "AuditDataset", "What an audit has found so far; deleted when it ends."),
+    Output(
+        ".made/run-*.lock",
+        "every run",
+        "The host and process of a run that is changing the dataset; `killed-run-*.lock` of one that was killed, until "
+        "its temporary files are deleted.",
+    ),
     Output("logs/", "make slurm", "Logs of the Slurm jobs."),
     Output(".scratch/", "every task", "Temporary files; may be deleted when nothing runs."),
 )

@@ -18,7 +18,7 @@ from luigi.configuration import get_config
 from luigi.parameter import UnconsumedParameterWarning
 from luigi.task_register import Register
 
-from gbif_webdataset.errors import DatasetError, did_you_mean, option_text
+from gbif_webdataset.errors import DatasetError, did_you_mean, escape_text, option_text
 from tasks.framework import memory, settings
 from tasks.framework.settings import SettingsError
 
@@ -43,7 +43,7 @@ class CommandLine(argparse.ArgumentParser):
             message = f"{unknown[0]}: there is no such parameter; {remedy}"
         if option := re.fullmatch(r"argument (\S+): expected one argument", message):
             message = f"{option[1]}: the value is missing; write {option[1]}=VALUE"
-        self.exit(2, f"ERROR: {message}\n")
+        self.exit(2, f"ERROR: {escape_text(message)}\n")
 
 
 def install(*hooks: Callable[[], None]) -> None:

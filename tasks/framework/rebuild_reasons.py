@@ -12,6 +12,7 @@ from luigi.retcodes import retcode
 from gbif_webdataset.errors import DatasetError
 from tasks.framework import validation
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
+from tasks.framework.messages import print_note
 
 NOTHING = "Nothing to do: everything is up to date."
 _CHUNK_FILE = re.compile(r"chunk-\d{5}")
@@ -48,9 +49,10 @@ def print_reasons(root: DatasetTask) -> list[DatasetTask]:
     """Print why each stage has to run for `root`, unless no stage was made yet. Return the tasks that have to run."""
     reasons = find_reasons(root)
     if root.plan and not reasons:
-        print(NOTHING, file=sys.stderr)
-    elif root.plan or any(task.paths.record(task.label).exists() for task in _upstream_first(root, set())):
-        print("\n".join(describe_reasons(reasons)), end="\n" if reasons else "", file=sys.stderr, flush=True)
+        print_note(NOTHING)
+    elif root.plan or any(task.record() for task in _upstream_first(root, set())):
+        for line in describe_reasons(reasons):
+            print_note(line)
     return [task for task, _ in reasons]
 
 
@@ -66,7 +68,7 @@ def check_stages(root: DatasetTask, to_run: list[DatasetTask]) -> None:
     if read is not None and "ReadArchive" not in stages:
         validation.check_before_run(list(stages.values()), read, with_manifest=not root.plan)
     elif read is not None and root.plan:
-        read.check_archive(lambda sentence: print(sentence, file=sys.stderr))
+        read.check_archive(print_note)
 
 
 def install() -> None:
@@ -99,7 +101,7 @@ def _print_before_run(task: Any) -> None:
     try:
         check_stages(task, to_run)
     except DatasetError as error:
-        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        print_note(f"ERROR: {error}")
         sys.exit(retcode().task_failed)  # type: ignore[no-untyped-call]
     if task.plan:
         sys.exit(0)

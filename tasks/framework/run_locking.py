@@ -2,12 +2,12 @@
 
 import contextlib
 import functools
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from luigi import interface
 from luigi.interface import core
@@ -19,6 +19,7 @@ from gbif_webdataset.storage.run_lock import RunLock
 from gbif_webdataset.storage.runs import Run
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_note
 from tasks.framework.progress import delete_board
 from tasks.framework.worker_processes import RunTask
 
@@ -52,9 +53,9 @@ def name_scheduler() -> str:
     settings: Any = core()  # type: ignore[no-untyped-call]
     if settings.local_scheduler:
         return ""
-    url = urlsplit(settings.scheduler_url or f"http://{settings.scheduler_host}:{settings.scheduler_port}")
-    host = socket.gethostname() if url.hostname in LOOPBACK else url.hostname
-    return f"{host}:{url.port}"
+    address = settings.scheduler_url or f"{settings.scheduler_host}:{settings.scheduler_port}"
+    host, colon, port = re.sub("^https?://|/+$", "", address).rpartition(":")
+    return f"{socket.gethostname() if host in LOOPBACK else host}{colon}{port}"
 
 
 def describe_parameters(task: RunTask) -> dict[str, str]:
@@ -72,5 +73,5 @@ def _enter(locks: contextlib.ExitStack, lock: RunLock) -> None:
     try:
         locks.enter_context(lock)
     except (DatasetError, OSError) as error:
-        print(f"ERROR: {explain(error)}", file=sys.stderr, flush=True)
+        print_note(f"ERROR: {explain(error)}")
         sys.exit(statuses.already_running if isinstance(error, BusyError) else statuses.task_failed)

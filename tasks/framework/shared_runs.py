@@ -10,8 +10,8 @@ from luigi.execution_summary import LuigiRunResult, LuigiStatusCode
 
 from tasks.framework.run_locking import name_scheduler
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between two looks at what other runs have done."""
+MIN_PAUSE, MAX_PAUSE = 1.0, 30.0
+"""Seconds between two attempts to find work."""
 
 
 def install() -> None:
@@ -24,10 +24,10 @@ def install() -> None:
     def schedule_and_run(*arguments: Any, **options: Any) -> Any:
         if not name_scheduler():
             return luigis_own(*arguments, **options)
-        pause = FIRST_PAUSE
+        pause = MIN_PAUSE
         while _waits_for_others(result := luigis_own(*arguments, **options)):
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
         return result
 
     schedule_and_run.waits_for_others = True  # type: ignore[attr-defined]

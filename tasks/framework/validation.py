@@ -1,6 +1,5 @@
 """Checks of all stages of a run as soon as meta.xml is read, so that mistakes are reported before any download."""
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from gbif_webdataset.storage import tables
 from gbif_webdataset.terms.columns import LEDGER, MANIFEST, VERIFIED
 from gbif_webdataset.terms.splits import LABEL
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
+from tasks.framework.messages import print_note
 from tasks.framework.parameters import Template, split_list
 
 MADE_COLUMNS = tuple(column.name for column in (*LEDGER, *VERIFIED))
@@ -90,7 +90,7 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
             except DatasetError as error:
                 raise type(error)(f"{stage.label}: {error}") from error
             for sentence in filter(lambda each: each.startswith(WARNING), sentences):
-                print(sentence, file=sys.stderr, flush=True)
+                print_note(sentence)
 
 
 @contextmanager

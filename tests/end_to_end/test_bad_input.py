@@ -239,7 +239,7 @@ def test_an_output_that_cannot_be_written_is_named(forks: Forks, archive: Path, 
     for output in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nope")):
         ended = failure(forks.run("ReportDataset", "--dwca", archive, "--output", output))
         assert ended.status == FAILED
-        assert ended.sentence == f"ReadArchive: --output {output}: cannot become a folder; choose another path"
+        assert ended.sentence == f"--output {output}: cannot become a folder; choose another path"
 
 
 @pytest.mark.parametrize("limit", ["lots", "4 moths", "4"])

@@ -44,7 +44,7 @@ def find_max_excess(log: Sequence[Request], per_second: float) -> float:
     return max(last - first - per_second * (times[last] - times[first]) for first, last in stretches)
 
 
-@pytest.mark.parametrize("processes", ["two workers", "two commands"])
+@pytest.mark.parametrize("processes", ["two workers", "two elements"])
 def test_the_limits_of_a_host_apply_to_all_processes_together(
     museum: FaultyServer, bulk: FaultyServer, tmp_path: Path, processes: str
 ) -> None:
@@ -61,7 +61,7 @@ def test_the_limits_of_a_host_apply_to_all_processes_together(
         dataset.make("--workers", "2", *limits, task="FetchImages")
     else:
         dataset.make(task="ReadArchive")
-        shared = (*limits, "--FetchChunk-concurrent-chunks", "2")
+        shared = (*limits, "--FetchChunk-concurrent-chunks", "2", "--runner", "element")
         commands = [dataset.command("--chunk", str(chunk), *shared, task="FetchChunk") for chunk in range(2)]
         started = [subprocess.Popen(command, cwd=ROOT) for command in commands]
         assert [process.wait(60) for process in started] == [0, 0]

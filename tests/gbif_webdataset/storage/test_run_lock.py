@@ -44,8 +44,8 @@ def held(output: Path, kind: str = "local", scheduler: str = "") -> Iterator["su
         process.communicate()
 
 
-def run(kind: RunKind = RunKind.LOCAL, scheduler: str = "", parameters: dict[str, str] | None = None) -> Run:
-    return Run.of_this_process("OtherTask", kind, scheduler, parameters)
+def run(kind: RunKind = RunKind.LOCAL, scheduler: str = "") -> Run:
+    return Run.of_this_process("OtherTask", kind, scheduler)
 
 
 def files(output: Path) -> list[Path]:
@@ -105,14 +105,6 @@ def test_runs_that_work_together_share_a_dataset(
 def test_other_runs_do_not(first: tuple[str, str], second: tuple[str, str], tmp_path: Path) -> None:
     with held(tmp_path, *first), pytest.raises(BusyError), RunLock(tmp_path, run(RunKind(second[0]), second[1])):
         pass
-
-
-def test_runs_with_one_scheduler_need_the_same_parameters_of_the_stages_of_both() -> None:
-    one = run(scheduler="a:1", parameters={"Fetch": "1", "Clean": "2"})
-    assert one.is_compatible(run(scheduler="a:1", parameters={"Fetch": "1", "Split": "3"}))
-    other = run(scheduler="a:1", parameters={"Fetch": "0", "Clean": "2"})
-    assert not one.is_compatible(other)
-    assert one.find_differences(other) == ["Fetch"]
 
 
 def test_a_killed_run_is_replaced_at_once(tmp_path: Path) -> None:
