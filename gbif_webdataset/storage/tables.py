@@ -4,13 +4,14 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from csv import DictReader, reader
+from csv import Error as CsvError
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from gbif_webdataset.errors import MissingPieceError, ParameterError
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
 from gbif_webdataset.storage.arrow import ROW_GROUP
 from gbif_webdataset.storage.atomic import temporary_folder
 
@@ -107,7 +108,7 @@ def csv_source(path: Path, columns: Sequence[str] | None = None) -> str:
 
 def read_header(path: Path) -> list[str]:
     """The column names in a CSV's first line."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with _reading_csv(path), path.open(newline="", encoding="utf-8-sig") as file:
         return next(reader(file), [])
 
 
@@ -154,7 +155,22 @@ def describe_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[
 
 
 @contextlib.contextmanager
-def open_csv(path: Path) -> Iterator["DictReader[str]"]:
-    """A CSV's rows as dictionaries of text, read one at a time."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        yield DictReader(file)
+def open_csv(path: Path, required: Iterable[str] = ()) -> Iterator["DictReader[str]"]:
+    """A CSV's rows as dictionaries of text, read one at a time.
+
+    Raises:
+        DamagedFileError: the file is not a CSV in UTF-8, or lacks a `required` column.
+    """
+    with _reading_csv(path), path.open(newline="", encoding="utf-8-sig") as file:
+        rows = DictReader(file)
+        if not set(required) <= set(rows.fieldnames or ()):
+            raise DamagedFileError.of_table(path)
+        yield rows
+
+
+@contextlib.contextmanager
+def _reading_csv(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (UnicodeDecodeError, CsvError) as error:
+        raise DamagedFileError.of_table(path) from error
