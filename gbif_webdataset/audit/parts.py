@@ -84,7 +84,7 @@ class LedgerPart:
         try:
             for _ in arrow.iterate_parquet(paths.output / self.name, 4_096):
                 pass
-        except DatasetError:
+        except (DatasetError, OSError):
             yield Finding(self.name, str(Difference.UNREADABLE), self.label, "the table is damaged")
 
 

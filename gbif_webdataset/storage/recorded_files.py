@@ -1,5 +1,7 @@
 """Compare the tables that a stage reads with their records, so that a damaged table is never used."""
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,11 +15,14 @@ def check_recorded_files(output: Path, records: Iterable[TargetRecord]) -> None:
     Raises:
         DamagedFileError: a file is missing or has other bytes. If a task can make it again, the record of this task is
             deleted, so that the next run does so.
+        IsADirectoryError: a folder is in the place of a file.
     """
     for record in records:
         for name, file in record.files.items():
             if is_as_recorded(output / name, file):
                 continue
+            if (output / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output / name))
             if _is_kept(name):
                 if (output / name).exists():  # who deletes such a list wants to do without it
                     raise DamagedFileError.of_list(output / name)
