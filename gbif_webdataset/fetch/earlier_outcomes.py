@@ -165,7 +165,7 @@ def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _list_fetched_again(deleted_csv: Path, modified: int, size: int) -> frozenset[tuple[str, str]]:
-    with tables.open_csv(deleted_csv, _DELETION) as rows:
+    with tables.open_made_csv(deleted_csv, _DELETION) as rows:
         return frozenset((row["image_path"], row["identifier"]) for row in rows if is_fetched_again(row))
 
 
@@ -174,7 +174,7 @@ def find_deleted_images(deleted_csv: Path, earlier: EarlierOutcomes, options: Fe
     if options.refetch_deleted or not deleted_csv.exists():
         return set()
     deleted = set()
-    with tables.open_csv(deleted_csv, _DELETION) as rows:
+    with tables.open_made_csv(deleted_csv, _DELETION) as rows:
         for row in rows:
             if is_fetched_again(row):
                 continue

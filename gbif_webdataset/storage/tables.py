@@ -108,7 +108,7 @@ def csv_source(path: Path, columns: Sequence[str] | None = None) -> str:
 
 def read_header(path: Path) -> list[str]:
     """The column names in a CSV's first line."""
-    with _reading_csv(path), path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return next(reader(file), [])
 
 
@@ -155,22 +155,23 @@ def describe_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[
 
 
 @contextlib.contextmanager
-def open_csv(path: Path, required: Iterable[str] = ()) -> Iterator["DictReader[str]"]:
-    """A CSV's rows as dictionaries of text, read one at a time.
-
-    Raises:
-        DamagedFileError: the file is not a CSV in UTF-8, or lacks a `required` column.
-    """
-    with _reading_csv(path), path.open(newline="", encoding="utf-8-sig") as file:
-        rows = DictReader(file)
-        if not set(required) <= set(rows.fieldnames or ()):
-            raise DamagedFileError.of_table(path)
-        yield rows
+def open_csv(path: Path) -> Iterator["DictReader[str]"]:
+    """A CSV's rows as dictionaries of text, read one at a time."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        yield DictReader(file)
 
 
 @contextlib.contextmanager
-def _reading_csv(path: Path) -> Iterator[None]:
+def open_made_csv(path: Path, columns: Iterable[str]) -> Iterator["DictReader[str]"]:
+    """The rows of a CSV that a stage wrote with at least these columns.
+
+    Raises:
+        DamagedFileError: the file is not such a CSV.
+    """
     try:
-        yield
+        with open_csv(path) as rows:
+            if not set(columns) <= set(rows.fieldnames or ()):
+                raise DamagedFileError.of_list(path)
+            yield rows
     except (UnicodeDecodeError, CsvError) as error:
-        raise DamagedFileError.of_table(path) from error
+        raise DamagedFileError.of_list(path) from error
