@@ -55,6 +55,14 @@ class DamagedFileError(MissingPieceError):
             "the same command again, or restore the file from a backup"
         )
 
+    @classmethod
+    def of_list(cls, path: object) -> Self:
+        """Return the error for a ledger, or the list of deleted images, whose bytes have changed."""
+        return cls(
+            f"{path}: differs from what was written; run `make audit ARGS=--AuditDataset-repair` and then the same "
+            "command again, or restore the file from a backup"
+        )
+
 
 class ChangedImageError(MissingPieceError):
     """An image is missing, or differs from what was downloaded and verified."""
@@ -127,7 +135,7 @@ def _explain_itself(error: BaseException) -> str | None:
     if isinstance(error, duckdb.Error):
         return _explain_duckdb(str(error))
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}{_remedy(error)}"
+        return f"{error.filename2 or error.filename}: {error.strerror}{_remedy(error)}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{os.strerror(error.errno)}{_remedy(error)}"
     return None
@@ -142,6 +150,8 @@ def _explain_duckdb(text: str) -> str | None:
     if code is not None:
         file = re.search(r'file \\?"([^"\\]+)', text)
         return explain(OSError(code, os.strerror(code), file.group(1) if file else None))
+    if damaged := re.search(r"""['" ](/[^'"\n]+\.(?:parquet|csv))\b""", text):
+        return str(DamagedFileError.of_table(damaged[1]))
     if "memory" in text.lower() and "Parser Error: " in text:
         return f"--TASK-memory-limit: {text.partition('Parser Error: ')[2].splitlines()[0]}; write it as 800MB or 4GB"
     if "Out of Memory" in text:
@@ -154,6 +164,8 @@ def _remedy(error: OSError) -> str:
         return "; free some space where --output is and run the same command again: it continues where it stopped"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "; choose an --output that you may write to"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR):
+        return "; a file and a folder have changed places: move it away and run the same command again"
     return ""
 
 

@@ -61,9 +61,10 @@ class AuditDataset(DatasetTask):
                 f"  {format_count(len(result.repaired), 'record')} deleted; run the job again to make them", flush=True
             )
         elif result.differences:
+            is_one = result.differences == 1
+            problem = "file differs from the records and is" if is_one else "files differ from the records and are"
             raise DamagedFileError(
-                f"{self.paths.output}: {format_count(result.differences, 'file')} differ from the records and are "
-                f"listed in {self.paths.audit_table.name}; run `make audit ARGS=--AuditDataset-repair`, and then the "
-                "job again"
+                f"{self.paths.output}: {result.differences:,} {problem} listed in {self.paths.audit_table.name}; run "
+                "`make audit ARGS=--AuditDataset-repair`, and then the job again"
             )
         self._is_done = True

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from gbif_webdataset.clean.delete_images import DeletionFiles, check_image_list, delete_images
+from gbif_webdataset.storage.target_record import TargetRecord
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Flag, InputFile
 from tasks.verify import VerifyImages
@@ -28,6 +29,10 @@ class DeleteImages(DatasetTask):
         """Check that the list of images can be read."""
         if self.image_list:
             check_image_list(Path(self.image_list))
+
+    def input_records(self) -> list[TargetRecord]:
+        """The verified images, and the images that earlier runs deleted."""
+        return [*super().input_records(), *filter(None, [self.record()])]
 
     def run(self) -> None:
         """Delete the images, and list them in deleted.csv or would-delete.csv."""

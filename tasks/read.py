@@ -16,6 +16,7 @@ from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.list_match import describe_match
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms import licences
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
@@ -130,6 +131,11 @@ class ReadArchive(DatasetTask):
         outline = outline_archive(Path(self.dwca), self.selection_options(), self.max_expansion)
         validation.check_options(self, outline.columns, report)
         return outline.total_bytes
+
+    def input_records(self) -> list[TargetRecord]:
+        """The ledgers, which are carried over to the new manifest."""
+        records = (TargetRecord.load(path) for path in sorted(self.paths.records.glob("FetchChunk-*.json")))
+        return list(filter(None, records))
 
     def run(self) -> None:
         """Write the new manifest beside the old one, carry the ledgers over to it, and replace the old one."""

@@ -1,11 +1,13 @@
 """ReportDataset: the accounting, the report page, and the files that are published with the shards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import luigi
 
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
 from gbif_webdataset.errors import escape_text
+from gbif_webdataset.storage.target_record import FileRecord, TargetRecord
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_text
@@ -43,6 +45,11 @@ class ReportDataset(DatasetTask):
         records = load_stage_records(self.paths, self.chunks)
         return {label: record.digest for label, record in records.items() if not is_of_shard_part(label)}
 
+    def input_records(self) -> list[TargetRecord]:
+        """The tables that the report reads, of all stages."""
+        records = load_stage_records(self.paths, self.chunks).values()
+        return [replace(record, files=dict(filter(_is_read, record.files.items()))) for record in records]
+
     def run(self) -> None:
         """Write the report, and print its summary."""
         # Imported here because pandas and Jinja take half a second, which the other tasks need not spend.
@@ -57,6 +64,12 @@ class ReportDataset(DatasetTask):
                 target.add(path)
             target.results = {"summary": report.summary}
         print_text(report.summary)
+
+
+def _is_read(item: tuple[str, FileRecord]) -> bool:
+    """Whether the report reads this file: not the chunks of tables that it reads as a whole, and no shards."""
+    name, _ = item
+    return not name.startswith(("manifest/chunk-", "verified/")) and not name.endswith((".tar", ".idx"))
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]

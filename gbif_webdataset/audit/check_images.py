@@ -131,5 +131,5 @@ def _is_readable(table: ImageTable) -> bool:
     try:
         is_named = table.manifest is None or "image_path" in arrow.read_parquet_schema(table.manifest).names
         return is_named and set(COLUMNS) <= set(arrow.read_parquet_schema(table.path).names)
-    except DatasetError:
+    except (DatasetError, OSError):
         return False

@@ -71,11 +71,12 @@ class TablePart:
 
 
 @dataclass(frozen=True)
-class EarlierPart:
-    """A ledger of an earlier manifest, which no record names: it can be read or not."""
+class LedgerPart:
+    """A ledger that no record names: it can be read or not. `label` is that of the task that writes it."""
 
     name: str
     identity: str
+    label: str
     files: int = 1
 
     def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> Iterator[Finding]:
@@ -83,8 +84,8 @@ class EarlierPart:
         try:
             for _ in arrow.iterate_parquet(paths.output / self.name, 4_096):
                 pass
-        except DatasetError:
-            yield Finding(self.name, str(Difference.UNREADABLE), "", "the table is damaged")
+        except (DatasetError, OSError):
+            yield Finding(self.name, str(Difference.UNREADABLE), self.label, "the table is damaged")
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,16 @@ class ShardPart:
 
 
 def list_table_parts(paths: DatasetPaths, records: DatasetRecords) -> list[Part]:
-    """The files that records name, except shards, and the ledgers of earlier manifests."""
-    files = [file for name, file in sorted(records.list_files().items()) if not _is_shard(name)]
+    """The files that records name, except shards, and ledgers that none names, such as those of earlier manifests."""
+    recorded = records.list_files()
+    files = [file for name, file in sorted(recorded.items()) if not _is_shard(name)]
     parts: list[Part] = [TablePart(f"tables-{at:06d}", some) for at, some in _cut(files)]
+    for ledger in paths.list_chunks("fetched"):
+        name = output_name(paths.output, ledger)
+        if name not in recorded:
+            parts.append(LedgerPart(name, _stamp(ledger), ledger_label(parse_chunk_name(ledger.name))))
     for table in sorted((paths.fetched / "earlier").glob("*.parquet")):
-        parts.append(EarlierPart(output_name(paths.output, table), _stamp(table)))
+        parts.append(LedgerPart(output_name(paths.output, table), _stamp(table), ""))
     return parts
 
 

@@ -40,8 +40,7 @@ def repair_dataset(paths: DatasetPaths, findings: Iterable[Finding]) -> list[str
         found = [finding for finding in some if finding.kind not in NOT_REPAIRED]
         if found and label:
             labels.add(label)
-            with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-                paths.record(label).unlink()
+            _delete_file(paths.record(label))
         changed = {f.file.removeprefix("images/"): _name_defect(f) for f in found if f.file.startswith("images/")}
         damaged.update(finding.file for finding in found if not finding.file.startswith("images/"))
         if changed:
@@ -52,8 +51,14 @@ def repair_dataset(paths: DatasetPaths, findings: Iterable[Finding]) -> list[str
             _repair_chunk(paths, label, damaged, {})
     for name in damaged:
         if name == output_name(paths.output, paths.deleted) or name.startswith("fetched/earlier/"):
-            (paths.output / name).unlink(missing_ok=True)
+            _delete_file(paths.output / name)
     return sorted(labels)
+
+
+def _delete_file(path: Path) -> None:
+    """Delete a file. A folder in its place is left to the user, and the next run says so."""
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
 
 
 def _name_defect(finding: Finding) -> str:
@@ -69,7 +74,7 @@ def _repair_chunk(paths: DatasetPaths, label: str, damaged: set[str], changed: M
         return
     if output_name(paths.output, verified) not in damaged and verified.exists():
         _restore_journal(verified, paths.fetched / journal_name(chunk), changed)
-    ledger.unlink(missing_ok=True)
+    _delete_file(ledger)
 
 
 def _restore_journal(verified: Path, journal: Path, changed: Mapping[str, str]) -> None:

@@ -87,7 +87,7 @@ def _to_text(file: str) -> str:
 def _list_named(paths: DatasetPaths, ledgers: Iterable[Path]) -> Iterator[list[str]]:
     """The images in ledgers, ledgers of earlier manifests and journals, in batches."""
     for table in (*ledgers, *sorted((paths.fetched / "earlier").glob("*.parquet"))):
-        with contextlib.suppress(DatasetError):  # a damaged table is reported itself
+        with contextlib.suppress(DatasetError, OSError):  # a damaged table is reported itself
             for batch in arrow.iterate_parquet(table, BATCH_FILES, ["image_path"]):
                 yield batch.column(0).to_pylist()
     for journal in sorted(paths.fetched.glob("chunk-*.journal")):

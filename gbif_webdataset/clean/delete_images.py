@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset import __version__
-from gbif_webdataset.errors import ParameterError, SelectionError
+from gbif_webdataset.errors import DamagedFileError, ParameterError, SelectionError
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import columns as described
@@ -45,6 +45,7 @@ def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -
     Raises:
         ParameterError: the list cannot be read, or a path leads out of `files.images`. Nothing is deleted.
         SelectionError: the list names an image that the dataset does not have. Nothing is deleted.
+        DamagedFileError: `files.deleted` is damaged. Nothing is deleted.
     """
     with tables.open_database(scratch) as connection:
         listed = "CREATE TABLE listed AS SELECT image_path, min(reason) AS reason FROM rows GROUP BY 1"
@@ -128,11 +129,16 @@ def _create_deleted_earlier(connection: duckdb.DuckDBPyConnection, files: Deleti
     """Create the table `deleted_earlier` with the lines of `files.deleted` whose images do not exist."""
     connection.execute(f"CREATE TABLE deleted_earlier ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
     if files.deleted.exists():
-        columns = ", ".join(name for name in COLUMNS if name in tables.read_header(files.deleted))
+        with tables.open_made_csv(files.deleted, ("image_path", "deleted_at")) as rows:
+            header = rows.fieldnames or ()
+        columns = ", ".join(name for name in COLUMNS if name in header)
         source = tables.csv_source(files.deleted)
-        connection.execute(
-            f"INSERT INTO deleted_earlier BY NAME SELECT {columns} FROM {source} WHERE deleted_at IS NOT NULL"
-        )
+        try:
+            connection.execute(
+                f"INSERT INTO deleted_earlier BY NAME SELECT {columns} FROM {source} WHERE deleted_at IS NOT NULL"
+            )
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+            raise DamagedFileError.of_list(files.deleted) from error
     existing = [
         name
         for batch in tables.select_batches(connection, "SELECT image_path FROM deleted_earlier")

@@ -98,7 +98,7 @@ def find_label_column(paths: DatasetPaths) -> str:
     """
     for task, parameter in (("CreateWebDataset", "label_column"), ("SplitDataset", "category_key")):
         record = TargetRecord.load(paths.record(task))
-        if record is not None:
+        if record is not None and parameter in record.fingerprint.parameters:
             return str(record.fingerprint.parameters[parameter])
     raise MissingPieceError(
         f"{paths.output}: there is no dataset with splits in this folder; give the --output of a finished run"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.fetch.journal import read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, make_outcome_table
 from gbif_webdataset.storage import arrow, tables
@@ -53,9 +53,12 @@ def _load_outcomes(connection: duckdb.DuckDBPyConnection, sources: list[Path], j
     connection.register("empty", OUTCOME_COLUMNS.empty_table())
     connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, 0 AS line, * FROM empty")
     for age, path in enumerate(sources):
-        has_both_urls = "requested_url" in pq.read_schema(path).names
+        has_both_urls = "requested_url" in arrow.read_parquet_schema(path).names
         columns = _COLUMNS if has_both_urls else ", ".join([*OUTCOME_COLUMNS.names[:-1], "identifier"])
-        connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet_source([path])}")
+        try:
+            connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet_source([path])}")
+        except (duckdb.InvalidInputException, duckdb.BinderException, duckdb.SerializationException) as error:
+            raise DamagedFileError.of_table(path) from error
     for age, path in enumerate(journals, len(sources)):
         lines = make_outcome_table(read_journal(path))
         numbers = arrow.to_typed_array(range(len(lines)), pa.int32())

@@ -4,6 +4,8 @@ pyarrow's own conversions, such as `pa.array` and `Array.to_numpy`, import panda
 """
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,13 +189,16 @@ def reading_table(path: Path) -> Iterator[None]:
     Raises:
         DamagedFileError: the file is damaged.
         MissingPieceError: there is no such file.
+        IsADirectoryError: a folder is in its place.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise MissingPieceError(f"{path}: the table is missing; run the same command again") from error
     except (pa.ArrowException, ValueError, KeyError, OverflowError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None and not path.is_dir():
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from error
+        if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk
         raise DamagedFileError.of_table(path) from error
 

@@ -16,6 +16,7 @@ from luigi.task import flatten
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.storage.runs import RunKind
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import slurm_runner
@@ -184,6 +185,10 @@ class DatasetTask(CheckedTask):
         """Return a digest of each input."""
         return {task.label: task.output().record.digest for task in self.upstream}
 
+    def input_records(self) -> list[TargetRecord]:
+        """Return the records of the files that `run` reads; before it runs, the files are compared with them."""
+        return [record for task in self.upstream if (record := task.record())]
+
     def fingerprint(self, with_inputs: bool = True) -> Fingerprint:
         """Return what decides the target's bytes, without the inputs if these are not made yet."""
         digests: dict[str, Any] = {}
@@ -252,6 +257,7 @@ def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
         elif task.runner == SLURM and isinstance(task, ChunkTask):
             slurm_runner.run_chunk(task)
         else:
+            check_recorded_files(task.paths.output, task.input_records())
             run(task)
 
     return run_if_needed

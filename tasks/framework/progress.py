@@ -199,7 +199,7 @@ class _Board:
             content = file.read()
             if not content:
                 self._delete_old_boards()
-            stages = _Stages(json.loads(content or b"{}"))
+            stages = _Stages(_parse_board(content))
             yield stages
             file.truncate(0)
             file.write(json.dumps(stages.state()).encode())
@@ -218,6 +218,15 @@ class _Board:
 def delete_board(scratch: Path) -> None:
     """Delete the board of this process's run, which has ended."""
     _Board(scratch).delete()
+
+
+def _parse_board(content: bytes) -> dict[str, Any]:
+    """Return the content of a board; a damaged board is empty."""
+    with contextlib.suppress(ValueError, RecursionError):
+        state = json.loads(content)
+        if isinstance(state, dict):
+            return state
+    return {}
 
 
 def _is_finished(stage: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from luigi.task_register import Register
 from gbif_webdataset.errors import DatasetError, ParameterError
 from gbif_webdataset.shards.caption import parse_template
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.terms.columns import LEDGER, MANIFEST, VERIFIED
 from gbif_webdataset.terms.splits import LABEL
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
@@ -80,6 +81,7 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
     stages = [stage for stage in stages if stage.has_checks()]
     if not stages:
         return
+    check_recorded_files(read.paths.output, filter(None, [read.record()]))
     columns = _list_columns(chunks)
     with ExitStack() as stack:
         connection = stack.enter_context(open_manifest(chunks, read.paths.scratch)) if with_manifest else None

@@ -1,15 +1,20 @@
 """AuditDataset finds what happened to the files of a dataset, and with --repair the next run makes them again."""
 
 import random
+import re
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.storage.target_record import TargetRecord
 from sample.server import PhotoServer
-from tests.support.datasets import Dataset
-from tests.support.file_damage import DAMAGES, SWAPPED, damage_file, pick_other, swap_files
+from tests.support.audited_folder import AuditedFolder
+from tests.support.datasets import ROOT, Dataset
+from tests.support.file_damage import DAMAGES, SWAPPED, ZEROED, damage_file, pick_other, swap_files
 
 SEED = 20_261_128
 ROUNDS, CHANGES = 8, 25
@@ -92,3 +97,75 @@ def test_every_seeded_change_is_found_and_after_repair_and_a_run_the_shards_are_
     assert dataset.rows("accounting.csv") == sound.rows("accounting.csv")
     ended = audit(dataset)
     assert (ended.returncode, dataset.rows("audit.csv")) == (0, []), ended.stdout
+
+
+def kill_audit(folder: AuditedFolder, after_bytes: int) -> None:
+    """Run an audit, and kill it when its progress file has so many bytes."""
+    progress, end = folder.paths.audit_progress, time.monotonic() + 60
+    command = [sys.executable, "-m", "tasks", "AuditDataset", f"--output={folder.paths.output}", "--num-workers", "1"]
+    run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while run.poll() is None and time.monotonic() < end:
+        if progress.exists() and progress.stat().st_size >= after_bytes:
+            run.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.001)
+    assert run.wait() == -signal.SIGKILL, "the audit ended before it could be killed"
+
+
+@pytest.mark.slow
+def test_an_audit_that_is_killed_continues_and_finds_the_same(tmp_path: Path) -> None:
+    folder = AuditedFolder(tmp_path / "dataset", chunks=60, images=300)
+    rng = random.Random(SEED)
+    for path in rng.sample(sorted(folder.paths.images.rglob("*.jpg")), 200):
+        damage_file(path, rng.choice(DAMAGES[:4]), rng)
+    kill_audit(folder, after_bytes=1_000)
+    kill_audit(folder, after_bytes=3_000)
+    dataset = Dataset(tmp_path / "no-archive.zip", folder.paths.output)
+    ended = dataset.run(task="AuditDataset")
+    assert re.search(r"an audit that was stopped had read (\d+) parts", ended.stdout)
+    continued = folder.paths.audit_table.read_bytes()
+    assert len(continued.splitlines()) == 201
+    assert not folder.paths.audit_progress.exists()
+    for workers in ("1", "2", "5"):
+        again = dataset.run("--AuditDataset-num-workers", workers, task="AuditDataset")
+        assert "stopped" not in again.stdout
+        assert folder.paths.audit_table.read_bytes() == continued
+
+
+@pytest.mark.slow
+def test_a_damaged_ledger_is_restored_from_its_verified_table_and_nothing_is_downloaded_again(
+    sound: Dataset, photos: PhotoServer, tmp_path: Path
+) -> None:
+    dataset = sound.copy(tmp_path / "dataset")
+    ledger = dataset.output / "fetched" / "chunk-00001.parquet"
+    before = [row for row in dataset.rows("fetched") if row["status"] != "failed"]
+    damage_file(ledger, ZEROED, random.Random(SEED))
+    told = dataset.fail("--FetchChunk-retry-failed", "all", *SMALL_SHARDS)
+    assert f"{ledger}: differs from what was written; run `make audit ARGS=--AuditDataset-repair`" in told
+    requests = len(photos.requests)
+
+    assert audit(dataset, "--repair").returncode == 0
+    dataset.make(*SMALL_SHARDS)
+
+    assert {status for _, status in photos.requests[requests:]} <= {404, 500, 200}
+    downloaded = {photos.url + path for path, _ in photos.requests[requests:]}
+    assert not downloaded & {row["identifier"] for row in before}
+    assert [row for row in dataset.rows("fetched") if row["status"] != "failed"] == before
+    assert dataset.shards() == sound.shards()
+
+
+@pytest.mark.slow
+def test_an_audit_beside_a_run_that_makes_everything_again_reports_no_damage(
+    sound: Dataset, photos: PhotoServer, tmp_path: Path
+) -> None:
+    dataset = sound.copy(tmp_path / "dataset")
+    command = dataset.command("--CleanDataset-thumb-size", "70", "--FetchChunk-retry-failed", "all", *SMALL_SHARDS)
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    audits = 0
+    while run.poll() is None:
+        audit(dataset)
+        assert set(findings(dataset).values()) <= {"temporary"}
+        audits += 1
+    assert run.returncode == 0
+    assert audits
+    assert audit(dataset).returncode == 0
