@@ -7,6 +7,7 @@ python -m bench fetch --costs
 python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
 python -m bench shards [--rounds 5] [--old SCRIPT]
 python -m bench hosts [--images 2000000]
+python -m bench chain [--images 20000] [--rounds 5] [--old SCRIPT]
 python -m bench near [--hashes 1000000] [--distance 6]
 python -m bench crosswalk [--occurrences 4000000]
 python -m bench page [--samples 10000000] [--classes 10000]
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import chunk, crosswalk, fetch, hosts, near, page, read, shards, slurm, verify
+from bench import chain, chunk, crosswalk, fetch, hosts, near, page, read, shards, slurm, verify
 from bench.runs import BenchError
 
 
@@ -34,7 +35,7 @@ def _parse() -> argparse.Namespace:
     reading.add_argument("--varied", action="store_true", help="give each occurrence values of its own")
     reading.add_argument("--archive", type=Path, help="archive to read instead")
     fetching = parser.add_argument_group("fetch")
-    fetching.add_argument("--images", type=int, help="default: 6000, or 2000000 for hosts")
+    fetching.add_argument("--images", type=int, help="default: 6000; chain: 20000; hosts: 2000000")
     fetching.add_argument("--workers", type=int, default=16, help="threads in each process")
     fetching.add_argument(
         "--latency", type=float, help="milliseconds until each answer; measures one process of this tool only"
@@ -69,13 +70,14 @@ def _fetch(arguments: argparse.Namespace) -> None:
         fetch.bench(images, workers, rounds, arguments.old)
 
 
-FETCHED_IMAGES, SIMULATED_IMAGES = 6_000, 2_000_000
+FETCHED_IMAGES, CHAIN_IMAGES, SIMULATED_IMAGES = 6_000, 20_000, 2_000_000
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "read": _read,
     "fetch": _fetch,
     "verify": lambda arguments: verify.bench(arguments.rounds, arguments.old, arguments.share),
     "shards": lambda arguments: shards.bench(arguments.rounds, arguments.old),
     "hosts": lambda arguments: hosts.bench(arguments.images or SIMULATED_IMAGES),
+    "chain": lambda arguments: chain.bench(arguments.images or CHAIN_IMAGES, arguments.rounds, arguments.old),
     "near": lambda arguments: near.bench(arguments.hashes, arguments.distance),
     "crosswalk": lambda arguments: crosswalk.bench(arguments.occurrences),
     "page": lambda arguments: page.bench(arguments.samples, arguments.classes),

@@ -101,7 +101,6 @@ class Simulation:
         self._serial = itertools.count()
         self._unreachable: dict[str, bool] = {}
         self._table = HostTable(HostLimits(1, 1), {name: host.limits for name, host in hosts.items()})
-        self._share = self._table.divide(CONCURRENT)
         self._folder = folder
 
     def read_clock(self) -> float:
@@ -126,7 +125,7 @@ class Simulation:
             return
         shared = SharedLimits(self._folder, self._table, CONCURRENT, self.read_clock)
         queues: HostQueues[int] = HostQueues(
-            self._share.find_limits, DEFAULT_BACKOFF, dict(self._unreachable), shared, self.read_clock
+            shared.find_limits, DEFAULT_BACKOFF, dict(self._unreachable), shared, self.read_clock
         )
         chunk = _Chunk(queues)
         for name in self._list_jobs(number):

@@ -89,9 +89,8 @@ class ChunkFetcher:
         self._files = ImageFiles(images, options.min_free_bytes)
         self._identifiers: dict[str, str] = {}  # of the images that are not settled, by path
         self._jobs: list[_Job] = []
-        share = options.hosts.divide(options.chunks)
         shared = SharedLimits(images.parent / ".scratch" / "hosts", options.hosts, options.chunks)
-        self._queues: HostQueues[_Job] = HostQueues(share.find_limits, options.backoff, reachability.noted, shared)
+        self._queues: HostQueues[_Job] = HostQueues(shared.find_limits, options.backoff, reachability.noted, shared)
 
     def settle_images(self, rows: Iterable[tuple[str, str]], earlier: EarlierOutcomes, deleted_csv: Path) -> None:
         """Keep or copy what earlier runs fetched of `rows` (image path, URL), and make jobs for the other URLs."""

@@ -49,10 +49,6 @@ class HostTable:
                 return self.hosts[domain]
         return self.default
 
-    def divide(self, chunks: int) -> "HostTable":
-        """The share of each of `chunks` processes that send requests at the same time."""
-        return HostTable(self.default.divide(chunks), {h: limits.divide(chunks) for h, limits in self.hosts.items()})
-
 
 def read_host_table(default: HostLimits, own: Path | None = None) -> HostTable:
     """The limits of hosts.csv, overridden by those of the user's table `own`.

@@ -53,7 +53,9 @@ class Turn(Generic[Job]):
 
 @dataclass
 class _Host(Generic[Job]):
+    name: str
     limits: HostLimits
+    permits: SharedLimits | None = None
     waiting: deque[Job] = field(default_factory=deque)
     delayed: list[tuple[float, int, Job]] = field(default_factory=list)
     running: int = 0
@@ -64,7 +66,6 @@ class _Host(Generic[Job]):
     paused_until: float = 0.0
     is_abandoned: bool = False
     is_queued: bool = False
-    is_shared: bool = False
     wakes_at: float = float("inf")
 
     @property
@@ -75,11 +76,27 @@ class _Host(Generic[Job]):
     @property
     def interval(self) -> float:
         """Seconds from one request to the next. With shared limits, permits keep the usual interval."""
-        if self.is_shared and self.slowdown == 1:
+        if self.permits and self.slowdown == 1:
             return 0.0
         if self.limits.requests_per_second:
             return self.slowdown / self.limits.requests_per_second
         return UNLIMITED_INTERVAL * self.slowdown if self.slowdown > 1 else 0.0
+
+    def note_failure(self, now: float, policy: BackoffPolicy, is_busy: bool, retry_after: float) -> None:
+        """Slow the host down if it is busy. Pause or abandon it if it asks for that or has failed too often."""
+        if is_busy:
+            self.slowdown = min(policy.max_slowdown, self.slowdown * 2)
+        if retry_after:
+            self.not_before = max(self.not_before, now + retry_after)
+            self.is_abandoned = self.is_abandoned or retry_after > policy.max_wait
+        if now < self.paused_until:  # the request was sent before the pause
+            return
+        self.failures += 1
+        if self.failures >= (1 if self.pauses else policy.max_failures):
+            self.is_abandoned = self.is_abandoned or self.pauses >= policy.max_pauses
+            self.paused_until = now + policy.pause * 2**self.pauses
+            self.not_before = max(self.not_before, self.paused_until)
+            self.failures, self.pauses = 0, self.pauses + 1
 
     def find_ready_time(self, now: float) -> float:
         """When a job may be handed out; infinity if something else has to happen first."""
@@ -93,13 +110,33 @@ class _Host(Generic[Job]):
             return self.not_before
         return max(self.not_before, self.delayed[0][0]) if self.delayed else float("inf")
 
+    def is_ready(self, now: float) -> bool:
+        """Whether a job may be handed out. If the host needs a permit, it is acquired, or asked for again later."""
+        if self.find_ready_time(now) > now:
+            return False
+        wait = self.permits.acquire(self.name) if self.permits and not self.is_abandoned else 0.0
+        self.not_before = max(self.not_before, now + wait)
+        return not wait
+
+    def start_job(self, now: float) -> Turn[Job]:
+        """Hand out the next job."""
+        self.running += 1
+        self.not_before = max(self.not_before, now) + self.interval
+        return Turn(self.name, self.waiting.popleft(), self.is_abandoned)
+
+    def finish_job(self) -> None:
+        """Note that a job is done."""
+        self.running -= 1
+        if self.permits:
+            self.permits.release(self.name, self.running)
+
 
 class HostQueues(Generic[Job]):
     """Jobs by host, for many threads.
 
     A thread takes a job when its host may get a request, reports whether the host answered, and finishes the job.
     `noted` are hosts that failed before: True if they are abandoned, False if one request tests them first.
-    Of hosts for which `shared` has limits, requests need its permits. `read_clock` gives the time in seconds.
+    Requests to some hosts need the permits of `shared`. `read_clock` gives the time in seconds.
     """
 
     def __init__(
@@ -115,8 +152,7 @@ class HostQueues(Generic[Job]):
         self._hosts: dict[str, _Host[Job]] = {}
         self._ready: deque[str] = deque()
         self._timed: list[tuple[float, str]] = []
-        self._unfinished = 0
-        self._closed = False
+        self._unfinished, self._closed = 0, False
         self._serial = itertools.count()
         self._lock = threading.Lock()
         self._idle, self._clock = threading.Condition(self._lock), threading.Condition(self._lock)
@@ -174,29 +210,14 @@ class HostQueues(Generic[Job]):
         `is_busy`: it reported too many requests. `retry_after`: the pause that it asks for, in seconds.
         """
         with self._lock:
-            state, now, policy = self._hosts[host], self._read_clock(), self._policy
-            if is_busy:
-                state.slowdown = min(policy.max_slowdown, state.slowdown * 2)
-            if retry_after:
-                state.not_before = max(state.not_before, now + retry_after)
-                state.is_abandoned = state.is_abandoned or retry_after > policy.max_wait
-            if now < state.paused_until:  # the request was sent before the pause
-                return state.is_abandoned
-            state.failures += 1
-            if state.failures >= (1 if state.pauses else policy.max_failures):
-                state.is_abandoned = state.is_abandoned or state.pauses >= policy.max_pauses
-                state.paused_until = now + policy.pause * 2**state.pauses
-                state.not_before = max(state.not_before, state.paused_until)
-                state.failures, state.pauses = 0, state.pauses + 1
+            state = self._hosts[host]
+            state.note_failure(self._read_clock(), self._policy, is_busy, retry_after)
             return state.is_abandoned
 
     def finish_job(self, host: str) -> None:
         """Note that a job of `host` is done, or was added again."""
         with self._lock:
-            state = self._hosts[host]
-            state.running -= 1
-            if self._shared and state.is_shared:
-                self._shared.release(host, state.running)
+            self._hosts[host].finish_job()
             self._unfinished -= 1
             self._schedule(host, self._read_clock())
             if not self._unfinished:
@@ -214,9 +235,8 @@ class HostQueues(Generic[Job]):
 
     def _make_host(self, host: str) -> _Host[Job]:
         pauses = self._policy.max_pauses if host in self._noted else 0
-        shared = self._shared.find_limits(host) if self._shared else None
-        limits, is_abandoned = shared or self._find_limits(host), self._noted.get(host, False)
-        return _Host(limits, pauses=pauses, is_abandoned=is_abandoned, is_shared=shared is not None)
+        permits = self._shared if self._shared and self._shared.needs_permits(host) else None
+        return _Host(host, self._find_limits(host), permits, pauses=pauses, is_abandoned=self._noted.get(host, False))
 
     def _find_turn(self, now: float) -> Turn[Job] | float:
         while self._timed and self._timed[0][0] <= now:
@@ -228,22 +248,12 @@ class HostQueues(Generic[Job]):
             name = self._ready.popleft()
             host = self._hosts[name]
             host.is_queued = False
-            if host.find_ready_time(now) <= now:
-                if wait := self._acquire_permit(name, host):
-                    host.not_before = now + wait
-                    self._schedule(name, now)
-                    continue
-                host.running += 1
-                host.not_before = max(host.not_before, now) + host.interval
-                job = host.waiting.popleft()
+            if host.is_ready(now):
+                turn = host.start_job(now)
                 self._schedule(name, now)
-                return Turn(name, job, host.is_abandoned)
+                return turn
             self._schedule(name, now)
         return self._timed[0][0] if self._timed else math.inf
-
-    def _acquire_permit(self, name: str, host: _Host[Job]) -> float:
-        """0 if a job of a host may be handed out; otherwise the seconds after which to ask again."""
-        return self._shared.acquire(name) if self._shared and host.is_shared and not host.is_abandoned else 0.0
 
     def _schedule(self, name: str, now: float) -> None:
         """Queue a host now, or for the time when it may get a request."""

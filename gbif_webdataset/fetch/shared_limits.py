@@ -12,6 +12,7 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
@@ -35,14 +36,17 @@ class SharedLimits:
         self._connections: dict[str, list[int]] = defaultdict(list)  # locked files
         self._reserved: dict[str, float] = {}  # the time of this chunk's next request to a host
 
-    def find_limits(self, host: str) -> HostLimits | None:
-        """The connections of all chunks to a host, and the requests of one chunk; None if it needs no permits."""
+    def needs_permits(self, host: str) -> bool:
+        """Whether chunks take turns at a host, as the share of one would be less than a connection or a request."""
+        limits = self._table.find_limits(host)
+        is_small = limits.connections < self._chunks or 0 < limits.requests_per_second < self._chunks
+        return is_small and self._chunks > 1
+
+    def find_limits(self, host: str) -> HostLimits:
+        """The share of one chunk, but the connections of all chunks together if the host needs permits."""
         limits = self._table.find_limits(host)
         share = limits.divide(self._chunks)
-        is_small = limits.connections < self._chunks or 0 < share.requests_per_second < 1
-        if self._chunks == 1 or not is_small:
-            return None
-        return HostLimits(limits.connections, share.requests_per_second)
+        return replace(share, connections=limits.connections) if self.needs_permits(host) else share
 
     def acquire(self, host: str) -> float:
         """0 if a request may be sent to `host` now; otherwise the seconds after which to ask again."""

@@ -70,17 +70,15 @@ def test_a_table_may_have_comments_blank_lines_other_columns_capitals_and_a_byte
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 4, 7])
-def test_chunks_that_are_fetched_at_the_same_time_share_the_limits_of_a_host(tmp_path: Path, chunks: int) -> None:
-    whole = table(tmp_path / "own.csv", f"{HEADER}example.org,10,7\nbulk.example,8,0\n")
-    part = whole.divide(chunks)
-    assert math.isclose(part.find_limits("example.org").requests_per_second * chunks, 7)
-    assert part.find_limits("example.org").connections == 10 // chunks
-    assert part.find_limits("bulk.example").requests_per_second == 0
-    assert math.isclose(part.find_limits("other.example").requests_per_second * chunks, DEFAULT.requests_per_second)
+def test_chunks_that_are_fetched_at_the_same_time_share_the_limits_of_a_host(chunks: int) -> None:
+    part = HostLimits(10, 7).divide(chunks)
+    assert math.isclose(part.requests_per_second * chunks, 7)
+    assert part.connections == 10 // chunks
+    assert HostLimits(8, 0).divide(chunks).requests_per_second == 0
 
 
 def test_a_chunk_has_at_least_one_connection() -> None:
-    assert HostTable(DEFAULT, {}).divide(100).find_limits("a.example").connections == 1
+    assert DEFAULT.divide(100).connections == 1
 
 
 @pytest.mark.parametrize(

@@ -42,16 +42,18 @@ def share(folder: Path, clock: Clock, limits: HostLimits) -> list[SharedLimits]:
     [
         (HostLimits(1, 0), HostLimits(1, 0)),
         (HostLimits(4, 2), HostLimits(4, 0.5)),
-        (HostLimits(4, 0), None),
-        (HostLimits(4, 4), None),
-        (HostLimits(64, 100), None),
+        (HostLimits(4, 0), HostLimits(1, 0)),
+        (HostLimits(9, 4), HostLimits(2, 1)),
+        (HostLimits(64, 100), HostLimits(16, 25)),
     ],
 )
 def test_a_host_needs_permits_if_the_share_of_a_chunk_is_less_than_a_connection_or_a_request(
-    tmp_path: Path, clock: Clock, limits: HostLimits, expected: HostLimits | None
+    tmp_path: Path, clock: Clock, limits: HostLimits, expected: HostLimits
 ) -> None:
-    assert share(tmp_path, clock, limits)[0].find_limits(HOST) == expected
-    assert SharedLimits(tmp_path, HostTable(limits, {}), 1).find_limits(HOST) is None
+    chunk, alone = share(tmp_path, clock, limits)[0], SharedLimits(tmp_path, HostTable(limits, {}), 1)
+    assert chunk.find_limits(HOST) == expected
+    assert chunk.needs_permits(HOST) == (limits.connections < CHUNKS or 0 < limits.requests_per_second < CHUNKS)
+    assert (alone.find_limits(HOST), alone.needs_permits(HOST)) == (limits, False)
 
 
 def test_chunks_use_no_more_connections_than_the_host_allows(tmp_path: Path, clock: Clock) -> None:
@@ -131,7 +133,7 @@ def test_queues_of_several_chunks_keep_the_limits_of_a_host_and_finish_all_jobs(
     threads = []
     for _ in range(CHUNKS):
         shared = SharedLimits(tmp_path / "hosts", table, CHUNKS)
-        queues: HostQueues[int] = HostQueues(table.divide(CHUNKS).find_limits, DEFAULT_BACKOFF, shared=shared)
+        queues: HostQueues[int] = HostQueues(shared.find_limits, DEFAULT_BACKOFF, shared=shared)
         for job in range(10):
             queues.add_job(HOST, job)
         threads += [threading.Thread(target=work, args=(queues,)) for _ in range(4)]
