@@ -18,7 +18,7 @@ from tasks.shards import CreateWebDataset
 class ReportDataset(DatasetTask):
     """Account for every image of the archive, and write the report page and the files to publish with the shards."""
 
-    FORMAT = 2
+    FORMAT = 3
 
     title: str = Text(default="", description="Title of the dataset. Empty: 'Images of' and the title of the archive.")
     authors: str = Text(
