@@ -6,13 +6,15 @@ from pathlib import Path
 import luigi
 
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
-from gbif_webdataset.errors import escape_text
 from gbif_webdataset.storage.target_record import FileRecord, TargetRecord
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_text
 from tasks.framework.parameters import Doi, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
+
+SAMPLE = "sample/archive.zip"
+"""What `make dataset` without DWCA names as the archive."""
 
 
 class ReportDataset(DatasetTask):
@@ -63,7 +65,12 @@ class ReportDataset(DatasetTask):
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
-        print_text(report.summary)
+        self.print_summary(report.summary)
+
+    def print_summary(self, summary: str) -> None:
+        """Print the name of the archive and the summary of its report."""
+        heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else Path(self.dwca).name
+        print_text(f"{heading}\n{summary}")
 
 
 def _is_read(item: tuple[str, FileRecord]) -> bool:
@@ -75,5 +82,5 @@ def _is_read(item: tuple[str, FileRecord]) -> bool:
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
-    summary = escape_text(task.output().record.results["summary"], keep="\n")
-    print_text(f"Nothing new: everything is up to date.\n{summary}")
+    print_text("Nothing new: everything is up to date.")
+    task.print_summary(task.output().record.results["summary"])
