@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from gbif_webdataset.report.equal_earth import CELL_KEY
+from gbif_webdataset.report.equal_earth import CELL, make_cell_key
 from gbif_webdataset.storage import tables
 from gbif_webdataset.terms.dates import add_date_functions
 
@@ -99,7 +99,7 @@ FACETS = {
 }
 """Properties of the manifest's images, and of the samples among them."""
 SAMPLE_FACETS = {
-    "cell": Facet(("decimalLatitude", "decimalLongitude"), CELL_KEY),
+    "cell": Facet(("decimalLatitude", "decimalLongitude"), make_cell_key(CELL)),
     "dimensions": Facet(
         ("width", "height"),
         "CASE WHEN width > 0 AND height > 0 THEN floor(2 * log2(width))::INT * 1000 + floor(2 * log2(height))::INT END",
