@@ -14,7 +14,7 @@ from gbif_webdataset.shards.changed_images import changed_images_error, find_cha
 from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
-from gbif_webdataset.shards.recipe import FORMAT, Recipe, check_recipe
+from gbif_webdataset.shards.recipe import Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
 from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
@@ -24,15 +24,14 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, split_list
-from tasks.split import SplitDataset
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
+from tasks.split import SplitDataset, digest_of_images
 
 
 class CreateWebDataset(DatasetTask):
     """Write each split as WebDataset shards. The same input and parameters give the same bytes on every machine."""
 
-    FORMAT = FORMAT
-    COLUMN_PARAMETERS = ("label_column", "label_name", "columns_to_json")
+    COLUMN_PARAMETERS = ("label_column", "label_name", "columns_to_json", "caption_template")
 
     label_column: str = Text(
         default="",
@@ -90,7 +89,18 @@ class CreateWebDataset(DatasetTask):
     )
     columns_to_json: str = Text(
         default="",
-        description="Columns to write into the .json of each sample, separated by commas. Empty: no .json.",
+        description="Columns to write into the .json of each sample, separated by commas. Numeric terms, such as "
+        "decimalLatitude and year, become numbers; all others are text. A missing value is null. Empty: no .json.",
+    )
+    hierarchy_to_json: bool = Flag(
+        default=False,
+        description="true: also write the names and keys of all ranks from kingdom to species into the .json of each "
+        "sample. false: only columns_to_json.",
+    )
+    caption_template: str = Template(
+        default="",
+        description="Text of the .txt of each sample, with columns in braces, such as 'a photo of {species}, "
+        "{vernacularName}'. An empty column is left out with the text before it. Empty: no .txt.",
     )
     megadetector_results_json: str = InputFile(
         default="",
@@ -136,11 +146,14 @@ class CreateWebDataset(DatasetTask):
             previous_category_map=Path(self.previous_category_map) if self.previous_category_map else None,
             label_name=self.label_name,
             columns_to_json=split_list(self.columns_to_json),
+            hierarchy_to_json=self.hierarchy_to_json,
+            caption_template=self.caption_template,
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
             detection_categories=split_list(self.detection_categories),
             detection_threshold=None if self.detection_threshold < 0 else self.detection_threshold,
         )
         check_recipe(self.recipe)
+        self.FORMAT = self.recipe.format
 
     def check_options(self, columns: Collection[str]) -> None:
         """Check the columns and files that the options name. SplitDataset itself checks category_key."""
@@ -168,7 +181,7 @@ class CreateWebDataset(DatasetTask):
     def inputs(self) -> dict[str, str]:
         """The splits only: who writes the chunks changes no byte."""
         splits = self.upstream[0]
-        return {splits.label: splits.output().record.digest}
+        return {splits.label: digest_of_images(splits.output().record)}
 
     def run(self) -> None:
         """Write the shards and read them back."""

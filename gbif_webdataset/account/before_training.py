@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gbif_webdataset.account.dataset_numbers import DatasetNumbers, count_samples
-from gbif_webdataset.account.shared_images import HIGH_SHARE, SharedImages
+from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.terms import licences
-from gbif_webdataset.terms.splits import HUB_SPLITS, TEST, TRAIN, VAL
+from gbif_webdataset.terms.splits import HIGH_LEAKAGE, HUB_SPLITS, TEST, TRAIN, VAL
 
 IMBALANCE_RATIO = 10
 """How many times as many images in train the largest class has as the smallest, from which this is a finding."""
@@ -107,7 +107,7 @@ def _find_leakage(rows: Sequence[SharedImages]) -> Iterator[Finding]:
         comparable = [row for row in own if row.share is not None]
         shared = sum(row.shared or 0 for row in comparable)
         with_value = sum(row.images if row.with_value is None else row.with_value for row in comparable)
-        if not with_value or shared < HIGH_SHARE * with_value:
+        if not with_value or shared < HIGH_LEAKAGE * with_value:
             continue
         name = comparable[0].name
         images = " and ".join(HUB_SPLITS[row.split] for row in comparable) + " images"
@@ -137,7 +137,7 @@ def _find_unknown_leakage(rows: Sequence[SharedImages]) -> Iterator[Finding]:
         described = [row for row in own if row.with_value is not None and row.images]
         images = sum(row.images for row in described)
         unknown = images - sum(row.with_value or 0 for row in described)
-        if unknown > HIGH_SHARE * images:
+        if unknown > HIGH_LEAKAGE * images:
             splits = " and ".join(HUB_SPLITS[row.split] for row in described)
             names.setdefault((unknown, images, splits), []).append(described[0].name)
     for (unknown, images, splits), traits in names.items():

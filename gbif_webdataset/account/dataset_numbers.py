@@ -11,6 +11,7 @@ from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.account.shared_images import SharedImages, read_shared_images
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.split_method import load_method
 from gbif_webdataset.terms.outcomes import is_temporary
 from gbif_webdataset.terms.ranks import LADDERS, RANKS_ABOVE_SPECIES
 from gbif_webdataset.terms.splits import HOLDOUT, LABEL, SPLITS_OF_CLASSES, TEST, VAL, split_path
@@ -65,6 +66,7 @@ def collect_numbers(
     """
     splits, label_column = settings["SplitDataset"], settings["CreateWebDataset"]["label_column"]
     columns = pq.read_schema(paths.clean).names
+    method = load_method(paths.splits)
     is_above = _is_above_species(label_column, splits["category_key"], columns)
     return DatasetNumbers(
         media_lines,
@@ -75,6 +77,7 @@ def collect_numbers(
         above_species=_count_samples(paths, is_above) if is_above else None,
         has_species_key="speciesKey" in columns,
         temporary_failures=sum(line.images for line in lines if line.stage == "fetch" and is_temporary(line.reason)),
+        moved_by_new_method=method.moved_by_new_method if method and method.keeps_older_splits else None,
     )
 
 

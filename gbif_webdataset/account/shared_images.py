@@ -14,8 +14,6 @@ TRAIT_NAMES = {
     "near-duplicate": "picture (nearly the same)",
 }
 """Values of `shares` in leakage.csv, in words."""
-HIGH_SHARE = 0.05
-"""The share of images from which leakage is called high, and a remedy is named."""
 
 
 @dataclass(frozen=True)

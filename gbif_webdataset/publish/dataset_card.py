@@ -8,12 +8,14 @@ import jinja2
 
 from gbif_webdataset.publish import citation
 from gbif_webdataset.publish.description import DatasetDescription, list_public_parameters
+from gbif_webdataset.publish.hub_header import describe_for_hub
+from gbif_webdataset.publish.loading_code import write_loading_code
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.reasons import explain_reason
-from gbif_webdataset.terms.splits import HUB_SPLITS
 
 CARD = "README.md"
+SHARDS_FOLDER = "shards"  # for the code in the card, which runs where this folder is
 MAX_CLASSES = 50
 MAX_TEXT_CHARACTERS = 2_000  # of a text of the archive or the user
 TASKS = ("ReadArchive", "FetchChunk", "VerifyChunk", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
@@ -56,14 +58,13 @@ def build_header(description: DatasetDescription) -> dict[str, Any]:
     if licence not in HUB_LICENCES:
         name = f"each-image-its-own-at-most-{description.licence}"
         licence_fields = {"license": "other", "license_name": name}
-    files = [{"split": HUB_SPLITS[split], "path": f"{split}/{split}-*.tar"} for split in description.samples]
     return {
         "pretty_name": description.title,
         **licence_fields,
         "task_categories": ["image-classification"],
         "tags": ["biodiversity", "biology", "gbif", "image", "webdataset"],
         "size_categories": [find_size_category(sum(description.samples.values()))],
-        "configs": [{"config_name": "default", "data_files": files}],
+        **describe_for_hub(description),
     }
 
 
@@ -86,6 +87,16 @@ def escape_markdown(text: object, links: bool = False) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def _describe_members(description: DatasetDescription) -> str:
+    """What a sample consists of, in words."""
+    members = [f"`<key>.{'/'.join(description.extensions)}`, the image", "`<key>.cls`, the number of its class"]
+    if description.json_columns:
+        members.append("`<key>.json` with columns of the archive")
+    if description.has_captions:
+        members.append("`<key>.txt`, its caption")
+    return f"{', '.join(members[:-1])}, and {members[-1]}"
+
+
 def _collect_values(description: DatasetDescription) -> dict[str, Any]:
     """The values in the template."""
     samples, source = description.samples, description.source
@@ -104,8 +115,8 @@ def _collect_values(description: DatasetDescription) -> dict[str, Any]:
         "strictest": description.strictest_licences,
         "unknown_texts": description.attribution.unknown_texts,
         "shards": {split: [shard for shard in description.shards if shard.split == split] for split in samples},
-        "extension": "/".join(description.extensions),
-        "has_json": bool(description.settings.get("CreateWebDataset", {}).get("columns_to_json")),
+        "members": _describe_members(description),
+        "code": write_loading_code(SHARDS_FOLDER, description.shards, description.extensions),
         "citation": citation.cite_source(source),
         "source": source,
         "origin": [(name, value) for name, value in origin.items() if value],

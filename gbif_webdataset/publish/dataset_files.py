@@ -4,6 +4,7 @@ The paths in a card and in a Croissant file are relative to its own folder and m
 are in the folder of the shards, which can be uploaded as it is, and in report/ as well.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -15,13 +16,17 @@ from gbif_webdataset.account.before_training import list_findings
 from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
 from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
+from gbif_webdataset.publish.hub_header import name_classes
 from gbif_webdataset.read import provenance
+from gbif_webdataset.shards.loader_files import write_loader_files
 from gbif_webdataset.shards.sample import get_extension
+from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, LABEL_NAMES
 from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
-from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
 from gbif_webdataset.terms.splits import SPLITS, split_paths
+from gbif_webdataset.terms.value_types import list_json_columns
 
 
 def write_dataset_files(
@@ -55,6 +60,10 @@ def write_dataset_files(
         authors=publication.authors,
         url=publication.url,
         extensions=_find_extensions(paths, recipe["image_format"]),
+        class_names=_read_class_names(shards),
+        json_columns=_list_json_columns(recipe),
+        has_captions=bool(recipe.get("caption_template")),
+        shards_sha256=file_sha256(paths.shard_list),
     )
     findings = list_findings(replace(numbers, licence=description.licence))
     description = replace(description, findings=findings)
@@ -64,7 +73,23 @@ def write_dataset_files(
     croissant.write_croissant(report / croissant.CROISSANT, description, report / attribution.ATTRIBUTION)
     names = (citation.CFF, dataset_card.CARD, croissant.CROISSANT, attribution.ATTRIBUTION, attribution.DERIVED_DATASET)
     written = [*texts, *(report / name for name in names)]
-    return description, [*written, *(_link_into(shards, path) for path in written)]
+    copies = [_link_into(shards, path) for path in written]
+    return description, [*written, *copies, *write_loader_files(shards)]  # shards of older versions lack the latter
+
+
+def _list_json_columns(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in each `.json`; records of older versions lack some parameters."""
+    listed = [name.strip() for name in recipe.get("columns_to_json", "").split(",") if name.strip()]
+    return list_json_columns(listed, recipe.get("hierarchy_to_json", False))
+
+
+def _read_class_names(shards: Path) -> list[str]:
+    """The names of the classes in the order of their numbers, from the maps beside the shards."""
+    categories, names = (
+        json.loads(path.read_text(encoding="utf-8")) if (path := shards / name).is_file() else {}
+        for name in (CATEGORY_MAP, LABEL_NAMES)
+    )
+    return name_classes(categories, names)
 
 
 def _find_extensions(paths: DatasetPaths, image_format: str) -> tuple[str, ...]:

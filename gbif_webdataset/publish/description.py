@@ -58,7 +58,9 @@ class ClassCounts:
 class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
-    `extensions` are those of the images in the shards. `findings` are what to know before training.
+    `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
+    the numbers have gaps, or are too many to name. `json_columns` are the names in each `.json`, if there is one.
+    `findings` are what to know before training.
     """
 
     title: str
@@ -73,6 +75,10 @@ class DatasetDescription:
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
     findings: Sequence[Finding] = ()
+    class_names: Sequence[str] = ()
+    json_columns: tuple[str, ...] = ()
+    has_captions: bool = False
+    shards_sha256: str = ""  # of shards.csv
 
     @property
     def samples(self) -> dict[str, int]:

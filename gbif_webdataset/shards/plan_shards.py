@@ -34,6 +34,7 @@ class Plan:
     codecs: str
     max_shard_size: int
     image_settings: ImageSettings
+    caption_template: str
     groups: list[Group]
     samples: dict[str, int]
     dropped: dict[str, int]
@@ -93,6 +94,7 @@ def _make_plan(folders: ShardFolders, recipe: Recipe, digest: str) -> Plan:
         codecs=CODECS,
         max_shard_size=recipe.max_shard_size,
         image_settings=recipe.image_settings,
+        caption_template=recipe.caption_template,
         groups=groups,
         samples={
             split: sum(group.samples for group in groups if group.split == split)
@@ -116,5 +118,6 @@ def read_samples(shards: Path, group: int) -> Iterator[Sample]:
                 continue
             for batch in file.iter_batches(READ_ROWS, row_groups=[number], use_threads=False):
                 chosen = batch.filter(pc.equal(batch["group"], group))
-                *columns, boxes, texts = (chosen[name].to_pylist() for name in COLUMNS.names[1:])
-                yield from starmap(Sample, zip(*columns, (tuple(b) if b else None for b in boxes), texts, strict=True))
+                *columns, boxes, texts, captions = (chosen[name].to_pylist() for name in COLUMNS.names[1:])
+                boxes = [tuple(box) if box else None for box in boxes]
+                yield from starmap(Sample, zip(*columns, boxes, texts, captions, strict=True))

@@ -21,6 +21,10 @@ PUBLISHED_FILES = (
     *("attribution.parquet", "derived_dataset.csv"),
 )
 """The files that ReportDataset writes beside the shards. They describe these shards only, so they go with them."""
+TIMM_INFO, CLASS_WEIGHTS = "_info.json", "class_weights.json"
+ENERGON_INFO, ENERGON_SPLITS, ENERGON_TYPE = ".nv-meta/.info.json", ".nv-meta/split.yaml", ".nv-meta/dataset.yaml"
+LOADER_FILES = (TIMM_INFO, CLASS_WEIGHTS, ENERGON_INFO, ENERGON_SPLITS, ENERGON_TYPE)
+"""Files that loaders and trainers read, besides the index of each shard."""
 PARTS = ".parts"
 """The folder of the plan, and of the groups that are written."""
 PLAN = "plan.json"
@@ -133,11 +137,11 @@ def list_sizes(folder: Path) -> dict[str, int]:
 def delete_shards(shards: Path) -> None:
     """Delete the plan, then the tables that mark the shards as complete, then the shards; leave an empty PARTS."""
     (shards / PARTS / PLAN).unlink(missing_ok=True)
-    for name in (*TABLES, *OPTIONAL_TABLES, *PUBLISHED_FILES):
+    for name in (*TABLES, *OPTIONAL_TABLES, *PUBLISHED_FILES, *LOADER_FILES):
         (shards / name).unlink(missing_ok=True)
     for split in SPLITS:
         for name in list_sizes(shards / split):
-            if re.fullmatch(rf"{split}-\d+\.(tar|idx)", name):
+            if re.fullmatch(rf"{split}-\d+\.(tar|idx|tar\.idx)", name):
                 (shards / split / name).unlink()
     if (shards / PARTS).exists():
         shutil.rmtree(shards / PARTS)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 TEMPORARY = ".tmp-"
 """The prefix of every temporary file and folder."""
+OLD = "-old"
+"""The ending of a folder's temporary name while another one replaces it."""
 
 
 @contextlib.contextmanager
@@ -37,7 +39,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, which replaces `path` when the block ends.
 
-    A process that is killed between the two renames leaves no `path`, never an incomplete one.
+    A process that is killed between the two renames leaves no `path`, never an incomplete one; see `restore_folder`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(path.parent, path.name) as temporary:
@@ -45,12 +47,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             sync(file)
-        old = temporary.with_name(temporary.name + "-old")
+        old = temporary.with_name(temporary.name + OLD)
         if path.exists():
             path.replace(old)
         temporary.replace(path)
         sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(path: Path) -> None:
+    """Bring back the folder that a process killed within `atomic_folder` had moved away, if there is no `path`."""
+    if not path.exists():
+        for old in path.parent.glob(f"{TEMPORARY}{path.name}-*{OLD}"):
+            old.replace(path)
 
 
 @contextlib.contextmanager

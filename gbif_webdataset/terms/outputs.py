@@ -120,6 +120,11 @@ OUTPUTS = (
         columns.LEAKAGE,
     ),
     Output(
+        "splits/method.json",
+        "SplitDataset",
+        "The parameters that decided the split of each image; whether the images keep the splits of an older version.",
+    ),
+    Output(
         "shards/<split>/<split>-NNNNNN.tar",
         "CreateWebDataset",
         "WebDataset samples: `<key>.jpg` (or .webp, or the format of the file: see image_format), `<key>.cls` (the "

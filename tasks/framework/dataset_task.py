@@ -196,8 +196,11 @@ class DatasetTask(CheckedTask):
         return None
 
     @contextlib.contextmanager
-    def write_target(self) -> Iterator[TargetBuilder]:
-        """Delete the old record; write the new one if the block ends without an error."""
+    def write_target(self, delete_record: bool = True) -> Iterator[TargetBuilder]:
+        """Delete the old record; write the new one if the block ends without an error.
+
+        With `delete_record` False the block deletes the old record before it changes a file that the record lists.
+        """
         fingerprint, started = self.fingerprint(), time.monotonic()
         try:
             self.paths.output.mkdir(parents=True, exist_ok=True)
@@ -205,7 +208,8 @@ class DatasetTask(CheckedTask):
             raise ParameterError(
                 f"--output {self.paths.output}: cannot become a folder; choose another path"
             ) from error
-        self.paths.record(self.label).unlink(missing_ok=True)
+        if delete_record:
+            self.paths.record(self.label).unlink(missing_ok=True)
         target = TargetBuilder(self.paths.output)
         yield target
         seconds = round(time.monotonic() - started, 3)

@@ -111,6 +111,10 @@ class Text(CheckedParameter, luigi.Parameter[str]):
     """A text."""
 
 
+class Template(Text):
+    """A text that names columns in braces."""
+
+
 class FilePath(Text):
     """The path of a file or a folder. A leading ~ is the home folder."""
 

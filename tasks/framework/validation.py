@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
-from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.errors import DatasetError, ParameterError
+from gbif_webdataset.shards.caption import parse_template
 from gbif_webdataset.storage import tables
 from gbif_webdataset.terms.columns import LEDGER, MANIFEST, VERIFIED
 from gbif_webdataset.terms.splits import LABEL
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
-from tasks.framework.parameters import split_list
+from tasks.framework.parameters import Template, split_list
 
 MADE_COLUMNS = tuple(column.name for column in (*LEDGER, *VERIFIED))
 """Columns that stages add to the manifest's."""
@@ -29,7 +30,7 @@ def list_later_columns(stages: Iterable[str]) -> list[str]:
 
     The values are those of the settings and of the command line.
     """
-    names = [name for stage in stages for name in split_list(",".join(_column_values(Register.get_task_cls(stage))))]
+    names = [name for stage in stages for name in _list_named_columns(Register.get_task_cls(stage))]
     return [name for name in dict.fromkeys(names) if name not in STANDARD_COLUMNS]
 
 
@@ -120,13 +121,17 @@ def list_stages(last: DatasetTask) -> list[DatasetTask]:
     return list(found.values())
 
 
-def _column_values(stage: type[DatasetTask]) -> Iterator[str]:
+def _list_named_columns(stage: type[DatasetTask]) -> Iterator[str]:
     root, parameters = _find_root(), dict(stage.get_params())
     for name in stage.COLUMN_PARAMETERS:
-        if type(root) is stage:
-            yield getattr(root, name)
+        parameter = parameters[name]
+        is_root = type(root) is stage
+        value = getattr(root, name) if is_root else parameter.task_value(stage.get_task_family(), name)
+        if isinstance(parameter, Template):
+            with suppress(ParameterError):  # the stage itself reports it
+                yield from parse_template(value).columns
         else:
-            yield parameters[name].task_value(stage.get_task_family(), name)
+            yield from split_list(value)
 
 
 def _find_root() -> DatasetTask | None:

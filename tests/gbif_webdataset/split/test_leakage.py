@@ -91,3 +91,31 @@ def test_a_night_is_in_one_split_however_its_date_is_written(splitting: SplitRun
     [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "place+date")]
     assert row["known"] == row["images"]
     assert int(row["shared"]) > 0
+
+
+def test_high_leakage_names_the_group_by_that_removes_it_and_the_images_that_splits_then_have(
+    splitting: SplitRun,
+) -> None:
+    images = observed_images(600)
+    splitting.run(images, USUAL, grouping=Grouping(("event",)), exact_fractions=False)
+    rows = {(row["split"], row["shares"]): row for row in splitting.rows("leakage")}
+    assert float(rows["test", "observer"]["share"]) > 0.9
+    assert rows["test", "observer"]["group_by"] == "event,observer"
+    assert rows["test", "event"]["group_by"] == rows["test", "event"]["images_with_group_by"] == ""
+    assert rows["val", "occurrence"]["group_by"] == ""
+
+    counts = splitting.run(images, USUAL, grouping=Grouping(("event", "observer")), exact_fractions=False)
+    assert {split: int(rows[split, "observer"]["images_with_group_by"]) for split in ("val", "test")} == {
+        split: counts[split] for split in ("val", "test")
+    }
+    assert splitting.leakage()["observer"] == "0"
+
+
+def test_leakage_of_few_images_has_no_remedy(splitting: SplitRun) -> None:
+    images = observed_images(600)
+    for number, row in enumerate(images):
+        row["recordedBy"] = "the same" if number % 40 == 0 else f"Observer {number}"
+    splitting.run(images, USUAL, exact_fractions=False)
+    [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "observer")]
+    assert 0 < float(row["share"]) < 0.05
+    assert (row["group_by"], row["images_with_group_by"]) == ("", "")
