@@ -8,14 +8,14 @@ from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_r
 from gbif_webdataset.errors import escape_text
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Doi, Text, WebAddress, split_list
+from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
 
 class ReportDataset(DatasetTask):
     """Account for every image of the archive, and write the report page and the files to publish with the shards."""
 
-    FORMAT = 2
+    FORMAT = 3
 
     title: str = Text(default="", description="Title of the dataset. Empty: 'Images of' and the title of the archive.")
     authors: str = Text(
@@ -31,6 +31,12 @@ class ReportDataset(DatasetTask):
         default="",
         description="DOI of the archive, such as 10.15468/dl.9f3k2q, if its metadata do not have it. Empty: the DOI of "
         "the metadata.",
+    )
+
+    version: str = SemanticVersion(
+        default="1.0.0",
+        description="Version of the dataset as three numbers, such as 1.2.0, for the card, CITATION.cff and "
+        "croissant.json. Their date is the day of the last download.",
     )
 
     def requires(self) -> CreateWebDataset:
@@ -49,7 +55,7 @@ class ReportDataset(DatasetTask):
         from gbif_webdataset.report.report_dataset import report_dataset
 
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
-        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi)
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version)
         with self.write_target() as target:
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:

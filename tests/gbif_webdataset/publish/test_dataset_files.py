@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import Publication
 from gbif_webdataset.shards.shard_files import LOADER_FILES, PUBLISHED_FILES
@@ -46,7 +47,7 @@ def test_shards_of_an_older_version_get_the_files_for_loaders(moths: Dataset) ->
     for path in (*loader_files, *(moths.root / "shards").rglob("*.tar.idx")):
         path.unlink()
     settings = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", "columns_to_json": ""}}
-    write_dataset_files(DatasetPaths.under(moths.root), Publication(), 20, LINES, settings)
+    write_dataset_files(DatasetPaths.under(moths.root), Publication(), DatasetNumbers(20, LINES), settings)
     assert {path: path.read_bytes() for path in (moths.root / "shards").rglob("*") if path.is_file()} == written
 
 

@@ -26,7 +26,14 @@ def png(of: Plot = SQUARE) -> Image.Image:
 
 def test_a_file_has_title_legend_and_note() -> None:
     texts = [one.text for one in parsed().iter("{http://www.w3.org/2000/svg}text")]
-    assert texts == ["Images & <b>samples</b>", "samples", "images that are not samples", "1 to 3", "4 to 10", "A note."]
+    assert texts == [
+        "Images & <b>samples</b>",
+        "samples",
+        "images that are not samples",
+        "1 to 3",
+        "4 to 10",
+        "A note.",
+    ]
 
 
 def test_everything_in_a_file_is_within_its_area_and_no_line_overlaps_another() -> None:

@@ -42,7 +42,7 @@ def report(
     publication: Publication | None = None,
 ) -> Report:
     archive = {"media_lines": media_lines, "media_files": ["multimedia.txt"], "notes": list(notes)}
-    recipe = {**dataclasses.asdict(RECIPE), "image_format": "jpg", "shards": 3}
+    recipe = {**dataclasses.asdict(RECIPE), "image_format": "jpg", "shards": 3, "columns_to_json": ""}
     records = {
         "ReadArchive": record("ReadArchive", archive, subset_list="/home/me/moths.txt"),
         "FetchChunk-00000": record("FetchChunk-00000", {}, retries=3, chunk=0),
