@@ -85,7 +85,8 @@ class CreateWebDataset(DatasetTask):
     label_name: str = Text(
         default="",
         description="Column with a readable name for each label, such as species or vernacularName. The names are "
-        "written to classes.csv and label_names.json. Empty: no names.",
+        "written to classes.csv and label_names.json. Empty: the scientific names of the labels, such as species for "
+        "speciesKey, if the archive has them.",
     )
     columns_to_json: str = Text(
         default="",
@@ -199,8 +200,9 @@ class CreateWebDataset(DatasetTask):
                     shard = paths.shards / line["shard"]
                     target.add(shard, line["sha256"])
                     target.add(shard.with_suffix(".idx"))
-            for name in TABLES + (OPTIONAL_TABLES if self.label_name else ()):
-                target.add(paths.shards / name)
+            for name in (*TABLES, *OPTIONAL_TABLES):
+                if name in TABLES or (paths.shards / name).is_file():
+                    target.add(paths.shards / name)
 
 
 @contextlib.contextmanager

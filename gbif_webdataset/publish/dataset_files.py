@@ -15,6 +15,7 @@ from typing import Any
 from gbif_webdataset.account.before_training import list_findings
 from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
+from gbif_webdataset.publish.class_names import add_names
 from gbif_webdataset.publish.coverage import collect_coverage
 from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
 from gbif_webdataset.publish.hub_header import name_classes
@@ -54,7 +55,7 @@ def write_dataset_files(
         source=source,
         attribution=attribution.write_attribution(paths, recipe["label_column"], samples),
         shards=listed,
-        classes=read_classes(paths.classes),
+        classes=add_names(read_classes(paths.classes), paths, recipe["label_column"]),
         media_lines=numbers.media_lines,
         lines=numbers.lines,
         settings=settings,

@@ -16,9 +16,10 @@ from gbif_webdataset.report.equal_earth import CELL, Cell, decode_cell, make_cel
 from gbif_webdataset.report.facets import FACETS, SAMPLE_FACETS, Breakdown
 from gbif_webdataset.report.map_view import WORLD, View, choose_view
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.label_names import select_label_name
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.outcomes import Status
-from gbif_webdataset.terms.splits import LABEL, split_paths
+from gbif_webdataset.terms.splits import split_paths
 
 MEMORY_LIMIT = "1GB"
 MAX_FAILURE_LINES = 50
@@ -26,9 +27,6 @@ MAX_BALANCE_LINES = 8
 PICTURED_CLASSES = 24
 CANDIDATES = 24  # images of a class or a reason: the files of some may be gone
 EXAMPLES = f"min_by(image_path, md5_number_lower(image_path), {CANDIDATES})"
-NAMES_OF_ANY_RANK = ("acceptedScientificName", "species", "scientificName")
-NAME_COLUMNS = {"acceptedTaxonKey": NAMES_OF_ANY_RANK, LABEL: NAMES_OF_ANY_RANK, "taxonKey": ("scientificName",)}
-"""By label column, the columns with the names of its labels; for other columns, such as genusKey, `genus`."""
 
 
 class DuplicateGroups(NamedTuple):
@@ -169,13 +167,12 @@ def _count_places(connection: duckdb.DuckDBPyConnection) -> tuple[View, dict[Cel
 def _find_names(connection: duckdb.DuckDBPyConnection, label_column: str) -> dict[str, str]:
     """By label, the most frequent name of its images; empty if there is no column with names for these labels."""
     columns = [name for name, *_ in tables.fetch_rows(connection, "DESCRIBE labelled")]
-    candidates = NAME_COLUMNS.get(label_column, (label_column.removesuffix("Key"),))
-    column = next((name for name in candidates if name in columns and name != label_column), None)
-    if column is None:
+    label = f"clean.{tables.quote_name(label_column)}"
+    name = select_label_name(label_column, label, columns)
+    if not name:
         return {}
-    label, name = tables.quote_name(label_column), tables.quote_name(column)
     counted = f"""SELECT {label}::VARCHAR AS label, left({name}, 500) AS name, count(*) AS images
-        FROM labelled WHERE {name} IS NOT NULL GROUP BY ALL"""
+        FROM labelled AS clean WHERE {name} IS NOT NULL GROUP BY ALL"""
     query = f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"
     return dict(tables.fetch_rows(connection, query))
 

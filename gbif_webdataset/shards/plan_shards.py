@@ -63,8 +63,8 @@ def find_plan(splits: Path, shards: Path, recipe: Recipe) -> Plan | None:
 def prepare_plan(folders: ShardFolders, recipe: Recipe) -> Plan:
     """The plan that a stopped run left; or else a new one, after the older shards are deleted.
 
-    A new plan comes with category_map.json, classes.csv, dropped.csv and, with a label_name, label_names.json. It does
-    not depend on the order of the rows.
+    A new plan comes with category_map.json, classes.csv, dropped.csv and, if labels have names, label_names.json. It
+    does not depend on the order of the rows.
 
     Raises:
         SelectionError: a column is unknown, the category map lacks a label, or no row has a label.

@@ -29,8 +29,8 @@ NO_CLASS = -1  # of images in holdout whose label is not in the category map
 def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Recipe) -> None:
     """Load the class of each label into the table `category` (label, id); write category_map.json and classes.csv.
 
-    With a label_name, also write label_names.json and the column `name` of classes.csv. A label's name is the most
-    frequent one among its images; if they have none at this rank, the name at the next higher rank.
+    If labels have names, also write label_names.json and the column `name` of classes.csv. A label's name is the most
+    frequent one among its images; if they have none at the rank of label_name, the name at the next higher rank.
 
     Raises:
         ParameterError: a category map of the user is not valid.
@@ -49,9 +49,10 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
     connection.execute(f"INSERT INTO category SELECT label, {NO_CLASS} FROM unknown")
     connection.unregister("unknown")
     write_category_map(categories, folder / CATEGORY_MAP)
-    if recipe.label_name:
+    has_names = bool(recipe.label_name or fetch_rows(connection, "SELECT 1 FROM names LIMIT 1"))
+    if has_names:
         _write_names(connection, folder / LABEL_NAMES, (*categories, *unknown))
-    _write_classes(connection, folder / CLASSES, bool(recipe.label_name))
+    _write_classes(connection, folder / CLASSES, has_names)
 
 
 def _choose_categories(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> dict[str, int]:

@@ -11,6 +11,7 @@ from gbif_webdataset.shards.check_request import check_columns
 from gbif_webdataset.shards.recipe import Recipe, format_option
 from gbif_webdataset.shards.sample_keys import check_keys, select_with_keys
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.label_names import select_label_name
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, quote_name, quote_text, read_header, select_batches
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.ranks import ranks_from
@@ -27,7 +28,7 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
 
     `keyed` has split (its index in SPLITS), image_path, label, width, height, file_size, sha256 (NULL if the splits
     lack it), format, json, caption (the values of the template's columns; NULL without one) and key. The table `names`
-    counts the images by label and name, if the recipe has a label_name. Return the number of dropped rows by reason.
+    counts the images by label and name. Return the number of dropped rows by reason.
 
     Raises:
         SelectionError: a column is unknown, no row has a label, or two rows have the same key.
@@ -101,16 +102,22 @@ def _select_caption_values(recipe: Recipe) -> str:
 
 def _load_names(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path], recipe: Recipe) -> None:
     connection.execute("CREATE TABLE names (label VARCHAR, name VARCHAR, images BIGINT)")
-    if not recipe.label_name:
-        return
-    label = quote_name(recipe.label_column)
+    label = f"clean.{quote_name(recipe.label_column)}"
     for path in paths.values():
-        ranks = ranks_from(recipe.label_name, read_header(path)) or [recipe.label_name]
-        name = f"coalesce({', '.join(map(quote_name, ranks))})"
-        connection.execute(
-            f"INSERT INTO names SELECT {label}, {name}, count(*) FROM {csv_source(path)} "
-            f"WHERE {label} IS NOT NULL AND {name} IS NOT NULL GROUP BY ALL"
-        )
+        name = _select_name(recipe, read_header(path))
+        if name:
+            connection.execute(
+                f"INSERT INTO names SELECT {label}, {name}, count(*) FROM {csv_source(path)} AS clean "
+                f"WHERE {label} IS NOT NULL AND {name} IS NOT NULL GROUP BY ALL"
+            )
+
+
+def _select_name(recipe: Recipe, header: Collection[str]) -> str:
+    """The SQL expression of the name of an image's label; empty if there is none."""
+    if not recipe.label_name:
+        return select_label_name(recipe.label_column, f"clean.{quote_name(recipe.label_column)}", header)
+    ranks = ranks_from(recipe.label_name, header) or [recipe.label_name]
+    return f"coalesce({', '.join(f'clean.{quote_name(name)}' for name in ranks)})"
 
 
 def _write_dropped(

@@ -48,7 +48,7 @@ def split_dataset(clean: Path, duplicates: Path, folder: Path, options: SplitOpt
             excluded = f" EXCLUDE {LABEL}" if LABEL in columns else ""
             selected += f"{excluded}, {label_value(options, columns)} AS {LABEL}"
         _write_images(connection, clean, _image_queries(clean, options, selected, order), folder)
-        write_balance(connection, options.fractions, folder / "balance.csv")
+        write_balance(connection, options, folder / "balance.csv")
         leakage = measure_leakage(connection, columns, options.grouping.place_km, duplicates)
     write_leakage(add_remedies(leakage, clean, duplicates, options, scratch), folder / "leakage.csv")
     return counts

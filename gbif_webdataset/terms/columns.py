@@ -130,6 +130,7 @@ DUPLICATES = (
 
 BALANCE = (
     Column("label", TEXT, "the class's label"),
+    Column("name", TEXT, "the class's scientific name, if the archive has it"),
     Column("images", INT64, "images of the class"),
     Column("train", INT64, "images in train"),
     Column("val", INT64, "images in val"),
@@ -165,7 +166,7 @@ CLASSES = (
     Column("label", TEXT, "the class's label: a value of label_column"),
     Column("class", INT64, "the class's number, as in `.cls`"),
     Column("samples", INT64, "samples of the class in the split"),
-    Column("name", TEXT, "the class's name, if label_name is set"),
+    Column("name", TEXT, "the class's name: of label_name, or else its scientific name; missing if there is none"),
 )
 """Columns of `shards/classes.csv`."""
 

@@ -139,7 +139,7 @@ OUTPUTS = (
     ),
     Output("shards/classes.csv", "CreateWebDataset", "Samples of each class in each split.", columns.CLASSES),
     Output("shards/category_map.json", "CreateWebDataset", "Maps each label to its class number."),
-    Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, with label_name."),
+    Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, if labels have names."),
     Output(
         "shards/dropped.csv",
         "CreateWebDataset",
