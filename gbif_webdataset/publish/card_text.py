@@ -158,7 +158,7 @@ def _describe_observers(found: ValueSummary | None) -> str:
     took = (
         f"One observer took all {found.known:,} images with known observer."
         if found.distinct == 1
-        else f"{found.distinct:,} observers took the {found.known:,} images with known observer; one of them took {most:,}."
+        else f"{found.distinct:,} observers took the {found.known:,} images with known observer; one took {most:,}."
     )
     return (
         f"**Observers.** {took} A model can learn the camera or the background of an observer instead of the organism."
