@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -198,10 +199,12 @@ def _collect_tables(statistics: DatasetStatistics, content: ReportContent) -> di
         "archive": content.archive.name,
         "statistics": statistics,
         "breakdowns": statistics.breakdowns,
+        "unstated": [name for name in ("country", "year", "month", "life stage") if not _list_values(statistics, name)],
         "placed": sum(statistics.cells.values()),
         "findings": findings,
         "class_names": {one.label: one.name for one in classes},
         "classes": classes[:FIRST_CLASSES],
+        "class_numbers": _summarize_classes([one.total for one in classes if one.total]),
         "number_of_classes": len(classes),
         "class_splits": splits,
         "has_names": any(one.name for one in classes),
@@ -219,8 +222,27 @@ def _sort_cards(statistics: DatasetStatistics, names: Sequence[str], figures: Ma
         name: len(breakdown.values) + bool(breakdown.others.images) + bool(breakdown.missing.images)
         for name, breakdown in statistics.breakdowns.items()
     }
-    heights = {name: PLOT_LINES if name in figures else lines.get(name, 0) for name in names}
-    return sorted((name for name in names if heights[name]), key=lambda name: -heights[name])
+    has_values = {name for name, breakdown in statistics.breakdowns.items() if breakdown.values}
+    heights = {
+        name: PLOT_LINES if name in figures else lines[name] for name in names if name in figures or name in has_values
+    }
+    return sorted(heights, key=lambda name: -heights[name])
+
+
+def _summarize_classes(samples: Sequence[int]) -> list[tuple[str, int]]:
+    """What the curve of the classes shows, in numbers; `samples` of each class, the largest first."""
+    if not samples:
+        return []
+    half = sum(samples) / 2
+    return [
+        ("classes", len(samples)),
+        ("samples of the largest class", samples[0]),
+        ("samples of the class in the middle", samples[len(samples) // 2]),
+        ("samples of the smallest class", samples[-1]),
+        ("classes with one sample", sum(count == 1 for count in samples)),
+        ("classes with fewer than 10 samples", sum(count < 10 for count in samples)),
+        ("largest classes that have half of the samples", 1 + sum(total < half for total in accumulate(samples))),
+    ]
 
 
 def _list_values(statistics: DatasetStatistics, facet: str) -> list[str]:
