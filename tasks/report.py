@@ -11,6 +11,9 @@ from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
+SAMPLE = "sample/archive.zip"
+"""What `make dataset` without DWCA names as the archive."""
+
 
 class ReportDataset(DatasetTask):
     """Account for every image of the archive, and write the report page and the files to publish with the shards."""
@@ -61,11 +64,16 @@ class ReportDataset(DatasetTask):
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
-        print(escape_text(report.summary, keep="\n"), flush=True)
+        self.print_summary(report.summary)
+
+    def print_summary(self, summary: str) -> None:
+        """Print the name of the archive and the summary of its report."""
+        heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else Path(self.dwca).name
+        print(escape_text(f"{heading}\n{summary}", keep="\n"), flush=True)
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
-    summary = escape_text(task.output().record.results["summary"], keep="\n")
-    print(f"Nothing new: everything is up to date.\n{summary}", flush=True)
+    print("Nothing new: everything is up to date.")
+    task.print_summary(task.output().record.results["summary"])

@@ -53,12 +53,16 @@ def list_findings(numbers: DatasetNumbers) -> list[Finding]:
         *_find_single_images(numbers),
         *_find_high_ranks(numbers),
         *_find_imbalance(numbers),
-        *_find_leakage(numbers.shared),
-        *_find_unknown_leakage(numbers.shared),
+        *describe_leakage(numbers.shared),
         *_find_older_method(numbers),
         *_find_licence(numbers),
         *_find_failures(numbers),
     ]
+
+
+def describe_leakage(rows: Sequence[SharedImages]) -> list[Finding]:
+    """The findings about what images of val and test share with train, and about what is unknown."""
+    return [*_find_leakage(rows), *_find_unknown_leakage(rows)]
 
 
 def _find_empty_splits(numbers: DatasetNumbers) -> Iterator[Finding]:
@@ -121,12 +125,12 @@ def _find_leakage(rows: Sequence[SharedImages]) -> Iterator[Finding]:
 
 def _describe_remedy(rows: Sequence[SharedImages]) -> str:
     entry = next((row.group_by for row in rows if row.group_by), "")
-    changes = [
-        f"{HUB_SPLITS[row.split]} {row.images:,} to {row.images_with_group_by:,}"
+    sizes = [
+        f"{HUB_SPLITS[row.split]} {row.images_with_group_by:,} in place of {row.images:,}"
         for row in rows
         if row.images_with_group_by is not None
     ]
-    effect = f" (images of {', '.join(changes)})" if changes else ""
+    effect = f" (images: {', '.join(sizes)})" if sizes else ""
     return f"--SplitDataset-group-by {entry}{effect}" if entry else ""
 
 
@@ -141,8 +145,8 @@ def _find_unknown_leakage(rows: Sequence[SharedImages]) -> Iterator[Finding]:
             splits = " and ".join(HUB_SPLITS[row.split] for row in described)
             names.setdefault((unknown, images, splits), []).append(described[0].name)
     for (unknown, images, splits), traits in names.items():
-        count = f"all {images:,}" if unknown == images else f"{unknown:,} of {images:,}"
-        yield Finding(Topic.UNKNOWN_LEAKAGE, f"{', '.join(traits)}: unknown for {count} {splits} images")
+        text = f"{', '.join(traits)}: unknown for {unknown:,} of {images:,} {splits} images"
+        yield Finding(Topic.UNKNOWN_LEAKAGE, text)
 
 
 def _group_by_trait(rows: Sequence[SharedImages]) -> list[list[SharedImages]]:

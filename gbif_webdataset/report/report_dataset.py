@@ -9,11 +9,11 @@ from gbif_webdataset.account.accounting import account_for_images, write_account
 from gbif_webdataset.account.cost_table import write_costs
 from gbif_webdataset.account.costs import Cost, list_task_costs
 from gbif_webdataset.account.dataset_numbers import collect_numbers
-from gbif_webdataset.account.funnel import summarize
-from gbif_webdataset.account.split_summary import describe_splits
+from gbif_webdataset.account.run_summary import summarize_run
 from gbif_webdataset.account.stage_records import is_of_shard_part
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.publish.loading_code import write_loading_code
 from gbif_webdataset.read.provenance import NO_DOI
 from gbif_webdataset.report.page import ReportContent, write_page
 from gbif_webdataset.storage.paths import DatasetPaths
@@ -53,12 +53,11 @@ def report_dataset(
     description, published = write_dataset_files(paths, publication, numbers, settings)
     names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
     page = write_page(paths, ReportContent(archive, description, shards, costs, names))
-    summary = summarize(paths, media_lines, lines, len(description.classes), shards["shards"])
-    fractions = settings["SplitDataset"]
-    splits = describe_splits(paths.splits, fractions["val_frac"], fractions["test_frac"])
+    code = write_loading_code(str(paths.shards), description.shards, description.extensions)
+    summary = summarize_run(numbers, description.findings, paths.report_page, code.webdataset_line)
     notes = [note for note in manifest.get("notes", []) if NO_DOI not in note] + description.source.notes
-    lines_of_notes = "".join(f"\n  note     {note}" for note in notes)
-    return Report([paths.accounting, paths.costs, *published, *page], f"{summary}\n{splits}{lines_of_notes}")
+    lines_of_notes = "".join(f"\n  note       {note}" for note in notes)
+    return Report([paths.accounting, paths.costs, *published, *page], f"{summary}{lines_of_notes}")
 
 
 def _list_settings(records: Mapping[str, TargetRecord]) -> dict[str, dict[str, Any]]:

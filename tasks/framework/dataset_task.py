@@ -19,7 +19,7 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import slurm_runner
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, InputFolder
-from tasks.framework.progress import Progress, Stage
+from tasks.framework.progress import LINE_INTERVAL, Progress, Stage
 from tasks.framework.target import DatasetTarget, TargetBuilder
 from tasks.framework.worker_processes import RunTask, root_task_class
 
@@ -220,7 +220,12 @@ class DatasetTask(CheckedTask):
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
         """Return the progress of this task, for the terminal and for Luigi's page."""
-        return Progress(self, Stage(stage, unit, [total]), self.paths.scratch)
+        return self.make_progress(Stage(stage, unit, [total]))
+
+    def make_progress(self, stage: Stage) -> Progress:
+        """Return the progress of a stage of this dataset."""
+        hint = f"Results: {self.paths.output}. A line about the progress follows every {LINE_INTERVAL:.0f} seconds."
+        return Progress(self, stage, self.paths.scratch, hint)
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
@@ -239,7 +244,7 @@ def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
                 "again to submit that job"
             )
         elif task.runner == SLURM and isinstance(task, ChunkTask):
-            slurm_runner.run_chunk(task)
+            task.run_in_slurm()
         else:
             run(task)
 
@@ -269,16 +274,32 @@ class ChunkTask(DatasetTask):
         """The name of the task with its chunk."""
         return f"{self.task_family}-{self.chunk:05d}"
 
+    def run_in_slurm(self) -> None:
+        """Run the task in a Slurm job. The progress counts chunks; the jobs' logs count their images."""
+        stage = Stage(
+            slurm_runner.STAGE_OF[self.task_family], "chunks", [1] * self.chunks, self._count_built, self.chunk
+        )
+        with self.make_progress(stage) as progress:
+            progress.print_once(
+                f"Slurm runs each chunk as a job with its name, such as {self.label}: see `squeue --me` for the queue, "
+                f"and {self.paths.logs} for the progress and the errors of each job."
+            )
+            slurm_runner.run_chunk(self)
+
+    def _count_built(self) -> list[int]:
+        """Return 1 for each chunk that is built, and 0 for the others."""
+        siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
+        return [int(task.complete()) for task in siblings]
+
     def chunk_progress(self, stage: str, images: Sequence[int]) -> Progress:
         """Return the progress of a stage whose chunks have so many images; this task is one of the chunks."""
 
         def count_done() -> list[int]:
-            siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
-            return [count if task.complete() else 0 for task, count in zip(siblings, images, strict=True)]
+            return [built * count for built, count in zip(self._count_built(), images, strict=True)]
 
         if issubclass(root_task_class(), ChunkTask):  # the other chunks are not part of this run
             return self.progress(stage, "images", images[self.chunk])
-        return Progress(self, Stage(stage, "images", images, count_done, self.chunk), self.paths.scratch)
+        return self.make_progress(Stage(stage, "images", images, count_done, self.chunk))
 
 
 def _archive_name(archive: str) -> str:

@@ -48,15 +48,17 @@ class Stage:
 
 
 class Progress:
-    """Shows the progress of a task while the context is open."""
+    """Shows the progress of a task while the context is open. Without a terminal the run first prints `hint`, once."""
 
-    def __init__(self, task: luigi.Task, stage: Stage, scratch: Path) -> None:
-        self._task, self._stage, self._board = task, stage, _Board(scratch)
+    def __init__(self, task: luigi.Task, stage: Stage, scratch: Path, hint: str) -> None:
+        self._task, self._stage, self._board, self._hint = task, stage, _Board(scratch), hint
         self._done, self._total, self._note = 0, stage.sizes[stage.chunk], ""
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         self._started = self._page_updated = time.monotonic()
+        if not sys.stderr.isatty():
+            self.print_once(self._hint)
         self._update_board()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._thread.start()

@@ -62,7 +62,7 @@ def test_imbalance_compares_the_largest_and_the_smallest_class_in_train() -> Non
         (
             [SharedImages("test", "observer", 70, 69, 60, "observer", 95)],
             "60 of 69 test images with known observer share an observer with train: --SplitDataset-group-by observer "
-            "(images of test 70 to 95)",
+            "(images: test 95 in place of 70)",
         ),
         ([SharedImages("test", "place+date", 20, 20, 1)], "1 of 20 test images shares a place and date with train"),
         ([SharedImages("test", "observer", 100, 100, 4)], None),
@@ -83,7 +83,7 @@ def test_unknown_leakage_is_not_zero() -> None:
     ]
     assert find(shared=rows) == [
         "observer: unknown for 45 of 105 validation and test images",
-        "place and date, event: unknown for all 105 validation and test images",
+        "place and date, event: unknown for 105 of 105 validation and test images",
     ]
 
 
