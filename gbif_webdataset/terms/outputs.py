@@ -128,9 +128,16 @@ OUTPUTS = (
         "shards/<split>/<split>-NNNNNN.tar",
         "CreateWebDataset",
         "WebDataset samples: `<key>.jpg` (or .webp, or the format of the file: see image_format), `<key>.cls` (the "
-        "class's number) and, with columns_to_json, `<key>.json`.",
+        "class's number), `<key>.json` with columns_to_json or hierarchy_to_json, and `<key>.txt`, the caption, with "
+        "caption_template.",
     ),
     Output("shards/<split>/<split>-NNNNNN.idx", "CreateWebDataset", "The shard's index for NVIDIA DALI."),
+    Output(
+        "shards/<split>/<split>-NNNNNN.tar.idx",
+        "CreateWebDataset",
+        "The shard's index for Megatron Energon: where each sample starts, and where the last one ends, as 64-bit "
+        "numbers. ReportDataset adds it to shards of older versions, as it does the files for loaders below.",
+    ),
     Output(
         "shards/shards.csv",
         "CreateWebDataset",
@@ -140,6 +147,18 @@ OUTPUTS = (
     Output("shards/classes.csv", "CreateWebDataset", "Samples of each class in each split.", columns.CLASSES),
     Output("shards/category_map.json", "CreateWebDataset", "Maps each label to its class number."),
     Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, if labels have names."),
+    Output(
+        "shards/class_weights.json",
+        "CreateWebDataset",
+        "Weights of the classes by method, for training, in the order of `classes`, the class numbers. `samples` has "
+        "their samples in train. Mean 1; 0 for a class without samples in train.",
+    ),
+    Output("shards/_info.json", "CreateWebDataset", "For timm: the shards and samples of each split."),
+    Output(
+        "shards/.nv-meta/.info.json, split.yaml, dataset.yaml",
+        "CreateWebDataset",
+        "For Megatron Energon: the samples of each shard, the shards of each split, and the members of a sample.",
+    ),
     Output(
         "shards/dropped.csv",
         "CreateWebDataset",

@@ -69,7 +69,7 @@ class DatasetTarget(luigi.Target):
             for change in find_changes(record.fingerprint, now, defaults)
             if with_inputs or change.kind != "input"
         ]
-        described = "; ".join(_describe_change(task, change) for change in _without_files_of_other_names(changes))
+        described = "; ".join(_describe_change(task, change) for change in _without_consequences(changes))
         damaged = record.damaged_files(task.paths.output)
         return described or next((f"{name} {damage}" for name, damage in damaged), None)
 
@@ -91,10 +91,14 @@ class TargetBuilder:
         self.files[path.relative_to(self.output).as_posix()] = record
 
 
-def _without_files_of_other_names(changes: list[Change]) -> list[Change]:
-    """Leave out that a file's content changed where the parameter names another file."""
-    names = {change.name for change in changes}
-    return [change for change in changes if change.name.removesuffix(" sha256") not in names - {change.name}]
+def _without_consequences(changes: list[Change]) -> list[Change]:
+    """Leave out what follows from a parameter: another file's content, and the format, which a parameter can decide."""
+    names = {change.name for change in changes if change.kind == "parameter"}
+    return [
+        change
+        for change in changes
+        if change.name.removesuffix(" sha256") not in names - {change.name} and not (change.kind == "format" and names)
+    ]
 
 
 def _describe_change(task: TargetTask, change: Change) -> str:
