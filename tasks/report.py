@@ -10,7 +10,7 @@ from gbif_webdataset.storage.target_record import FileRecord, TargetRecord
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_text
-from tasks.framework.parameters import Doi, Text, WebAddress, split_list
+from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
 SAMPLE = "sample/archive.zip"
@@ -38,6 +38,12 @@ class ReportDataset(DatasetTask):
         "the metadata.",
     )
 
+    version: str = SemanticVersion(
+        default="1.0.0",
+        description="Version of the dataset as three numbers, such as 1.2.0, for the card, CITATION.cff and "
+        "croissant.json. Their date is the day of the last download.",
+    )
+
     def requires(self) -> CreateWebDataset:
         """Return the task that writes the shards."""
         return self.clone(CreateWebDataset)
@@ -59,7 +65,7 @@ class ReportDataset(DatasetTask):
         from gbif_webdataset.report.report_dataset import report_dataset
 
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
-        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi)
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version)
         with self.write_target() as target:
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:

@@ -16,6 +16,7 @@ from gbif_webdataset.account.before_training import list_findings
 from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
 from gbif_webdataset.publish.class_names import add_names
+from gbif_webdataset.publish.coverage import collect_coverage
 from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
 from gbif_webdataset.publish.hub_header import name_classes
 from gbif_webdataset.read import provenance
@@ -65,6 +66,9 @@ def write_dataset_files(
         json_columns=_list_json_columns(recipe),
         has_captions=bool(recipe.get("caption_template")),
         shards_sha256=file_sha256(paths.shard_list),
+        shared=numbers.shared,
+        coverage=collect_coverage(paths),
+        version=publication.version,
     )
     findings = list_findings(replace(numbers, licence=description.licence))
     description = replace(description, findings=findings)

@@ -9,7 +9,9 @@ import pandas as pd
 
 from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.account.before_training import Finding
+from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.publish.attribution import AttributionSummary
+from gbif_webdataset.publish.coverage import Coverage
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.splits import SPLITS
@@ -17,15 +19,21 @@ from gbif_webdataset.terms.splits import SPLITS
 PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")
 """Parameters that describe the user's machine; they are not published."""
 
+DEFAULT_VERSION = "1.0.0"
+
 
 @dataclass(frozen=True)
 class Publication:
-    """The user's title, authors and address of the published dataset, and the archive's DOI; each may be empty."""
+    """The user's title, authors and address of the published dataset, and the archive's DOI; each may be empty.
+
+    `version` is the dataset's version: three numbers, as in https://semver.org.
+    """
 
     title: str = ""
     authors: tuple[str, ...] = ()
     url: str = ""
     doi: str = ""
+    version: str = DEFAULT_VERSION
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,21 @@ class DatasetDescription:
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
     findings: Sequence[Finding] = ()
+    shared: Sequence[SharedImages] = ()
+    coverage: Coverage = field(default_factory=lambda: Coverage(0))
+    version: str = DEFAULT_VERSION
     class_names: Sequence[str] = ()
     json_columns: tuple[str, ...] = ()
     has_captions: bool = False
     shards_sha256: str = ""  # of shards.csv
+
+    @property
+    def published(self) -> str:
+        """The date of this version: the day of the last download, because a date of today would change with each run.
+
+        Empty if it is unknown.
+        """
+        return self.coverage.last_download
 
     @property
     def samples(self) -> dict[str, int]:

@@ -189,6 +189,19 @@ class Doi(Text):
         return doi
 
 
+class SemanticVersion(Text):
+    """A version as in https://semver.org: three numbers, and possibly a label such as -beta.1."""
+
+    expected = "a version of three numbers, such as 1.0.0"
+
+    def normalize(self, x: Any) -> Any:
+        """Return the version. Raises ParameterError if it is not one."""
+        number, label = r"(?:0|[1-9]\d*)", r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+        if not re.fullmatch(rf"{number}\.{number}\.{number}(?:-{label})?(?:\+{label})?", x.strip(), re.ASCII):
+            raise self._error(x)
+        return x.strip()
+
+
 def split_list(value: str, separator: str = ",") -> tuple[str, ...]:
     """Return the entries of a list that is written with commas, or another separator, between them."""
     return tuple(entry.strip() for entry in value.split(separator) if entry.strip())
