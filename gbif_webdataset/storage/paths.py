@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.slurm.jobs import LOGS
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.target_record import record_path
@@ -181,3 +182,11 @@ class DatasetPaths:
     def record(self, label: str) -> Path:
         """Return the path of a target's record."""
         return record_path(self.output, label)
+
+
+def create_output_folder(output: Path, folder: Path) -> None:
+    """Create `folder`, which is the folder of a dataset or below it. Raises ParameterError if it cannot become one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise ParameterError(f"--output {output}: cannot become a folder; choose another path") from error

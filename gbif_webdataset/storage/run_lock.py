@@ -20,9 +20,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
-from gbif_webdataset.errors import BusyError, ParameterError
+from gbif_webdataset.errors import BusyError
 from gbif_webdataset.storage.atomic import TEMPORARY
 from gbif_webdataset.storage.leftovers import delete_leftovers
+from gbif_webdataset.storage.paths import create_output_folder
 from gbif_webdataset.storage.runs import RUN_FILES, STALE_SECONDS, Run, is_alive, list_runs
 from gbif_webdataset.storage.target_record import RECORDS
 
@@ -105,9 +106,7 @@ class RunLock:
     def _make_folder(self) -> None:
         missing = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            raise ParameterError(f"--output {self._output}: cannot become a folder; choose another path") from error
+            create_output_folder(self._output, self._folder)
         finally:
             self._made_folders = self._made_folders or missing
 

@@ -5,7 +5,7 @@ import functools
 import json
 import textwrap
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from luigi.task import flatten
 
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
-from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.paths import DatasetPaths, create_output_folder
 from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.storage.runs import RunKind
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
@@ -191,15 +191,10 @@ class DatasetTask(CheckedTask):
 
     def fingerprint(self, with_inputs: bool = True) -> Fingerprint:
         """Return what decides the target's bytes, without the inputs if these are not made yet."""
-        digests: dict[str, Any] = {}
-        for name, parameter in self.get_params():
-            value = getattr(self, "folder" if name == "output" else name)
-            if isinstance(parameter, InputFile) and value and Path(value).is_file():
-                digests[f"{name} sha256"] = digest_of_file(Path(value))
-            if isinstance(parameter, InputFolder) and value:
-                files = sorted(Path(value).glob("*.csv"))
-                digests[f"{name} sha256"] = {path.name: digest_of_file(path) for path in files}
-        return Fingerprint(self.FORMAT, self._parameters | digests, self.inputs() if with_inputs else {})
+        values = [
+            (name, value, getattr(self, "folder" if name == "output" else name)) for name, value in self.get_params()
+        ]
+        return Fingerprint(self.FORMAT, self._parameters | _digest_files(values), self.inputs() if with_inputs else {})
 
     @functools.cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -218,12 +213,7 @@ class DatasetTask(CheckedTask):
         With `delete_record` False the block deletes the old record before it changes a file that the record lists.
         """
         fingerprint, started = self.fingerprint(), time.monotonic()
-        try:
-            self.paths.output.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            raise ParameterError(
-                f"--output {self.paths.output}: cannot become a folder; choose another path"
-            ) from error
+        create_output_folder(self.paths.output, self.paths.output)
         if delete_record:
             self.paths.record(self.label).unlink(missing_ok=True)
         target = TargetBuilder(self.paths.output)
@@ -247,6 +237,18 @@ class DatasetTask(CheckedTask):
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
         sentence = explain(exception)
         return textwrap.fill(sentence, PAGE_WIDTH) if sentence else super().on_failure(exception)
+
+
+def _digest_files(values: Iterable[tuple[str, luigi.Parameter[Any], Any]]) -> dict[str, Any]:
+    """Return the digests of the files that parameters name; each parameter is given as name, type and value."""
+    digests: dict[str, Any] = {}
+    for name, parameter, value in values:
+        if isinstance(parameter, InputFile) and value and Path(value).is_file():
+            digests[f"{name} sha256"] = digest_of_file(Path(value))
+        if isinstance(parameter, InputFolder) and value:
+            files = sorted(Path(value).glob("*.csv"))
+            digests[f"{name} sha256"] = {path.name: digest_of_file(path) for path in files}
+    return digests
 
 
 def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
