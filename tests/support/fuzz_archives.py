@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 MAX_PEAK_BYTES = 1 << 30
 MAX_SECONDS = 20
 MAX_ADDRESS_BYTES = 8 << 30  # protects the machine; only resident memory counts
-MEMORY = 256 << 20
+MEMORY = 64 << 20
 MANIFEST, SENTENCE, DEFECT = 0, 3, 4
 IN_MEMORY = (
     "/dev/shm" if Path("/dev/shm").is_dir() else None
