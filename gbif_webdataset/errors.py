@@ -131,7 +131,7 @@ def _explain_itself(error: BaseException) -> str | None:
     if isinstance(error, DatasetError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "out of memory: the machine has too little; use a smaller --workers, or lower --TASK-memory-limit"
+        return "out of memory: the machine has too little; use a smaller --workers, or lower --ReadArchive-memory-limit"
     if isinstance(error, duckdb.Error):
         return _explain_duckdb(str(error))
     if isinstance(error, OSError) and error.filename is not None:
@@ -153,9 +153,13 @@ def _explain_duckdb(text: str) -> str | None:
     if damaged := re.search(r"""['" ](/[^'"\n]+\.(?:parquet|csv))\b""", text):
         return str(DamagedFileError.of_table(damaged[1]))
     if "memory" in text.lower() and "Parser Error: " in text:
-        return f"--TASK-memory-limit: {text.partition('Parser Error: ')[2].splitlines()[0]}; write it as 800MB or 4GB"
+        problem = text.partition("Parser Error: ")[2].splitlines()[0]
+        return f"--VerifyImages-memory-limit: {problem}; write it as 800MB or 4GB"
     if "Out of Memory" in text:
-        return "out of memory: the limit of DuckDB is too low; raise --TASK-memory-limit, or use a smaller --workers"
+        return (
+            "out of memory: a database reached its limit; if ReadArchive or VerifyImages failed, raise its "
+            "memory_limit, such as --ReadArchive-memory-limit 4GB; otherwise report this as a bug"
+        )
     return None
 
 

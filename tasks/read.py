@@ -31,9 +31,9 @@ class ReadArchive(DatasetTask):
     """Read the archive and write the manifest: one row for each photo, in chunks.
 
     All other lines of the archive go to manifest/rejected.parquet, each with the reason. If the archive has several
-    media extensions, the first with rows is read, in the order Multimedia, Audubon Core, Image, Document; the files
-    of the others are in the record's `passed_over`. Faults of parts that are not read, and a DOI that is missing, are
-    in its `notes`.
+    media extensions, the first with rows is read, in the order Multimedia, Audubon Core, Image, Document. The record,
+    .made/ReadArchive.json, lists the files of the other media extensions in `passed_over`, and faults of parts that are
+    not read, or a missing DOI, in `notes`.
     """
 
     FORMAT = 3
@@ -56,7 +56,8 @@ class ReadArchive(DatasetTask):
     extra_columns: str = Text(
         default="",
         description="Further columns of the occurrence file for the manifest and later tables, separated by commas, "
-        "for your own use. Columns that other parameters name, such as category_key, are added by themselves.",
+        "for your own use. Columns that other parameters name, such as category_key, are added by themselves. Empty "
+        "adds no further columns.",
     )
     licenses: str = Text(
         default="",
@@ -117,6 +118,7 @@ class ReadArchive(DatasetTask):
         return SelectionOptions(
             subset_key=self.subset_key,
             subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
+            subset_list=self.subset_list,
             num_images_per_category=self.num_images_per_category,
             random_seed=self.random_seed,
             extra_columns=split_list(self.extra_columns),

@@ -11,7 +11,7 @@ import duckdb
 from gbif_webdataset.errors import ChangedImageError, MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
 from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images
-from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map
+from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map, match_detections
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
 from gbif_webdataset.shards.recipe import Recipe, check_recipe
@@ -165,7 +165,10 @@ class CreateWebDataset(DatasetTask):
         check_files(self.recipe)
 
     def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
-        """Count the labels of the category map that occur."""
+        """Count the labels of the category map, and the entries of MegaDetector's file, that occur."""
+        return [*self._match_labels(connection), *match_detections(connection, self.recipe, "manifest")]
+
+    def _match_labels(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         options, columns = self.clone(SplitDataset).options, describe_columns(connection, "manifest")
         if self.label_column == LABEL:
             label = label_value(options, columns)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gbif_webdataset.errors import ArchiveError, SelectionError
+from gbif_webdataset.errors import ArchiveError, SelectionError, option_text
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
@@ -25,6 +25,7 @@ from gbif_webdataset.terms.checklists import KEY, RELEASE
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
 SUBSET = "subset.csv"
+MIN_DATABASE_BYTES = 128 << 20  # for millions of rejected lines, which are sorted on the disk
 FROM_OPTIONS = {
     MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
     MediumReason.NOT_WHERE: "--ReadArchive-where",
@@ -86,7 +87,8 @@ def read_archive(
     with ExitStack() as stack:
         archive = stack.enter_context(dwca.open_archive(path, resources.max_expansion))
         digest = stack.enter_context(digest_in_background(path))
-        connection = stack.enter_context(tables.open_database(resources.scratch, f"{resources.memory // 2 >> 20}MB"))
+        memory = max(resources.memory // 2, MIN_DATABASE_BYTES)
+        connection = stack.enter_context(tables.open_database(resources.scratch, f"{memory >> 20}MB"))
         rejected = RejectedLines(connection)
         selector = MediaSelector(connection, archive, options, rejected)
         partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
@@ -155,7 +157,10 @@ def _check_counts(path: Path, counts: ManifestCounts, options: SelectionOptions)
     if not sum(counts.images):
         raise SelectionError(_explain_empty(path, counts, options))
     if counts.media_lines != sum(counts.images) + sum(counts.rejected[MEDIA].values()):
-        raise ArchiveError(f"{path}: media do not add up ({counts}); report this as a bug")
+        raise ArchiveError(
+            f"{path}: of {counts.media_lines:,} media {sum(counts.images):,} are images and "
+            f"{sum(counts.rejected[MEDIA].values()):,} were rejected, which does not add up; report this as a bug"
+        )
 
 
 def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions) -> str:
@@ -166,7 +171,8 @@ def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions
     from_options = [option for reason, option in FROM_OPTIONS.items() if reason in media]
     if from_options == [FROM_OPTIONS[MediumReason.NOT_IN_SUBSET]]:
         return (
-            f"--ReadArchive-subset-list: none of its {len(options.subset or ()):,} keys is the {options.subset_key} of "
+            f"{option_text('--ReadArchive-subset-list', options.subset_list)}: none of its "
+            f"{len(options.subset or ()):,} keys is the {options.subset_key} of "
             f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images); check subset_list and subset_key"
         )
     reasons = ", ".join(f"{count:,} {reason} ({MEANINGS[reason]})" for reason, count in media.items())

@@ -63,6 +63,11 @@ class DatasetPaths:
         return self.output / "would-delete.csv"
 
     @property
+    def unmatched_images(self) -> Path:
+        """The paths on image_list that are no images of the dataset."""
+        return self.output / "unmatched-images.csv"
+
+    @property
     def clean(self) -> Path:
         """The images that passed all filters."""
         return self.output / "clean.parquet"

@@ -116,6 +116,9 @@ DELETED = (
 )
 """Columns of `deleted.csv` and `would-delete.csv`."""
 
+UNMATCHED = (Column("image_path", TEXT, "the path on the list"),)
+"""Columns of `unmatched-images.csv`."""
+
 DUPLICATES = (
     Column("kind", TEXT, "`exact` (the same bytes) or `near` (perceptual hashes differ in at most near_distance bits)"),
     Column("group", TEXT, "the smallest image_path of the group"),

@@ -88,6 +88,12 @@ OUTPUTS = (
         follows="The columns are those of `deleted.csv`.",
     ),
     Output(
+        "unmatched-images.csv",
+        "DeleteImages",
+        "The paths on `image_list` that are no images of the dataset; only if there are any.",
+        columns.UNMATCHED,
+    ),
+    Output(
         "clean.parquet",
         "CleanDataset",
         "The images that pass every filter.",

@@ -163,7 +163,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no-core": (lambda path: write_archive(path, meta=meta()), "meta.xml has no element <core>, so it does not say"),
     "entity": (
         lambda path: write_archive(path, meta=ENTITY),
-        "meta.xml declares entities or a document type, which are a risk; correct meta.xml",
+        "meta.xml has a document type declaration (<!DOCTYPE ...>), which may do harm and has to be removed; correct meta.xml",
     ),
     "no-media": (
         lambda path: write_archive(path, meta=meta(CORE)),
@@ -209,7 +209,8 @@ LISTS: dict[str, tuple[bytes | None, int, str]] = {
     "strange": (
         b"zzz\nyyy\n",
         FAILED,
-        "ReadArchive: --ReadArchive-subset-list: none of its 2 keys is the acceptedTaxonKey of an image in {archive} (",
+        "ReadArchive: --ReadArchive-subset-list {path}: none of its 2 keys is the acceptedTaxonKey of an image in "
+        "{archive} (",
     ),
 }
 
