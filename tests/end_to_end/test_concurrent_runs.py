@@ -19,6 +19,8 @@ from sample.server import PhotoServer
 from tests.support.central_scheduler import start_scheduler
 from tests.support.datasets import QUICKLY, ROOT, Dataset
 
+pytestmark = pytest.mark.slow
+
 ALREADY_RUNNING = 10
 LATEST = 60.0
 HELD = 2.0
