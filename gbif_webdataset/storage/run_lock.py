@@ -56,7 +56,8 @@ class RunLock:
     def __enter__(self) -> Self:
         try:
             self._claim()
-            self._delete_leftovers()
+            with contextlib.suppress(OSError):  # such as files of another user
+                self._delete_leftovers()
         except BaseException:
             self._delete_file()
             raise

@@ -14,7 +14,7 @@ import luigi
 from luigi.task import flatten
 
 from gbif_webdataset.account import costs
-from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
+from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, escape_text, explain
 from gbif_webdataset.storage.paths import DatasetPaths, create_output_folder
 from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.storage.runs import RunKind
@@ -236,7 +236,7 @@ class DatasetTask(CheckedTask):
     def on_failure(self, exception: BaseException) -> str:
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
         sentence = explain(exception)
-        return textwrap.fill(sentence, PAGE_WIDTH) if sentence else super().on_failure(exception)
+        return textwrap.fill(sentence, PAGE_WIDTH) if sentence else escape_text(super().on_failure(exception), "\n")
 
 
 def _digest_files(values: Iterable[tuple[str, luigi.Parameter[Any], Any]]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def install() -> None:
         with contextlib.ExitStack() as locks:
             for task in tasks:
                 if isinstance(task, RunTask) and task.changed_output is not None:
-                    run = Run.of_this_process(task.label, task.run_kind, scheduler, describe_parameters(task))
+                    parameters = describe_parameters(task) if scheduler else {}
+                    run = Run.of_this_process(task.label, task.run_kind, scheduler, parameters)
                     _enter(locks, RunLock(task.changed_output, run))
                 if isinstance(task, DatasetTask):
                     locks.callback(delete_board, task.paths.scratch)

@@ -1,7 +1,8 @@
 """Checks of all stages of a run as soon as meta.xml is read, so that mistakes are reported before any download."""
 
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -12,6 +13,7 @@ from luigi.task_register import Register
 from gbif_webdataset.errors import DatasetError, ParameterError
 from gbif_webdataset.shards.caption import parse_template
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.atomic import TEMPORARY
 from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.terms.columns import LEDGER, MANIFEST, VERIFIED
 from gbif_webdataset.terms.splits import LABEL
@@ -83,12 +85,11 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
         return
     check_recorded_files(read.paths.output, filter(None, [read.record()]))
     columns = _list_columns(chunks)
-    with ExitStack() as stack:
-        connection = stack.enter_context(open_manifest(chunks, read.paths.scratch)) if with_manifest else None
+    with open_manifest(chunks, read.paths.scratch) as connection:
         for stage in stages:
             try:
                 stage.check_options(columns)
-                sentences = stage.check_manifest(connection) if connection else []
+                sentences = stage.check_manifest(connection) if with_manifest else []
             except DatasetError as error:
                 raise type(error)(f"{stage.label}: {error}") from error
             for sentence in filter(lambda each: each.startswith(WARNING), sentences):
@@ -97,8 +98,11 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
 
 @contextmanager
 def open_manifest(chunks: Sequence[Path], scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a database with the view `manifest`."""
-    with tables.open_database(scratch) as connection:
+    """Yield a database with the view `manifest`. It writes nothing to `scratch` unless its memory is exceeded."""
+    with closing(duckdb.connect()) as connection:
+        connection.execute("SET memory_limit = $1", [tables.MEMORY_LIMIT])
+        connection.execute("SET temp_directory = $1", [str(scratch / f"{TEMPORARY}checks-{uuid.uuid4().hex}")])
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"CREATE VIEW manifest AS SELECT * FROM {tables.parquet_source(chunks)}")
         yield connection
 

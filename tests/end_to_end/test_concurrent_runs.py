@@ -8,32 +8,56 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import sample.server
 from gbif_webdataset.storage.runs import STALE_SECONDS
 from sample.server import PhotoServer
 from tests.support.central_scheduler import start_scheduler
 from tests.support.datasets import QUICKLY, ROOT, Dataset
 
+pytestmark = pytest.mark.slow
+
 ALREADY_RUNNING = 10
-LATEST = 60.0
-HELD = 2.0
+LATEST = 120.0
+HELD = 280.0
+SLOW_SERVER = ("--FetchChunk-request-timeout", "290")
 FAKE_SALLOC = """#!/bin/bash
 while [[ $1 != srun ]]; do shift; done
 exec "${@:3}"
 """
 
 
+class HeldPhotos:
+    """The photos, none of which is served until they are released."""
+
+    def __init__(self, photos: PhotoServer) -> None:
+        self._photos, self._released = photos, threading.Event()
+
+    @property
+    def requests(self) -> list[tuple[str, int]]:
+        return self._photos.requests
+
+    def wait(self, _: float) -> None:
+        self._released.wait(HELD)
+
+    def release(self) -> None:
+        self._released.set()
+
+
 @pytest.fixture
-def held_photos(photos: PhotoServer) -> Iterator[PhotoServer]:
-    """The photos, each after two seconds, until a test sets the delay to 0."""
-    photos.delay = HELD
-    yield photos
-    photos.delay = 0
+def held_photos(photos: PhotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldPhotos]:
+    """The photos, held until a test releases them."""
+    held = HeldPhotos(photos)
+    monkeypatch.setattr(sample.server, "time", SimpleNamespace(sleep=held.wait))
+    yield held
+    held.release()
 
 
 @pytest.fixture
@@ -57,7 +81,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def running(dataset: Dataset, *arguments: str, task: str = "ReportDataset") -> Iterator["subprocess.Popen[str]"]:
     """A run in the background, killed with its processes at the end of the block if it has not ended."""
     process = subprocess.Popen(
-        dataset.command(*arguments, task=task),
+        dataset.command(*arguments, *SLOW_SERVER, task=task),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -79,14 +103,14 @@ def wait_until(reached: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def wait_for_request(photos: PhotoServer, process: "subprocess.Popen[str]", before: int) -> None:
+def wait_for_request(photos: HeldPhotos, process: "subprocess.Popen[str]", before: int) -> None:
     wait_until(lambda: len(photos.requests) > before or process.poll() is not None)
     assert process.poll() is None, process.communicate()
 
 
-def finish(photos: PhotoServer, *processes: "subprocess.Popen[str]") -> list[str]:
+def finish(photos: HeldPhotos, *processes: "subprocess.Popen[str]") -> list[str]:
     """Release the photos and let the runs end well; what each prints on stderr."""
-    photos.delay = 0
+    photos.release()
     printed = [process.communicate(timeout=LATEST * 2)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), printed
     return printed
@@ -121,7 +145,7 @@ def assert_is_refused(ended: "subprocess.CompletedProcess[str]", dataset: Datase
     ],
 )
 def test_a_second_run_is_refused_and_the_first_ends_as_if_alone(
-    arguments: tuple[str, ...], task: str, made: Dataset, dataset: Dataset, held_photos: PhotoServer
+    arguments: tuple[str, ...], task: str, made: Dataset, dataset: Dataset, held_photos: HeldPhotos
 ) -> None:
     before = len(held_photos.requests)
     with running(dataset, "--workers", "2") as first:
@@ -134,11 +158,11 @@ def test_a_second_run_is_refused_and_the_first_ends_as_if_alone(
     assert not locks(dataset)
 
 
-def test_runs_that_start_together_leave_one(made: Dataset, dataset: Dataset, held_photos: PhotoServer) -> None:
+def test_runs_that_start_together_leave_one(made: Dataset, dataset: Dataset, held_photos: HeldPhotos) -> None:
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(running(dataset)) for _ in range(4)]
         wait_until(lambda: sum(run.poll() is not None for run in runs) == 3)
-        held_photos.delay = 0
+        held_photos.release()
         printed = [run.communicate(timeout=LATEST)[1] for run in runs]
         assert sorted(run.returncode for run in runs) == [0, *[ALREADY_RUNNING] * 3], printed
         winner = next(run for run in runs if run.returncode == 0)
@@ -157,7 +181,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, ...]]:
 
 
 def test_runs_with_the_same_central_scheduler_share_the_work(
-    made: Dataset, dataset: Dataset, held_photos: PhotoServer, scheduler: tuple[str, ...]
+    made: Dataset, dataset: Dataset, held_photos: HeldPhotos, scheduler: tuple[str, ...]
 ) -> None:
     before = len(held_photos.requests)
     with running(dataset, *scheduler) as first:
@@ -180,7 +204,7 @@ def read_manifest(dataset: Dataset) -> None:
 
 
 def test_elements_of_a_job_run_together_and_a_local_run_waits_for_them(
-    made: Dataset, dataset: Dataset, held_photos: PhotoServer
+    made: Dataset, dataset: Dataset, held_photos: HeldPhotos
 ) -> None:
     read_manifest(dataset)
     before = len(held_photos.requests)
@@ -200,7 +224,7 @@ def test_elements_of_a_job_run_together_and_a_local_run_waits_for_them(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_driver_and_its_elements_run_together(made: Dataset, dataset: Dataset, held_photos: PhotoServer) -> None:
+def test_a_driver_and_its_elements_run_together(made: Dataset, dataset: Dataset, held_photos: HeldPhotos) -> None:
     before = len(held_photos.requests)
     with running(dataset, "--runner", "slurm", "--workers", "2") as driver:
         wait_for_request(held_photos, driver, before)
@@ -214,7 +238,7 @@ def test_a_driver_and_its_elements_run_together(made: Dataset, dataset: Dataset,
 
 @pytest.mark.usefixtures("cluster")
 def test_runs_that_only_read_are_not_refused(
-    made: Dataset, dataset: Dataset, held_photos: PhotoServer, tmp_path: Path
+    made: Dataset, dataset: Dataset, held_photos: HeldPhotos, tmp_path: Path
 ) -> None:
     before = len(held_photos.requests)
     newer = made.copy(tmp_path / "newer")
@@ -247,7 +271,7 @@ def run_tasks(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-def kill_while_fetching(dataset: Dataset, photos: PhotoServer) -> int:
+def kill_while_fetching(dataset: Dataset, photos: HeldPhotos) -> int:
     """Start a run and kill it, its worker processes too, while it downloads; its process id."""
     before = len(photos.requests)
     with running(dataset, "--workers", "2") as first:
@@ -259,10 +283,10 @@ def kill_while_fetching(dataset: Dataset, photos: PhotoServer) -> int:
 
 
 def test_a_killed_run_is_replaced_at_once_and_leaves_nothing(
-    made: Dataset, dataset: Dataset, held_photos: PhotoServer
+    made: Dataset, dataset: Dataset, held_photos: HeldPhotos
 ) -> None:
     kill_while_fetching(dataset, held_photos)
-    held_photos.delay = 0
+    held_photos.release()
     dataset.make()
     assert dataset.shards() == made.shards()
     assert not locks(dataset)
@@ -270,10 +294,10 @@ def test_a_killed_run_is_replaced_at_once_and_leaves_nothing(
 
 
 def test_a_run_killed_on_another_host_is_replaced_after_five_minutes(
-    made: Dataset, dataset: Dataset, held_photos: PhotoServer
+    made: Dataset, dataset: Dataset, held_photos: HeldPhotos
 ) -> None:
     pid = kill_while_fetching(dataset, held_photos)
-    held_photos.delay = 0
+    held_photos.release()
     (lock,) = locks(dataset)
     values = json.loads(lock.read_text())
     lock.write_text(json.dumps({**values, "host": "node7", "machine": "another"}))
@@ -292,12 +316,12 @@ def test_a_run_killed_on_another_host_is_replaced_after_five_minutes(
     assert not locks(dataset)
 
 
-def test_ctrl_c_leaves_no_lock(dataset: Dataset, held_photos: PhotoServer) -> None:
+def test_ctrl_c_leaves_no_lock(dataset: Dataset, held_photos: HeldPhotos) -> None:
     before = len(held_photos.requests)
     with running(dataset) as first:
         wait_for_request(held_photos, first, before)
         first.send_signal(signal.SIGINT)
-        held_photos.delay = 0
+        held_photos.release()
         _, printed = first.communicate(timeout=LATEST)
     assert "Stopped. The same command continues from here." in printed
     assert not locks(dataset)

@@ -90,6 +90,7 @@ def test_a_run_after_kills_at_every_kind_of_file_leaves_none_of_them(
     assert [path for path, _ in photos.requests] == requested
 
 
+@pytest.mark.slow
 def test_a_scratch_folder_elsewhere_is_emptied_too(made: Dataset, tmp_path: Path) -> None:
     dataset, scratch = made.copy(tmp_path / "dataset"), tmp_path / "scratch"
     (dataset.output / ".made" / "CleanDataset.json").unlink()
