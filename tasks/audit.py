@@ -1,6 +1,7 @@
 """AuditDataset: every file of a dataset against its record."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.audit.audit_dataset import audit_dataset, count_files, summarize_audit
@@ -35,6 +36,11 @@ class AuditDataset(DatasetTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
+
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset with `repair`; otherwise None, because the task only reads."""
+        return self.paths.output if self.repair and not self.plan else None
 
     def requires(self) -> list[DatasetTask]:
         """Nothing."""
