@@ -88,7 +88,7 @@ def read_journal(path: Path) -> Iterator[Outcome]:
 
 def _parse_line(line: bytes) -> Outcome | None:
     """The outcome of a line; None if the line is damaged, or of a newer version."""
-    with contextlib.suppress(ValueError, TypeError, RecursionError):
+    with contextlib.suppress(ValueError, TypeError, IndexError, RecursionError):
         values = json.loads(line)
         if isinstance(values, list) and all(map(isinstance, values, _TYPES)) and values[2] in set(Status):
             return Outcome(*values)
