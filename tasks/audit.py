@@ -79,7 +79,7 @@ class AuditDataset(DatasetTask):
         self._is_done = True
 
     def _is_run_active(self) -> bool:
-        """Whether another run works on the dataset. The file of a run is written each minute; with repair there is none."""
+        """Whether another run works on the dataset: its file is written each minute. With repair there is none."""
         if self.repair:
             return False
         now = time.time()
