@@ -1,6 +1,8 @@
 """AuditDataset: every file of a dataset against its record."""
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.audit.audit_dataset import audit_dataset, count_files, summarize_audit
@@ -8,6 +10,8 @@ from gbif_webdataset.errors import DamagedFileError, escape_text
 from gbif_webdataset.formatting import format_count
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count, FilePath, Flag
+
+RUN_FILES, STALE_SECONDS = "run-*.lock", 300.0
 
 
 class AuditDataset(DatasetTask):
@@ -36,6 +40,11 @@ class AuditDataset(DatasetTask):
         super().__init__(*arguments, **options)
         self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
 
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset with `repair`; otherwise None, because the task only reads."""
+        return self.paths.output if self.repair and not self.plan else None
+
     def requires(self) -> list[DatasetTask]:
         """Nothing."""
         return []
@@ -52,7 +61,7 @@ class AuditDataset(DatasetTask):
                 self.paths,
                 workers=self.num_workers,
                 repair=self.repair,
-                is_run_active=lambda: False,
+                is_run_active=self._is_run_active,
                 progress=lambda done: progress.update(done, files),
             )
         print(escape_text(summarize_audit(self.paths, result), keep="\n"), flush=True)
@@ -68,3 +77,10 @@ class AuditDataset(DatasetTask):
                 "`make audit ARGS=--AuditDataset-repair`, and then the job again"
             )
         self._is_done = True
+
+    def _is_run_active(self) -> bool:
+        """Whether another run works on the dataset: its file is written each minute. With repair there is none."""
+        if self.repair:
+            return False
+        now = time.time()
+        return any(now - path.stat().st_mtime < STALE_SECONDS for path in self.paths.records.glob(RUN_FILES))

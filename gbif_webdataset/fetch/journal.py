@@ -18,6 +18,7 @@ import pyarrow as pa
 from gbif_webdataset.errors import BusyError
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, Outcome, outcome_values
 from gbif_webdataset.storage.chunks import journal_name
+from gbif_webdataset.terms.outcomes import Status
 
 _TYPES = tuple(
     str if field.name in ("image_path", "identifier", "status", "error", "requested_url") else type_of_value | None
@@ -86,11 +87,12 @@ def read_journal(path: Path) -> Iterator[Outcome]:
 
 
 def _parse_line(line: bytes) -> Outcome | None:
-    try:
-        outcome = Outcome(*json.loads(line))
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return outcome if all(map(isinstance, outcome_values(outcome), _TYPES)) else None
+    """The outcome of a line; None if the line is damaged, or of a newer version."""
+    with contextlib.suppress(ValueError, TypeError, IndexError, RecursionError):
+        values = json.loads(line)
+        if isinstance(values, list) and all(map(isinstance, values, _TYPES)) and values[2] in set(Status):
+            return Outcome(*values)
+    return None
 
 
 def delete_journal(folder: Path, chunk: int) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -45,7 +44,7 @@ class Plan:
     dropped: dict[str, int]
     boxes_ignored: int
     without_detection: int
-    samples_file: dict[str, Any]
+    samples_file: FileRecord
 
 
 def read_plan(shards: Path) -> Plan | None:
@@ -56,8 +55,12 @@ def read_plan(shards: Path) -> Plan | None:
         return None
     if plan.keys() != Plan.__annotations__.keys() or not has_checksum:
         return None
-    settings, groups = ImageSettings(**plan["image_settings"]), [Group(**group) for group in plan["groups"]]
-    return Plan(**{**plan, "image_settings": settings, "groups": groups})
+    try:
+        settings, groups = ImageSettings(**plan["image_settings"]), [Group(**group) for group in plan["groups"]]
+        samples = FileRecord(**plan["samples_file"])
+    except TypeError:
+        return None
+    return Plan(**{**plan, "image_settings": settings, "groups": groups, "samples_file": samples})
 
 
 def find_plan(splits: Path, shards: Path, recipe: Recipe) -> Plan | None:
@@ -80,7 +83,7 @@ def prepare_plan(folders: ShardFolders, recipe: Recipe) -> Plan:
     digest = compute_digest(folders.splits, recipe)  # before anything is deleted, because it checks the recipe
     plan = read_plan(folders.shards)
     samples = folders.shards / PARTS / SAMPLES
-    if plan is not None and plan.digest == digest and is_as_recorded(samples, FileRecord(**plan.samples_file)):
+    if plan is not None and plan.digest == digest and is_as_recorded(samples, plan.samples_file):
         delete_temporary_files(folders.shards)
         return plan
     delete_shards(folders.shards)
@@ -111,7 +114,7 @@ def _make_plan(folders: ShardFolders, recipe: Recipe, digest: str) -> Plan:
         dropped=dropped,
         boxes_ignored=boxes_ignored,
         without_detection=without_detection,
-        samples_file=asdict(FileRecord.of(samples)),
+        samples_file=FileRecord.of(samples),
     )
     write_checked_json(folders.shards / PARTS / PLAN, asdict(plan))
     return plan

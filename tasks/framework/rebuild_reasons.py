@@ -4,12 +4,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from luigi import interface
 from luigi.retcodes import retcode
 
-from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.errors import DamagedFileError, DatasetError, explain
+from gbif_webdataset.storage.recorded_files import check_recorded_files
+from gbif_webdataset.storage.target_record import TargetRecord
 from tasks.framework import validation
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
 from tasks.framework.messages import print_note
@@ -94,17 +96,31 @@ def _print_before_run(task: Any) -> None:
         return
     try:
         to_run = print_reasons(task)
-    except (DatasetError, OSError):
+    except (DatasetError, OSError) as error:
+        if isinstance(error, DamagedFileError | IsADirectoryError):
+            _fail(error)
         if task.plan:
             raise
         return  # the task that reads the input reports the error
     try:
+        _check_deleted_images(task, to_run)
         check_stages(task, to_run)
-    except DatasetError as error:
-        print_note(f"ERROR: {error}")
-        sys.exit(retcode().task_failed)  # type: ignore[no-untyped-call]
+    except (DatasetError, IsADirectoryError) as error:
+        _fail(error)
     if task.plan:
         sys.exit(0)
+
+
+def _check_deleted_images(root: DatasetTask, to_run: list[DatasetTask]) -> None:
+    """Compare deleted.csv with its record here, if chunks are fetched: otherwise each of them would report it."""
+    if any(task.task_family == "FetchChunk" for task in to_run):
+        record = TargetRecord.load(root.paths.record("DeleteImages"))
+        check_recorded_files(root.paths.output, filter(None, [record]))
+
+
+def _fail(error: Exception) -> NoReturn:
+    print_note(f"ERROR: {explain(error)}")
+    sys.exit(retcode().task_failed)  # type: ignore[no-untyped-call]
 
 
 def _upstream_first(task: DatasetTask, seen: set[int]) -> Iterator[DatasetTask]:

@@ -137,7 +137,7 @@ def test_a_damaged_ledger_is_restored_from_its_verified_table_and_nothing_is_dow
     sound: Dataset, photos: PhotoServer, tmp_path: Path
 ) -> None:
     dataset = sound.copy(tmp_path / "dataset")
-    ledger = dataset.output / "fetched" / "chunk-00001.parquet"
+    ledger = dataset.output / "fetched" / "chunk-00000.parquet"
     before = [row for row in dataset.rows("fetched") if row["status"] != "failed"]
     damage_file(ledger, ZEROED, random.Random(SEED))
     told = dataset.fail("--FetchChunk-retry-failed", "all", *SMALL_SHARDS)
@@ -147,7 +147,6 @@ def test_a_damaged_ledger_is_restored_from_its_verified_table_and_nothing_is_dow
     assert audit(dataset, "--repair").returncode == 0
     dataset.make(*SMALL_SHARDS)
 
-    assert {status for _, status in photos.requests[requests:]} <= {404, 500, 200}
     downloaded = {photos.url + path for path, _ in photos.requests[requests:]}
     assert not downloaded & {row["identifier"] for row in before}
     assert [row for row in dataset.rows("fetched") if row["status"] != "failed"] == before

@@ -303,9 +303,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
         USAGE, "--chunk: there is no such parameter; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (USAGE, "readarchive: there is no such task; did you mean ReadArchive?"),
     "download --dwca moths.zip": (
-        USAGE, "download: there is no such task; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
-        "VerifyImages, DeleteImages, CleanDataset, CompareDatasets, SplitDataset, CreateWebDataset, PlanShards, "
-        "ShardChunk, PlanFetch, ReportDataset"),
+        USAGE, "download: there is no such task; the tasks are AuditDataset, ReadArchive, FetchChunk, FetchImages, "
+        "VerifyChunk, VerifyImages, DeleteImages, CleanDataset, CompareDatasets, SplitDataset, CreateWebDataset, "
+        "PlanShards, ShardChunk, PlanFetch, ReportDataset"),
 }  # fmt: skip
 
 
