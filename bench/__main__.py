@@ -8,6 +8,7 @@ python -m bench verify [--share 1.0] [--rounds 5] [--old SCRIPT]
 python -m bench shards [--rounds 5] [--old SCRIPT]
 python -m bench hosts [--images 2000000]
 python -m bench chain [--images 20000] [--rounds 5] [--old SCRIPT]
+python -m bench memory
 python -m bench near [--hashes 1000000] [--distance 6]
 python -m bench crosswalk [--occurrences 4000000]
 python -m bench page [--samples 10000000] [--classes 10000]
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import chain, chunk, crosswalk, fetch, hosts, near, page, read, shards, slurm, verify
+from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, read, shards, slurm, verify
 from bench.runs import BenchError
 
 
@@ -78,6 +79,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "shards": lambda arguments: shards.bench(arguments.rounds, arguments.old),
     "hosts": lambda arguments: hosts.bench(arguments.images or SIMULATED_IMAGES),
     "chain": lambda arguments: chain.bench(arguments.images or CHAIN_IMAGES, arguments.rounds, arguments.old),
+    "memory": lambda arguments: memory.bench(),
     "near": lambda arguments: near.bench(arguments.hashes, arguments.distance),
     "crosswalk": lambda arguments: crosswalk.bench(arguments.occurrences),
     "page": lambda arguments: page.bench(arguments.samples, arguments.classes),

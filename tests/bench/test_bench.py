@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench import chunk, fetch, hosts, near, photos, runs, server
+from bench import chunk, fetch, hosts, idle_dataset, memory, near, photos, runs, server
 from bench.runs import Run
 
 
@@ -104,3 +106,18 @@ def test_the_simulated_download_requests_every_image_within_the_limits_of_the_ho
         if host.limits.requests_per_second:
             assert host.max_in_window <= hosts.WINDOW * host.limits.requests_per_second + 1
     assert simulation.now >= max(host.bound for host in reached)
+
+
+def test_the_peak_memory_is_that_of_all_processes_together() -> None:
+    hold = "import time; held = bytearray(100 << 20); time.sleep(1)"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hold!r}]); {hold}"
+    assert 200 < memory.measure_peak([sys.executable, "-c", code]) < 300
+
+
+@pytest.mark.slow
+def test_a_dataset_made_without_downloading_leaves_nothing_to_do(tmp_path: Path) -> None:
+    command = idle_dataset.make_dataset(tmp_path, 200, 2)
+    records = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "dataset/.made").iterdir()}
+    ended = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, check=True)
+    assert "finished" in ended.stdout
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "dataset/.made").iterdir()} == records
