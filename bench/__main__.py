@@ -9,6 +9,7 @@ python -m bench shards [--rounds 5] [--old SCRIPT]
 python -m bench hosts [--images 2000000]
 python -m bench chain [--images 20000] [--rounds 5] [--old SCRIPT]
 python -m bench memory
+python -m bench split [--classes 3000] [--occurrences 200000]
 python -m bench near [--hashes 1000000] [--distance 6]
 python -m bench crosswalk [--occurrences 4000000]
 python -m bench page [--samples 10000000] [--classes 10000]
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, read, shards, slurm, verify
+from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, read, shards, slurm, split, verify
 from bench.runs import BenchError
 
 
@@ -31,7 +32,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--old", default="", help="Python script to compare with. It is called with the stage and its input."
     )
-    reading = parser.add_argument_group("read")
+    reading = parser.add_argument_group("read, split")
     reading.add_argument("--occurrences", type=int, default=200_000, help="size of an archive made from the sample")
     reading.add_argument("--varied", action="store_true", help="give each occurrence values of its own")
     reading.add_argument("--archive", type=Path, help="archive to read instead")
@@ -53,7 +54,7 @@ def _parse() -> argparse.Namespace:
     searching.add_argument("--distance", type=int, default=6, help="maximum number of bits in which near hashes differ")
     drawing = parser.add_argument_group("page")
     drawing.add_argument("--samples", type=int, default=10_000_000)
-    drawing.add_argument("--classes", type=int, default=10_000)
+    parser.add_argument("--classes", type=int, help="split, page: number of classes (default: 3000 and 10000)")
     return parser.parse_args()
 
 
@@ -80,9 +81,10 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "hosts": lambda arguments: hosts.bench(arguments.images or SIMULATED_IMAGES),
     "chain": lambda arguments: chain.bench(arguments.images or CHAIN_IMAGES, arguments.rounds, arguments.old),
     "memory": lambda arguments: memory.bench(),
+    "split": lambda arguments: split.bench_all(arguments.classes or 3_000, arguments.occurrences),
     "near": lambda arguments: near.bench(arguments.hashes, arguments.distance),
     "crosswalk": lambda arguments: crosswalk.bench(arguments.occurrences),
-    "page": lambda arguments: page.bench(arguments.samples, arguments.classes),
+    "page": lambda arguments: page.bench(arguments.samples, arguments.classes or 10_000),
     "slurm": lambda arguments: slurm.bench(),
 }
 
