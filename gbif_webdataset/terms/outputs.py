@@ -172,9 +172,17 @@ OUTPUTS = (
         "ReportDataset",
         "Each plot with title, axes and legend, for a paper: as SVG, and as PNG with 300 pixels per inch.",
     ),
-    Output("report/README.md", "ReportDataset", "The dataset card: what the images show, licences, limitations, code, citation; also in `shards/`."),
+    Output(
+        "report/README.md",
+        "ReportDataset",
+        "The dataset card: contents, licences, limitations, code and citation; also in `shards/`.",
+    ),
     Output("report/CITATION.cff", "ReportDataset", "How to cite the dataset; also in `shards/`."),
-    Output("report/croissant.json", "ReportDataset", "Croissant metadata; `datePublished` is the day of the last download; also in `shards/`."),
+    Output(
+        "report/croissant.json",
+        "ReportDataset",
+        "Croissant metadata; their date is the day of the last download; also in `shards/`.",
+    ),
     Output(
         "report/attribution.parquet",
         "ReportDataset",
