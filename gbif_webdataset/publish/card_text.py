@@ -62,11 +62,11 @@ def describe_properties(coverage: Coverage) -> Iterator[tuple[str, str, str]]:
             yield "coordinates", *_describe_places(coverage)
     for column, name in COUNTED.items():
         if (found := coverage.values.get(column)) and found.with_value:
-            most = max(found.frequent.values())
+            largest = max(found.frequent.values())
             yield (
                 name,
                 _format_part(coverage, found.with_value),
-                f"{found.distinct:,} different; the most frequent has {most:,}",
+                f"{found.distinct:,} different; the most frequent has {largest:,}",
             )
         else:
             yield name, "0", "unknown"
@@ -154,14 +154,14 @@ def _format_part(coverage: Coverage, samples: int) -> str:
 def _describe_observers(found: ValueSummary | None) -> str:
     if found is None or not found.with_value:
         return "**Observers.** The observers are unknown, so it cannot be seen whether a few of them took most images."
-    most = max(found.frequent.values())
+    largest = max(found.frequent.values())
     took = (
-        f"One observer took all {found.with_value:,} images with known observer."
+        f"One observer took all {found.with_value:,} images with known observer"
         if found.distinct == 1
-        else f"{found.distinct:,} observers took the {found.with_value:,} images with known observer; one took {most:,}."
+        else f"{found.distinct:,} observers took the {found.with_value:,} images with known observer; one took {largest:,}"
     )
     return (
-        f"**Observers.** {took} A model can learn the camera or the background of an observer instead of the organism."
+        f"**Observers.** {took}. A model can learn the camera or the background of an observer instead of the organism."
     )
 
 
