@@ -154,11 +154,11 @@ def _format_part(coverage: Coverage, samples: int) -> str:
 def _describe_observers(found: ValueSummary | None) -> str:
     if found is None or not found.with_value:
         return "**Observers.** The observers are unknown, so it cannot be seen whether a few of them took most images."
-    largest = max(found.frequent.values())
+    images, largest = found.with_value, max(found.frequent.values())
     took = (
-        f"One observer took all {found.with_value:,} images with known observer"
+        f"One observer took all {images:,} images with known observer"
         if found.distinct == 1
-        else f"{found.distinct:,} observers took the {found.with_value:,} images with known observer; one took {largest:,}"
+        else f"{found.distinct:,} observers took the {images:,} images with known observer; one took {largest:,}"
     )
     return (
         f"**Observers.** {took}. A model can learn the camera or the background of an observer instead of the organism."

@@ -73,8 +73,23 @@ def parse_template(template: str) -> CaptionTemplate:
 def _close_gaps(caption: str) -> str:
     """A caption without brackets and quotes that lost their partner, double spaces, and separators at its ends."""
     for opening, closing in BRACKETS:
-        if caption.count(opening) != caption.count(closing):
-            caption = caption.replace(opening, "").replace(closing, "")
+        unmatched = _find_unmatched(caption, opening, closing)
+        caption = "".join(character for position, character in enumerate(caption) if position not in unmatched)
     if caption.count('"') % 2:
-        caption = caption.replace('"', "")
+        before, _, after = caption.rpartition('"')
+        caption = before + after
     return " ".join(caption.split()).strip(SEPARATORS)
+
+
+def _find_unmatched(text: str, opening: str, closing: str) -> set[int]:
+    """The positions of brackets that have no partner."""
+    unmatched: set[int] = set()
+    open_positions: list[int] = []
+    for position, character in enumerate(text):
+        if character == opening:
+            open_positions.append(position)
+        elif character == closing and open_positions:
+            open_positions.pop()
+        elif character == closing:
+            unmatched.add(position)
+    return unmatched.union(open_positions)

@@ -11,7 +11,6 @@ from tarfile import BLOCKSIZE
 from typing import Any
 
 import numpy as np
-import yaml
 
 from gbif_webdataset.shards.category_map import write_json
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES
@@ -45,25 +44,21 @@ def write_loader_files(shards: Path) -> list[Path]:
         indexes.append((shards / name).with_suffix(".tar.idx"))
         with atomic_file(indexes[-1]) as temporary:
             temporary.write_bytes(np.array(offsets, "<u8").tobytes())
-    by_split = {split: [(name, samples) for own, name, samples in listed if own == split] for split, _, _ in listed}
+    splits = dict.fromkeys(split for split, _, _ in listed)
+    by_split = {split: [(name, samples) for own, name, samples in listed if own == split] for split in splits}
     contents = {
         TIMM_INFO: _describe_for_timm(by_split),
-        ENERGON_INFO: {"shard_counts": {name: samples for _, name, samples in listed}},
         CLASS_WEIGHTS: _weigh_classes(shards),
-    }
-    for name, content in contents.items():
-        write_json(content, shards / name)
-    settings: dict[str, dict[str, Any]] = {
+        ENERGON_INFO: {"shard_counts": {name: samples for _, name, samples in listed}},
         ENERGON_SPLITS: {"split_parts": {split: [name for name, _ in own] for split, own in by_split.items()}},
         ENERGON_TYPE: {
             "sample_type": {"__module__": "megatron.energon", "__class__": "ImageClassificationSample"},
             "field_map": {"image": ",".join(sorted(extensions.difference(NO_IMAGES))), "label": "cls"},
         },
     }
-    for name, content in settings.items():
-        with atomic_file(shards / name) as temporary:
-            temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return [*indexes, *(shards / name for name in (*contents, *settings))]
+    for name, content in contents.items():
+        write_json(content, shards / name)  # JSON is YAML as well
+    return [*indexes, *(shards / name for name in contents)]
 
 
 def read_index(path: Path) -> tuple[list[int], set[str]]:

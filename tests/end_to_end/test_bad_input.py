@@ -275,6 +275,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
         UNHANDLED, "--CleanDataset-remove-duplicate-url some: not a valid value; give one of none, all-but-one, all"),
     f"{REPORT} --CreateWebDataset-category-map-json nope.json": (
         UNHANDLED, "--CreateWebDataset-category-map-json nope.json: there is no such file; check the path"),
+    f"{REPORT} --CreateWebDataset-caption-template {{species!r}}": (
+        UNHANDLED, '--CreateWebDataset-caption-template "{species!r}": braces with something other than the name of a '
+        "column; write the name of a column in braces, such as 'a photo of {species}'"),
     f"{REPORT} --SplitDataset-previous-splits nope": (
         UNHANDLED, "--SplitDataset-previous-splits nope: there is no such folder; check the path"),
     f"{REPORT} --ReportDataset-url javascript:alert(1)": (

@@ -39,6 +39,7 @@ FULL = {"train": 12, "val": 4, "test": 4}
 OPTIONS = {
     "default": Option({}, FULL, ("JPEG", "PNG")),
     "original, mixed": Option({"image_format": "original"}, FULL, ("JPEG", "PNG", "WEBP")),
+    "original, all formats": Option({"image_format": "original"}, FULL, ("JPEG", "GIF", "TIFF", "BMP")),
     "original, first image of a kind late": Option({"image_format": "original"}, FULL, ("JPEG",) * 7 + ("PNG",)),
     "webp": Option({"image_format": "webp"}, FULL),
     "sparse json": Option({"columns_to_json": ("sex", "year", "decimalLatitude", "width")}, FULL),
@@ -137,7 +138,8 @@ def read_with_torch(dataset: LoaderDataset, split: str) -> Iterator[Read]:
 def read_with_timm(dataset: LoaderDataset, split: str) -> Iterator[Read]:
     """timm, which finds the split in _info.json."""
     timm = pytest.importorskip("timm.data", reason="optional: needs pip install timm")
-    found = timm.create_dataset("wds/", root=str(dataset.shards_folder), split=split)
+    images = ";".join(dataset.description.extensions)
+    found = timm.create_dataset("wds/", root=str(dataset.shards_folder), split=split, input_key=images)
     assert len(found) == len(dataset.expected(split))
     yield from ((image.width, label) for image, label in found)
 

@@ -1,5 +1,6 @@
 """The part of the card's header that Hugging Face's datasets reads."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from gbif_webdataset.publish.hub_header import MAX_NAMED_CLASSES, describe_for_hub, name_classes
 from gbif_webdataset.storage.atomic import file_sha256
-from tests.support.published import Dataset
+from tests.support.published import HOSTILE, Dataset
 
 
 @pytest.fixture
@@ -78,3 +79,16 @@ def test_a_class_number_beyond_a_gap_leaves_the_classes_without_names(moths: Dat
     moths.publish(category_map_json=path)
     features = {column["name"]: column for column in describe_for_hub(moths.description)["dataset_info"]["features"]}
     assert features["cls"] == {"name": "cls", "dtype": "int64"}
+
+
+def test_any_label_is_the_name_of_its_class(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="optional: needs pip install -e .[readers]")
+    dataset = Dataset(tmp_path)
+    labels = [*HOSTILE, "NA", "0012", "6E4", "null", "--- a\n---\n", "{x}: [y]"]
+    for number, label in enumerate(labels):
+        dataset.image("train", f"{number}", label=label)
+    dataset.publish()
+    numbers = json.loads((tmp_path / "shards" / "category_map.json").read_text(encoding="utf-8"))
+    features = datasets.load_dataset_builder(str(tmp_path / "shards")).info.features
+    assert {name: number for number, name in enumerate(features["cls"].names)} == numbers
+    assert numbers.keys() == set(labels)

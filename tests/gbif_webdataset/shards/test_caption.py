@@ -33,6 +33,7 @@ def compose(template: str, **values: str) -> str:
         ("{species} ({vernacularName}), {year}.", {"species": "A", "vernacularName": "B"}, "A (B)."),
         ("{species} (by {creator}, {year})", {"species": "A", "creator": "C"}, "A (by C)"),
         ("{species} (by {creator}, {year})", {"species": "A", "year": "2019"}, "A, 2019"),
+        ("{name} ({vernacularName}), {year}", {"name": "A (B, 1775)", "year": "2019"}, "A (B, 1775), 2019"),
         ('{species} "{vernacularName}" from {countryCode}', {"species": "A", "countryCode": "NA"}, "A from NA"),
         ("a photo of {species} from {countryCode}", {"countryCode": "NA"}, "from NA"),
         ("{kingdom} {family} {species}", {"kingdom": "Animalia", "species": "A"}, "Animalia A"),

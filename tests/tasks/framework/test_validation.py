@@ -78,10 +78,6 @@ def dataset(archive: Path, tmp_path: Path) -> Dataset:
             "the archive has no column 'tribe.__class__'; ",
         ),
         (
-            ("CreateWebDataset-caption-template", "a photo of {tribe!r}"),
-            '--CreateWebDataset-caption-template "a photo of {tribe!r}": braces with something other than the name of a',
-        ),
-        (
             ("CreateWebDataset-hierarchy-to-json", "true"),
             "--CreateWebDataset-hierarchy-to-json true: the archive has no column of a rank, such as species or genusKey",
         ),
