@@ -54,19 +54,19 @@ def describe_properties(coverage: Coverage) -> Iterator[tuple[str, str, str]]:
         found = coverage.values.get(column)
         if column == MONTH:
             found = _name_months(found)
-        known, values = _describe_values(coverage, found)
+        count, values = _describe_values(coverage, found)
         if column == YEAR and coverage.years:
             values = f"{coverage.years[0]} to {coverage.years[1]}; most images: {values}"
-        yield name, known, values
+        yield name, count, values
         if column == "countryCode":
             yield "coordinates", *_describe_places(coverage)
     for column, name in COUNTED.items():
-        if (found := coverage.values.get(column)) and found.known:
-            most = max(found.most_frequent.values())
+        if (found := coverage.values.get(column)) and found.with_value:
+            largest = max(found.frequent.values())
             yield (
                 name,
-                _count_known(coverage, found.known),
-                f"{found.distinct:,} different; the most frequent has {most:,}",
+                _format_part(coverage, found.with_value),
+                f"{found.distinct:,} different; the most frequent has {largest:,}",
             )
         else:
             yield name, "0", "unknown"
@@ -103,35 +103,35 @@ def describe_organisms(coverage: Coverage) -> str:
     """The name of the lowest taxon to which all samples belong, such as `Lepidoptera`; empty if there is none."""
     for rank in reversed(RANKS):
         found = coverage.values.get(rank)
-        if found and found.known == coverage.samples and found.distinct == 1:
-            [name] = found.most_frequent
+        if found and found.with_value == coverage.samples and found.distinct == 1:
+            [name] = found.frequent
             return f"*{escape_markdown(name)}*" if rank in ITALIC_RANKS else escape_markdown(name)
     return ""
 
 
 def describe_shared(row: SharedImages) -> str:
     """How many images of a split share something with train, or that this is unknown."""
-    known = row.images if row.with_value is None else row.with_value
+    with_value = row.images if row.with_value is None else row.with_value
     if row.share is None:
-        return f"unknown (known for {known:,} of {row.images:,} images)" if row.images else "no image"
-    return f"{row.shared:,} of {known:,} images ({100 * row.share:.1f} %)" + (
-        f", known for {known:,} of {row.images:,}" if known < row.images else ""
+        return f"unknown (known for {with_value:,} of {row.images:,} images)" if row.images else "no image"
+    return f"{row.shared:,} of {with_value:,} images ({100 * row.share:.1f} %)" + (
+        f", known for {with_value:,} of {row.images:,}" if with_value < row.images else ""
     )
 
 
 def _name_months(found: ValueSummary | None) -> ValueSummary | None:
     if found is None:
         return None
-    named = {MONTHS[int(number) - 1]: images for number, images in found.most_frequent.items()}
-    return ValueSummary(found.known, found.distinct, named)
+    named = {MONTHS[int(number) - 1]: images for number, images in found.frequent.items()}
+    return ValueSummary(found.with_value, found.distinct, named)
 
 
 def _describe_values(coverage: Coverage, found: ValueSummary | None, mark: str = "") -> tuple[str, str]:
-    if found is None or not found.known:
+    if found is None or not found.with_value:
         return "0", "unknown"
-    listed = [f"{mark}{escape_markdown(text)}{mark} ({images:,})" for text, images in found.most_frequent.items()]
+    listed = [f"{mark}{escape_markdown(text)}{mark} ({images:,})" for text, images in found.frequent.items()]
     more = found.distinct - len(listed)
-    return _count_known(coverage, found.known), ", ".join(listed) + (f" and {more:,} more" if more else "")
+    return _format_part(coverage, found.with_value), ", ".join(listed) + (f" and {more:,} more" if more else "")
 
 
 def _describe_places(coverage: Coverage) -> tuple[str, str]:
@@ -140,36 +140,36 @@ def _describe_places(coverage: Coverage) -> tuple[str, str]:
     south, north, west, east = coverage.bounds
     latitudes = f"{_format_degrees(south, 'N', 'S')} to {_format_degrees(north, 'N', 'S')}"
     longitudes = f"{_format_degrees(west, 'E', 'W')} to {_format_degrees(east, 'E', 'W')}"
-    return _count_known(coverage, coverage.placed), f"{latitudes}, {longitudes}"
+    return _format_part(coverage, coverage.placed), f"{latitudes}, {longitudes}"
 
 
 def _format_degrees(degrees: float, positive: str, negative: str) -> str:
     return f"{abs(degrees):.1f}° {negative if degrees < 0 else positive}"
 
 
-def _count_known(coverage: Coverage, known: int) -> str:
-    return f"all {known:,}" if known == coverage.samples else f"{known:,} of {coverage.samples:,}"
+def _format_part(coverage: Coverage, samples: int) -> str:
+    return f"all {samples:,}" if samples == coverage.samples else f"{samples:,} of {coverage.samples:,}"
 
 
 def _describe_observers(found: ValueSummary | None) -> str:
-    if found is None or not found.known:
+    if found is None or not found.with_value:
         return "**Observers.** The observers are unknown, so it cannot be seen whether a few of them took most images."
-    most = max(found.most_frequent.values())
+    images, largest = found.with_value, max(found.frequent.values())
     took = (
-        f"One observer took all {found.known:,} images with known observer."
+        f"One observer took all {images:,} images with known observer"
         if found.distinct == 1
-        else f"{found.distinct:,} observers took the {found.known:,} images with known observer; one took {most:,}."
+        else f"{found.distinct:,} observers took the {images:,} images with known observer; one took {largest:,}"
     )
     return (
-        f"**Observers.** {took} A model can learn the camera or the background of an observer instead of the organism."
+        f"**Observers.** {took}. A model can learn the camera or the background of an observer instead of the organism."
     )
 
 
 def _describe_bias(title: str, name: str, found: ValueSummary | None, others: str, before: str = "") -> str:
-    if found is None or not found.known:
+    if found is None or not found.with_value:
         return f"**{title}.** {before}The {name} is unknown, so it cannot be seen which images are rare or missing."
-    text, images = next(iter(found.most_frequent.items()))
-    count = f"All {images:,} images" if images == found.known else f"{images:,} of the {found.known:,} images"
+    text, images = next(iter(found.frequent.items()))
+    count = f"All {images:,} images" if images == found.with_value else f"{images:,} of the {found.with_value:,} images"
     verb = "has" if images == 1 else "have"
     return (
         f"**{title}.** {before}{count} with known {name} {verb} the value {escape_markdown(text)}. "

@@ -21,9 +21,9 @@ MAX_VALUES = 5
 class ValueSummary:
     """The samples with a value, the number of different values, and the samples of the most frequent values."""
 
-    known: int
+    with_value: int
     distinct: int
-    most_frequent: Mapping[str, int]
+    frequent: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def _summarize(connection: duckdb.DuckDBPyConnection, value: str) -> ValueSummar
         FROM (SELECT ({value})::VARCHAR AS value, count(*) AS images FROM samples GROUP BY 1) WHERE value IS NOT NULL
         ORDER BY images DESC, value LIMIT {MAX_VALUES}"""
     rows = tables.fetch_rows(connection, query)
-    distinct, known = rows[0][2:] if rows else (0, 0)
-    return ValueSummary(known, distinct, {text: images for text, images, *_ in rows})
+    distinct, with_value = rows[0][2:] if rows else (0, 0)
+    return ValueSummary(with_value, distinct, {text: images for text, images, *_ in rows})
 
 
 def _find_years(connection: duckdb.DuckDBPyConnection, year: str) -> tuple[int, int] | None:

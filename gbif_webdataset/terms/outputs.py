@@ -175,10 +175,22 @@ OUTPUTS = (
     ),
     Output("accounting.csv", "ReportDataset", "Accounts for every image of the archive.", columns.ACCOUNTING),
     Output("report/index.html", "ReportDataset", "The report page, one file that works offline."),
-    Output("report/figures/*.svg", "ReportDataset", "The page's plots."),
-    Output("report/README.md", "ReportDataset", "The dataset card; also in `shards/`."),
+    Output(
+        "report/figures/*.svg, *.png",
+        "ReportDataset",
+        "Each plot with title, axes and legend, for a paper: as SVG, and as PNG with 300 pixels per inch.",
+    ),
+    Output(
+        "report/README.md",
+        "ReportDataset",
+        "The dataset card: contents, licences, limitations, code and citation; also in `shards/`.",
+    ),
     Output("report/CITATION.cff", "ReportDataset", "How to cite the dataset; also in `shards/`."),
-    Output("report/croissant.json", "ReportDataset", "Croissant metadata; also in `shards/`."),
+    Output(
+        "report/croissant.json",
+        "ReportDataset",
+        "Croissant metadata; their date is the day of the last download; also in `shards/`.",
+    ),
     Output(
         "report/attribution.parquet",
         "ReportDataset",

@@ -27,7 +27,7 @@ def test_values_are_counted_over_samples_only_the_most_frequent_first(tmp_path: 
     found = collect(tmp_path, rows, dropped=("6.jpg",))
     assert found.samples == 6
     assert found.values["countryCode"] == ValueSummary(4, 3, {"GB": 2, "DK": 1, "NA": 1})
-    assert list(found.values["countryCode"].most_frequent) == ["GB", "DK", "NA"]
+    assert list(found.values["countryCode"].frequent) == ["GB", "DK", "NA"]
 
 
 def test_columns_that_the_archive_lacks_are_not_counted(tmp_path: Path) -> None:
@@ -45,8 +45,8 @@ def test_years_are_taken_from_the_event_date_if_the_year_is_missing_or_impossibl
     ]  # fmt: skip
     found = collect(tmp_path, rows)
     assert found.years == (1850, 2023)
-    assert found.values["year"].known == 3
-    assert found.values["month"].most_frequent == {"8": 1}
+    assert found.values["year"].with_value == 3
+    assert found.values["month"].frequent == {"8": 1}
 
 
 @pytest.mark.parametrize("bad", [("91", "0"), ("", "5"), ("x", "5"), ("nan", "1")])
