@@ -38,13 +38,14 @@ class HeldPhotos:
     """The photos, none of which is served until they are released."""
 
     def __init__(self, photos: PhotoServer) -> None:
-        self._photos, self._released = photos, threading.Event()
+        self._photos, self._released, self.has_request = photos, threading.Event(), False
 
     @property
     def requests(self) -> list[tuple[str, int]]:
         return self._photos.requests
 
     def wait(self, _: float) -> None:
+        self.has_request = True
         self._released.wait(HELD)
 
     def release(self) -> None:
@@ -103,8 +104,8 @@ def wait_until(reached: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def wait_for_request(photos: HeldPhotos, process: "subprocess.Popen[str]", before: int) -> None:
-    wait_until(lambda: len(photos.requests) > before or process.poll() is not None)
+def wait_for_request(photos: HeldPhotos, process: "subprocess.Popen[str]") -> None:
+    wait_until(lambda: photos.has_request or process.poll() is not None)
     assert process.poll() is None, process.communicate()
 
 
@@ -147,9 +148,8 @@ def assert_is_refused(ended: "subprocess.CompletedProcess[str]", dataset: Datase
 def test_a_second_run_is_refused_and_the_first_ends_as_if_alone(
     arguments: tuple[str, ...], task: str, made: Dataset, dataset: Dataset, held_photos: HeldPhotos
 ) -> None:
-    before = len(held_photos.requests)
     with running(dataset, "--workers", "2") as first:
-        wait_for_request(held_photos, first, before)
+        wait_for_request(held_photos, first)
         second = dataset.run(*arguments, task=task)
         assert_is_refused(second, dataset, first.pid, "ReportDataset")
         assert len(locks(dataset)) == 1
@@ -185,7 +185,7 @@ def test_runs_with_the_same_central_scheduler_share_the_work(
 ) -> None:
     before = len(held_photos.requests)
     with running(dataset, *scheduler) as first:
-        wait_for_request(held_photos, first, before)
+        wait_for_request(held_photos, first)
         with running(dataset, *scheduler) as second:
             wait_until(lambda: len(locks(dataset)) == 2 or second.poll() is not None)
             local = dataset.run()
@@ -207,14 +207,13 @@ def test_elements_of_a_job_run_together_and_a_local_run_waits_for_them(
     made: Dataset, dataset: Dataset, held_photos: HeldPhotos
 ) -> None:
     read_manifest(dataset)
-    before = len(held_photos.requests)
     with contextlib.ExitStack() as stack:
         elements = [
             stack.enter_context(running(dataset, "--runner", "element", "--chunk", str(chunk), task="FetchChunk"))
             for chunk in range(dataset.chunks)
         ]
         wait_until(lambda: len(locks(dataset)) == dataset.chunks)
-        wait_for_request(held_photos, elements[0], before)
+        wait_for_request(held_photos, elements[0])
         local = dataset.run()
         assert local.returncode == ALREADY_RUNNING
         assert re.search(r"another run is using it \(FetchChunk-0000\d on host", local.stderr)
@@ -225,9 +224,8 @@ def test_elements_of_a_job_run_together_and_a_local_run_waits_for_them(
 
 @pytest.mark.usefixtures("cluster")
 def test_a_driver_and_its_elements_run_together(made: Dataset, dataset: Dataset, held_photos: HeldPhotos) -> None:
-    before = len(held_photos.requests)
     with running(dataset, "--runner", "slurm", "--workers", "2") as driver:
-        wait_for_request(held_photos, driver, before)
+        wait_for_request(held_photos, driver)
         wait_until(lambda: len(locks(dataset)) == 3)
         second = dataset.run("--runner", "slurm")
         assert second.returncode == ALREADY_RUNNING, second.stderr
@@ -240,10 +238,9 @@ def test_a_driver_and_its_elements_run_together(made: Dataset, dataset: Dataset,
 def test_runs_that_only_read_are_not_refused(
     made: Dataset, dataset: Dataset, held_photos: HeldPhotos, tmp_path: Path
 ) -> None:
-    before = len(held_photos.requests)
     newer = made.copy(tmp_path / "newer")
     with running(dataset) as first:
-        wait_for_request(held_photos, first, before)
+        wait_for_request(held_photos, first)
         lock = locks(dataset)
         planned = dataset.run("--plan")
         assert (planned.returncode, "FetchChunk" in planned.stderr) == (0, True), planned.stderr
@@ -273,9 +270,8 @@ def run_tasks(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def kill_while_fetching(dataset: Dataset, photos: HeldPhotos) -> int:
     """Start a run and kill it, its worker processes too, while it downloads; its process id."""
-    before = len(photos.requests)
     with running(dataset, "--workers", "2") as first:
-        wait_for_request(photos, first, before)
+        wait_for_request(photos, first)
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     assert len(locks(dataset)) == 1
@@ -317,9 +313,8 @@ def test_a_run_killed_on_another_host_is_replaced_after_five_minutes(
 
 
 def test_ctrl_c_leaves_no_lock(dataset: Dataset, held_photos: HeldPhotos) -> None:
-    before = len(held_photos.requests)
     with running(dataset) as first:
-        wait_for_request(held_photos, first, before)
+        wait_for_request(held_photos, first)
         first.send_signal(signal.SIGINT)
         held_photos.release()
         _, printed = first.communicate(timeout=LATEST)
