@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gbif_webdataset.errors import DamagedFileError
@@ -17,21 +17,25 @@ def check_recorded_files(output: Path, records: Iterable[TargetRecord]) -> None:
             deleted, so that the next run does so.
         IsADirectoryError: a folder is in the place of a file.
     """
+    for record, name in find_damaged_files(output, records):
+        if (output / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output / name))
+        if _is_kept(name):
+            if (output / name).exists():  # who deletes such a list wants to do without it
+                raise DamagedFileError.of_list(output / name)
+            continue
+        record_path(output, record.task).unlink(missing_ok=True)
+        raise DamagedFileError(
+            f"{output / name}: differs from what {record.task} wrote; run the same command again, which makes it again"
+        )
+
+
+def find_damaged_files(output: Path, records: Iterable[TargetRecord]) -> Iterator[tuple[TargetRecord, str]]:
+    """The record and the name of each file of the records that is missing or has other bytes."""
     for record in records:
         for name, file in record.files.items():
-            if is_as_recorded(output / name, file):
-                continue
-            if (output / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output / name))
-            if _is_kept(name):
-                if (output / name).exists():  # who deletes such a list wants to do without it
-                    raise DamagedFileError.of_list(output / name)
-                continue
-            record_path(output, record.task).unlink(missing_ok=True)
-            raise DamagedFileError(
-                f"{output / name}: differs from what {record.task} wrote; run the same command again, which makes it "
-                "again"
-            )
+            if not is_as_recorded(output / name, file):
+                yield record, name
 
 
 def is_as_recorded(path: Path, file: FileRecord) -> bool:
