@@ -1,12 +1,10 @@
 """A dataset that is finished, made without downloading: ledgers, verified tables and records of images without files.
 
-python -m bench.idle_dataset fetched ARCHIVE OUTPUT CHUNKS     write the ledgers and verified tables
-python -m bench.idle_dataset finished ARCHIVE OUTPUT CHUNKS    write the records of the shards and the report
+python -m bench.idle_dataset ARCHIVE OUTPUT CHUNKS    write all but the manifest, which ReadArchive wrote
 """
 
 import random
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,16 @@ from bench.archive import Differences
 from gbif_webdataset.fetch.attempts import RetryBacklog
 from gbif_webdataset.fetch.ledger import Outcome, pack_outcome, read_manifest_urls, write_ledger
 from gbif_webdataset.storage import arrow
+from gbif_webdataset.terms.splits import SPLITS
 from gbif_webdataset.verify.verify_chunk import COLUMNS
+from tasks.clean import CleanDataset
+from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk
+from tasks.read import ReadArchive
 from tasks.report import ReportDataset
 from tasks.shards import CreateWebDataset
-from tasks.verify import VerifyChunk
+from tasks.split import SplitDataset
+from tasks.verify import VerifyChunk, VerifyImages
 
 MEDIA_PER_OCCURRENCE = 1.3
 SAMPLES_PER_SHARD = 1_000
@@ -35,14 +38,8 @@ def make_dataset(folder: Path, images: int, chunks: int) -> list[str]:
     archive.write(source, round(images / MEDIA_PER_OCCURRENCE), Differences(varied=True))
     options = ("--chunks", str(chunks), "--workers", "2")
     runs.timed(runs.luigi("ReadArchive", source, output, *options))
-    _run_part("fetched", source, output, chunks)
-    runs.timed(runs.luigi("SplitDataset", source, output, *options))
-    _run_part("finished", source, output, chunks)
+    runs.timed([sys.executable, "-m", "bench.idle_dataset", str(source), str(output), str(chunks)])
     return runs.luigi("ReportDataset", source, output, *options)
-
-
-def _run_part(part: str, source: Path, output: Path, chunks: int) -> None:
-    runs.timed([sys.executable, "-m", "bench.idle_dataset", part, str(source), str(output), str(chunks)])
 
 
 def _write_fetched(dataset: dict[str, Any]) -> None:
@@ -86,27 +83,33 @@ def _make_column(field: pa.Field, ledger: pa.Table) -> pa.Array:
 
 
 def _write_finished(dataset: dict[str, Any]) -> None:
-    shards, report = CreateWebDataset(**dataset), ReportDataset(**dataset)
-    samples = sum(shards.upstream[0].output().record.results.get(split, 0) for split in ("train", "val", "test"))
-    names = [f"train/train-{number:06}" for number in range(samples // SAMPLES_PER_SHARD + 1)]
-    with shards.write_target() as target:
-        for name in [*(f"{name}.{ending}" for name in names for ending in ("tar", "idx")), "shards.csv"]:
-            path = shards.paths.shards / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"")
-            target.add(path)
-        target.results = {"samples": samples}
-    with report.write_target() as target:
-        report.paths.accounting.write_bytes(b"")
-        target.add(report.paths.accounting)
-        target.results = {"summary": "finished"}
+    """Write the records of all stages after verifying, and their files without rows."""
+    report = ReportDataset(**dataset)
+    paths, images = report.paths, sum(ReadArchive(**dataset).images_per_chunk())
+    for task, files in {
+        VerifyImages(**dataset): [paths.verified, paths.errors],
+        DeleteImages(**dataset): [paths.deleted],
+        CleanDataset(**dataset): [paths.clean, paths.duplicates],
+        SplitDataset(**dataset): [paths.splits / f"{split}.csv" for split in SPLITS],
+        CreateWebDataset(**dataset): [
+            paths.shards / f"train/train-{n:06}.tar" for n in range(images // SAMPLES_PER_SHARD)
+        ],
+        report: [paths.accounting],
+    }.items():
+        with task.write_target() as target:
+            for path in files:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("image_path,identifier,reason,deleted_at,version\n")
+                target.add(path)
+            target.results = {"summary": "finished"}
 
 
 def main() -> None:
-    """The parts that run in other processes."""
-    parts: dict[str, Callable[[dict[str, Any]], None]] = {"fetched": _write_fetched, "finished": _write_finished}
-    part, source, output, chunks = sys.argv[1:]
-    parts[part]({"dwca": source, "output": output, "chunks": int(chunks)})
+    """The command line."""
+    source, output, chunks = sys.argv[1:]
+    dataset = {"dwca": source, "output": output, "chunks": int(chunks)}
+    _write_fetched(dataset)
+    _write_finished(dataset)
 
 
 if __name__ == "__main__":

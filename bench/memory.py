@@ -19,12 +19,12 @@ from pathlib import Path
 from PIL import Image
 
 from bench import runs
-from bench.real_photos import load_scenes
 from gbif_webdataset.images.large_images import LARGE_PIXELS
 
-WORKERS, COPIES = 8, 2
+WORKERS, COPIES = 8, 4
 MAX_PIXELS = 100_000_000
 SAMPLE_SECONDS = 0.02
+COLOURS: dict[str, tuple[int, ...] | int] = {"RGB": (10, 20, 30), "RGBA": (10, 20, 30, 100), "P": 1}
 HUGE, WIDE, BELOW_LARGE, BELOW_LARGE_JPEG = (9_990, 9_990), (16_383, 6_000), (4_600, 3_470), (7_900, 6_070)
 
 
@@ -33,8 +33,9 @@ def bench() -> None:
     assert BELOW_LARGE[0] * BELOW_LARGE[1] < LARGE_PIXELS
     for name, draw in {"99 megapixels": _draw_huge, "just below the limits": _draw_below_limits}.items():
         with tempfile.TemporaryDirectory() as folder:
+            files = draw()
             for copy in range(COPIES):
-                for file, data in draw():
+                for file, data in files.items():
                     path = Path(folder, "images", "photos", f"{copy}-{file}")
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(data)
@@ -76,24 +77,28 @@ def _read_words(path: Path) -> list[str]:
         return []
 
 
-def _draw_huge() -> Iterator[tuple[str, bytes]]:
-    photo = load_scenes()[0].resize(HUGE)
-    yield "1.png", _encode(photo.convert("RGBA"), "PNG", compress_level=1)
-    yield "2.png", _encode(photo.quantize(), "PNG", compress_level=1, transparency=1)
-    yield "3.gif", _encode(photo.quantize(), "GIF")
-    yield "4.webp", _encode(Image.new("RGBA", WIDE, (10, 20, 30, 100)), "WEBP", lossless=True, method=0)
-    yield "5.jpg", _encode(photo, "JPEG", progressive=True)
-    yield "6.jpg", _encode(photo, "JPEG", exif=_turned())
+def _draw_huge() -> dict[str, bytes]:
+    """Images of one colour: decoders need as much memory for them as for photos."""
+    photo, translucent, palette = (Image.new(mode, HUGE, colour) for mode, colour in COLOURS.items())
+    return {
+        "1.png": _encode(translucent, "PNG", compress_level=1),
+        "2.png": _encode(palette, "PNG", compress_level=1, transparency=1),
+        "3.gif": _encode(palette, "GIF"),
+        "4.webp": _encode(Image.new("RGBA", WIDE, COLOURS["RGBA"]), "WEBP", lossless=True, method=0),
+        "5.jpg": _encode(photo, "JPEG", progressive=True),
+        "6.jpg": _encode(photo, "JPEG", exif=_turned()),
+    }
 
 
-def _draw_below_limits() -> Iterator[tuple[str, bytes]]:
-    photo = load_scenes()[0].resize(BELOW_LARGE)
-    for number in range(2):
-        yield f"{number}-1.png", _encode(photo.convert("RGBA"), "PNG", compress_level=1)
-        yield f"{number}-2.gif", _encode(photo.quantize(), "GIF")
-        yield f"{number}-3.webp", _encode(photo.convert("RGBA"), "WEBP", lossless=True, method=0)
-        yield f"{number}-4.jpg", _encode(photo, "JPEG", progressive=True)
-        yield f"{number}-5.jpg", _encode(photo.resize(BELOW_LARGE_JPEG), "JPEG", exif=_turned())
+def _draw_below_limits() -> dict[str, bytes]:
+    photo, translucent, palette = (Image.new(mode, BELOW_LARGE, colour) for mode, colour in COLOURS.items())
+    return {
+        "1.png": _encode(translucent, "PNG", compress_level=1),
+        "2.gif": _encode(palette, "GIF"),
+        "3.webp": _encode(translucent, "WEBP", lossless=True, method=0),
+        "4.jpg": _encode(photo, "JPEG", progressive=True),
+        "5.jpg": _encode(photo.resize(BELOW_LARGE_JPEG), "JPEG", exif=_turned()),
+    }
 
 
 def _turned() -> Image.Exif:
