@@ -118,22 +118,9 @@ class DatasetTask(CheckedTask):
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
         self.paths = DatasetPaths.under(Path(self.folder or Path("data") / _archive_name(self.dwca)), self.scratch)
-        self.task_id = self._make_task_id()
+        self.task_id = _make_task_id(self)
+        self.param_kwargs["output"] = str(self.paths.output)  # Luigi's page shows it, even if `output` is empty
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
-
-    def _make_task_id(self) -> str:
-        """Return the id by which schedulers tell tasks apart. Luigi's own would only depend on what its page shows.
-
-        The page shows the folder of the dataset, even if `output` is empty.
-        """
-        values = {
-            name: value.serialize(getattr(self, "folder" if name == "output" else name))
-            for name, value in self.get_params()
-            if value.significant
-        }
-        self.param_kwargs["output"] = str(self.paths.output)
-        digest = digest_of({**values, "folder": str(self.paths.output.absolute())})
-        return re.sub("[^A-Za-z0-9_]", "_", f"{self.label}_{self.paths.output.name}_{digest[:TASK_ID_DIGITS]}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker process, without the upstream tasks, which may be thousands."""
@@ -257,6 +244,17 @@ class DatasetTask(CheckedTask):
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
         sentence = explain(exception)
         return textwrap.fill(sentence, PAGE_WIDTH) if sentence else escape_text(super().on_failure(exception), "\n")
+
+
+def _make_task_id(task: DatasetTask) -> str:
+    """Return the id by which schedulers tell tasks apart. Luigi's own would only depend on what its page shows."""
+    values = {
+        name: value.serialize(getattr(task, "folder" if name == "output" else name))
+        for name, value in task.get_params()
+        if value.significant
+    }
+    digest = digest_of({**values, "folder": str(task.paths.output.absolute())})
+    return re.sub("[^A-Za-z0-9_]", "_", f"{task.label}_{task.paths.output.name}_{digest[:TASK_ID_DIGITS]}")
 
 
 def _digest_files(values: Iterable[tuple[str, luigi.Parameter[Any], Any]]) -> dict[str, Any]:
