@@ -1,6 +1,7 @@
 """The job scripts, run by bash with a Python and a scontrol that only record how they were called."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,15 @@ case "$*" in
 esac
 """
 NEAR_THE_LIMIT = "kill -USR1 $PPID; while :; do sleep 0.01; done"
+
+
+def test_the_memory_that_the_documentation_states_is_requested() -> None:
+    stated = dict(re.findall(r"^\| `(\w+)\.sbatch` \| (\w+) \|", (ROOT / "docs/slurm.md").read_text(), re.MULTILINE))
+    requested = {
+        name: re.findall(r"^#SBATCH --mem=(\w+)$", (ROOT / f"sbatch/{name}.sbatch").read_text(), re.MULTILINE)
+        for name in stated
+    }
+    assert requested == {"verify": [stated["verify"]], "shards": [stated["shards"]]}
 
 
 class Script:
