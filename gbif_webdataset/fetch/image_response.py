@@ -181,8 +181,7 @@ def _save_body(response: BaseHTTPResponse, target: Path, reached: Download, max_
                 digest.update(piece)
                 file.write(piece)
         except DecodeError as error:
-            # An error at the first byte: the body is not what its Content-Encoding names. Later: it is damaged.
-            raise DownloadError(FetchFailure.TRUNCATED if size else FetchFailure.BAD_ENCODING, reached) from error
+            raise DownloadError(FetchFailure.BAD_ENCODING, reached) from error
     return replace(reached, bytes=size, sha256=digest.hexdigest()), head
 
 
