@@ -97,9 +97,8 @@ def drip_chunk_size(visit: Visit) -> None:
 
 
 def continue_forever(visit: Visit) -> None:
-    for _ in range(500):
+    while not visit.server.stopping.wait(0.01):
         visit.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        time.sleep(0.01)
 
 
 def send_after(*interim: str) -> Behaviour:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from email.utils import formatdate
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +32,7 @@ from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import LIMITS, MANIFEST, OPTIONS, FetchRun, limits
 from tests.support.response_cases import CASES, OWN
 from tests.support.tls_faults import make_tls_faults
-from tests.support.visits import JPEG, MAX_SECONDS, PNG, RETRIES, Behaviour, Visit, photo
+from tests.support.visits import JPEG, PNG, RETRIES, Behaviour, Visit, photo
 
 SLACK = 0.1  # seconds until a request is in the server's log
 REPOSITORY = Path(__file__).parents[3]
@@ -50,6 +51,11 @@ def photos(server: FaultyServer, names: str) -> dict[str, str]:
 # One chunk with every behaviour of the server.
 
 
+# With shorter limits, sound answers would be late on a machine that is busy.
+EVERYTHING_SECONDS = 6.0
+PATIENT: dict[str, Any] = {"workers": 64, "limits": limits(request_timeout=2.5, max_seconds=EVERYTHING_SECONDS)}
+
+
 class Everything:
     """A chunk with every case, fetched twice. `servers` has the server of each case."""
 
@@ -58,7 +64,7 @@ class Everything:
         self.urls = {f"d/{name}.jpg": f"{server.url}/{name}" for name, server in servers.items()}
         self.seen: list[Counter[str]] = []
         begun = time.monotonic()
-        self.counts = self.run.fetch(self.urls, progress=lambda counts: self.seen.append(counts.copy()), workers=64)
+        self.counts = self.run.fetch(self.urls, progress=lambda counts: self.seen.append(counts.copy()), **PATIENT)
         self.seconds = time.monotonic() - begun
         self.rows = self.run.read_ledger()
         log = [request for server in set(servers.values()) for request in server.log]
@@ -66,7 +72,7 @@ class Everything:
         self.headers = [request.headers for request in log]
         for server in servers.values():
             server.log.clear()
-        self.run.fetch(workers=64)
+        self.run.fetch(**PATIENT)
         log = [request for server in set(servers.values()) for request in server.log]
         self.requests_again = Counter(request.path.removeprefix("/") for request in log)
         self.rows_again = self.run.read_ledger()
@@ -137,7 +143,7 @@ def test_progress_counts_every_image_once(everything: Everything) -> None:
 
 
 def test_a_chunk_ends_within_its_time_limits(everything: Everything) -> None:
-    assert everything.seconds < (RETRIES + 1) * (MAX_SECONDS + 1) + 5
+    assert everything.seconds < (RETRIES + 1) * (EVERYTHING_SECONDS + 1) + 5
 
 
 def test_a_cookie_is_sent_back_only_within_the_redirects_of_its_image(everything: Everything) -> None:
