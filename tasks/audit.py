@@ -8,10 +8,9 @@ from typing import Any
 from gbif_webdataset.audit.audit_dataset import audit_dataset, count_files, summarize_audit
 from gbif_webdataset.errors import DamagedFileError, escape_text
 from gbif_webdataset.formatting import format_count
+from gbif_webdataset.storage.runs import is_alive, list_runs
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count, FilePath, Flag
-
-RUN_FILES, STALE_SECONDS = "run-*.lock", 300.0
 
 
 class AuditDataset(DatasetTask):
@@ -79,8 +78,6 @@ class AuditDataset(DatasetTask):
         self._is_done = True
 
     def _is_run_active(self) -> bool:
-        """Whether another run works on the dataset: its file is written each minute. With repair there is none."""
-        if self.repair:
-            return False
-        now = time.time()
-        return any(now - path.stat().st_mtime < STALE_SECONDS for path in self.paths.records.glob(RUN_FILES))
+        """Whether another run works on the dataset. With repair there is none, because this run has it for itself."""
+        runs = () if self.repair else list_runs(self.paths.records, time.time())
+        return any(is_alive(run, age) for _, run, age in runs)

@@ -163,8 +163,9 @@ def test_an_audit_beside_a_run_that_makes_everything_again_reports_no_damage(
     audits = 0
     while run.poll() is None:
         audit(dataset)
-        assert set(findings(dataset).values()) <= {"temporary"}
-        audits += 1
+        if run.poll() is None:
+            assert findings(dataset) == {}
+            audits += 1
     assert run.returncode == 0
     assert audits
     assert audit(dataset).returncode == 0
