@@ -170,9 +170,7 @@ class Archive:
         """
         found = [layout for row_type in URL_COLUMNS for layout in extensions if layout.row_type == row_type]
         types = list(URL_COLUMNS)
-        broken_media = sorted(
-            (part for part in broken if part.row_type in types), key=lambda p: types.index(p.row_type)
-        )
+        broken_media = [part for row_type in types for part in broken if part.row_type == row_type]
         if not found and not broken_media and (associated := _find_associated_media(records)):
             return associated, {}
         if not found and broken_media:
