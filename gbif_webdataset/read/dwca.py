@@ -3,7 +3,7 @@
 import html
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -67,7 +67,7 @@ class Archive:
     def __init__(self, path: Path, files: Container) -> None:
         self.path, self._files = path, files
         self._names = set(files.list_files())
-        descriptor_name = self._find_descriptor()
+        descriptor_name = _find_descriptor(path, self._names)
         self._folder = PurePosixPath(descriptor_name).parent
         with files.open(descriptor_name) as file:
             data = file.read(MAX_DESCRIPTOR_BYTES + 1)
@@ -152,15 +152,6 @@ class Archive:
     def _member(self, location: str) -> str:
         return normalize_name(str(self._folder / location.replace("\\", "/")))
 
-    def _find_descriptor(self) -> str:
-        names = [name for name in self._names if "__MACOSX" not in PurePosixPath(name).parts]
-        found = [name for name in names if PurePosixPath(name).name == "meta.xml"]
-        if found:
-            return min(found, key=lambda name: (name.count("/"), name))
-        if len(names) == 1 and names[0].lower().endswith((".csv", ".txt", ".tsv")):
-            raise ArchiveError(f"{self.path}: this is a GBIF simple CSV, which has no URLs of photos; {GET_DWCA}")
-        raise ArchiveError(f"{self.path}: meta.xml is missing, so this is not a Darwin Core Archive; {GET_DWCA}")
-
     def _list_faults(self, broken: tuple[BrokenPart, ...]) -> tuple[str, ...]:
         """A note for each part with a fault. Raises ArchiveError if the occurrences of events are one of them."""
         for part in broken:
@@ -179,9 +170,7 @@ class Archive:
         """
         found = [layout for row_type in URL_COLUMNS for layout in extensions if layout.row_type == row_type]
         types = list(URL_COLUMNS)
-        broken_media = sorted(
-            (part for part in broken if part.row_type in types), key=lambda p: types.index(p.row_type)
-        )
+        broken_media = [part for row_type in types for part in broken if part.row_type == row_type]
         if not found and not broken_media and (associated := _find_associated_media(records)):
             return associated, {}
         if not found and broken_media:
@@ -234,6 +223,16 @@ def report_decoding(location: str, layout: FileLayout) -> Iterator[None]:
             f"{location}: is not in {layout.encoding}, the encoding that meta.xml names; name the file's encoding in "
             "meta.xml (UTF-16LE or UTF-16BE if it has no byte order mark), or inform the publisher"
         ) from error
+
+
+def _find_descriptor(path: Path, names: Iterable[str]) -> str:
+    names = [name for name in names if "__MACOSX" not in PurePosixPath(name).parts]
+    found = [name for name in names if PurePosixPath(name).name == "meta.xml"]
+    if found:
+        return min(found, key=lambda name: (name.count("/"), name))
+    if len(names) == 1 and names[0].lower().endswith((".csv", ".txt", ".tsv")):
+        raise ArchiveError(f"{path}: this is a GBIF simple CSV, which has no URLs of photos; {GET_DWCA}")
+    raise ArchiveError(f"{path}: meta.xml is missing, so this is not a Darwin Core Archive; {GET_DWCA}")
 
 
 def _find_occurrences(path: Path, extensions: tuple[FileLayout, ...]) -> FileLayout:
