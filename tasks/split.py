@@ -136,15 +136,21 @@ class SplitDataset(DatasetTask):
     def keeps_older_splits(self) -> bool:
         """Whether the images of the present splits keep them because an older version assigned them.
 
-        They are not kept if a parameter that decides the split of an image has changed since.
+        They are not kept if a parameter that decides the split of an image has changed since, or a file is damaged.
         """
         folder, record = self.paths.splits, self.record()
-        if self.resplit or self.exact_fractions or not has_splits(folder):
+        if self.resplit or self.exact_fractions or not has_splits(folder) or (record and self._is_damaged(record)):
             return False
         method = load_method(folder)
         if method is not None:
             return method.keeps_older_splits and not self._has_changed(method.parameters)
-        return record is None or not self._has_changed(record.fingerprint.parameters)
+        return record is None or (
+            record.fingerprint.format < self.FORMAT and not self._has_changed(record.fingerprint.parameters)
+        )
+
+    def _is_damaged(self, record: TargetRecord) -> bool:
+        """Whether a CSV with images is missing or has another size than in the record."""
+        return any(name in _list_image_files(record.files) for name, _ in record.damaged_files(self.paths.output))
 
     def _has_changed(self, parameters: Mapping[str, Any]) -> bool:
         """Whether a parameter that decides the split of an image differs from the earlier `parameters`."""
@@ -199,10 +205,8 @@ class SplitDataset(DatasetTask):
             print(escape_text(describe_splits(paths.splits, self.val_frac, self.test_frac), keep="\n"), flush=True)
 
     def _has_same_images(self, record: TargetRecord) -> bool:
-        """Whether the present CSVs with images are the target of a run with the same inputs and parameters."""
-        damaged = {name for name, _ in record.damaged_files(self.paths.output)}
-        is_changed = record.fingerprint.inputs != self.inputs() or self._find_changes(record.fingerprint.parameters)
-        return not is_changed and not damaged & _list_image_files(record.files)
+        """Whether a record is of a target with the same inputs and parameters."""
+        return record.fingerprint.inputs == self.inputs() and not self._find_changes(record.fingerprint.parameters)
 
     def _save_method(self, folder: Path, counts: Mapping[str, Any], is_kept: bool) -> None:
         """Write method.json. If splits are kept, report how many images the method of this version would move."""

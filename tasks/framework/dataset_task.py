@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import re
 import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,7 +17,7 @@ from luigi.task import flatten
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
 from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
+from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of, digest_of_file
 from tasks.framework import slurm_runner
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, InputFolder
 from tasks.framework.progress import LINE_INTERVAL, Progress, Stage
@@ -26,6 +27,7 @@ from tasks.framework.worker_processes import RunTask, root_task_class
 MAX_CHUNKS = 1000
 LOCAL, SLURM, ELEMENT = RUNNERS = ("local", "slurm", "element")
 COMPLETE_SECONDS = 1.0  # a complete task is not checked again for this long
+TASK_ID_DIGITS = 16
 PAGE_WIDTH = 62  # characters of a line in the error box of Luigi's page, which does not wrap lines
 
 Other = TypeVar("Other", bound=luigi.Task)
@@ -75,7 +77,9 @@ class DatasetTask(CheckedTask):
     _complete_at = float("-inf")
 
     dwca: str = FilePath(description="Path of the Darwin Core Archive: a zip, a tar.gz or a folder.")
-    folder: str = FilePath(default="", description="Folder of the dataset. Empty: data/<name of the archive>.")
+    folder: str = FilePath(
+        default="", on_page=True, description="Folder of the dataset. Empty: data/<name of the archive>."
+    )
     chunks: int = Count(
         default=16,
         minimum=1,
@@ -111,7 +115,22 @@ class DatasetTask(CheckedTask):
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
         self.paths = DatasetPaths.under(Path(self.folder or Path("data") / _archive_name(self.dwca)), self.scratch)
+        self.task_id = self._make_task_id()
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
+
+    def _make_task_id(self) -> str:
+        """Return the id by which schedulers tell tasks apart. Luigi's own would only depend on what its page shows.
+
+        The page shows the folder of the dataset, even if `output` is empty.
+        """
+        values = {
+            name: value.serialize(getattr(self, "folder" if name == "output" else name))
+            for name, value in self.get_params()
+            if value.significant
+        }
+        self.param_kwargs["output"] = str(self.paths.output)
+        digest = digest_of({**values, "folder": str(self.paths.output.absolute())})
+        return re.sub("[^A-Za-z0-9_]", "_", f"{self.label}_{self.paths.output.name}_{digest[:TASK_ID_DIGITS]}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker process, without the upstream tasks, which may be thousands."""
@@ -256,7 +275,7 @@ class ChunkTask(DatasetTask):
 
     HAS_SLURM_JOB = True
 
-    chunk: int = Count(description="Number of the chunk, from 0 to chunks - 1.")
+    chunk: int = Count(on_page=True, description="Number of the chunk, from 0 to chunks - 1.")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

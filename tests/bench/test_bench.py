@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench import chunk, fetch, near, photos, runs, server
+from bench import chunk, fetch, near, photos, runs, server, split
 from bench.runs import Run
 
 
@@ -88,3 +88,20 @@ def test_the_first_way_is_compared_with_each_of_the_others(capsys: pytest.Captur
     printed = capsys.readouterr().out
     assert "ours 2.00 times as fast as old way, with 0.50 of its memory" in printed
     assert "ours 3.00 times as fast as another, with 2.00 of its memory" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images_per_occurrence", [1.0, 1.5])
+def test_every_class_has_its_shares_and_a_tenth_more_occurrences_moves_a_hundredth_of_the_images(
+    images_per_occurrence: float,
+) -> None:
+    quality = split.bench(3000, 60_000, images_per_occurrence, by_observer=False)
+    assert quality.classes > 300
+    assert (quality.outside, quality.empty) == (0, 0)
+    assert 0 < quality.moved <= 0.01
+
+
+def test_the_bench_of_splits_counts_shares_outside_the_bounds_of_groups_of_several_classes() -> None:
+    quality = split.bench(40, 2_000, 1.0, by_observer=True)
+    assert 0 < quality.classes <= 40
+    assert 0 < quality.moved < 0.5

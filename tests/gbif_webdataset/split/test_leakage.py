@@ -1,3 +1,5 @@
+import random
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -119,3 +121,27 @@ def test_leakage_of_few_images_has_no_remedy(splitting: SplitRun) -> None:
     [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "observer")]
     assert 0 < float(row["share"]) < 0.05
     assert (row["group_by"], row["images_with_group_by"]) == ("", "")
+
+
+def test_sessions_at_a_place_are_counted_whatever_notation_their_dates_have(splitting: SplitRun) -> None:
+    """Nights of two days at 12 places, some of them known only to the month, or without coordinates."""
+    chance = random.Random(11)
+    images = observed_images(500, seed=3)
+    for row in images:
+        place, day = chance.randrange(12), chance.randrange(10, 20)
+        row["decimalLatitude"] = f"{place}.5" if chance.random() < 0.9 else ""
+        row["decimalLongitude"] = "10.5"
+        notations = f"2024-05-{day}/{day + 1}", f"2024-05-{day}T21:00/2024-05-{day + 1}T04:30", "2024-05"
+        row["eventDate"] = chance.choices(notations, [5, 5, 1])[0]
+        is_known = row["decimalLatitude"] and row["eventDate"] != "2024-05"
+        row["note"] = f"{place} {day}" if is_known else ""
+    splitting.run(images, USUAL, exact_fractions=False)
+    splits = splitting.split_of_images()
+    in_train = {row["note"] for row in images if splits[row["image_path"]] == "train"} - {""}
+    for split in ("val", "test"):
+        known = [row["note"] for row in images if splits[row["image_path"]] == split and row["note"]]
+        [found] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == (split, "place+date")]
+        assert (int(found["known"]), int(found["shared"])) == (len(known), sum(note in in_train for note in known))
+        assert 0 < len(known) < int(found["images"])
+    splitting.run(images, USUAL, exact_fractions=False, grouping=Grouping(("place+date",)))
+    assert splitting.leakage()["place+date"] == "0"
