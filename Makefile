@@ -4,6 +4,7 @@ DWCA ?=
 OUTPUT ?=
 OLD ?=
 NEW ?=
+TABLE ?=
 CHUNKS ?=
 WORKERS ?= 1
 SCHEDULER ?=
@@ -61,7 +62,7 @@ SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(fil
 QUICK_TESTS := tests/test_layout.py tests/test_makefile.py tests/test_requirements.py tests/gbif_webdataset/test_*.py \
 	$(addprefix tests/gbif_webdataset/,terms slurm account split storage compare clean publish)
 
-.PHONY: help docs dataset manifest fetch verify delete clean split shards report compare check lint test test-all bench \
+.PHONY: help docs dataset manifest fetch verify delete clean split shards report compare crosswalk audit check lint test test-all bench \
 	scheduler slurm slurm-status
 
 help: ## list the targets and variables
@@ -80,7 +81,8 @@ help: ## list the targets and variables
 	@echo '  PLAN       1: print which stages would run and why, and run nothing; make fetch: see above'
 	@echo '  DRY_RUN    1: make slurm prints its commands and submits nothing'
 	@echo '  RETRY      1: download images again whose last attempt had a temporary failure, even within the last hour'
-	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare'
+	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare; or archives, for make crosswalk'
+	@echo '  TABLE      official table of the keys in both taxonomies, such as gbif-col265.tsv.gz, for make crosswalk'
 	@echo '  PYTHON     the Python that creates .venv (default: python3)'
 
 dataset: report ## all stages: from the archive to the shards and the report
@@ -109,8 +111,16 @@ shards: $(READY) ## ... and write the WebDataset shards
 report: $(READY) ## ... and write accounting.csv and the report page (the same as dataset)
 	@$(call RUN_STAGE,ReportDataset)
 
+crosswalk: $(READY) ## map the taxa of an older dataset or archive to those of a newer one: make crosswalk OLD=data/a NEW=b.zip
+	@$(COMMAND) MakeCrosswalk $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(call value_of,--table,TABLE) \
+	$(call value_of,--crosswalk,OUTPUT) $(value ARGS)
+
 compare: $(READY) ## report the differences between two datasets: make compare OLD=data/a NEW=data/b
 	@$(COMMAND) CompareDatasets $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(value ARGS)
+
+audit: $(READY) ## read every file of a dataset again and compare it with its record (make audit OUTPUT=data/a)
+	@$(COMMAND) AuditDataset $(call value_of,--dwca,DWCA) $(if $(value DWCA)$(value OUTPUT),,--dwca $(SAMPLE)) $(DATASET) \
+	$(value ARGS)
 
 check: lint ## run linters, type checker and quick tests, in under a minute; for every commit
 	$(PYTEST) -q -m "not slow and not system" $(QUICK_TESTS)

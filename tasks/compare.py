@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import escape_text
 from gbif_webdataset.storage.paths import DatasetPaths
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import FilePath, InputFolder
 from tasks.framework.worker_processes import RunTask
 
@@ -29,6 +29,11 @@ class CompareDatasets(RunTask):
         super().__init__(*arguments, **options)
         self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
 
+    @property
+    def changed_output(self) -> Path:
+        """The folder of the newer dataset, which gets the comparison. Of the older one the task only reads."""
+        return Path(self.new)
+
     def complete(self) -> bool:
         """Whether this process has compared the datasets, so that every command compares them again."""
         return self._has_run
@@ -38,5 +43,5 @@ class CompareDatasets(RunTask):
         from gbif_webdataset.compare.compare_datasets import compare_datasets  # imports Jinja, which other tasks do not
 
         old, new = DatasetPaths.under(Path(self.old)), DatasetPaths.under(Path(self.new), self.scratch)
-        print(escape_text(compare_datasets(old, new), keep="\n"), flush=True)
+        print_text(compare_datasets(old, new))
         self._has_run = True

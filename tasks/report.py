@@ -1,13 +1,15 @@
 """ReportDataset: the accounting, the report page, and the files that are published with the shards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import luigi
 
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
-from gbif_webdataset.errors import escape_text
+from gbif_webdataset.storage.target_record import FileRecord, TargetRecord
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
 
@@ -51,6 +53,11 @@ class ReportDataset(DatasetTask):
         records = load_stage_records(self.paths, self.chunks)
         return {label: record.digest for label, record in records.items() if not is_of_shard_part(label)}
 
+    def input_records(self) -> list[TargetRecord]:
+        """The tables that the report reads, of all stages."""
+        records = load_stage_records(self.paths, self.chunks).values()
+        return [replace(record, files=dict(filter(_is_read, record.files.items()))) for record in records]
+
     def run(self) -> None:
         """Write the report, and print its summary."""
         # Imported here because pandas and Jinja take half a second, which the other tasks need not spend.
@@ -69,11 +76,17 @@ class ReportDataset(DatasetTask):
     def print_summary(self, summary: str) -> None:
         """Print the name of the archive and the summary of its report."""
         heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else Path(self.dwca).name
-        print(escape_text(f"{heading}\n{summary}", keep="\n"), flush=True)
+        print_text(f"{heading}\n{summary}")
+
+
+def _is_read(item: tuple[str, FileRecord]) -> bool:
+    """Whether the report reads this file: not the chunks of tables that it reads as a whole, and no shards."""
+    name, _ = item
+    return not name.startswith(("manifest/chunk-", "verified/")) and not name.endswith((".tar", ".idx"))
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
-    print("Nothing new: everything is up to date.")
+    print_text("Nothing new: everything is up to date.")
     task.print_summary(task.output().record.results["summary"])

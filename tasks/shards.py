@@ -10,8 +10,8 @@ import duckdb
 
 from gbif_webdataset.errors import ChangedImageError, MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
-from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images, mark_in_ledgers
-from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map
+from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images
+from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map, match_detections
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
 from gbif_webdataset.shards.recipe import Recipe, check_recipe
@@ -20,6 +20,7 @@ from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
+from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS
@@ -164,7 +165,10 @@ class CreateWebDataset(DatasetTask):
         check_files(self.recipe)
 
     def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
-        """Count the labels of the category map that occur."""
+        """Count the labels of the category map, and the entries of MegaDetector's file, that occur."""
+        return [*self._match_labels(connection), *match_detections(connection, self.recipe, "manifest")]
+
+    def _match_labels(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         options, columns = self.clone(SplitDataset).options, describe_columns(connection, "manifest")
         if self.label_column == LABEL:
             label = label_value(options, columns)

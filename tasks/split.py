@@ -1,6 +1,5 @@
 """SplitDataset: assigns the images to train, val and test."""
 
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import duckdb
 
 from gbif_webdataset.account.split_summary import describe_splits
-from gbif_webdataset.errors import ParameterError, escape_text
+from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.split.fractions import Fractions
 from gbif_webdataset.split.kept_splits import describe_kept_method, has_splits
 from gbif_webdataset.split.label_summary import describe_labels, summarize_labels
@@ -23,13 +22,15 @@ from gbif_webdataset.split.split_dataset import (
 )
 from gbif_webdataset.split.traits import Grouping
 from gbif_webdataset.storage.atomic import atomic_folder, restore_folder
+from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.split_method import SplitMethod, load_method
 from gbif_webdataset.storage.tables import describe_columns
-from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, digest_of, find_changes
+from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, find_changes
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from gbif_webdataset.terms.splits import SPLITS, SPLITS_OF_CLASSES
 from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_note, print_text
 from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, split_list
 
 LIMITS = ("max_instances", "min_instances")
@@ -202,7 +203,7 @@ class SplitDataset(DatasetTask):
                 target.add(path)
             target.results[DIGEST] = _digest_images(target.files, record)
         if self.is_root:  # otherwise the report prints it
-            print(escape_text(describe_splits(paths.splits, self.val_frac, self.test_frac), keep="\n"), flush=True)
+            print_text(describe_splits(paths.splits, self.val_frac, self.test_frac))
 
     def _has_same_images(self, record: TargetRecord) -> bool:
         """Whether a record is of a target with the same inputs and parameters."""
@@ -214,7 +215,7 @@ class SplitDataset(DatasetTask):
         images = sum(counts.get(split, 0) for split in SPLITS_OF_CLASSES)
         if is_kept:
             moved = count_images_to_move(paths.clean, paths.duplicates, folder, self.options, paths.scratch)
-            print(describe_kept_method(moved, images), file=sys.stderr, flush=True)
+            print_note(describe_kept_method(moved, images))
         parameters = self.fingerprint(with_inputs=False).parameters
         decisive = {name: value for name, value in parameters.items() if name not in LIMITS}
         SplitMethod(decisive, is_kept, moved, images).save(folder)

@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "publish": {*BASE, "publish", "account", "read", "shards"},
     "report": {*BASE, "report", "account", "publish", "read"},
     "compare": {*BASE, "compare", "account"},
+    "audit": {*BASE, "audit"},
+    "crosswalk": {*BASE, "crosswalk", "read"},
 }
 """Which parts of gbif_webdataset (folders and top modules) each part may import; see docs/architecture.md."""
 
@@ -45,6 +47,8 @@ WORK_OF_TASKS = {
     "ShardChunk": "shards",
     "ReportDataset": "report",
     "CompareDatasets": "compare",
+    "AuditDataset": "audit",
+    "MakeCrosswalk": "crosswalk",
 }
 """The folder with the module that does a task's work. FetchImages and VerifyImages only combine chunks."""
 
@@ -145,7 +149,8 @@ def test_the_module_that_does_a_tasks_work_has_its_name(task: str, folder: str) 
 @pytest.mark.parametrize("task", PUBLIC, ids=lambda task: task.__name__)
 def test_every_parameter_has_a_description(task: type[luigi.Task]) -> None:
     parameters = dict(task.get_params())
-    shared = {"dwca", "output", "chunks"} if task is not tasks.CompareDatasets else {"old", "new"}
+    of_two = task in (tasks.CompareDatasets, tasks.MakeCrosswalk)
+    shared = {"old", "new"} if of_two else {"dwca", "output", "chunks"}
     assert shared <= parameters.keys()
     for name, parameter in parameters.items():
         assert parameter.description, name

@@ -37,6 +37,10 @@ type, but a column of the occurrences, which is read if there is no media extens
 """
 MEDIA, RECORDS = "media", "records"
 CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+RELEASE = re.compile(
+    r"(?i)checklist_?(?:version|release)\W{1,40}(\w[\w.-]{0,39})"
+    r"|\b(?:COL|COL ?XR|Catalogue of Life(?: eXtended Release)?)[ -]?(20\d\d-\d\d(?:-\d\d)?|\d\d\.\d{1,2})\b"
+)
 MAX_DESCRIPTOR_BYTES = 4 << 20
 MAX_METADATA_BYTES = 16 << 20
 MAX_NOTES = 20
@@ -115,10 +119,20 @@ class Archive:
 
     @property
     def checklist(self) -> str | None:
-        """The key of the checklist in the query of the download, from the metadata document; None if it has none."""
-        text = (self.read_document(self.metadata, MAX_METADATA_BYTES) if self.metadata else None) or b""
-        found = CHECKLIST.search(html.unescape(text.decode(errors="replace")))
-        return found[1] if found else None
+        """The key of the checklist in the metadata document; None if it names none, or several."""
+        found = {key.lower() for key in CHECKLIST.findall(self._metadata_text)}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def checklist_release(self) -> str:
+        """The release of the checklist in the metadata document; empty if it names none, or several."""
+        found = {first or second for first, second in RELEASE.findall(self._metadata_text)}
+        return found.pop() if len(found) == 1 else ""
+
+    @property
+    def _metadata_text(self) -> str:
+        data = (self.read_document(self.metadata, MAX_METADATA_BYTES) if self.metadata else None) or b""
+        return html.unescape(data.decode(errors="replace"))
 
     def read_document(self, location: str, max_bytes: int) -> bytes | None:
         """At most `max_bytes` of a file, by its path relative to meta.xml; None if it is not in the archive."""
@@ -225,7 +239,7 @@ def report_decoding(location: str, layout: FileLayout) -> Iterator[None]:
 def _find_occurrences(path: Path, extensions: tuple[FileLayout, ...]) -> FileLayout:
     occurrences = next((layout for layout in extensions if layout.row_type == OCCURRENCE), None)
     if occurrences is None:
-        raise ArchiveError(f"{path}: its core has events, but it has no occurrences; {GET_DWCA}")
+        raise ArchiveError(f"{path}: its core has events, but meta.xml names no occurrences of them; {GET_DWCA}")
     return occurrences
 
 

@@ -92,6 +92,11 @@ def write_source(archive: Archive, folder: Path, sha256_of_archive: str) -> Sour
     return source
 
 
+def find_download_date(archive: Archive) -> str:
+    """The date of the download, such as 2024-11-19, from the metadata document; empty if it states none."""
+    return str(_parse_metadata(archive).get("published", ""))
+
+
 def load_source(folder: Path) -> Source:
     """The content of `folder`/source.json."""
     values = json.loads((folder / NAME).read_text(encoding="utf-8"))

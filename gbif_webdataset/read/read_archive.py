@@ -10,20 +10,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gbif_webdataset.errors import ArchiveError, SelectionError
+from gbif_webdataset.errors import ArchiveError, SelectionError, option_text
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
-from gbif_webdataset.read.partition_archive import CHECKLIST, PartitionedArchive, Resources
-from gbif_webdataset.read.provenance import digest_in_background, write_source
+from gbif_webdataset.read.partition_archive import PartitionedArchive, Resources
+from gbif_webdataset.read.provenance import digest_in_background, find_download_date, write_source
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage import tables
+from gbif_webdataset.terms.checklists import KEY, RELEASE
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
 SUBSET = "subset.csv"
+MIN_DATABASE_BYTES = 128 << 20  # for millions of rejected lines, which are sorted on the disk
 FROM_OPTIONS = {
     MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
     MediumReason.NOT_WHERE: "--ReadArchive-where",
@@ -40,6 +42,7 @@ class ManifestCounts:
     Attributes:
         media_lines: media: the lines of their files, and the further URLs of lines with several.
         checklist: key of the checklist that the taxon keys belong to; None if the archive does not name it.
+        checklist_release: its release or, if the archive names none, the date of the download; empty without a key.
         images: images of each chunk.
         rejected: rejected lines by MEDIA or RECORDS and by reason.
         further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
@@ -60,6 +63,7 @@ class ManifestCounts:
     notes: list[str] = field(default_factory=list)
     subset_keys: int = 0
     subset_found: int = 0
+    checklist_release: str = ""
 
 
 def read_archive(
@@ -83,7 +87,8 @@ def read_archive(
     with ExitStack() as stack:
         archive = stack.enter_context(dwca.open_archive(path, resources.max_expansion))
         digest = stack.enter_context(digest_in_background(path))
-        connection = stack.enter_context(tables.open_database(resources.scratch, f"{resources.memory // 2 >> 20}MB"))
+        memory = max(resources.memory // 2, MIN_DATABASE_BYTES)
+        connection = stack.enter_context(tables.open_database(resources.scratch, f"{memory >> 20}MB"))
         rejected = RejectedLines(connection)
         selector = MediaSelector(connection, archive, options, rejected)
         partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
@@ -92,7 +97,7 @@ def read_archive(
         counts = _start_counts(archive, partitioned)
         schema = selector.columns.schema
         if counts.checklist:
-            schema = schema.with_metadata({CHECKLIST: counts.checklist})
+            schema = schema.with_metadata({KEY: counts.checklist, RELEASE: counts.checklist_release})
         counts.images = writer.write(schema, map(selector.select, partitioned.read_partitions()))
         counts.media_lines += selector.further_urls
         counts.further_urls = selector.further_urls
@@ -135,11 +140,13 @@ def outline_archive(path: Path, options: SelectionOptions, max_expansion: float 
 
 
 def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:
+    checklist = partitioned.checklist or archive.checklist
     return ManifestCounts(
         media_files=archive.media_files,
         media_lines=partitioned.lines[MEDIA],
         record_lines=partitioned.lines[RECORDS],
-        checklist=partitioned.checklist or archive.checklist,
+        checklist=checklist,
+        checklist_release=(archive.checklist_release or find_download_date(archive)) if checklist else "",
         passed_over=archive.skipped_media,
         notes=list(archive.notes),
     )
@@ -150,7 +157,10 @@ def _check_counts(path: Path, counts: ManifestCounts, options: SelectionOptions)
     if not sum(counts.images):
         raise SelectionError(_explain_empty(path, counts, options))
     if counts.media_lines != sum(counts.images) + sum(counts.rejected[MEDIA].values()):
-        raise ArchiveError(f"{path}: media do not add up ({counts}); report this as a bug")
+        raise ArchiveError(
+            f"{path}: of {counts.media_lines:,} media {sum(counts.images):,} are images and "
+            f"{sum(counts.rejected[MEDIA].values()):,} were rejected, which does not add up; report this as a bug"
+        )
 
 
 def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions) -> str:
@@ -161,7 +171,8 @@ def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions
     from_options = [option for reason, option in FROM_OPTIONS.items() if reason in media]
     if from_options == [FROM_OPTIONS[MediumReason.NOT_IN_SUBSET]]:
         return (
-            f"--ReadArchive-subset-list: none of its {len(options.subset or ()):,} keys is the {options.subset_key} of "
+            f"{option_text('--ReadArchive-subset-list', options.subset_list)}: none of its "
+            f"{len(options.subset or ()):,} keys is the {options.subset_key} of "
             f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images); check subset_list and subset_key"
         )
     reasons = ", ".join(f"{count:,} {reason} ({MEANINGS[reason]})" for reason, count in media.items())

@@ -17,6 +17,7 @@ class SelectionOptions:
         where: SQL condition on the records' columns, all of them text, and on `coreid`; empty takes all.
         media_where: SQL condition on the columns of the media, all of them text; empty takes all.
         later_columns: columns that later stages name; the manifest has them if the records do.
+        subset_list: path of the file with `subset`, for errors.
     """
 
     subset_key: str
@@ -28,6 +29,7 @@ class SelectionOptions:
     where: str = ""
     media_where: str = ""
     later_columns: tuple[str, ...] = ()
+    subset_list: str = ""
 
     @property
     def needs_category(self) -> bool:

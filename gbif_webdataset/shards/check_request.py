@@ -7,14 +7,14 @@ import duckdb
 
 from gbif_webdataset.errors import SelectionError, did_you_mean, option_text
 from gbif_webdataset.shards.category_map import read_category_map
-from gbif_webdataset.shards.megadetector import read_boxes
+from gbif_webdataset.shards.megadetector import PARAMETER, load_boxes, read_boxes
 from gbif_webdataset.shards.recipe import Recipe, format_option
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.tables import fetch_rows
 from gbif_webdataset.terms.value_types import HIERARCHY
 
 MAPS = ("category_map_json", "previous_category_map")
-CHECKED_ENTRIES = 1_000  # of a file of MegaDetector, which may have millions
+CHECKED_ENTRIES = 1_000  # of a file of MegaDetector before the archive is read; `match_detections` reads them all
 
 
 def name_columns(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -81,3 +81,21 @@ def match_category_map(connection: duckdb.DuckDBPyConnection, recipe: Recipe, ta
             )
             sentences.append(describe_match(format_option(parameter, path), "labels", found, len(labels), remedy))
     return sentences
+
+
+def match_detections(connection: duckdb.DuckDBPyConnection, recipe: Recipe, table: str) -> list[str]:
+    """How many entries of MegaDetector's file are images of a table with the column image_path, as a sentence.
+
+    Nothing without such a file.
+
+    Raises:
+        ParameterError: the file is not valid, lacks a category, or has none of the images.
+    """
+    path = recipe.megadetector_results_json
+    if path is None:
+        return []
+    connection.execute(f"CREATE TEMP VIEW keyed AS SELECT image_path FROM {table}")
+    found, entries = load_boxes(connection, recipe, path)
+    connection.execute("DROP TABLE detection; DROP VIEW keyed")
+    remedy = "give the results for the images of this dataset; images without results are not cropped"
+    return [describe_match(format_option(PARAMETER, path), "entries", found, entries, remedy)]

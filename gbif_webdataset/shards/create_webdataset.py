@@ -81,7 +81,7 @@ def finish_shards(shards: Path) -> ShardCounts:
     if plan is None or (missing := find_unwritten_groups(shards, plan.groups)):
         problem = f"group {missing[0]} of the shards is missing" if plan else "the plan of the shards is missing"
         raise MissingPieceError(f"{shards / PARTS}: {problem}; run CreateWebDataset again")
-    records = [read_record(shards, group) for group in range(len(plan.groups))]
+    records = [record for group in range(len(plan.groups)) if (record := read_record(shards, group))]
     named = list(name_shards(plan.groups, records))
     _rename_parts(shards, named)
     _write_shard_list(shards / SHARD_LIST, named)

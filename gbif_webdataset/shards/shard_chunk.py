@@ -1,12 +1,11 @@
 """Write groups of samples: tars whose bytes depend on the plan alone, each read back before it gets its name."""
 
-import json
 import tarfile
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from gbif_webdataset.shards.shard_files import (
     Part,
     ShardFolders,
     find_unwritten_groups,
-    record_name,
+    write_record,
 )
 from gbif_webdataset.shards.tar_writer import Member, TarWriter, count_member_bytes, count_tar_bytes, make_member
 from gbif_webdataset.storage.atomic import atomic_file, sync
@@ -101,8 +100,7 @@ def write_group(folders: ShardFolders, group: int, progress: Callable[[int], Non
                 index.write_bytes(tar.index)
         index_name = path.with_suffix(".idx").name
         record.parts.append(Part(path.name, tar.samples, tar.bytes, tar.sha256, index_name, len(tar.index)))
-    with atomic_file(folders.shards / PARTS / record_name(group)) as temporary:
-        temporary.write_text(json.dumps(asdict(record)) + "\n", encoding="utf-8")
+    write_record(folders.shards, group, record)
 
 
 def _make_pictures(folders: ShardFolders, group: int, plan: Plan, threads: int) -> Iterator[tuple[Sample, Picture]]:

@@ -1,16 +1,16 @@
 """The files in the folder of the shards: parts while groups are written, and their final names."""
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES, LABEL_NAMES
 from gbif_webdataset.shards.size_groups import Group
 from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
 from gbif_webdataset.terms.splits import SPLITS
 
 SHARD_LIST = "shards.csv"
@@ -92,10 +92,19 @@ def record_name(group: int) -> str:
     return f"group-{group:06d}.json"
 
 
-def read_record(shards: Path, group: int) -> GroupRecord:
-    """The record of a group that is written."""
-    record = json.loads((shards / PARTS / record_name(group)).read_text(encoding="utf-8"))
-    return GroupRecord(**{**record, "parts": [Part(**part) for part in record["parts"]]})
+def write_record(shards: Path, group: int, record: GroupRecord) -> None:
+    """Write the record of a group whose parts are written."""
+    write_checked_json(shards / PARTS / record_name(group), asdict(record))
+
+
+def read_record(shards: Path, group: int) -> GroupRecord | None:
+    """The record of a group that is written; None if there is none, or a damaged one."""
+    try:
+        record, has_checksum = read_checked_json(shards / PARTS / record_name(group))
+        parsed = GroupRecord(**{**record, "parts": [Part(**part) for part in record["parts"]]})
+    except (FileNotFoundError, DamagedJsonError, TypeError, KeyError):
+        return None
+    return parsed if has_checksum else None
 
 
 def name_shards(groups: Sequence[Group], records: Sequence[GroupRecord]) -> Iterator[Shard]:
@@ -111,7 +120,8 @@ def name_shards(groups: Sequence[Group], records: Sequence[GroupRecord]) -> Iter
 def find_unwritten_groups(shards: Path, groups: Sequence[Group]) -> list[int]:
     """The numbers of the groups whose record or any part is missing; each folder is listed once."""
     sizes = list_sizes(shards / PARTS)
-    records = {number: read_record(shards, number) for number in range(len(groups)) if record_name(number) in sizes}
+    numbers = [number for number in range(len(groups)) if record_name(number) in sizes]
+    records = {number: record for number in numbers if (record := read_record(shards, number))}
     if len(records) == len(groups):  # then some parts may have their final names already
         final_sizes = {f"{split}/{name}": size for split in SPLITS for name, size in list_sizes(shards / split).items()}
         for shard in name_shards(groups, list(records.values())):

@@ -4,7 +4,9 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,10 +68,11 @@ def restore_folder(path: Path) -> None:
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """A temporary folder in `parent`, which is removed when the block ends.
 
-    Folders of the same name that killed processes left are removed first. A process locks its folder, so that others
-    do not remove it.
+    Folders of the same name that killed processes of this machine left are removed first. A process locks its folder,
+    so that others do not remove it. Network file systems do not show locks of folders to other machines.
     """
-    prefix = f"{TEMPORARY}{name}-"
+    machine = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    prefix = f"{TEMPORARY}{name}-{machine[:60]}-"
     for left in parent.glob(f"{prefix}*"):
         if handle := _lock(left, fcntl.LOCK_NB):
             shutil.rmtree(left)

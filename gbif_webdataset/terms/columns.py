@@ -116,6 +116,9 @@ DELETED = (
 )
 """Columns of `deleted.csv` and `would-delete.csv`."""
 
+UNMATCHED = (Column("image_path", TEXT, "the path on the list"),)
+"""Columns of `unmatched-images.csv`."""
+
 DUPLICATES = (
     Column("kind", TEXT, "`exact` (the same bytes) or `near` (perceptual hashes differ in at most near_distance bits)"),
     Column("group", TEXT, "the smallest image_path of the group"),
@@ -216,3 +219,24 @@ COMPARISON = (
     Column("reason", TEXT, "why it left"),
 )
 """Columns of `report/comparison.csv`."""
+
+AUDIT = (
+    Column("file", TEXT, "the file's path below `output`"),
+    Column("kind", TEXT, "what is wrong with it"),
+    Column("record", TEXT, "the task whose record or ledger names the file; empty if none does"),
+    Column("detail", TEXT, "sizes, or the error of reading the file"),
+)
+"""Columns of `audit.csv`."""
+
+CROSSWALK = (
+    Column("rank", TEXT, "rank of the older taxon, such as species; of a new taxon its own"),
+    Column("old_key", TEXT, "key of the taxon in the older taxonomy; empty for a new taxon"),
+    Column("old_name", TEXT, "name of the taxon in the older taxonomy"),
+    Column("new_key", TEXT, "key of the taxon in the newer taxonomy; empty if it is gone"),
+    Column("new_name", TEXT, "name of the taxon in the newer taxonomy"),
+    Column("kind", TEXT, "what became of the older taxon"),
+    Column("evidence", TEXT, "what shows it; empty for taxa that are new or gone"),
+    Column("shared_occurrences", INT64, "occurrences with both keys that are in both datasets"),
+    Column("share", REAL, "`shared_occurrences` divided by all occurrences of the old key that are in both datasets"),
+)
+"""Columns of `crosswalk.csv`."""

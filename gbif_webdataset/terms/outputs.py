@@ -7,6 +7,8 @@ from typing import NamedTuple
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.codes import Code
 from gbif_webdataset.terms.columns import Column
+from gbif_webdataset.terms.crosswalk_kinds import ChangeKind, Evidence
+from gbif_webdataset.terms.differences import Difference
 from gbif_webdataset.terms.outcomes import (
     LIMIT_FAILURES,
     REFUSALS,
@@ -84,6 +86,12 @@ OUTPUTS = (
         "DeleteImages",
         "The images that would be deleted; only with dry_run, instead of deleted.csv.",
         follows="The columns are those of `deleted.csv`.",
+    ),
+    Output(
+        "unmatched-images.csv",
+        "DeleteImages",
+        "The paths on `image_list` that are no images of the dataset; only if there are any.",
+        columns.UNMATCHED,
     ),
     Output(
         "clean.parquet",
@@ -204,10 +212,25 @@ OUTPUTS = (
         "The images that differ between the two datasets, one row each.",
         columns.COMPARISON,
     ),
+    Output("audit.csv", "AuditDataset", "The files that differ from their records, one row each.", columns.AUDIT),
+    Output(
+        "crosswalk.csv",
+        "MakeCrosswalk",
+        "What became of each taxon in a newer taxonomy. It is written to the folder where the command runs.",
+        columns.CROSSWALK,
+    ),
     Output(
         ".made/<task>.json",
         "every task",
-        "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, and counts.",
+        "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, counts, and a "
+        "checksum of all these.",
+    ),
+    Output(".made/audit.progress", "AuditDataset", "What an audit has found so far; deleted when it ends."),
+    Output(
+        ".made/run-*.lock",
+        "every run",
+        "The host and process of a run that is changing the dataset; `killed-run-*.lock` of one that was killed, until "
+        "its temporary files are deleted.",
     ),
     Output("logs/", "make slurm", "Logs of the Slurm jobs."),
     Output(".scratch/", "every task", "Temporary files; may be deleted when nothing runs."),
@@ -218,9 +241,12 @@ CODES: tuple[tuple[str, type[Code]], ...] = (
     ("`error` of the ledger; other HTTP statuses are `http-<status>`, which are temporary", FetchFailure),
     ("`error` of the verified tables", Defect),
     ("`warning` of the verified tables", DecoderWarning),
+    ("`kind` of audit.csv", Difference),
     ("`reason` of lines that are not rows", LineFault),
     ("`reason` of media that are not images to fetch", MediumReason),
     ("`reason` of images that are dropped", DropReason),
+    ("`kind` of crosswalks", ChangeKind),
+    ("`evidence` of crosswalks", Evidence),
 )
 
 

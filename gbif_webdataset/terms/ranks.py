@@ -7,6 +7,8 @@ KEY_COLUMNS = ("speciesKey", "genusKey", "familyKey", "orderKey", "classKey", "p
 MAIN_NAME_COLUMNS = ("species", "genus", "family", "order", "class", "phylum", "kingdom")
 """The columns of names that belong to KEY_COLUMNS."""
 LADDERS = (KEY_COLUMNS, MAIN_NAME_COLUMNS)
+RANKS = MAIN_NAME_COLUMNS
+"""The ranks of KEY_COLUMNS; the columns of their names have the same names."""
 DEFAULT_CATEGORY_KEY = "acceptedTaxonKey"
 """The column whose values are the classes, unless category_key names another. It holds keys of any rank."""
 LABEL_NAME_COLUMNS = {

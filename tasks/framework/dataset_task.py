@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +15,12 @@ import luigi
 from luigi.task import flatten
 
 from gbif_webdataset.account import costs
-from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
-from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of, digest_of_file
+from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, escape_text, explain
+from gbif_webdataset.storage.checked_json import digest_of
+from gbif_webdataset.storage.paths import DatasetPaths, create_output_folder
+from gbif_webdataset.storage.recorded_files import check_recorded_files
+from gbif_webdataset.storage.runs import RunKind
+from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import slurm_runner
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, InputFolder
 from tasks.framework.progress import LINE_INTERVAL, Progress, Stage
@@ -115,22 +118,9 @@ class DatasetTask(CheckedTask):
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
         self.paths = DatasetPaths.under(Path(self.folder or Path("data") / _archive_name(self.dwca)), self.scratch)
-        self.task_id = self._make_task_id()
+        self.task_id = _make_task_id(self)
+        self.param_kwargs["output"] = str(self.paths.output)  # Luigi's page shows it, even if `output` is empty
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
-
-    def _make_task_id(self) -> str:
-        """Return the id by which schedulers tell tasks apart. Luigi's own would only depend on what its page shows.
-
-        The page shows the folder of the dataset, even if `output` is empty.
-        """
-        values = {
-            name: value.serialize(getattr(self, "folder" if name == "output" else name))
-            for name, value in self.get_params()
-            if value.significant
-        }
-        self.param_kwargs["output"] = str(self.paths.output)
-        digest = digest_of({**values, "folder": str(self.paths.output.absolute())})
-        return re.sub("[^A-Za-z0-9_]", "_", f"{self.label}_{self.paths.output.name}_{digest[:TASK_ID_DIGITS]}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker process, without the upstream tasks, which may be thousands."""
@@ -147,6 +137,16 @@ class DatasetTask(CheckedTask):
         """Return another task of the same dataset. Luigi's own `clone` copies all parameters of the same name."""
         shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner")}
         return cls(**{"output": self.folder, **shared, **options})
+
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset; None with `plan`, which only reads."""
+        return None if self.plan else self.paths.output
+
+    @property
+    def run_kind(self) -> RunKind:
+        """What `runner` says."""
+        return RunKind(self.runner)
 
     @property
     def last_stage(self) -> "DatasetTask":
@@ -192,17 +192,16 @@ class DatasetTask(CheckedTask):
         """Return a digest of each input."""
         return {task.label: task.output().record.digest for task in self.upstream}
 
+    def input_records(self) -> list[TargetRecord]:
+        """Return the records of the files that `run` reads; before it runs, the files are compared with them."""
+        return [record for task in self.upstream if (record := task.record())]
+
     def fingerprint(self, with_inputs: bool = True) -> Fingerprint:
         """Return what decides the target's bytes, without the inputs if these are not made yet."""
-        digests: dict[str, Any] = {}
-        for name, parameter in self.get_params():
-            value = getattr(self, "folder" if name == "output" else name)
-            if isinstance(parameter, InputFile) and value and Path(value).is_file():
-                digests[f"{name} sha256"] = digest_of_file(Path(value))
-            if isinstance(parameter, InputFolder) and value:
-                files = sorted(Path(value).glob("*.csv"))
-                digests[f"{name} sha256"] = {path.name: digest_of_file(path) for path in files}
-        return Fingerprint(self.FORMAT, self._parameters | digests, self.inputs() if with_inputs else {})
+        values = [
+            (name, value, getattr(self, "folder" if name == "output" else name)) for name, value in self.get_params()
+        ]
+        return Fingerprint(self.FORMAT, self._parameters | _digest_files(values), self.inputs() if with_inputs else {})
 
     @functools.cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -221,21 +220,14 @@ class DatasetTask(CheckedTask):
         With `delete_record` False the block deletes the old record before it changes a file that the record lists.
         """
         fingerprint, started = self.fingerprint(), time.monotonic()
-        try:
-            self.paths.output.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            raise ParameterError(
-                f"--output {self.paths.output}: cannot become a folder; choose another path"
-            ) from error
+        create_output_folder(self.paths.output, self.paths.output)
         if delete_record:
             self.paths.record(self.label).unlink(missing_ok=True)
         target = TargetBuilder(self.paths.output)
         yield target
         seconds = round(time.monotonic() - started, 3)
-        record = TargetRecord(
-            self.label, fingerprint, target.files, target.results, seconds, costs.measure_peak_bytes()
-        )
-        record.save(self.paths.record(self.label))
+        made = (target.files, target.results, seconds, costs.measure_peak_bytes())
+        TargetRecord(self.label, fingerprint, *made).save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
         """Return the progress of this task, for the terminal and for Luigi's page."""
@@ -249,7 +241,30 @@ class DatasetTask(CheckedTask):
     def on_failure(self, exception: BaseException) -> str:
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
         sentence = explain(exception)
-        return textwrap.fill(sentence, PAGE_WIDTH) if sentence else super().on_failure(exception)
+        return textwrap.fill(sentence, PAGE_WIDTH) if sentence else escape_text(super().on_failure(exception), "\n")
+
+
+def _make_task_id(task: DatasetTask) -> str:
+    """Return the id by which schedulers tell tasks apart. Luigi's own would only depend on what its page shows."""
+    values = {
+        name: value.serialize(getattr(task, "folder" if name == "output" else name))
+        for name, value in task.get_params()
+        if value.significant
+    }
+    digest = digest_of({**values, "folder": str(task.paths.output.absolute())})
+    return re.sub("[^A-Za-z0-9_]", "_", f"{task.label}_{task.paths.output.name}_{digest[:TASK_ID_DIGITS]}")
+
+
+def _digest_files(values: Iterable[tuple[str, luigi.Parameter[Any], Any]]) -> dict[str, Any]:
+    """Return the digests of the files that parameters name; each parameter is given as name, type and value."""
+    digests: dict[str, Any] = {}
+    for name, parameter, value in values:
+        if isinstance(parameter, InputFile) and value and Path(value).is_file():
+            digests[f"{name} sha256"] = digest_of_file(Path(value))
+        if isinstance(parameter, InputFolder) and value:
+            files = sorted(Path(value).glob("*.csv"))
+            digests[f"{name} sha256"] = {path.name: digest_of_file(path) for path in files}
+    return digests
 
 
 def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -265,6 +280,7 @@ def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
         elif task.runner == SLURM and isinstance(task, ChunkTask):
             task.run_in_slurm()
         else:
+            check_recorded_files(task.paths.output, task.input_records())
             run(task)
 
     return run_if_needed

@@ -144,6 +144,17 @@ class InputFile(FilePath):
         return path
 
 
+class InputPath(FilePath):
+    """The path of a file or a folder that is read."""
+
+    def normalize(self, x: Any) -> Any:
+        """Return the path. Raises ParameterError if there is no such file or folder."""
+        path = super().normalize(x)
+        if not Path(path).exists():
+            raise ParameterError.at(option_text(self.option, x), "there is no such file or folder", "check the path")
+        return path
+
+
 class InputFolder(FilePath):
     """The path of a folder whose CSV files are read. A target made from it is rebuilt when their content changes."""
 

@@ -9,7 +9,14 @@ import luigi
 
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, find_changes
+from gbif_webdataset.storage.target_record import (
+    Change,
+    FileRecord,
+    Fingerprint,
+    TargetRecord,
+    find_changes,
+    load_checked_record,
+)
 
 NOT_MADE = "not made yet"
 _CHUNK = re.compile(r"-\d{5}$")
@@ -61,7 +68,9 @@ class DatasetTarget(luigi.Target):
         """
         task, record = self._task, self._task.record()
         if record is None:
-            return NOT_MADE
+            path = task.paths.record(task.label)
+            damage = load_checked_record(path).damage
+            return f"its record {path} {damage}" if damage else NOT_MADE
         now = task.fingerprint(with_inputs)
         defaults = {name: parameter._default for name, parameter in task.get_params()}
         changes = [

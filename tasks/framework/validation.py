@@ -1,6 +1,6 @@
 """Checks of all stages of a run as soon as meta.xml is read, so that mistakes are reported before any download."""
 
-import sys
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -13,9 +13,12 @@ from luigi.task_register import Register
 from gbif_webdataset.errors import DatasetError, ParameterError
 from gbif_webdataset.shards.caption import parse_template
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.terms.columns import LEDGER, MANIFEST, VERIFIED
 from gbif_webdataset.terms.splits import LABEL
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
+from tasks.framework.messages import print_note
 from tasks.framework.parameters import Template, split_list
 
 MADE_COLUMNS = tuple(column.name for column in (*LEDGER, *VERIFIED))
@@ -80,6 +83,7 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
     stages = [stage for stage in stages if stage.has_checks()]
     if not stages:
         return
+    check_recorded_files(read.paths.output, filter(None, [read.record()]))
     columns = _list_columns(chunks)
     with open_manifest(chunks, read.paths.scratch) as connection:
         for stage in stages:
@@ -89,7 +93,7 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
             except DatasetError as error:
                 raise type(error)(f"{stage.label}: {error}") from error
             for sentence in filter(lambda each: each.startswith(WARNING), sentences):
-                print(sentence, file=sys.stderr, flush=True)
+                print_note(sentence)
 
 
 @contextmanager
@@ -97,7 +101,7 @@ def open_manifest(chunks: Sequence[Path], scratch: Path) -> Iterator[duckdb.Duck
     """Yield a database with the view `manifest`. It writes nothing to `scratch` unless its memory is exceeded."""
     with closing(duckdb.connect()) as connection:
         connection.execute("SET memory_limit = $1", [tables.MEMORY_LIMIT])
-        connection.execute("SET temp_directory = $1", [str(scratch / "checks")])
+        connection.execute("SET temp_directory = $1", [str(scratch / f"{TEMPORARY}checks-{uuid.uuid4().hex}")])
         connection.execute("SET enable_progress_bar = false")
         connection.execute(f"CREATE VIEW manifest AS SELECT * FROM {tables.parquet_source(chunks)}")
         yield connection

@@ -1,8 +1,6 @@
 """Luigi's page of a central scheduler, in a real browser: the graph, a running chunk's progress, a failed one's error."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +23,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.support.browser import screenshot
+from tests.support.central_scheduler import find_free_port, start_scheduler
 
 pytestmark = pytest.mark.system
 
@@ -43,12 +42,6 @@ META = """<archive xmlns="http://rs.tdwg.org/dwc/text/">
   </extension>
 </archive>
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -77,36 +70,15 @@ def slow_photos() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A central scheduler with task history; yields its URL."""
-    folder, port = tmp_path_factory.mktemp("scheduler"), free_port()
-    config = folder / "luigi.cfg"
-    config.write_text(f"[task_history]\ndb_connection = sqlite:///{folder}/history.db\n")
-    code = "from luigi.cmdline import luigid; luigid()"
-    options = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(folder / "state.pickle")]
-    log = (folder / "log").open("w+")
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *options],
-        cwd=ROOT,
-        env={**os.environ, "LUIGI_CONFIG_PATH": str(config)},
-        stdout=log,
-        stderr=log,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: process.poll() is not None or answers(f"{url}/api/graph"), 20, "the scheduler answers")
-        log.seek(0)
-        assert process.poll() is None, log.read()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
+    with start_scheduler(tmp_path_factory.mktemp("scheduler")) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
 def job(scheduler: str, slow_photos: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """FetchImages of two chunks under way: the photos of chunk 0 come slowly, those of chunk 1 not at all."""
     folder = tmp_path_factory.mktemp("job")
-    write_archive(folder / "moths.zip", slow_photos, f"http://127.0.0.1:{free_port()}")
+    write_archive(folder / "moths.zip", slow_photos, f"http://127.0.0.1:{find_free_port()}")
     host, port = scheduler.removeprefix("http://").split(":")
     # As `make fetch SCHEDULER=host:port` calls it.
     command = f"""FetchImages --dwca {folder}/moths.zip --output {folder}/out --chunks 2 --workers 2

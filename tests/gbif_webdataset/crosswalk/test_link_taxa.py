@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.crosswalk.link_taxa import EvidenceLimits
+from gbif_webdataset.errors import ParameterError
+from tests.support.taxonomies import A, C, make_crosswalk_of, occurrences, read_crosswalk, write_archives
+
+
+def test_subspecies_are_lumped_with_the_accepted_taxon_of_another_rank(tmp_path: Path) -> None:
+    sub = [row | {"acceptedTaxonKey": "7", "taxonRank": "SUBSPECIES"} for row in occurrences((A, 5))]
+    path = make_crosswalk_of(tmp_path, *write_archives(tmp_path, sub, occurrences((C, 5))))
+    assert [(row["old_key"], row["new_key"], row["kind"]) for row in read_crosswalk(path, "subspecies")] == [
+        ("7", "X1", "lumped")
+    ]
+
+
+@pytest.mark.parametrize(("share", "occurrences"), [(0.5, 3), (1.1, 3), (0.9, 0)])
+def test_limits_out_of_range_are_errors(share: float, occurrences: int) -> None:
+    with pytest.raises(ParameterError, match=r"--MakeCrosswalk-min-.*out of range"):
+        EvidenceLimits(share, occurrences)
