@@ -60,7 +60,9 @@ def collect_coverage(paths: DatasetPaths) -> Coverage:
         connection.execute(f"""CREATE VIEW samples AS SELECT *{"".join(missing)} FROM {source}
             ANTI JOIN ({dropped}) AS dropped USING (image_path)""")
         [(samples,)] = tables.fetch_rows(connection, "SELECT count(*) FROM samples")
-        expressions = {name: f"nullif(trim({tables.quote_name(name)}), '')" for name in COLUMNS if name in present}
+        expressions = {
+            name: f"nullif(trim({tables.quote_name(name)}::VARCHAR), '')" for name in COLUMNS if name in present
+        }
         if "lifeStage" in expressions:
             expressions["lifeStage"] = f"lower({expressions['lifeStage']})"
         expressions[YEAR] = make_part_of_date(YEAR, *YEARS)
