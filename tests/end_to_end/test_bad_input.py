@@ -304,7 +304,8 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "readarchive --dwca moths.zip": (USAGE, "readarchive: there is no such task; did you mean ReadArchive?"),
     "download --dwca moths.zip": (
         USAGE, "download: there is no such task; the tasks are AuditDataset, ReadArchive, FetchChunk, FetchImages, "
-        "VerifyChunk, VerifyImages, DeleteImages, CleanDataset, CompareDatasets, SplitDataset, CreateWebDataset, "
+        "VerifyChunk, VerifyImages, DeleteImages, CleanDataset, CompareDatasets, MakeCrosswalk, "
+        "SplitDataset, CreateWebDataset, "
         "PlanShards, ShardChunk, PlanFetch, ReportDataset"),
 }  # fmt: skip
 
