@@ -38,7 +38,7 @@ type, but a column of the occurrences, which is read if there is no media extens
 MEDIA, RECORDS = "media", "records"
 CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 RELEASE = re.compile(
-    r"(?i)checklist_?(?:version|release)\W{1,40}(\w[\w.-]{0,39})"
+    r"(?i)checklist_?(?:version|release)\W{1,40}(v?\d[\w.-]{0,39})"
     r"|\b(?:COL|COL ?XR|Catalogue of Life(?: eXtended Release)?)[ -]?(20\d\d-\d\d(?:-\d\d)?|\d\d\.\d{1,2})\b"
 )
 MAX_DESCRIPTOR_BYTES = 4 << 20

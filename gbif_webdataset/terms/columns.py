@@ -164,8 +164,22 @@ CLASSES = (
     Column("class", INT64, "the class's number, as in `.cls`"),
     Column("samples", INT64, "samples of the class in the split"),
     Column("name", TEXT, "the class's name, if label_name is set"),
+    Column("rank", TEXT, "rank of the class's taxon, such as species; empty if it is not known"),
+    Column("label_column", TEXT, "the column with the labels"),
+    Column("checklist", TEXT, "key of the checklist that the labels belong to; empty if it is not known"),
+    Column("checklist_release", TEXT, "release of the checklist, or the date of the download"),
 )
 """Columns of `shards/classes.csv`."""
+
+CLASS_CHANGES = (
+    Column("class", INT64, "the class's number; without a new label, the number that stays empty"),
+    Column("old_label", TEXT, "label in the previous category map; empty for a new class"),
+    Column("new_label", TEXT, "label in this dataset; empty if the class is gone or not decided"),
+    Column("old_name", TEXT, "name of the taxon in the older taxonomy"),
+    Column("new_name", TEXT, "name of the taxon in the newer taxonomy"),
+    Column("kind", TEXT, "what became of the class, as in `crosswalk.csv`; empty if the crosswalk does not list it"),
+)
+"""Columns of `shards/class_changes.csv`."""
 
 ACCOUNTING = (
     Column("stage", TEXT, "`archive`, the stage at which images left, or `sample`"),
