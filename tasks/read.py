@@ -5,17 +5,20 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from gbif_webdataset.errors import option_text
+from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.read_archive import SUBSET, ManifestCounts, outline_archive, read_archive
+from gbif_webdataset.read.read_archive import ManifestCounts, outline_archive, read_archive
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_counts import SUBSET
 from gbif_webdataset.read.subset_list import read_subset_list
+from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.terms import licences
 from tasks.framework import validation
@@ -40,8 +43,15 @@ class ReadArchive(DatasetTask):
 
     subset_list: str = InputFile(
         default="",
-        description="File of keys: take only occurrences whose subset_key is in it. A JSON list, or a text file with "
-        "one key per line. Empty takes all.",
+        description="File of taxa: take only their occurrences. A JSON list or a text file with a key or a name per "
+        "line, or a CSV with the columns scientificName, taxonKey, rank, kingdom. Keys are values of subset_key. Names "
+        "are those of any rank without author (a higher taxon includes all taxa below it), or scientific names exactly "
+        "as in the archive. Empty takes all.",
+    )
+    crosswalk: str = InputFile(
+        default="",
+        description="crosswalk.csv of `make crosswalk`, from the taxonomy of the keys in subset_list to that of this "
+        "archive. Empty: the keys are compared as they are.",
     )
     subset_key: str = Text(
         default="acceptedTaxonKey",
@@ -116,6 +126,8 @@ class ReadArchive(DatasetTask):
         return SelectionOptions(
             subset_key=self.subset_key,
             subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
+            crosswalk=self._read_crosswalk(),
+            same_taxonomy=self.same_taxonomy,
             num_images_per_category=self.num_images_per_category,
             random_seed=self.random_seed,
             extra_columns=split_list(self.extra_columns),
@@ -155,8 +167,20 @@ class ReadArchive(DatasetTask):
     def _report_subset(self, counts: ManifestCounts, report: Callable[[str], None]) -> None:
         if self.subset_list:
             option = option_text("--ReadArchive-subset-list", self.subset_list)
-            remedy = f"manifest/{SUBSET} lists all keys; check that they are values of {self.subset_key}"
-            report(describe_match(option, "keys", counts.subset_found, counts.subset_keys, remedy))
+            names = self.selection_options().has_names
+            check = "check their spelling" if names else f"check that they are values of {self.subset_key}"
+            remedy = (
+                f"manifest/{SUBSET} lists all of them; {check} (checklist of the archive: {counts.known_checklist})"
+            )
+            entries = "names" if names else "keys"
+            report(describe_match(option, entries, counts.subset_found, counts.subset_keys, f"{remedy}: {REMEDY}"))
+
+    def _read_crosswalk(self) -> CrosswalkTable | None:
+        option = "--ReadArchive-crosswalk"
+        if self.crosswalk and not self.subset_list:
+            problem = "there is no list of keys to translate"
+            raise ParameterError.at(f"{option} {self.crosswalk}", problem, "set --ReadArchive-subset-list")
+        return CrosswalkTable.read(Path(self.crosswalk), option) if self.crosswalk else None
 
     def images_per_chunk(self) -> list[int]:
         """Return the number of images in each chunk."""

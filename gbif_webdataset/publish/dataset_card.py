@@ -96,6 +96,7 @@ def _collect_values(description: DatasetDescription) -> dict[str, Any]:
         "title": description.title,
         "samples": samples,
         "classes": description.classes,
+        "taxonomy": description.taxonomy,
         "has_names": any(one.name for one in description.classes),
         "max_classes": MAX_CLASSES,
         "licence": licences.display_name(description.licence),

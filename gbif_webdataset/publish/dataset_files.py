@@ -13,11 +13,12 @@ from typing import Any
 
 from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
-from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
+from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_rank, read_shards
 from gbif_webdataset.read import provenance
 from gbif_webdataset.shards.sample import get_extension
 from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
 from gbif_webdataset.terms.splits import SPLITS, split_paths
@@ -55,6 +56,9 @@ def write_dataset_files(
         authors=publication.authors,
         url=publication.url,
         extensions=_find_extensions(paths, recipe["image_format"]),
+        label_column=recipe["label_column"],
+        rank=read_rank(paths.classes),
+        checklist=load_checklist(paths),
     )
     texts = provenance.copy_texts(source, paths.manifest, report)
     citation.write_cff(report / citation.CFF, description, paths.shard_list)

@@ -11,6 +11,7 @@ from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.publish.attribution import AttributionSummary
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.splits import SPLITS
 
 PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")
@@ -57,7 +58,8 @@ class ClassCounts:
 class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
-    `extensions` are those of the images in the shards.
+    `extensions` are those of the images in the shards. The labels are values of `label_column`; `rank` is that of all
+    classes, or empty; the keys belong to `checklist`.
     """
 
     title: str
@@ -71,12 +73,22 @@ class DatasetDescription:
     authors: tuple[str, ...] = ()
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
+    label_column: str = ""
+    rank: str = ""
+    checklist: Checklist = field(default_factory=Checklist)
 
     @property
     def samples(self) -> dict[str, int]:
         """The number of samples of each split that has any."""
         counts = {split: sum(shard.samples for shard in self.shards if shard.split == split) for split in SPLITS}
         return {split: count for split, count in counts.items() if count}
+
+    @property
+    def taxonomy(self) -> str:
+        """A sentence on the labels: their column, rank and checklist."""
+        rank = f" (rank: {self.rank})" if self.rank else ""
+        known = f"belong to the checklist {self.checklist}" if self.checklist.key else "belong to an unknown checklist"
+        return f"The labels are values of {self.label_column}{rank}. The taxon keys {known}."
 
     @property
     def licence(self) -> str:
@@ -122,6 +134,13 @@ def read_classes(path: Path) -> list[ClassCounts]:
         for label, *samples in counts.itertuples()
     ]
     return sorted(classes, key=lambda one: (-one.total, one.number, one.label))
+
+
+def read_rank(path: Path) -> str:
+    """The rank of all classes of classes.csv; empty if they have several, or it is not known."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    ranks = set(table["rank"]) if "rank" in table else set()
+    return str(ranks.pop()) if len(ranks) == 1 else ""
 
 
 def list_public_parameters(parameters: Mapping[str, Any]) -> dict[str, str]:

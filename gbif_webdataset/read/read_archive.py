@@ -20,11 +20,11 @@ from gbif_webdataset.read.provenance import digest_in_background, find_download_
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
-from gbif_webdataset.terms.checklists import KEY, RELEASE
+from gbif_webdataset.terms.checklists import KEY, RELEASE, Checklist
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
-SUBSET = "subset.csv"
 FROM_OPTIONS = {
     MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
     MediumReason.NOT_WHERE: "--ReadArchive-where",
@@ -47,7 +47,7 @@ class ManifestCounts:
         further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
         passed_over: files of other media extensions, which were not read, with their row types.
         notes: what a user should know about the archive.
-        subset_keys: keys of subset_list.
+        subset_keys: entries of subset_list.
         subset_found: how many of them occur in records with media.
     """
 
@@ -64,6 +64,11 @@ class ManifestCounts:
     subset_found: int = 0
     checklist_release: str = ""
 
+    @property
+    def known_checklist(self) -> Checklist:
+        """The checklist with its release; an unknown one without a key."""
+        return Checklist(self.checklist or "", self.checklist_release)
+
 
 def read_archive(
     path: Path,
@@ -74,7 +79,8 @@ def read_archive(
 ) -> ManifestCounts:
     """Write the manifest's chunks, rejected.parquet, source.json, and the archive's citations.txt and rights.txt.
 
-    With a subset, subset.csv lists the records and images of each of its keys.
+    With a subset, subset.csv lists the records and images of each of its entries, and subset_occurrences.parquet the
+    entry of each record.
 
     All images of a record are in one chunk, chosen by its id alone. `progress` is called with the bytes read so far
     and the bytes in total.
@@ -91,8 +97,10 @@ def read_archive(
         selector = MediaSelector(connection, archive, options, rejected)
         partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
         partitioned.read(rejected, progress)
-        selector.prepare(partitioned.read_partitions)
         counts = _start_counts(archive, partitioned)
+        if options.subset is not None:
+            stack.enter_context(selector.start_subset(options.subset, counts.known_checklist, writer.folder))
+        selector.prepare(partitioned.read_partitions)
         schema = selector.columns.schema
         if counts.checklist:
             schema = schema.with_metadata({KEY: counts.checklist, RELEASE: counts.checklist_release})
@@ -102,8 +110,9 @@ def read_archive(
         rejected.write(writer.folder / "rejected.parquet", archive)
         counts.rejected = rejected.count()
         if selector.subset is not None:
-            counts.subset_keys, counts.subset_found = selector.subset.keys, selector.subset.found
-            selector.subset.write(writer.folder / SUBSET)
+            summary = selector.subset.write()
+            counts.subset_keys, counts.subset_found = summary.entries, summary.found
+            counts.notes += [f"--ReadArchive-subset-list: {note}" for note in summary.notes]
         _check_counts(path, counts, options)
         source = write_source(archive, writer.folder, digest.result())
         counts.notes += source.notes
@@ -165,9 +174,14 @@ def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions
         return f"{path}: its media file has no rows; {dwca.GET_DWCA}"
     from_options = [option for reason, option in FROM_OPTIONS.items() if reason in media]
     if from_options == [FROM_OPTIONS[MediumReason.NOT_IN_SUBSET]]:
+        images = f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images)"
+        entries = f"none of its {counts.subset_keys:,} {'names' if options.has_names else 'keys'} is"
+        if options.has_names:
+            return f"--ReadArchive-subset-list: {entries} that of {images}; check subset_list"
         return (
-            f"--ReadArchive-subset-list: none of its {len(options.subset or ()):,} keys is the {options.subset_key} of "
-            f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images); check subset_list and subset_key"
+            f"--ReadArchive-subset-list: {entries} the {options.subset_key} of {images}; check subset_list and "
+            f"subset_key; keys of another taxonomy do not match (checklist of the archive: {counts.known_checklist}): "
+            f"{REMEDY}"
         )
     reasons = ", ".join(f"{count:,} {reason} ({MEANINGS[reason]})" for reason, count in media.items())
     remedy = f"change {' or '.join(from_options)}" if from_options else dwca.GET_DWCA

@@ -11,6 +11,7 @@ from gbif_webdataset.account.costs import Cost, list_task_costs
 from gbif_webdataset.account.funnel import summarize
 from gbif_webdataset.account.split_summary import describe_splits
 from gbif_webdataset.account.stage_records import is_of_shard_part
+from gbif_webdataset.account.subset_stages import SubsetTable, write_subset_stages
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import Publication
 from gbif_webdataset.read.provenance import NO_DOI
@@ -50,13 +51,21 @@ def report_dataset(
     write_costs(paths.costs, costs)
     description, published = write_dataset_files(paths, publication, media_lines, lines, settings)
     names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
-    page = write_page(paths, ReportContent(archive, description, shards, costs, names))
+    subset = write_subset_stages(paths)
+    page = write_page(paths, ReportContent(archive, description, shards, costs, names, subset))
     summary = summarize(paths, media_lines, lines, len(description.classes), shards["shards"])
     fractions = settings["SplitDataset"]
     splits = describe_splits(paths.splits, fractions["val_frac"], fractions["test_frac"])
     notes = [note for note in manifest.get("notes", []) if NO_DOI not in note] + description.source.notes
     lines_of_notes = "".join(f"\n  note     {note}" for note in notes)
-    return Report([paths.accounting, paths.costs, *published, *page], f"{summary}\n{splits}{lines_of_notes}")
+    files = [paths.accounting, paths.costs, *published, *page, *([paths.subset_stages] if subset else [])]
+    return Report(files, f"{summary}\n{splits}{_summarize_subset(subset)}{lines_of_notes}")
+
+
+def _summarize_subset(subset: SubsetTable | None) -> str:
+    if subset is None:
+        return ""
+    return f"\n  list     {subset.without_samples:,} of {subset.lines:,} taxa of subset_list have no sample: subset.csv"
 
 
 def _list_settings(records: Mapping[str, TargetRecord]) -> dict[str, dict[str, Any]]:

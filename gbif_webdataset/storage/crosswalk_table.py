@@ -1,6 +1,6 @@
 """A crosswalk as later runs use it: the labels of a newer taxonomy that an older label has become."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -57,17 +57,26 @@ class CrosswalkTable:
     def translate(self, labels: Collection[str]) -> dict[str, list[Link]]:
         """The links of each old label that the crosswalk lists. Labels are its keys or its names: what fits more."""
         listed = frozenset(labels)
-        by_key = [link for link in self.links if link.old in listed]
+        by_key = self.find_by_key(listed)
         by_name = [
             Link(link.old_name, link.new_name, link.old_name, link.new_name, _find_kind(link), link.shared_occurrences)
             for link in self.links
             if link.old_name in listed
         ]
-        is_by_name = len({link.old for link in by_name}) > len({link.old for link in by_key})
-        found: dict[str, list[Link]] = {}
-        for link in by_name if is_by_name else by_key:
-            found.setdefault(link.old, []).append(link)
-        return found
+        names = _group_links(by_name)
+        return names if len(names) > len(by_key) else by_key
+
+    def find_by_key(self, keys: Collection[str]) -> dict[str, list[Link]]:
+        """The links of each old key that the crosswalk lists."""
+        listed = frozenset(keys)
+        return _group_links(link for link in self.links if link.old in listed)
+
+
+def _group_links(links: Iterable[Link]) -> dict[str, list[Link]]:
+    found: dict[str, list[Link]] = {}
+    for link in links:
+        found.setdefault(link.old, []).append(link)
+    return found
 
 
 def _read_links(path: Path) -> Iterator[Link]:

@@ -56,11 +56,32 @@ REJECTED = (
 """Columns of `manifest/rejected.parquet`."""
 
 SUBSET = (
-    Column("key", TEXT, "a key of subset_list"),
-    Column("occurrences", INT64, "records of the archive that have this key and media"),
-    Column("images", INT64, "images of the manifest with this key"),
+    Column("entry", INT64, "number of the entry in subset_list, from 1; the keys and names of a text file are sorted"),
+    Column("requested", TEXT, "the name or key that the entry requests"),
+    Column("matched", TEXT, "the column of the archive that has it; empty if none has it"),
+    Column("key", TEXT, "key of the taxon; several taxa of an entry have a row each"),
+    Column("name", TEXT, "name of the taxon"),
+    Column("occurrences", INT64, "records of the archive that have media; each counts for its most specific entry"),
+    Column("images", INT64, "images of the manifest; the sum of all rows is the manifest"),
+    Column("note", TEXT, "why nothing or several taxa matched, or close names"),
 )
 """Columns of `manifest/subset.csv`."""
+SUBSET_OCCURRENCES = (
+    COREID,
+    Column("entry", INT64, "number of the entry in subset.csv"),
+    Column("key", TEXT, "key of the taxon in subset.csv"),
+)
+"""Columns of `manifest/subset_occurrences.parquet`."""
+SUBSET_STAGES = (
+    *SUBSET[:-1],
+    Column("fetched", INT64, "images that were downloaded"),
+    Column("verified", INT64, "images that can be used"),
+    Column("clean", INT64, "images that pass every filter"),
+    Column("split", INT64, "images in a split"),
+    Column("samples", INT64, "images in the shards"),
+    SUBSET[-1],
+)
+"""Columns of `report/subset.csv`."""
 
 LEDGER = (
     Column("status", TEXT, "`fetched`, `cached` or `failed`"),
