@@ -83,6 +83,12 @@ class ReadArchive(DatasetTask):
         "\"format = 'image/jpeg' AND coalesce(description, '') NOT LIKE '%Sonogram%'\". Every column is text, as in "
         "where. Empty takes all.",
     )
+    vernacular_language: str = Text(
+        default="en",
+        description="Language of vernacularName, as a code such as en or fr; separate several with commas, the "
+        "preferred one first. It counts if the archive has an extension of vernacular names. Otherwise, and where "
+        "it has no name in these languages, the archive's column vernacularName is used, or else any other language.",
+    )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,
         minimum=1,
@@ -128,6 +134,7 @@ class ReadArchive(DatasetTask):
             subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
             crosswalk=self._read_crosswalk(),
             same_taxonomy=self.same_taxonomy,
+            vernacular_languages=split_list(self.vernacular_language),
             num_images_per_category=self.num_images_per_category,
             random_seed=self.random_seed,
             extra_columns=split_list(self.extra_columns),

@@ -22,6 +22,7 @@ IMAGE = "http://rs.gbif.org/terms/1.0/image"
 DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
+VERNACULAR_NAME = "http://rs.gbif.org/terms/1.0/vernacularname"
 ASSOCIATED_MEDIA = "http://rs.tdwg.org/dwc/terms/associatedmedia"
 URL_COLUMNS = {
     MULTIMEDIA: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI"),
@@ -58,6 +59,7 @@ class Archive:
         layouts: MEDIA and RECORDS, the occurrences or taxa that the media belong to.
         is_of_events: whether its core has events, and the records are the occurrences of an extension.
         event_keys: how media name their event; None if they are matched by the records' id alone.
+        vernacular_names: the extension of vernacular names; None without one.
         events: the core of an archive of events.
         skipped_media: files of other media extensions that have rows, too, with their row types.
         metadata: path of the metadata document; None if meta.xml names none.
@@ -85,6 +87,7 @@ class Archive:
         if self.is_of_events:
             records, media, self.event_keys = match_occurrences(descriptor.core, records, media)
             self.events = descriptor.core
+        self.vernacular_names = None if self.is_of_events else self._find_vernacular_names(descriptor.extensions)
         self.layouts: Mapping[str, FileLayout] = {MEDIA: media, RECORDS: records}
         for location in (*records.locations, *media.locations):
             if self._member(location) not in self._names:
@@ -195,6 +198,11 @@ class Archive:
             raise ArchiveError(f"{self.path}: {broken_media[0].problem}")
         others = {location: layout.row_type for layout, location in with_rows if layout is not media}
         return media, {location: row_type for location, row_type in others.items() if self._exists(location)}
+
+    def _find_vernacular_names(self, extensions: tuple[FileLayout, ...]) -> FileLayout | None:
+        """The extension of vernacular names, if the archive has its files."""
+        found = next((layout for layout in extensions if layout.row_type == VERNACULAR_NAME), None)
+        return found if found is not None and all(map(self._exists, found.locations)) else None
 
     def _exists(self, location: str) -> bool:
         return self._member(location) in self._names

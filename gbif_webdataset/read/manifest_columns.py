@@ -12,6 +12,7 @@ from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, URL_COLUMNS, Arc
 from gbif_webdataset.read.event_keys import KEY
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.vernacular_names import NAME as VERNACULAR
 from gbif_webdataset.read.where_clause import MEDIA_ROWS, OCCURRENCES, Subject, WhereClause
 from gbif_webdataset.storage.arrow import RECURRING
 from gbif_webdataset.terms.columns import DARWIN_CORE
@@ -75,7 +76,8 @@ class ManifestColumns:
         if not url_columns:
             location, preferred = archive.media.locations[0], ", ".join(urls[:2])
             raise ArchiveError(f"{archive.path}: {location} has no column for a URL ({preferred}); {GET_DWCA}")
-        copied = dict.fromkeys(name for name in (*DARWIN_CORE, *requested) if name in records.names)
+        present = records.names | ({VERNACULAR} if archive.vernacular_names else set())
+        copied = dict.fromkeys(name for name in (*DARWIN_CORE, *requested) if name in present)
         of_media = [name for name, terms in MEDIUM_COLUMNS.items() if any(term in media.names for term in terms)]
         names = ["coreid", "identifier", "image_path", *copied, *of_media, "licenseCode"]
         schema = pa.schema(

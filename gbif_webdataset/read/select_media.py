@@ -24,6 +24,7 @@ from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.read.subset_match import SubsetMatcher
 from gbif_webdataset.read.subset_taxonomy import relate_keys
 from gbif_webdataset.read.urls import resolve_urls
+from gbif_webdataset.read.vernacular_names import VernacularNames
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.reasons import LineFault, MediumReason
@@ -92,7 +93,15 @@ class MediaSelector:
         self._cap = CategoryCap(connection, options) if options.num_images_per_category else None
         self._options = options
         self._matcher: SubsetMatcher | None = None
+        self._names: VernacularNames | None = None
+        self._connection, self._archive = connection, archive
         self.subset: SubsetCounts | None = None
+
+    def read_vernacular_names(self) -> None:
+        """Read the archive's extension of vernacular names, if it has one."""
+        if layout := self._archive.vernacular_names:
+            languages = self._options.vernacular_languages
+            self._names = VernacularNames(self._connection, self._archive, layout, languages)
 
     def start_subset(self, listed: SubsetList, checklist: Checklist, folder: Path) -> SubsetCounts:
         """Compare the records with the user's list; `checklist` is that of their keys. The counts go to `folder`.
@@ -135,8 +144,9 @@ class MediaSelector:
         return SelectedImages(schema, copied, pa.table(of_media), self._list_images(partition, decisions))
 
     def _prepare_partition(self, partition: Partition) -> Partition:
-        """The partition with the URL of each medium and, with a subset, the entry of each record."""
-        records = self._matcher.add_matches(partition.records) if self._matcher is not None else partition.records
+        """The partition with the URL of each medium, the vernacular name and the entry in the subset of each record."""
+        records = self._names.add_names(partition.records) if self._names is not None else partition.records
+        records = self._matcher.add_matches(records) if self._matcher is not None else records
         return Partition(records, resolve_urls(partition.media, self.columns.url_columns))
 
     def _list_images(self, partition: Partition, decisions: MediaDecisions) -> pa.Table:

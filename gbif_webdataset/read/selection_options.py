@@ -21,6 +21,7 @@ class SelectionOptions:
         licenses: codes of the licences to take; empty takes all.
         where: SQL condition on the records' columns, all of them text, and on `coreid`; empty takes all.
         media_where: SQL condition on the columns of the media, all of them text; empty takes all.
+        vernacular_languages: languages of the vernacular names, the preferred one first.
         later_columns: columns that later stages name; the manifest has them if the records do.
     """
 
@@ -35,6 +36,7 @@ class SelectionOptions:
     later_columns: tuple[str, ...] = ()
     crosswalk: CrosswalkTable | None = None
     same_taxonomy: bool = False
+    vernacular_languages: tuple[str, ...] = ()
 
     @property
     def has_names(self) -> bool:

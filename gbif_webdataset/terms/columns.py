@@ -236,7 +236,12 @@ ATTRIBUTION = (
 """Columns of `attribution.parquet`, a row for each sample."""
 
 COMPARISON = (
-    Column("change", TEXT, "`added`, `dropped`, `label`, `split` or `label-and-split`"),
+    Column(
+        "change",
+        TEXT,
+        "`added`, `dropped`, `label`, `split` or `label-and-split`; `taxonomy` and `taxonomy-and-split` are "
+        "changes of labels that the crosswalk explains",
+    ),
     COREID,
     IDENTIFIER,
     IMAGE_PATH,
