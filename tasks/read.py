@@ -176,9 +176,7 @@ class ReadArchive(DatasetTask):
             option = option_text("--ReadArchive-subset-list", self.subset_list)
             names = self.selection_options().has_names
             check = "check their spelling" if names else f"check that they are values of {self.subset_key}"
-            remedy = (
-                f"manifest/{SUBSET} lists all of them; {check} (checklist of the archive: {counts.known_checklist})"
-            )
+            remedy = f"manifest/{SUBSET} lists all of them; {check} (checklist of the archive: {counts.full_checklist})"
             entries = "names" if names else "keys"
             report(describe_match(option, entries, counts.subset_found, counts.subset_keys, f"{remedy}: {REMEDY}"))
 

@@ -87,8 +87,8 @@ class DatasetDescription:
     def taxonomy(self) -> str:
         """A sentence on the labels: their column, rank and checklist."""
         rank = f" (rank: {self.rank})" if self.rank else ""
-        known = f"belong to the checklist {self.checklist}" if self.checklist.key else "belong to an unknown checklist"
-        return f"The labels are values of {self.label_column}{rank}. The taxon keys {known}."
+        checklist = f"the checklist {self.checklist}" if self.checklist.key else "an unknown checklist"
+        return f"The labels are values of {self.label_column}{rank}. The taxon keys belong to {checklist}."
 
     @property
     def licence(self) -> str:

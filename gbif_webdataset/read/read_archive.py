@@ -12,11 +12,12 @@ from pathlib import Path
 
 from gbif_webdataset.errors import ArchiveError, SelectionError
 from gbif_webdataset.read import dwca
+from gbif_webdataset.read.archive_checklist import find_checklist
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import PartitionedArchive, Resources
-from gbif_webdataset.read.provenance import digest_in_background, find_download_date, write_source
+from gbif_webdataset.read.provenance import digest_in_background, write_source
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
@@ -65,7 +66,7 @@ class ManifestCounts:
     checklist_release: str = ""
 
     @property
-    def known_checklist(self) -> Checklist:
+    def full_checklist(self) -> Checklist:
         """The checklist with its release; an unknown one without a key."""
         return Checklist(self.checklist or "", self.checklist_release)
 
@@ -100,7 +101,7 @@ def read_archive(
         selector.read_vernacular_names()
         counts = _start_counts(archive, partitioned)
         if options.subset is not None:
-            stack.enter_context(selector.start_subset(options.subset, counts.known_checklist, writer.folder))
+            stack.enter_context(selector.start_subset(options.subset, counts.full_checklist, writer.folder))
         selector.prepare(partitioned.read_partitions)
         schema = selector.columns.schema
         if counts.checklist:
@@ -148,13 +149,14 @@ def outline_archive(path: Path, options: SelectionOptions, max_expansion: float 
 
 
 def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:
-    checklist = partitioned.checklist or archive.checklist
+    stated = find_checklist(archive)
+    checklist = partitioned.checklist or stated.key or None
     return ManifestCounts(
         media_files=archive.media_files,
         media_lines=partitioned.lines[MEDIA],
         record_lines=partitioned.lines[RECORDS],
         checklist=checklist,
-        checklist_release=(archive.checklist_release or find_download_date(archive)) if checklist else "",
+        checklist_release=stated.release if checklist else "",
         passed_over=archive.skipped_media,
         notes=list(archive.notes),
     )
@@ -181,7 +183,7 @@ def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions
             return f"--ReadArchive-subset-list: {entries} that of {images}; check subset_list"
         return (
             f"--ReadArchive-subset-list: {entries} the {options.subset_key} of {images}; check subset_list and "
-            f"subset_key; keys of another taxonomy do not match (checklist of the archive: {counts.known_checklist}): "
+            f"subset_key; keys of another taxonomy do not match (checklist of the archive: {counts.full_checklist}): "
             f"{REMEDY}"
         )
     reasons = ", ".join(f"{count:,} {reason} ({MEANINGS[reason]})" for reason, count in media.items())

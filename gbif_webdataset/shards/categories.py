@@ -52,8 +52,8 @@ def load_map(path: Path, parameter: str) -> CategoryMap:
         stated = json.loads(path.with_name(NAME).read_text(encoding="utf-8"))
         if {one["label"]: one["class"] for one in stated["categories"]} == labels:
             checklist = stated["checklist"] or {}
-            known = Checklist(str(checklist.get("key", "")), str(checklist.get("release", "")))
-            return CategoryMap(labels, known, max(classes, int(stated["classes"])))
+            stated_checklist = Checklist(str(checklist.get("key", "")), str(checklist.get("release", "")))
+            return CategoryMap(labels, stated_checklist, max(classes, int(stated["classes"])))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass  # a map made before version 0.5, or by the user
     return CategoryMap(labels, Checklist(), classes)
