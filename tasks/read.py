@@ -163,7 +163,7 @@ class ReadArchive(DatasetTask):
                 counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
                 for note in counts.notes:
                     progress.print_once(f"{self.dwca}: {note}")
-                self._report_subset(counts, progress.print_once)
+                self._report_subset(counts, options.has_names, progress.print_once)
                 chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
                 validation.check_manifest(self, chunks, progress.print_once)
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
@@ -171,10 +171,9 @@ class ReadArchive(DatasetTask):
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
 
-    def _report_subset(self, counts: ManifestCounts, report: Callable[[str], None]) -> None:
+    def _report_subset(self, counts: ManifestCounts, names: bool, report: Callable[[str], None]) -> None:
         if self.subset_list:
             option = option_text("--ReadArchive-subset-list", self.subset_list)
-            names = self.selection_options().has_names
             check = "check their spelling" if names else f"check that they are values of {self.subset_key}"
             remedy = f"manifest/{SUBSET} lists all of them; {check} (checklist of the archive: {counts.full_checklist})"
             entries = "names" if names else "keys"

@@ -67,6 +67,7 @@ class SubsetCounts:
         self._listed, self._matcher, self._remarks, self._folder = listed, matcher, remarks, folder
         self._counts: dict[MatchedTaxon, Numbers] = defaultdict(lambda: np.zeros(2, np.int64))
         self._stack = ExitStack()
+        self._pending = arrow.make_empty_table(OCCURRENCES)
         self._path = folder / f"{TEMPORARY}subset.parquet"
 
     def __enter__(self) -> Self:
@@ -93,7 +94,8 @@ class SubsetCounts:
         keys = self._count_taxa(taken, images[rows])
         ids = trim_texts(taken.column(RECORD_ID)).combine_chunks()
         entries = arrow.to_array(entry[rows].astype(np.int64) + 1)
-        self._writer.write_table(pa.table([ids, entries, keys], schema=OCCURRENCES))
+        self._pending = pa.concat_tables([self._pending, pa.table([ids, entries, keys], schema=OCCURRENCES)])
+        self._write_occurrences(arrow.ROW_GROUP)
 
     def _count_taxa(self, records: pa.Table, images: Numbers) -> pa.Array:
         """Count records, each with its number of images; the key of the taxon that each record's entry matched."""
@@ -125,6 +127,7 @@ class SubsetCounts:
 
     def write(self) -> SubsetSummary:
         """Write subset.csv and subset_occurrences.parquet."""
+        self._write_occurrences(1)
         self._stack.close()
         with atomic_file(self._folder / SUBSET_OCCURRENCES) as temporary:
             self._path.replace(temporary)
@@ -139,6 +142,12 @@ class SubsetCounts:
             for entry in range(len(self._listed)):
                 rows.writerows(self._list_rows(entry, by_entry.get(entry, []), suggestions, summary))
         return summary
+
+    def _write_occurrences(self, min_rows: int) -> None:
+        """Write row groups of ROW_GROUP rows, so that the bytes do not depend on the partitions."""
+        while self._pending.num_rows >= min_rows:
+            self._writer.write_table(self._pending.slice(0, arrow.ROW_GROUP).combine_chunks())
+            self._pending = self._pending.slice(arrow.ROW_GROUP)
 
     def _list_rows(
         self, entry: int, taxa: Sequence[MatchedTaxon], suggestions: dict[int, str], summary: SubsetSummary
