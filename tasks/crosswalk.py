@@ -1,5 +1,6 @@
 """MakeCrosswalk: the taxa of an older dataset in the taxonomy of a newer one."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -72,4 +73,6 @@ class MakeCrosswalk(RunTask):
         scratch = Path(self.scratch) if self.scratch else self.path.parent / ".scratch"
         resources = CrosswalkResources(scratch, self.memory_limit, self.num_workers, lambda count: None)
         print(escape_text(make_crosswalk(request, self.path, resources), keep="\n"), flush=True)
+        with contextlib.suppress(OSError):  # another process uses the folder
+            scratch.rmdir()
         self._has_run = True

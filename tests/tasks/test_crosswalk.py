@@ -26,6 +26,7 @@ def test_the_command_writes_the_table_where_it_runs_and_prints_the_kinds_of_chan
     assert ended.returncode == 0, ended.stderr
     assert "6 renamed: the taxon has another key or another name" in ended.stdout
     assert len(read_crosswalk(tmp_path / "crosswalk.csv")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["crosswalk.csv"]
     (tmp_path / "folder").mkdir()
     assert run(tmp_path, "--old", old, "--new", new, "--crosswalk", "folder").returncode == 0
     assert (tmp_path / "folder" / "crosswalk.csv").read_bytes() == (tmp_path / "crosswalk.csv").read_bytes()
