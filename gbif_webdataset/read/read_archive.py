@@ -98,8 +98,8 @@ def read_archive(
         selector = MediaSelector(connection, archive, options, rejected)
         partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
         partitioned.read(rejected, progress)
-        selector.read_vernacular_names()
         counts = _start_counts(archive, partitioned)
+        counts.notes += selector.read_vernacular_names()
         if options.subset is not None:
             stack.enter_context(selector.start_subset(options.subset, counts.full_checklist, writer.folder))
         selector.prepare(partitioned.read_partitions)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read.category_cap import CategoryCap
 from gbif_webdataset.read.columns import HASH, MEDIUM_COLUMNS, cast_texts, coalesce_columns
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
@@ -97,11 +98,15 @@ class MediaSelector:
         self._connection, self._archive = connection, archive
         self.subset: SubsetCounts | None = None
 
-    def read_vernacular_names(self) -> None:
-        """Read the archive's extension of vernacular names, if it has one."""
+    def read_vernacular_names(self) -> list[str]:
+        """Read the archive's extension of vernacular names, if it has one; a note if the extension cannot be read."""
         if layout := self._archive.vernacular_names:
             languages = self._options.vernacular_languages
-            self._names = VernacularNames(self._connection, self._archive, layout, languages)
+            try:
+                self._names = VernacularNames(self._connection, self._archive, layout, languages)
+            except ArchiveError as error:
+                return [f"the vernacular names are not used: {error}"]
+        return []
 
     def start_subset(self, listed: SubsetList, checklist: Checklist, folder: Path) -> SubsetCounts:
         """Compare the records with the user's list; `checklist` is that of their keys. The counts go to `folder`.

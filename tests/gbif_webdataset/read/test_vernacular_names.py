@@ -13,6 +13,7 @@ from tests.support.archives import (
     make_meta_xml,
     make_occurrence,
     make_part,
+    read_zip,
     write_zip,
 )
 from tests.support.manifests import make_manifest
@@ -67,6 +68,15 @@ def test_the_preferred_name_counts_and_quotes_are_removed(tmp_path: Path) -> Non
 
 def test_without_names_the_own_column_is_kept(tmp_path: Path) -> None:
     assert read_names(tmp_path, [], "en") == {"1": "own name", "2": "own name", "3": None}
+
+
+def test_an_extension_that_cannot_be_read_is_a_note(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "a.zip", [])
+    members = read_zip(archive) | {"names.txt": b"taxonID\n1\n2\n"}
+    manifest = make_manifest(write_zip(archive, members), tmp_path)
+    assert manifest.values("vernacularName") == {"1": "own name", "2": "own name", "3": None}
+    [note] = [note for note in manifest.counts.notes if "vernacular" in note]
+    assert note.startswith("the vernacular names are not used: names.txt: has 1 columns, but in meta.xml")
 
 
 @pytest.mark.parametrize(("text", "code"), [("English", "en"), ("en_GB", "en"), ("FRA", "fr"), (" x ", "x")])
