@@ -62,14 +62,16 @@ def write_subset_stages(paths: DatasetPaths) -> SubsetTable | None:
     if not paths.subset_occurrences.is_file():
         return None
     with tables.open_database(paths.scratch) as connection:
-        connection.execute("CREATE TABLE counts (entry BIGINT, key VARCHAR, stage VARCHAR, images BIGINT)")
+        columns = "entry BIGINT, key VARCHAR, kingdom VARCHAR, stage VARCHAR, images BIGINT"
+        connection.execute(f"CREATE TABLE counts ({columns})")
         occurrences = tables.parquet_source([paths.subset_occurrences])
         connection.execute(
-            f"CREATE TABLE occurrences AS SELECT DISTINCT coreid, entry, coalesce(key, '') AS key FROM {occurrences}"
+            "CREATE TABLE occurrences AS SELECT DISTINCT coreid, entry, coalesce(key, '') AS key, "
+            f"coalesce(kingdom, '') AS kingdom FROM {occurrences}"
         )
         for stage, source in _list_sources(paths):
             connection.execute(
-                f"INSERT INTO counts SELECT entry, key, '{stage}', count(*) FROM ({source}) JOIN occurrences "
+                f"INSERT INTO counts SELECT entry, key, kingdom, '{stage}', count(*) FROM ({source}) JOIN occurrences "
                 "USING (coreid) GROUP BY ALL"
             )
         _check_sum(connection, paths)
@@ -104,8 +106,8 @@ def _check_sum(connection: duckdb.DuckDBPyConnection, paths: DatasetPaths) -> No
 
 
 def _write(connection: duckdb.DuckDBPyConnection, paths: DatasetPaths) -> SubsetTable:
-    query = "SELECT entry, key, stage, images FROM counts"
-    counts = {(entry, key, stage): images for entry, key, stage, images in tables.fetch_rows(connection, query)}
+    rows_of_counts = tables.fetch_rows(connection, "SELECT entry, key, kingdom, stage, images FROM counts")
+    counts = {tuple(taxon): images for *taxon, images in rows_of_counts}
     table = SubsetTable()
     with (
         atomic_file(paths.subset_stages) as temporary,
@@ -115,7 +117,8 @@ def _write(connection: duckdb.DuckDBPyConnection, paths: DatasetPaths) -> Subset
         written = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         written.writeheader()
         for row in rows:
-            images = [counts.get((int(row["entry"]), row["key"], stage), 0) for stage in STAGES]
+            taxon = (int(row["entry"]), row["key"], "" if row["key"] else row["kingdom"])
+            images = [counts.get((*taxon, stage), 0) for stage in STAGES]
             written.writerow(row | dict(zip(STAGES, images, strict=True)))
             table.add(SubsetLine(row["requested"], row["matched"], row["key"], row["name"], images, row["note"]))
     return table

@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gbif_webdataset.read.columns import HASH, RECORD_ID, coalesce_columns, trim_texts
@@ -84,6 +85,7 @@ class SubsetCounts:
         """Count those of a partition, which may lack records without media."""
         entry = arrow.to_numpy(records.column(ENTRY).combine_chunks())
         with_media = np.unique(decisions.record[decisions.record >= 0])
+        self._matcher.mark_hits(records.select(self._matcher.read_columns).take(arrow.to_array(with_media)))
         with_media = with_media[entry[with_media] >= 0]
         if not len(with_media):
             return
@@ -91,25 +93,28 @@ class SubsetCounts:
         hashes = arrow.to_numpy(records.column(HASH).combine_chunks())
         rows = with_media[np.argsort(hashes[with_media], kind="stable")]
         taken = records.take(arrow.to_array(rows))
-        keys = self._count_taxa(taken, images[rows])
+        taxa = self._count_taxa(taken, images[rows])
         ids = trim_texts(taken.column(RECORD_ID)).combine_chunks()
         entries = arrow.to_array(entry[rows].astype(np.int64) + 1)
-        self._pending = pa.concat_tables([self._pending, pa.table([ids, entries, keys], schema=OCCURRENCES)])
+        self._pending = pa.concat_tables([self._pending, pa.table([ids, entries, *taxa.columns], schema=OCCURRENCES)])
         self._write_occurrences(arrow.ROW_GROUP)
 
-    def _count_taxa(self, records: pa.Table, images: Numbers) -> pa.Array:
-        """Count records, each with its number of images; the key of the taxon that each record's entry matched."""
+    def _count_taxa(self, records: pa.Table, images: Numbers) -> pa.Table:
+        """Count records, each with its number of images; key and kingdom of the taxon that each entry matched.
+
+        The kingdom is null where there is a key.
+        """
         matched = arrow.to_numpy(records.column(MATCHED).combine_chunks())
-        positions, keys = [], []
+        positions, taxa = [], []
         for column in np.unique(matched).tolist():
             rows = np.flatnonzero(matched == column)
             positions.append(rows)
-            keys.append(self._count_column(column, records.take(arrow.to_array(rows)), images[rows]))
+            taxa.append(self._count_column(column, records.take(arrow.to_array(rows)), images[rows]))
         order = np.argsort(np.concatenate(positions))
-        return pa.concat_arrays(keys).take(arrow.to_array(order))
+        return pa.concat_tables(taxa).take(arrow.to_array(order))
 
-    def _count_column(self, column: int, records: pa.Table, images: Numbers) -> pa.Array:
-        """Count records whose entry matched in the same column; the key of the taxon of each."""
+    def _count_column(self, column: int, records: pa.Table, images: Numbers) -> pa.Table:
+        """Count records whose entry matched in the same column; key and kingdom of the taxon of each."""
         key_columns, name_columns = _find_taxon_columns(self._matcher.columns[column])
         values = [coalesce_columns(records, names) for names in (key_columns, name_columns, ("kingdom",))]
         texts = [arrow.decode_dictionary(value).combine_chunks() for value in values]
@@ -123,7 +128,8 @@ class SubsetCounts:
         counted = np.stack([np.bincount(numbers), np.bincount(numbers, images).astype(np.int64)], axis=1)
         for entry, key, name, kingdom, counts in zip(entries, *firsts, counted, strict=True):
             self._counts[MatchedTaxon(entry, column, key or "", name or "", kingdom or "")] += counts
-        return texts[0]
+        kingdoms = pc.if_else(texts[0].is_valid(), pa.nulls(1, pa.string())[0], texts[2])
+        return pa.table({"key": texts[0], "kingdom": kingdoms})
 
     def write(self) -> SubsetSummary:
         """Write subset.csv and subset_occurrences.parquet."""
@@ -158,19 +164,20 @@ class SubsetCounts:
             note = COUNTED_ELSEWHERE if self._matcher.hit[entry] else remark or suggestions.get(entry, "")
             if note and entry in suggestions:
                 summary.add_note(f"{requested}: no occurrence with media has this name; {note}")
-            yield (entry + 1, requested, "", "", "", 0, 0, note)
+            yield (entry + 1, requested, "", "", "", "", 0, 0, note)
             return
         if _is_homonym(taxa):
             remark = HOMONYM
             summary.add_note(f"{requested}: {HOMONYM}; the images of all of them are taken")
-        by_key: dict[str, list[MatchedTaxon]] = defaultdict(list)
+        by_key: dict[tuple[str, str], list[MatchedTaxon]] = defaultdict(list)
         for taxon in taxa:
-            by_key[taxon.key or taxon.kingdom].append(taxon)
+            by_key[taxon.key, "" if taxon.key else taxon.kingdom].append(taxon)
         for same in by_key.values():
             occurrences, images = np.sum([self._counts[taxon] for taxon in same], axis=0).tolist()
             largest = max(same, key=lambda taxon: int(self._counts[taxon][0]))
             column = self._matcher.columns[same[0].column]
-            yield (entry + 1, requested, column, largest.key, largest.name, occurrences, images, remark)
+            named = (largest.key, largest.name, largest.kingdom)
+            yield (entry + 1, requested, column, *named, occurrences, images, remark)
 
     def _suggest_names(self) -> dict[int, str]:
         """Close names of the archive for the first entries that look like a name and match nothing."""

@@ -30,8 +30,9 @@ class SubsetMatcher:
 
     Attributes:
         columns: the columns that are compared, in this order.
-        hit: whether an entry is the text of a record's column, even if the record belongs to another entry.
-        seen: the names of the records that were compared.
+        read_columns: these columns, and those that have to agree.
+        hit: whether an entry is the text of a column of a record with media, which may belong to another entry.
+        seen: the names of the records with media.
     """
 
     def __init__(self, listed: SubsetList, subset_key: str, columns: Iterable[str]) -> None:
@@ -40,6 +41,8 @@ class SubsetMatcher:
         self.columns = tuple(dict.fromkeys(name for name in (subset_key, *names) if name in present))
         self.hit = np.zeros(len(listed), bool)
         self.seen: set[str] = set()
+        compared = dict.fromkeys([*self.columns, "taxonRank", "kingdom"])
+        self.read_columns = [name for name in compared if name in present]
         self._subset_key = subset_key
         self._names = _EntryIndex.of(listed.names)
         self._keys = self._names if listed.keys is listed.names else _EntryIndex.of(listed.keys)
@@ -58,19 +61,24 @@ class SubsetMatcher:
         entry, matched = np.full(records.num_rows, NONE), np.full(records.num_rows, NONE)
         for position, name in enumerate(self.columns):
             found = self._find_entries(records, name)
-            self.hit[found[found >= 0]] = True
             is_first = (entry < 0) & (found >= 0)
             entry[is_first], matched[is_first] = found[is_first], position
         added = records.append_column(ENTRY, pa.chunked_array([arrow.to_array(entry)]))
         return added.append_column(MATCHED, pa.chunked_array([arrow.to_array(matched)]))
 
+    def mark_hits(self, records: pa.Table) -> None:
+        """Note the entries and names of records with media in `hit` and `seen`."""
+        for name in self.columns:
+            found = self._find_entries(records, name)
+            self.hit[found[found >= 0]] = True
+            if name != self._subset_key:
+                values, numbers = _encode(records, name)
+                self.seen.update(values[number] for number in np.unique(numbers).tolist() if number < len(values))
+
     def _find_entries(self, records: pa.Table, name: str) -> Numbers:
         """For each record the entry that its value in a column names."""
         values, numbers = _encode(records, name)
-        is_key = name == self._subset_key
-        index = self._keys if is_key else self._names
-        if not is_key:
-            self.seen.update(values)
+        index = self._keys if name == self._subset_key else self._names
         entry = np.array([*(index.first.get(value, NONE) for value in values), NONE])[numbers]
         if not self._rank_numbers and not self._kingdom_numbers:
             return entry

@@ -61,6 +61,7 @@ SUBSET = (
     Column("matched", TEXT, "the column of the archive that has it; empty if none has it"),
     Column("key", TEXT, "key of the taxon; several taxa of an entry have a row each"),
     Column("name", TEXT, "name of the taxon"),
+    Column("kingdom", TEXT, "kingdom of the taxon"),
     Column("occurrences", INT64, "records of the archive that have media; each counts for its most specific entry"),
     Column("images", INT64, "images of the manifest; the sum of all rows is the manifest"),
     Column("note", TEXT, "why nothing or several taxa matched, or close names"),
@@ -70,6 +71,7 @@ SUBSET_OCCURRENCES = (
     COREID,
     Column("entry", INT64, "number of the entry in subset.csv"),
     Column("key", TEXT, "key of the taxon in subset.csv"),
+    Column("kingdom", TEXT, "its kingdom, if it has no key"),
 )
 """Columns of `manifest/subset_occurrences.parquet`."""
 SUBSET_STAGES = (

@@ -32,11 +32,17 @@ def write_dataset(root: Path) -> DatasetPaths:
         (paths.splits / f"{split}.csv").write_text("\n".join(["coreid,image_path", *lines]) + "\n")
     header = ",".join(column.name for column in DROPPED)
     paths.shards_dropped.write_text(f"{header}\nshards,no-label,b,u,1\n")
-    occurrences = {"coreid": ["1", "2", "3", "4"], "entry": [1, 1, 2, 2], "key": ["k1", "k2", None, None]}
+    occurrences = {
+        "coreid": ["1", "2", "3", "4"],
+        "entry": [1, 1, 2, 2],
+        "key": ["k1", "k2", None, None],
+        "kingdom": [None, None, "A", "P"],
+    }
     pq.write_table(pa.table(occurrences), paths.subset_occurrences)
     rows = [
-        (1, "Aus", "genus", "k1", "Aus", 1, 2, "two"), (1, "Aus", "genus", "k2", "Aus", 1, 1, "two"),
-        (2, "Bus", "genus", "", "Bus", 2, 2, ""), (3, "Cus", "", "", "", 0, 0, ""),
+        (1, "Aus", "genus", "k1", "Aus", "A", 1, 2, "two"), (1, "Aus", "genus", "k2", "Aus", "P", 1, 1, "two"),
+        (2, "Bus", "genus", "", "Bus", "A", 1, 1, ""), (2, "Bus", "genus", "", "Bus", "P", 1, 1, ""),
+        (3, "Cus", "", "", "", "", 0, 0, ""),
     ]  # fmt: skip
     with paths.subset.open("w", newline="") as file:
         csv.writer(file).writerows([[column.name for column in SUBSET], *rows])
@@ -47,15 +53,16 @@ def test_the_images_of_each_taxon_of_the_list_are_counted_at_each_stage(tmp_path
     paths = write_dataset(tmp_path)
     table = write_subset_stages(paths)
     assert table is not None
-    assert (table.lines, table.without_samples) == (4, 3)
-    assert [line.requested for line in table.first_without] == ["Aus", "Bus", "Cus"]
+    assert (table.lines, table.without_samples) == (5, 4)
+    assert [line.requested for line in table.first_without] == ["Aus", "Bus", "Bus", "Cus"]
     with paths.subset_stages.open(newline="") as file:
         rows = list(csv.DictReader(file))
     stages = ("images", "fetched", "verified", "clean", "split", "samples")
     assert [(row["requested"], row["key"], *(int(row[stage]) for stage in stages)) for row in rows] == [
         ("Aus", "k1", 2, 2, 2, 2, 2, 1),
         ("Aus", "k2", 1, 1, 1, 1, 0, 0),
-        ("Bus", "", 2, 1, 0, 0, 0, 0),
+        ("Bus", "", 1, 1, 0, 0, 0, 0),
+        ("Bus", "", 1, 0, 0, 0, 0, 0),
         ("Cus", "", 0, 0, 0, 0, 0, 0),
     ]
 

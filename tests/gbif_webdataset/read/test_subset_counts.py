@@ -7,8 +7,8 @@ from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_counts import COUNTED_ELSEWHERE, HOMONYM
 from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.storage.atomic import file_sha256
-from tests.gbif_webdataset.read.test_subset_match import ALL, BIRD, GAMMA, PLANT, read_subset, select
-from tests.support.archives import PHOTO, write_download
+from tests.gbif_webdataset.read.test_subset_match import ALL, BIRD, COLUMNS, GAMMA, PLANT, read_subset, select
+from tests.support.archives import MEDIA, PHOTO, make_gbif_meta_xml, make_lines, make_medium, write_download, write_zip
 from tests.support.manifests import make_manifest
 
 
@@ -23,8 +23,8 @@ def test_the_records_and_images_of_each_key_are_counted(tmp_path: Path) -> None:
     manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", SubsetList.of(("T0", "T1", "X9"))))
     assert (manifest.counts.subset_keys, manifest.counts.subset_found) == (3, 2)
     assert (manifest.folder / "subset.csv").read_text() == (
-        "entry,requested,matched,key,name,occurrences,images,note\n"
-        "1,T0,acceptedTaxonKey,T0,,2,3,\n2,T1,acceptedTaxonKey,T1,,2,2,\n3,X9,,,,0,0,\n"
+        "entry,requested,matched,key,name,kingdom,occurrences,images,note\n"
+        "1,T0,acceptedTaxonKey,T0,,,2,3,\n2,T1,acceptedTaxonKey,T1,,,2,2,\n3,X9,,,,,0,0,\n"
     )
 
 
@@ -42,6 +42,21 @@ def test_homonyms_have_a_row_each_and_are_reported(tmp_path: Path) -> None:
 def test_homonyms_without_keys_are_found_by_their_kingdoms(tmp_path: Path) -> None:
     rows = [row | {"genusKey": ""} for row in (BIRD, PLANT)]
     assert [row["note"] for row in read_subset(select(tmp_path, SubsetList.of(("Oenanthe",)), rows))] == [HOMONYM] * 2
+
+
+def test_a_taxon_without_media_is_not_found(tmp_path: Path) -> None:
+    """Its record may be kept beside those with media, because their ids share a slot."""
+    rows = [GAMMA] * 3000 + [GAMMA | {"species": f"Autographa s{number}"} for number in range(3000)]
+    listed = SubsetList.of(tuple(sorted({row["species"] for row in rows})))
+    occurrences = [row | {"gbifID": str(number)} for number, row in enumerate(rows)]
+    media = make_lines(MEDIA, [make_medium(number, f"{PHOTO}{number}/{'x' * 2000}") for number in range(3000)])
+    files = {"meta.xml": make_gbif_meta_xml(COLUMNS), "occurrence.txt": make_lines(COLUMNS, occurrences)}
+    archive = write_zip(tmp_path / "a.zip", files | {"multimedia.txt": media})
+    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", listed))
+    assert (manifest.counts.subset_keys, manifest.counts.subset_found) == (3001, 1)
+    assert {row["note"] for row in read_subset(manifest) if row["images"] == "0"} <= {
+        "", "did you mean Autographa?", "did you mean Autographa gamma?"
+    }  # fmt: skip
 
 
 def test_close_names_are_suggested_and_never_taken(tmp_path: Path) -> None:
