@@ -62,7 +62,7 @@ SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(fil
 QUICK_TESTS := tests/test_layout.py tests/test_makefile.py tests/test_requirements.py tests/gbif_webdataset/test_*.py \
 	$(addprefix tests/gbif_webdataset/,terms slurm account split storage compare clean publish)
 
-.PHONY: help docs dataset manifest fetch verify delete clean split shards report compare crosswalk check lint test test-all bench \
+.PHONY: help docs dataset manifest fetch verify delete clean split shards report compare crosswalk audit check lint test test-all bench \
 	scheduler slurm slurm-status
 
 help: ## list the targets and variables
@@ -117,6 +117,10 @@ crosswalk: $(READY) ## map the taxa of an older dataset or archive to those of a
 
 compare: $(READY) ## report the differences between two datasets: make compare OLD=data/a NEW=data/b
 	@$(COMMAND) CompareDatasets $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(value ARGS)
+
+audit: $(READY) ## read every file of a dataset again and compare it with its record (make audit OUTPUT=data/a)
+	@$(COMMAND) AuditDataset $(call value_of,--dwca,DWCA) $(if $(value DWCA)$(value OUTPUT),,--dwca $(SAMPLE)) $(DATASET) \
+	$(value ARGS)
 
 check: lint ## run linters, type checker and quick tests, in under a minute; for every commit
 	$(PYTEST) -q -m "not slow and not system" $(QUICK_TESTS)

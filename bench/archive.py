@@ -43,8 +43,13 @@ class Differences:
     varied: bool = False
 
 
-def write(out: Path, occurrences: int, differences: Differences, template: Path = SAMPLE) -> int:
-    """Write the archive and return its number of media. Ragged lines and orphans of the template are left out."""
+def write(
+    out: Path, occurrences: int, differences: Differences, template: Path = SAMPLE, url: str = "https://photos.example"
+) -> int:
+    """Write the archive and return its number of media, whose URLs are `url`/0.jpg, `url`/1.jpg and so on.
+
+    Ragged lines and orphans of the template are left out.
+    """
     with zipfile.ZipFile(template) as source:
         tables = {name: _Table.read(source, name) for name in DATA}
         others = {name: source.read(name) for name in source.namelist() if name not in DATA and not name.endswith("/")}
@@ -56,15 +61,15 @@ def write(out: Path, occurrences: int, differences: Differences, template: Path 
         lines["occurrence.txt"] = tables["occurrence.txt"].vary(lines["occurrence.txt"])
     if differences.raw_quotes:
         lines["occurrence.txt"] = tables["occurrence.txt"].add_quotes(lines["occurrence.txt"])
-    count = itertools.count()
-    lines["multimedia.txt"] = _media_lines(tables["occurrence.txt"], tables["multimedia.txt"], order, count)
+    urls = (f"{url}/{number}.jpg".encode() for number in itertools.count())
+    lines["multimedia.txt"] = _media_lines(tables["occurrence.txt"], tables["multimedia.txt"], order, urls)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as target:
         for name, content in others.items():
             target.writestr(name, content)
         for name in lines:
             with target.open(name, "w", force_zip64=True) as file:
                 _write_lines(file, tables[name].header, lines[name])
-    return next(count)
+    return int(next(urls).rpartition(b"/")[2].partition(b".")[0])
 
 
 @dataclass(frozen=True)
@@ -135,18 +140,16 @@ def _varied_values(i: int) -> dict[bytes, bytes]:
     }
 
 
-def _media_lines(
-    occurrences: _Table, media: _Table, order: Iterable[int], count: "itertools.count[int]"
-) -> Iterator[bytes]:
-    """The media of each occurrence of `order`, each with a URL of its own, numbered by `count`."""
+def _media_lines(occurrences: _Table, media: _Table, order: Iterable[int], urls: Iterator[bytes]) -> Iterator[bytes]:
+    """The media of each occurrence of `order`, each with the next of `urls`."""
     by_occurrence: dict[bytes, list[list[bytes]]] = {}
     for medium in media.rows:
         by_occurrence.setdefault(medium[0].strip(), []).append(medium)
-    url = media.header.index(b"identifier")
+    column = media.header.index(b"identifier")
     for i in order:
         for medium in by_occurrence.get(occurrences.rows[i % len(occurrences.rows)][0].strip(), ()):
             row = [b"%d" % (FIRST_ID + i), *medium[1:]]
-            row[url] = b"https://photos.example/%d.jpg" % next(count)
+            row[column] = next(urls)
             yield b"\t".join(row)
 
 

@@ -4,18 +4,24 @@ python -m bench.old_way load ARCHIVE.zip                load and join with panda
 python -m bench.old_way fetch URLS.txt OUT [-j N]       a GET for each URL, in a pool of processes
 python -m bench.old_way verify IMAGES [-j N]            decode every file with Pillow, in a pool of processes
 python -m bench.old_way shards IMAGES OUT [--size 450]  resize and write tars, in one process
+python -m bench.old_way all ARCHIVE.zip OUT             all of them, with deleting, cleaning and splitting in between
 """
 
 import argparse
+import itertools
 from multiprocessing import Pool
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ["id", "datasetKey", "speciesKey", "familyKey", "orderKey", "acceptedTaxonKey", "lifeStage"]
 COLUMNS += ["decimalLatitude", "decimalLongitude", "eventDate"]
 
 
-def load(archive: str) -> int:
-    """Load and join media and occurrences with pandas. Returns the number of images."""
+def load(archive: str) -> "pd.DataFrame":
+    """Load and join media and occurrences with pandas."""
     import pandas as pd
     from dwca.read import DwCAReader
 
@@ -26,7 +32,7 @@ def load(archive: str) -> int:
         )
     images = pd.merge(media[["coreid", "identifier"]], occurrences[COLUMNS], left_on="coreid", right_on="id")
     images["count"] = images.groupby("coreid").cumcount()
-    return len(images)
+    return images
 
 
 def fetch(listing: str, out: str, jobs: int) -> int:
@@ -48,11 +54,11 @@ def _get(job: tuple[str, Path]) -> None:
         print(url, error)
 
 
-def verify(images: str, jobs: int) -> int:
-    """Decode the JPEGs below a folder. Returns the number of valid ones."""
+def verify(images: str, jobs: int) -> list[Path]:
+    """Decode the JPEGs below a folder. Returns the valid ones."""
     paths = sorted(Path(images).rglob("*.jpg"))
     with Pool(jobs) as pool:
-        return sum(pool.map(_check, paths))
+        return list(itertools.compress(paths, pool.map(_check, paths)))
 
 
 def _check(path: Path) -> bool:
@@ -83,19 +89,37 @@ def shards(images: str, out: str, size: int) -> int:
     return len(paths)
 
 
+def run_all(archive: str, out: str, jobs: int, size: int) -> int:
+    """The whole job: load, fetch, verify and delete, clean, split, shards. Returns the number of samples."""
+    images = load(archive).dropna(subset="identifier").reset_index()
+    folder, listing = Path(out) / "images", Path(out) / "urls.txt"
+    listing.write_text("\n".join(images["identifier"]))
+    fetch(str(listing), str(folder), jobs)
+    valid = set(verify(str(folder), jobs))
+    for path in set(folder.iterdir()) - valid:
+        path.unlink()
+    is_valid = [folder / f"{number}.jpg" in valid for number in range(len(images))]
+    clean = images[is_valid].drop_duplicates("identifier").sample(frac=1, random_state=42)
+    clean["place"] = clean.groupby("acceptedTaxonKey").cumcount()
+    clean.to_csv(Path(out) / "splits.csv")
+    return shards(str(folder), str(Path(out) / "shards"), size)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["load", "fetch", "verify", "shards"])
+    parser.add_argument("stage", choices=["load", "fetch", "verify", "shards", "all"])
     parser.add_argument("source")
     parser.add_argument("out", nargs="?", default="")
     parser.add_argument("-j", "--jobs", type=int, default=2)
     parser.add_argument("--size", type=int, default=450)
     arguments = parser.parse_args()
     if arguments.stage == "load":
-        print(load(arguments.source))
+        print(len(load(arguments.source)))
+    elif arguments.stage == "all":
+        print(run_all(arguments.source, arguments.out, arguments.jobs, arguments.size))
     elif arguments.stage == "verify":
-        print(verify(arguments.source, arguments.jobs))
+        print(len(verify(arguments.source, arguments.jobs)))
     elif arguments.stage == "shards":
         print(shards(arguments.source, arguments.out, arguments.size))
     else:

@@ -10,11 +10,12 @@ from pathlib import Path
 from bench import runs
 from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.publish.attribution import AttributionSummary
-from gbif_webdataset.publish.description import DatasetDescription, read_classes
+from gbif_webdataset.publish.description import DatasetDescription, Shard, read_classes
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.report.page import ReportContent, write_page
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.terms.columns import BALANCE, LEAKAGE
 
 LABEL = "acceptedTaxonKey"
 IMAGES = """SELECT 'd' || i % 40 || '/' || i || '.jpg' AS image_path, (i // 2)::VARCHAR AS coreid,
@@ -64,8 +65,8 @@ def write_tables(folder: Path, images: int, classes: int) -> None:
         connection.execute(f"COPY ({counted}) TO {tables.quote_text(str(folder / 'shards' / 'classes.csv'))} (HEADER)")
     for name in ("splits/dropped.csv", "shards/dropped.csv"):
         (folder / name).write_text("stage,reason,image_path\n")
-    (folder / "splits" / "leakage.csv").write_text("split,shares,images,known,shared,share\n")
-    (folder / "splits" / "balance.csv").write_text("label,images,train,val,test,val_off,test_off\n")
+    for name, columns in (("leakage", LEAKAGE), ("balance", BALANCE)):
+        (folder / "splits" / f"{name}.csv").write_text(",".join(column.name for column in columns) + "\n")
 
 
 def write_report(folder: Path, images: int) -> None:
@@ -75,7 +76,7 @@ def write_report(folder: Path, images: int) -> None:
         title="Many images",
         source=Source("many.zip"),
         attribution=AttributionSummary({"train": {"cc0": images}}, (), {}),
-        shards=[],
+        shards=[Shard("train", "train/train-000000.tar", images, 0, "")],
         classes=read_classes(paths.classes),
         media_lines=images,
         lines=[AccountLine("sample", "train", images, kept=True)],

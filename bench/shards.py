@@ -25,6 +25,7 @@ from bench.runs import Run
 
 SIDE = 450  # pixels of the shorter side
 SIZES = {2048: 600, 1024: 1200, 500: 6000}  # photos of each width
+SHARD_BYTES = 4 << 20  # small, so that there are enough shards for two workers
 COMPARED = 80  # outputs whose fidelity is measured
 
 
@@ -118,7 +119,7 @@ def _make(folder: Path, workers: int) -> None:
     from gbif_webdataset.shards.recipe import Recipe
     from gbif_webdataset.shards.shard_files import ShardFolders
 
-    recipe = Recipe("label", max_shard_size=100 << 20, shuffle=True, seed=42, resize_min_size=SIDE)
+    recipe = Recipe("label", max_shard_size=SHARD_BYTES, shuffle=True, seed=42, resize_min_size=SIDE)
     folders = ShardFolders(*(folder / name for name in ("splits", "images", "shards", "scratch")))
     create_shards(folders, recipe, workers, lambda done, total: None)
 

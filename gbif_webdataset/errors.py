@@ -44,6 +44,26 @@ class MissingPieceError(DatasetError):
     """A file or a row that an earlier stage has to provide is missing."""
 
 
+class DamagedFileError(MissingPieceError):
+    """A file of the dataset is damaged."""
+
+    @classmethod
+    def of_table(cls, path: object) -> Self:
+        """Return the error for a table whose bytes cannot be read."""
+        return cls(
+            f"{path}: the table is damaged and cannot be read; run `make audit ARGS=--AuditDataset-repair` and then "
+            "the same command again, or restore the file from a backup"
+        )
+
+    @classmethod
+    def of_list(cls, path: object) -> Self:
+        """Return the error for a ledger, or the list of deleted images, whose bytes have changed."""
+        return cls(
+            f"{path}: differs from what was written; run `make audit ARGS=--AuditDataset-repair` and then the same "
+            "command again, or restore the file from a backup"
+        )
+
+
 class ChangedImageError(MissingPieceError):
     """An image is missing, or differs from what was downloaded and verified."""
 
@@ -111,11 +131,11 @@ def _explain_itself(error: BaseException) -> str | None:
     if isinstance(error, DatasetError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "out of memory: the machine has too little; use a smaller --workers, or lower --TASK-memory-limit"
+        return "out of memory: the machine has too little; use a smaller --workers, or lower --ReadArchive-memory-limit"
     if isinstance(error, duckdb.Error):
         return _explain_duckdb(str(error))
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}{_remedy(error)}"
+        return f"{error.filename2 or error.filename}: {error.strerror}{_remedy(error)}"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{os.strerror(error.errno)}{_remedy(error)}"
     return None
@@ -130,10 +150,16 @@ def _explain_duckdb(text: str) -> str | None:
     if code is not None:
         file = re.search(r'file \\?"([^"\\]+)', text)
         return explain(OSError(code, os.strerror(code), file.group(1) if file else None))
+    if damaged := re.search(r"""['" ](/[^'"\n]+\.(?:parquet|csv))\b""", text):
+        return str(DamagedFileError.of_table(damaged[1]))
     if "memory" in text.lower() and "Parser Error: " in text:
-        return f"--TASK-memory-limit: {text.partition('Parser Error: ')[2].splitlines()[0]}; write it as 800MB or 4GB"
+        problem = text.partition("Parser Error: ")[2].splitlines()[0]
+        return f"--VerifyImages-memory-limit: {problem}; write it as 800MB or 4GB"
     if "Out of Memory" in text:
-        return "out of memory: the limit of DuckDB is too low; raise --TASK-memory-limit, or use a smaller --workers"
+        return (
+            "out of memory: a database reached its limit; if ReadArchive or VerifyImages failed, raise its "
+            "memory_limit, such as --ReadArchive-memory-limit 4GB; otherwise report this as a bug"
+        )
     return None
 
 
@@ -142,6 +168,8 @@ def _remedy(error: OSError) -> str:
         return "; free some space where --output is and run the same command again: it continues where it stopped"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "; choose an --output that you may write to"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR):
+        return "; a file and a folder have changed places: move it away and run the same command again"
     return ""
 
 

@@ -1,4 +1,6 @@
-"""Sizes, durations and counts for people."""
+"""Sizes, durations, counts and names for people."""
+
+import re
 
 
 def format_size(count: int) -> str:
@@ -31,3 +33,22 @@ def format_estimate(seconds: float) -> str:
 def format_count(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun: `1 host`, `1,200 hosts`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+# Words after a species name that belong to its author, and words that are no epithet.
+_OTHER_WORDS = (
+    "auct|cf|aff|von|van|der|den|dem|del|della|des|dos|ter|ten|and|apud|nec|non|sensu|spec|spp|ssp|sp|in|ex|et"
+)
+_EPITHET = rf"(?!(?:{_OTHER_WORDS})\b)[a-zëï-]{{3,}}(?![.'\u2019])"
+_MARK = r"(?: (?:subsp|ssp|var|f)\.)?"
+_SPECIES = re.compile(rf"[A-Z][a-zë-]+(?: \([A-Z][a-z]+\))?(?: \u00d7)? {_EPITHET}(?:{_MARK} {_EPITHET}){{0,2}}")
+
+
+def split_scientific_name(name: str) -> tuple[str, str]:
+    """(the part in italics, all after it): `Noctua pronuba` and ` (Linnaeus, 1758)`.
+
+    A name of one word is not in italics, because it may be of a rank above genus.
+    """
+    found = _SPECIES.match(name)
+    end = found.end() if found else 0
+    return name[:end], name[end:]

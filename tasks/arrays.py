@@ -18,8 +18,11 @@ from gbif_webdataset.errors import DatasetError, ParameterError, explain, option
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import jobs, status
+from gbif_webdataset.storage.run_lock import check_output_is_free
+from gbif_webdataset.storage.runs import Run, RunKind
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import MAX_CHUNKS
+from tasks.framework.messages import print_note, print_text
 from tasks.framework.rebuild_reasons import print_reasons
 from tasks.framework.slurm_runner import slurm, task_options
 from tasks.read import ReadArchive
@@ -71,19 +74,20 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     if "\\" in str(report.paths.logs.absolute()):
         problem = "Slurm accepts no backslash in the path of a log"
         raise ParameterError.at(option_text("--output", report.paths.output), problem, "choose another folder")
+    check_output_is_free(report.paths.output, Run.of_this_process("make slurm", RunKind.ELEMENT))
     print_reasons(report)
     elements, queue = _array_size(report), _read_queue(report)
     submission = jobs.plan_submission(_by_element(find_missing(report), elements), queue)
     if submission.cancel:
-        print(f"cancelled, because a job that they depend on failed: {' '.join(submission.cancel)}")
+        print_text(f"cancelled, because a job that they depend on failed: {' '.join(submission.cancel)}")
         if not dry_run:
             run_slurm("scancel", *submission.cancel)
     if not submission.jobs:
         left = [one for one in queue if one.job not in submission.cancel]
         busy = f"nothing to submit: this dataset has {format_count(len(left), 'job')} queued or running"
-        print(busy if left else "nothing to do: everything is up to date")
+        print_text(busy if left else "nothing to do: everything is up to date")
         if not left and (images := count_retriable_images(report)):
-            print(f"{status.describe_retriable(images)}: add RETRY=1 (--retry) to submit it", file=sys.stderr)
+            print_note(f"{status.describe_retriable(images)}: add RETRY=1 (--retry) to submit it")
     elif not dry_run:
         report.paths.logs.mkdir(parents=True, exist_ok=True)
     which = (f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}")
@@ -104,7 +108,7 @@ def show_status(report: ReportDataset) -> None:
     elements, queue = _array_size(report), _read_queue(report)
     missing = _by_element(find_missing(report), elements)
     stages = list(status.count_states(missing, elements, queue, status.find_logs(report.paths.logs)))
-    print(status.format_table(stages, elements, count_retriable_images(report)))
+    print_text(status.format_table(stages, elements, count_retriable_images(report)))
 
 
 def run_slurm(*command: str) -> str:
@@ -155,13 +159,13 @@ def _submit_jobs(planned: Sequence[jobs.Job], command: jobs.JobCommand, dry_run:
     for job in planned:
         if dry_run:
             numbers[job.key] = job.key.upper()
-            print(shlex.join(jobs.build_command(job, command, site, numbers)))
+            print_text(shlex.join(jobs.build_command(job, command, site, numbers)))
         else:
             printed = run_slurm(*jobs.build_command(job, command, site, numbers))
             numbers[job.key] = printed.strip().partition(";")[0]
             count = len(job.elements)
             elements = f"{count:,} {'element' if count == 1 else 'elements'}" if count else ""
-            print(f"{job.stage:<8}{elements:<14}job {numbers[job.key]}", flush=True)
+            print_text(f"{job.stage:<8}{elements:<14}job {numbers[job.key]}")
 
 
 def _read_queue(report: ReportDataset) -> list[jobs.QueuedJob]:

@@ -16,6 +16,7 @@ from gbif_webdataset.clean.clean_dataset import (
 from gbif_webdataset.clean.duplicates import CHOICES, DuplicateOptions
 from gbif_webdataset.clean.life_stages import check_predictions_file, match_predictions
 from gbif_webdataset.clean.near_duplicates import MAX_DISTANCE_BITS
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from tasks.delete import DeleteImages
 from tasks.framework.dataset_task import DatasetTask
@@ -89,6 +90,10 @@ class CleanDataset(DatasetTask):
         """The verified images and the deletions."""
         deleted = self.requires()
         return {task.label: task.output().record.digest for task in (deleted, deleted.requires())}
+
+    def input_records(self) -> list[TargetRecord]:
+        """The verified images and the deletions."""
+        return [*super().input_records(), *self.requires().input_records()]
 
     def filters(self) -> Filters:
         """The filters. Raises ParameterError if a value is not valid."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.compare.label_changes import TaxonomyOptions
-from gbif_webdataset.errors import escape_text
 from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.paths import DatasetPaths
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import FilePath, Flag, InputFile, InputFolder
 from tasks.framework.worker_processes import RunTask
 
@@ -41,6 +41,11 @@ class CompareDatasets(RunTask):
         super().__init__(*arguments, **options)
         self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
 
+    @property
+    def changed_output(self) -> Path:
+        """The folder of the newer dataset, which gets the comparison. Of the older one the task only reads."""
+        return Path(self.new)
+
     def complete(self) -> bool:
         """Whether this process has compared the datasets, so that every command compares them again."""
         return self._has_run
@@ -51,6 +56,5 @@ class CompareDatasets(RunTask):
 
         old, new = DatasetPaths.under(Path(self.old)), DatasetPaths.under(Path(self.new), self.scratch)
         crosswalk = CrosswalkTable.read(Path(self.crosswalk), "--crosswalk") if self.crosswalk else None
-        options = TaxonomyOptions(crosswalk, self.same_taxonomy)
-        print(escape_text(compare_datasets(old, new, options), keep="\n"), flush=True)
+        print_text(compare_datasets(old, new, TaxonomyOptions(crosswalk, self.same_taxonomy)))
         self._has_run = True

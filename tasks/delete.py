@@ -1,10 +1,14 @@
 """DeleteImages: deletes the images that cannot be used, or those on a list of the user."""
 
 import datetime
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from gbif_webdataset.clean.delete_images import DeletionFiles, check_image_list, delete_images
+import duckdb
+
+from gbif_webdataset.clean.delete_images import DeletionFiles, check_image_list, delete_images, match_image_list
+from gbif_webdataset.storage.target_record import TargetRecord
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Flag, InputFile
 from tasks.verify import VerifyImages
@@ -16,7 +20,8 @@ class DeleteImages(DatasetTask):
     image_list: str = InputFile(
         default="",
         description="Images to delete: a CSV with the column image_path, or a text with one path below images/ per "
-        "line. Empty: delete the damaged images, which errors.csv lists.",
+        "line. Paths that are no images of the dataset are reported. Empty: delete the damaged images, which are in "
+        "errors.csv.",
     )
     dry_run: bool = Flag(default=False, description="true: delete nothing, and list the images in would-delete.csv.")
 
@@ -29,6 +34,14 @@ class DeleteImages(DatasetTask):
         if self.image_list:
             check_image_list(Path(self.image_list))
 
+    def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        """Count the images on the list that the manifest has."""
+        return [match_image_list(connection, Path(self.image_list), "manifest")] if self.image_list else []
+
+    def input_records(self) -> list[TargetRecord]:
+        """The verified images, and the images that earlier runs deleted."""
+        return [*super().input_records(), *filter(None, [self.record()])]
+
     def run(self) -> None:
         """Delete the images, and list them in deleted.csv or would-delete.csv."""
         paths = self.paths
@@ -36,7 +49,12 @@ class DeleteImages(DatasetTask):
         deleted = paths.would_delete if self.dry_run else paths.deleted
         with self.write_target() as target:
             image_list = Path(self.image_list) if self.image_list else paths.errors
-            files = DeletionFiles(image_list, paths.verified, paths.images, paths.deleted, paths.would_delete)
-            reasons = delete_images(files, now, paths.scratch)
-            target.results = {"reasons": reasons}
+            files = DeletionFiles(
+                image_list, paths.verified, paths.images, paths.deleted, paths.would_delete, paths.unmatched_images
+            )
+            deletion = delete_images(files, now, paths.scratch)
+            target.results = {"reasons": deletion.reasons}
             target.add(deleted)
+            if deletion.unmatched:
+                print(deletion.match, file=sys.stderr, flush=True)
+                target.add(paths.unmatched_images)

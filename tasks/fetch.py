@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import Status
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, Real, Text, split_list
@@ -192,6 +194,14 @@ class FetchChunk(ChunkTask):
         name = self.paths.chunk("manifest", self.chunk).relative_to(self.paths.output).as_posix()
         return {name: self.upstream[0].output().record.files[name].sha256}
 
+    def input_records(self) -> list[TargetRecord]:
+        """This chunk's part of the manifest, its ledger, and the deleted images."""
+        manifest = self.upstream[0].output().record
+        names = self.inputs()
+        own = replace(manifest, files={name: file for name, file in manifest.files.items() if name in names})
+        kept = (TargetRecord.load(self.paths.record(label)) for label in (self.label, "DeleteImages"))
+        return [own, *filter(None, kept)]
+
     def run(self) -> None:
         """Fetch the images that are missing, and write the ledger."""
         options, images = self.fetch_options(), self.requires().images_per_chunk()
@@ -241,7 +251,8 @@ class FetchChunk(ChunkTask):
             workers=self.num_workers,
             retries=self.retries,
             retry_pause=self.retry_pause,
-            hosts=self.hosts().divide(self.sharing),
+            hosts=self.hosts(),
+            chunks=self.sharing,
             limits=DownloadLimits(
                 self.request_timeout,
                 self.max_seconds_per_image,

@@ -3,15 +3,16 @@
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import escape_text
 from gbif_webdataset.fetch.plan_fetch import plan_fetch
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
 from tasks.fetch import FetchChunk
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_note, print_text
 from tasks.framework.parameters import Count
 from tasks.read import ReadArchive
 from tasks.shards import CreateWebDataset
@@ -40,6 +41,11 @@ class PlanFetch(DatasetTask):
         return self.clone(ReadArchive)
 
     @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset if the archive has to be read first; otherwise None."""
+        return None if self.upstream[0].complete() else super().changed_output
+
+    @property
     def last_stage(self) -> CreateWebDataset:
         """The shards, for which the images will be fetched."""
         return self.clone(CreateWebDataset)
@@ -52,7 +58,7 @@ class PlanFetch(DatasetTask):
         """Request the sizes of a sample of the images, and print the estimate."""
         fetcher = self.clone(FetchChunk, chunk=0)
         workers = fetcher.num_workers * fetcher.sharing
-        options = replace(fetcher.fetch_options(), hosts=fetcher.hosts(), workers=workers)
+        options = replace(fetcher.fetch_options(), workers=workers)
         manifests = self.paths.chunks("manifest", self.chunks)
 
         def announce(images: int, hosts: int) -> None:
@@ -63,6 +69,6 @@ class PlanFetch(DatasetTask):
             )
 
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
-        print(escape_text(format_fetch_estimate(estimate), keep="\n"), flush=True)
-        validation.check_manifest(self, manifests, lambda sentence: print(sentence, file=sys.stderr, flush=True))
+        print_text(format_fetch_estimate(estimate))
+        validation.check_manifest(self, manifests, print_note)
         self._is_done = True

@@ -1,6 +1,5 @@
 """ReadArchive: archive to manifest."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,9 +19,11 @@ from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.list_match import describe_match
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms import licences
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_note
 from tasks.framework.parameters import Count, InputFile, Real, Text, split_list
 
 LATER_STAGES = ("CleanDataset", "SplitDataset", "CreateWebDataset")
@@ -33,9 +34,9 @@ class ReadArchive(DatasetTask):
     """Read the archive and write the manifest: one row for each photo, in chunks.
 
     All other lines of the archive go to manifest/rejected.parquet, each with the reason. If the archive has several
-    media extensions, the first with rows is read, in the order Multimedia, Audubon Core, Image, Document; the files
-    of the others are in the record's `passed_over`. Faults of parts that are not read, and a DOI that is missing, are
-    in its `notes`.
+    media extensions, the first with rows is read, in the order Multimedia, Audubon Core, Image, Document. The record,
+    .made/ReadArchive.json, lists the files of the other media extensions in `passed_over`, and faults of parts that are
+    not read, or a missing DOI, in `notes`.
     """
 
     FORMAT = 3
@@ -65,7 +66,8 @@ class ReadArchive(DatasetTask):
     extra_columns: str = Text(
         default="",
         description="Further columns of the occurrence file for the manifest and later tables, separated by commas, "
-        "for your own use. Columns that other parameters name, such as category_key, are added by themselves.",
+        "for your own use. Columns that other parameters name, such as category_key, are added by themselves. Empty "
+        "adds no further columns.",
     )
     licenses: str = Text(
         default="",
@@ -132,6 +134,7 @@ class ReadArchive(DatasetTask):
         return SelectionOptions(
             subset_key=self.subset_key,
             subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
+            subset_list=self.subset_list,
             crosswalk=self._read_crosswalk(),
             same_taxonomy=self.same_taxonomy,
             vernacular_languages=split_list(self.vernacular_language),
@@ -150,13 +153,18 @@ class ReadArchive(DatasetTask):
         validation.check_options(self, outline.columns, report)
         return outline.total_bytes
 
+    def input_records(self) -> list[TargetRecord]:
+        """The ledgers, which are carried over to the new manifest."""
+        records = (TargetRecord.load(path) for path in sorted(self.paths.records.glob("FetchChunk-*.json")))
+        return list(filter(None, records))
+
     def run(self) -> None:
         """Write the new manifest beside the old one, carry the ledgers over to it, and replace the old one."""
         paths, options = self.paths, self.selection_options()
         scratch = Path(self.temp_dir) if self.temp_dir else paths.scratch
         memory = tables.parse_memory_limit(self.memory_limit)
         resources = Resources(memory, scratch, self.max_expansion)
-        total = self.check_archive(lambda sentence: print(sentence, file=sys.stderr, flush=True))
+        total = self.check_archive(print_note)
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)

@@ -1,21 +1,26 @@
 """ReportDataset: the accounting, the report page, and the files that are published with the shards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import luigi
 
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
-from gbif_webdataset.errors import escape_text
+from gbif_webdataset.storage.target_record import FileRecord, TargetRecord
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.parameters import Doi, Text, WebAddress, split_list
+from tasks.framework.messages import print_text
+from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
 from tasks.shards import CreateWebDataset
+
+SAMPLE = "sample/archive.zip"
+"""What `make dataset` without DWCA names as the archive."""
 
 
 class ReportDataset(DatasetTask):
     """Account for every image of the archive, and write the report page and the files to publish with the shards."""
 
-    FORMAT = 2
+    FORMAT = 3
 
     title: str = Text(default="", description="Title of the dataset. Empty: 'Images of' and the title of the archive.")
     authors: str = Text(
@@ -33,6 +38,12 @@ class ReportDataset(DatasetTask):
         "the metadata.",
     )
 
+    version: str = SemanticVersion(
+        default="1.0.0",
+        description="Version of the dataset as three numbers, such as 1.2.0, for the card, CITATION.cff and "
+        "croissant.json. Their date is the day of the last download.",
+    )
+
     def requires(self) -> CreateWebDataset:
         """Return the task that writes the shards."""
         return self.clone(CreateWebDataset)
@@ -42,6 +53,11 @@ class ReportDataset(DatasetTask):
         records = load_stage_records(self.paths, self.chunks)
         return {label: record.digest for label, record in records.items() if not is_of_shard_part(label)}
 
+    def input_records(self) -> list[TargetRecord]:
+        """The tables that the report reads, of all stages."""
+        records = load_stage_records(self.paths, self.chunks).values()
+        return [replace(record, files=dict(filter(_is_read, record.files.items()))) for record in records]
+
     def run(self) -> None:
         """Write the report, and print its summary."""
         # Imported here because pandas and Jinja take half a second, which the other tasks need not spend.
@@ -49,17 +65,28 @@ class ReportDataset(DatasetTask):
         from gbif_webdataset.report.report_dataset import report_dataset
 
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
-        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi)
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version)
         with self.write_target() as target:
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
-        print(escape_text(report.summary, keep="\n"), flush=True)
+        self.print_summary(report.summary)
+
+    def print_summary(self, summary: str) -> None:
+        """Print the name of the archive and the summary of its report."""
+        heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else Path(self.dwca).name
+        print_text(f"{heading}\n{summary}")
+
+
+def _is_read(item: tuple[str, FileRecord]) -> bool:
+    """Whether the report reads this file: not the chunks of tables that it reads as a whole, and no shards."""
+    name, _ = item
+    return not name.startswith(("manifest/chunk-", "verified/")) and not name.endswith((".tar", ".idx"))
 
 
 @ReportDataset.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def repeat_summary(task: ReportDataset) -> None:
     """Print the summary of a report that is up to date."""
-    summary = escape_text(task.output().record.results["summary"], keep="\n")
-    print(f"Nothing new: everything is up to date.\n{summary}", flush=True)
+    print_text("Nothing new: everything is up to date.")
+    task.print_summary(task.output().record.results["summary"])

@@ -10,31 +10,31 @@ import duckdb
 
 from gbif_webdataset.errors import ChangedImageError, MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
-from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images, mark_in_ledgers
-from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map
+from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images
+from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map, match_detections
 from gbif_webdataset.shards.create_webdataset import create_shards
 from gbif_webdataset.shards.plan_shards import Plan, find_plan, prepare_plan
-from gbif_webdataset.shards.recipe import FORMAT, Recipe, check_recipe
+from gbif_webdataset.shards.recipe import Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
 from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
+from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
 from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework import validation
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Text, split_list
-from tasks.split import SplitDataset
+from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
+from tasks.split import SplitDataset, digest_of_images
 
 
 class CreateWebDataset(DatasetTask):
     """Write each split as WebDataset shards. The same input and parameters give the same bytes on every machine."""
 
-    FORMAT = FORMAT
-    COLUMN_PARAMETERS = ("label_column", "label_name", "columns_to_json")
+    COLUMN_PARAMETERS = ("label_column", "label_name", "columns_to_json", "caption_template")
 
     label_column: str = Text(
         default="",
@@ -94,11 +94,23 @@ class CreateWebDataset(DatasetTask):
     label_name: str = Text(
         default="",
         description="Column with a readable name for each label, such as species or vernacularName. The names are "
-        "written to classes.csv and label_names.json. Empty: no names.",
+        "written to classes.csv and label_names.json. Empty: the scientific names of the labels, such as species for "
+        "speciesKey, if the archive has them.",
     )
     columns_to_json: str = Text(
         default="",
-        description="Columns to write into the .json of each sample, separated by commas. Empty: no .json.",
+        description="Columns to write into the .json of each sample, separated by commas. Numeric terms, such as "
+        "decimalLatitude and year, become numbers; all others are text. A missing value is null. Empty: no .json.",
+    )
+    hierarchy_to_json: bool = Flag(
+        default=False,
+        description="true: also write the names and keys of all ranks from kingdom to species into the .json of each "
+        "sample. false: only columns_to_json.",
+    )
+    caption_template: str = Template(
+        default="",
+        description="Text of the .txt of each sample, with columns in braces, such as 'a photo of {species}, "
+        "{vernacularName}'. An empty column is left out with the text before it. Empty: no .txt.",
     )
     megadetector_results_json: str = InputFile(
         default="",
@@ -144,6 +156,8 @@ class CreateWebDataset(DatasetTask):
             previous_category_map=Path(self.previous_category_map) if self.previous_category_map else None,
             label_name=self.label_name,
             columns_to_json=split_list(self.columns_to_json),
+            hierarchy_to_json=self.hierarchy_to_json,
+            caption_template=self.caption_template,
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
             detection_categories=split_list(self.detection_categories),
             detection_threshold=None if self.detection_threshold < 0 else self.detection_threshold,
@@ -151,6 +165,7 @@ class CreateWebDataset(DatasetTask):
             same_taxonomy=self.same_taxonomy,
         )
         check_recipe(self.options)
+        self.FORMAT = self.options.format
 
     @property
     def recipe(self) -> Recipe:
@@ -165,7 +180,10 @@ class CreateWebDataset(DatasetTask):
         check_files(self.options)
 
     def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
-        """Count the labels of the category map that occur."""
+        """Count the labels of the category map, and the entries of MegaDetector's file, that occur."""
+        return [*self._match_labels(connection), *match_detections(connection, self.options, "manifest")]
+
+    def _match_labels(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         options, columns = self.clone(SplitDataset).options, describe_columns(connection, "manifest")
         if self.label_column == LABEL:
             label = label_value(options, columns)
@@ -184,7 +202,7 @@ class CreateWebDataset(DatasetTask):
     def inputs(self) -> dict[str, str]:
         """The splits only: who writes the chunks changes no byte."""
         splits = self.upstream[0]
-        return {splits.label: splits.output().record.digest}
+        return {splits.label: digest_of_images(splits.output().record)}
 
     def run(self) -> None:
         """Write the shards and read them back."""
@@ -202,9 +220,9 @@ class CreateWebDataset(DatasetTask):
                     shard = paths.shards / line["shard"]
                     target.add(shard, line["sha256"])
                     target.add(shard.with_suffix(".idx"))
-            optional = [name for name in OPTIONAL_TABLES if (paths.shards / name).exists()]
-            for name in (*TABLES, *optional):
-                target.add(paths.shards / name)
+            for name in (*TABLES, *OPTIONAL_TABLES):
+                if name in TABLES or (paths.shards / name).is_file():
+                    target.add(paths.shards / name)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """VerifyChunk and VerifyImages: the properties and validity of every downloaded image."""
 
 from collections import Counter
+from pathlib import Path
 
 from gbif_webdataset.errors import FetchError
+from gbif_webdataset.storage.recorded_files import is_as_recorded
 from gbif_webdataset.terms.outcomes import FetchFailure, is_temporary
 from gbif_webdataset.verify import jpeg_damage, verify_chunk, verify_images
 from tasks.fetch import FetchChunk
@@ -45,7 +47,7 @@ class VerifyChunk(ChunkTask):
         total = fetched.get("fetched", 0) + fetched.get("cached", 0)
         images = self.requires().requires().images_per_chunk()
         verified = self.paths.chunk("verified", self.chunk)
-        earlier = verified if self.output().find_reason(with_inputs=False) is None else None
+        earlier = verified if self._has_intact_table(verified) else None
         with self.write_target() as target, self.chunk_progress("verify", images) as progress:
             if not jpeg_damage.HAS_SIMPLEJPEG:
                 progress.print_once(WITHOUT_SIMPLEJPEG)
@@ -59,6 +61,13 @@ class VerifyChunk(ChunkTask):
             found = verify_chunk.verify_chunk(ledger, self.paths.images, verified, options, report_counts)
             target.results = {"findings": dict(found)}
             target.add(verified)
+
+    def _has_intact_table(self, verified: Path) -> bool:
+        """Whether an earlier run with the same options wrote the table, and it has not changed since."""
+        if self.output().find_reason(with_inputs=False) is not None:
+            return False
+        name = verified.relative_to(self.paths.output).as_posix()
+        return is_as_recorded(verified, self.output().record.files[name])
 
 
 class VerifyImages(DatasetTask):

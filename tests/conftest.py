@@ -72,6 +72,14 @@ def dataset(made: Dataset, tmp_path: Path) -> Dataset:
     return copy
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of datasets of its own, for code that names none."""
+    datasets = pytest.importorskip("datasets", reason=f"{OPTIONAL}needs pip install -e .[readers]")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run for its skipped tests where none may be skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

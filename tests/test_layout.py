@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "publish": {*BASE, "publish", "account", "read", "shards"},
     "report": {*BASE, "report", "account", "publish", "read"},
     "compare": {*BASE, "compare", "account"},
+    "audit": {*BASE, "audit"},
     "crosswalk": {*BASE, "crosswalk", "read"},
 }
 """Which parts of gbif_webdataset (folders and top modules) each part may import; see docs/architecture.md."""
@@ -46,6 +47,7 @@ WORK_OF_TASKS = {
     "ShardChunk": "shards",
     "ReportDataset": "report",
     "CompareDatasets": "compare",
+    "AuditDataset": "audit",
     "MakeCrosswalk": "crosswalk",
 }
 """The folder with the module that does a task's work. FetchImages and VerifyImages only combine chunks."""

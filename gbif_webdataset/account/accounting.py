@@ -1,10 +1,10 @@
 """accounting.csv: the stage and reason at which each image of the archive was dropped, or its split."""
 
+import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage import tables
@@ -49,10 +49,11 @@ def account_for_images(paths: DatasetPaths, media_lines: int, media_files: Seque
     with tables.open_database(paths.scratch) as connection:
         ordered = (f"{query} ORDER BY 1 DESC, 3 DESC, 2" for query in queries)
         lines = [AccountLine(*row) for query in ordered for row in tables.fetch_rows(connection, query)]
-    shards = pd.read_csv(paths.shard_list, usecols=["split", "samples"])
-    samples = shards.groupby("split", sort=False)["samples"].sum()
-    splits = dict.fromkeys((*SPLITS_OF_CLASSES, *samples.index))
-    lines += [AccountLine("sample", split, int(samples.get(split, 0)), kept=True) for split in splits]
+    samples: Counter[str] = Counter(dict.fromkeys(SPLITS_OF_CLASSES, 0))
+    with tables.open_csv(paths.shard_list) as shards:
+        for shard in shards:
+            samples[shard["split"]] += int(shard["samples"])
+    lines += [AccountLine("sample", split, images, kept=True) for split, images in samples.items()]
     _check_sum(paths.accounting, lines, media_lines)
     return lines
 
@@ -70,7 +71,7 @@ def _check_sum(path: Path, lines: Sequence[AccountLine], media_lines: int) -> No
 def write_accounting(path: Path, media_lines: int, lines: Sequence[AccountLine]) -> None:
     """Write accounting.csv. Its first line counts the media of the archive; the other lines add up to it."""
     rows = [("archive", "media-lines", media_lines), *((line.stage, line.reason, line.images) for line in lines)]
-    with atomic_file(path) as temporary:
-        pd.DataFrame(rows, columns=[column.name for column in ACCOUNTING]).to_csv(
-            temporary, index=False, lineterminator="\n"
-        )
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([column.name for column in ACCOUNTING])
+        writer.writerows(rows)

@@ -1,11 +1,10 @@
-"""The images that each stage kept and dropped, for the page and, in a few lines, for the terminal."""
+"""The images that each stage kept and dropped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from gbif_webdataset.account.accounting import AccountLine
-from gbif_webdataset.storage.paths import DatasetPaths
 
 STAGES = {
     "read": ("Read the archive", "media that are not usable photos"),
@@ -42,22 +41,3 @@ def build_funnel(media_lines: int, lines: Sequence[AccountLine]) -> list[FunnelS
         stages.append(FunnelStage(stage, name, dropped, before, after, reasons))
         before = after
     return stages
-
-
-def summarize(paths: DatasetPaths, media_lines: int, lines: Sequence[AccountLine], classes: int, shards: int) -> str:
-    """A few lines for the terminal: samples, dropped images by stage, and where shards and report are."""
-    samples = {line.reason: line.images for line in lines if line.kept}
-    dropped = {stage.stage: stage.before - stage.after for stage in build_funnel(media_lines, lines)}
-    by_split = ", ".join(f"{split} {images:,}" for split, images in samples.items())
-    by_stage = ", ".join(f"{stage} {images:,}" for stage, images in dropped.items() if images)
-    return "\n".join(
-        (
-            f"{sum(samples.values()):,} samples of {classes:,} classes in {shards:,} shards, "
-            f"from {media_lines:,} media",
-            f"  samples  {by_split}",
-            f"  dropped  {by_stage or 'none'}",
-            f"  shards   {paths.shards}",
-            f"  report   {paths.report_page}",
-            f"  every image of the archive is accounted for in {paths.accounting}",
-        )
-    )

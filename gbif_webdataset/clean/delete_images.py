@@ -9,12 +9,14 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset import __version__
-from gbif_webdataset.errors import ParameterError, SelectionError
+from gbif_webdataset.errors import DamagedFileError, ParameterError, option_text
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.terms import columns as described
 
 COLUMNS = tuple(column.name for column in described.DELETED)
+OPTION = "--DeleteImages-image-list"
 LISTED = "listed"  # the reason if the list states none
 BATCH_ROWS = 10_000
 SCHEMA = pa.schema([("image_path", pa.string()), ("reason", pa.string())])
@@ -25,7 +27,8 @@ class DeletionFiles:
     """The files that DeleteImages reads and writes.
 
     `image_list` is a CSV with the column image_path, or a text with one path per line. `verified` is the table of all
-    images, `images` their folder. `deleted` lists what was deleted, `would_delete` what a dry run would delete.
+    images, `images` their folder. `deleted` lists what was deleted, `would_delete` what a dry run would delete, and
+    `unmatched` the paths of the list that are no images of the dataset.
     """
 
     image_list: Path
@@ -33,28 +36,52 @@ class DeletionFiles:
     images: Path
     deleted: Path
     would_delete: Path
+    unmatched: Path
 
 
-def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -> dict[str, int]:
-    """The number of images that are deleted for each reason.
+@dataclass(frozen=True)
+class Deletion:
+    """What was deleted.
+
+    Attributes:
+        reasons: the number of images for each reason.
+        unmatched: the number of paths of the list that are no images of the dataset.
+        match: how many paths of the list are images of the dataset, as a sentence.
+    """
+
+    reasons: dict[str, int]
+    unmatched: int
+    match: str
+
+
+def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -> Deletion:
+    """Delete the listed images.
 
     Each image gets a line in `files.deleted` with the time `deleted_at` (UTC, ISO 8601) and the version. Older
     lines are kept unless their images exist again. With `deleted_at` None nothing is deleted, and the lines are written
-    to `files.would_delete`.
+    to `files.would_delete`. Paths that are no images of the dataset are listed in `files.unmatched`, which does not
+    exist if there are none.
 
     Raises:
         ParameterError: the list cannot be read, or a path leads out of `files.images`. Nothing is deleted.
-        SelectionError: the list names an image that the dataset does not have. Nothing is deleted.
+        SelectionError: none of the paths is an image of the dataset. Nothing is deleted.
+        DamagedFileError: `files.deleted` is damaged. Nothing is deleted.
     """
     with tables.open_database(scratch) as connection:
         listed = "CREATE TABLE listed AS SELECT image_path, min(reason) AS reason FROM rows GROUP BY 1"
         tables.insert_batches(connection, listed, SCHEMA, _read_list(files.image_list))
         _create_deleted_earlier(connection, files)
+        verified = tables.parquet_source([files.verified])
         connection.execute(f"""CREATE TABLE to_delete AS
             SELECT listed.image_path, verified.identifier, verified.sha256, listed.reason
-            FROM listed LEFT JOIN {tables.parquet_source([files.verified])} AS verified USING (image_path)
-            WHERE listed.image_path NOT IN (SELECT image_path FROM deleted_earlier)""")
-        _check_listed(connection, files.image_list)
+            FROM listed JOIN {verified} AS verified USING (image_path)
+            WHERE listed.image_path NOT IN (SELECT image_path FROM deleted_earlier);
+            CREATE TABLE unmatched AS SELECT image_path FROM listed ANTI JOIN {verified} AS verified USING (image_path)
+            WHERE image_path NOT IN (SELECT image_path FROM deleted_earlier) ORDER BY image_path""")
+        [(listed, unmatched)] = tables.fetch_rows(
+            connection, "SELECT count(*), (SELECT count(*) FROM unmatched) FROM listed"
+        )
+        match = _describe_list(files.image_list, listed - unmatched, listed)
         _check_links(connection, files.images)
         time = tables.quote_text(deleted_at) if deleted_at else "NULL"
         with atomic_file(files.deleted if deleted_at else files.would_delete) as target:
@@ -63,10 +90,12 @@ def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -
                 UNION ALL SELECT *, {time}, '{__version__}' FROM to_delete
                 ORDER BY image_path
                 ) TO {tables.quote_text(str(target))} (FORMAT csv, HEADER)""")
+        _write_unmatched(connection, files.unmatched, unmatched)
         if deleted_at:
             for name in _select_paths(connection):
                 (files.images / name).unlink(missing_ok=True)
-        return dict(tables.fetch_rows(connection, "SELECT reason, count(*) FROM to_delete GROUP BY 1 ORDER BY 1"))
+        reasons = tables.fetch_rows(connection, "SELECT reason, count(*) FROM to_delete GROUP BY 1 ORDER BY 1")
+        return Deletion(dict(reasons), unmatched, match)
 
 
 def check_image_list(image_list: Path) -> None:
@@ -77,6 +106,34 @@ def check_image_list(image_list: Path) -> None:
     """
     for _ in _read_list(image_list):
         pass
+
+
+def match_image_list(connection: duckdb.DuckDBPyConnection, image_list: Path, table: str) -> str:
+    """How many paths of a list are in a table with the column image_path, as a sentence.
+
+    Raises:
+        SelectionError: none is.
+        ParameterError: the list cannot be read, or a path leads out of images/.
+    """
+    listed = "CREATE TEMP TABLE listed AS SELECT DISTINCT image_path FROM rows"
+    tables.insert_batches(connection, listed, SCHEMA, _read_list(image_list))
+    query = f"SELECT (SELECT count(*) FROM listed SEMI JOIN {table} USING (image_path)), count(*) FROM listed"
+    [(found, count)] = tables.fetch_rows(connection, query)
+    connection.execute("DROP TABLE listed")
+    return _describe_list(image_list, found, count)
+
+
+def _describe_list(image_list: Path, found: int, listed: int) -> str:
+    remedy = "write image_path as in the manifest, <datasetKey>/<coreid>.jpg. The others are not deleted"
+    return describe_match(option_text(OPTION, image_list), "images", found, listed, remedy)
+
+
+def _write_unmatched(connection: duckdb.DuckDBPyConnection, path: Path, count: int) -> None:
+    if not count:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_file(path) as target:
+        connection.execute(f"COPY unmatched TO {tables.quote_text(str(target))} (FORMAT csv, HEADER)")
 
 
 def _read_list(image_list: Path) -> Iterator[pa.RecordBatch]:
@@ -91,7 +148,7 @@ def _read_list(image_list: Path) -> Iterator[pa.RecordBatch]:
                 rows = []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ParameterError(
-            f"--DeleteImages-image-list {image_list}: not readable ({error}); give a CSV with the column image_path, "
+            f"{OPTION} {image_list}: not readable ({error}); give a CSV with the column image_path, "
             "or a text with one path per line"
         ) from error
     if rows:
@@ -128,11 +185,16 @@ def _create_deleted_earlier(connection: duckdb.DuckDBPyConnection, files: Deleti
     """Create the table `deleted_earlier` with the lines of `files.deleted` whose images do not exist."""
     connection.execute(f"CREATE TABLE deleted_earlier ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
     if files.deleted.exists():
-        columns = ", ".join(name for name in COLUMNS if name in tables.read_header(files.deleted))
+        with tables.open_made_csv(files.deleted, ("image_path", "deleted_at")) as rows:
+            header = rows.fieldnames or ()
+        columns = ", ".join(name for name in COLUMNS if name in header)
         source = tables.csv_source(files.deleted)
-        connection.execute(
-            f"INSERT INTO deleted_earlier BY NAME SELECT {columns} FROM {source} WHERE deleted_at IS NOT NULL"
-        )
+        try:
+            connection.execute(
+                f"INSERT INTO deleted_earlier BY NAME SELECT {columns} FROM {source} WHERE deleted_at IS NOT NULL"
+            )
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+            raise DamagedFileError.of_list(files.deleted) from error
     existing = [
         name
         for batch in tables.select_batches(connection, "SELECT image_path FROM deleted_earlier")
@@ -141,15 +203,6 @@ def _create_deleted_earlier(connection: duckdb.DuckDBPyConnection, files: Deleti
     ]
     connection.register("existing", pa.table([arrow.to_text_array(existing)], ["image_path"]))
     connection.execute("DELETE FROM deleted_earlier WHERE image_path IN (SELECT image_path FROM existing)")
-
-
-def _check_listed(connection: duckdb.DuckDBPyConnection, image_list: Path) -> None:
-    unknown = tables.fetch_rows(connection, "SELECT image_path FROM to_delete WHERE identifier IS NULL ORDER BY 1")
-    if unknown:
-        raise SelectionError(
-            f"--DeleteImages-image-list {image_list}: {len(unknown):,} of its paths are not images of this dataset "
-            f"(first: {unknown[0][0]}); correct the list. Nothing was deleted"
-        )
 
 
 def _check_links(connection: duckdb.DuckDBPyConnection, images: Path) -> None:

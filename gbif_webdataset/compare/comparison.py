@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -14,11 +14,12 @@ from gbif_webdataset.compare.label_changes import (
     explain_comparison,
     load_explained,
 )
-from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.recorded_files import find_damaged_files
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.columns import COMPARISON
 from gbif_webdataset.terms.outcomes import Status
@@ -92,11 +93,13 @@ def compare(old: DatasetPaths, new: DatasetPaths, options: TaxonomyOptions | Non
 
     Raises:
         MissingPieceError: a folder has no dataset, or a split or its labels are missing.
+        DamagedFileError: a table that is read is damaged.
     """
     options = options or TaxonomyOptions()
     before, after = (Labels(find_label_column(paths), load_checklist(paths)) for paths in (old, new))
     with tables.open_database(new.scratch, MEMORY_LIMIT) as connection:
         for name, paths in (("old", old), ("new", new)):
+            _check_tables(paths)
             _load(connection, name, paths)
         distinct = tables.fetch_rows(connection, "SELECT DISTINCT label FROM old_rows")
         load_explained(connection, options, [label for (label,) in distinct])
@@ -126,11 +129,22 @@ def find_label_column(paths: DatasetPaths) -> str:
     """
     for task, parameter in (("CreateWebDataset", "label_column"), ("SplitDataset", "category_key")):
         record = TargetRecord.load(paths.record(task))
-        if record is not None:
+        if record is not None and parameter in record.fingerprint.parameters:
             return str(record.fingerprint.parameters[parameter])
     raise MissingPieceError(
         f"{paths.output}: there is no dataset with splits in this folder; give the --output of a finished run"
     )
+
+
+def _check_tables(paths: DatasetPaths) -> None:
+    """Compare the tables that are read with their records. Nothing is changed in either dataset."""
+    labels = ["ReadArchive", *(path.stem for path in sorted(paths.records.glob("FetchChunk-*.json")))]
+    labels += ["CleanDataset", "SplitDataset", "CreateWebDataset"]
+    for record in filter(None, (TargetRecord.load(paths.record(label)) for label in labels)):
+        tables_only = {name: file for name, file in record.files.items() if not name.endswith((".tar", ".idx"))}
+        for _, name in find_damaged_files(paths.output, [replace(record, files=tables_only)]):
+            if (paths.output / name).exists():
+                raise DamagedFileError.of_table(paths.output / name)
 
 
 def _load(connection: duckdb.DuckDBPyConnection, name: str, paths: DatasetPaths) -> None:

@@ -5,8 +5,9 @@ need not run again. Without this file an image counts as attempted once, at the 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -57,9 +58,11 @@ def load_attempts(folder: Path, chunk: int) -> dict[ImageUrl, Attempt]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 image_path, url, at, runs, max_seconds = json.loads(line)
-                attempts[str(image_path), str(url)] = Attempt(float(at), int(runs), float(max_seconds))
-            except (ValueError, TypeError):
+                attempt = Attempt(float(at), int(runs), float(max_seconds))
+            except (ValueError, TypeError, OverflowError, RecursionError):
                 continue
+            if math.isfinite(attempt.at) and math.isfinite(attempt.max_seconds):
+                attempts[str(image_path), str(url)] = attempt
     return attempts
 
 
@@ -109,7 +112,8 @@ class RetryBacklog:
     def from_results(cls, results: Mapping[str, Any], written: float) -> Self:
         """The backlog in the results of a record; for a record of 0.4, written at `written`, from its counts."""
         if "retries" in results:
-            return cls(**results["retries"])
+            values = results["retries"]
+            return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
         counts: dict[str, int] = results["outcomes"]
         images = sum(number for code, number in counts.items() if is_temporary(code) or code in REFUSALS)
         return cls(images, written, counts.get(FetchFailure.TOO_SLOW, 0), 0.0)

@@ -1,17 +1,19 @@
 """Carry the outcomes of earlier runs over to a new manifest, so that nothing is downloaded twice."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.fetch.journal import read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, make_outcome_table
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.device_names import DEVICE_PATH
 from gbif_webdataset.terms.outcomes import Status
 
 _COLUMNS = ", ".join(OUTCOME_COLUMNS.names)
@@ -35,6 +37,7 @@ def carry_over(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_
     with tables.open_database(scratch, memory_limit) as connection:
         _load_outcomes(connection, sources, journals)
         _assign_chunks(connection, [manifest / chunk_name(chunk) for chunk in range(chunks)])
+        _move_device_paths(connection, folder.parent / "images")
         with atomic_folder(earlier) as temporary:
             for chunk in range(chunks):
                 _write_outcomes(connection, f"chunk = {chunk}", temporary / chunk_name(chunk))
@@ -50,9 +53,12 @@ def _load_outcomes(connection: duckdb.DuckDBPyConnection, sources: list[Path], j
     connection.register("empty", OUTCOME_COLUMNS.empty_table())
     connection.execute("CREATE TABLE outcome AS SELECT 0 AS age, 0 AS line, * FROM empty")
     for age, path in enumerate(sources):
-        has_both_urls = "requested_url" in pq.read_schema(path).names
+        has_both_urls = "requested_url" in arrow.read_parquet_schema(path).names
         columns = _COLUMNS if has_both_urls else ", ".join([*OUTCOME_COLUMNS.names[:-1], "identifier"])
-        connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet_source([path])}")
+        try:
+            connection.execute(f"INSERT INTO outcome SELECT {age}, 0, {columns} FROM {tables.parquet_source([path])}")
+        except (duckdb.InvalidInputException, duckdb.BinderException, duckdb.SerializationException) as error:
+            raise DamagedFileError.of_table(path) from error
     for age, path in enumerate(journals, len(sources)):
         lines = make_outcome_table(read_journal(path))
         numbers = arrow.to_typed_array(range(len(lines)), pa.int32())
@@ -78,6 +84,25 @@ def _assign_chunks(connection: duckdb.DuckDBPyConnection, manifests: list[Path])
         FROM latest l LEFT JOIN requested r ON r.identifier = l.identifier
         WHERE r.identifier IS NOT NULL OR l.image_path NOT IN (SELECT image_path FROM requested)
         ORDER BY chunk, image_path, identifier""")
+
+
+def _move_device_paths(connection: duckdb.DuckDBPyConnection, images: Path) -> None:
+    """Give images with a path that Windows cannot have, which versions before 0.5 wrote, the path of the manifest."""
+    moves = tables.fetch_rows(
+        connection,
+        f"""SELECT a.image_path, min(r.image_path) FROM assigned a JOIN requested r USING (identifier)
+        WHERE a.status <> '{Status.FAILED}' AND regexp_matches(a.image_path, '{DEVICE_PATH}')
+        AND NOT regexp_matches(r.image_path, '{DEVICE_PATH}') GROUP BY a.image_path ORDER BY a.image_path""",
+    )
+    for old, new in moves:
+        source, target = images / old, images / new
+        if source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(target)
+            with contextlib.suppress(OSError):  # other images are in the folder
+                source.parent.rmdir()
+        if target.exists() and not source.exists():
+            connection.execute("UPDATE assigned SET image_path = $1 WHERE image_path = $2", [new, old])
 
 
 def _write_outcomes(connection: duckdb.DuckDBPyConnection, condition: str, target: Path) -> None:

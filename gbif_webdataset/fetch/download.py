@@ -175,6 +175,8 @@ class Downloader:
             location = response.get_redirect_location()
             if not location:
                 return response, url
+            if len(set(response.headers.getlist("Location"))) > 1:  # browsers do not follow such a redirect either
+                raise DownloadError(FetchFailure.BAD_REDIRECT, Download(response.status, final_url=location))
             cookies = _keep_cookies(cookies, url, response)
             response.close()
             headers = {name: value for name, value in headers.items() if name != "Cookie"}
@@ -224,7 +226,9 @@ def _keep_cookies(cookies: RequestsCookieJar | None, url: str, response: BaseHTT
 
 
 def _join_location(url: str, location: str, status: int) -> str:
-    """The URL that a Location header names. Its bytes may be UTF-8 or of any other encoding; browsers send them back.
+    r"""The URL that a Location header names. Its bytes may be UTF-8 or of any other encoding; browsers send them back.
+
+    As in browsers, `\` before the query stands for `/`.
 
     Raises:
         DownloadError: it is not a URL of HTTP.
@@ -234,6 +238,8 @@ def _join_location(url: str, location: str, status: int) -> str:
         target = sent.decode()
     except UnicodeDecodeError:
         target = "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in sent)
+    path, mark, query = target.strip().partition("?")
+    target = path.replace("\\", "/") + mark + query
     try:
         joined = urljoin(url, target)
         is_http = urlsplit(joined).scheme in ("http", "https")

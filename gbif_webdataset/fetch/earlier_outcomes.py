@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gbif_webdataset.fetch.attempts import Attempt, ImageUrl, is_permanent, is_same_failure, load_attempts
 from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_NONE, FetchOptions
 from gbif_webdataset.fetch.inaturalist import change_photo_size
 from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, READ_ROWS, Outcome
-from gbif_webdataset.storage import tables
+from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.terms.outcomes import FETCHED_AGAIN, Defect, FetchFailure, Status
+
+_DELETION = ("image_path", "identifier", "reason")
+"""Columns of deleted.csv in every version."""
 
 
 class EarlierOutcomes:
@@ -30,13 +32,16 @@ class EarlierOutcomes:
 
     @classmethod
     def load(cls, folder: Path, chunk: int) -> Self:
-        """All outcomes for a chunk in `folder` (fetched/): of earlier manifests, of the ledger and of the journal."""
+        """All outcomes for a chunk in `folder` (fetched/): of earlier manifests, of the ledger and of the journal.
+
+        Raises:
+            DamagedFileError: a table is damaged.
+        """
         earlier = cls()
         earlier._attempts = load_attempts(folder, chunk)
         for path in (folder / "earlier" / chunk_name(chunk), folder / chunk_name(chunk)):
             if path.exists():
-                columns = OUTCOME_COLUMNS.names
-                for batch in pq.ParquetFile(path).iter_batches(READ_ROWS, columns=columns, use_threads=False):
+                for batch in arrow.iterate_parquet(path, READ_ROWS, OUTCOME_COLUMNS.names):
                     for row in batch.to_pylist():
                         earlier.add(Outcome(**row))
                     pa.default_memory_pool().release_unused()
@@ -149,7 +154,7 @@ def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path) -> int:
     candidates = _list_fetched_again(deleted_csv, status.st_mtime_ns, status.st_size)
     if not candidates:
         return 0
-    rows = pq.read_table(ledger, columns=["image_path", "identifier", "status"]).to_pylist()
+    rows = arrow.read_parquet(ledger, ["image_path", "identifier", "status"]).to_pylist()
     return sum(
         row["status"] != Status.FAILED
         and (row["image_path"], row["identifier"]) in candidates
@@ -160,7 +165,7 @@ def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _list_fetched_again(deleted_csv: Path, modified: int, size: int) -> frozenset[tuple[str, str]]:
-    with tables.open_csv(deleted_csv) as rows:
+    with tables.open_made_csv(deleted_csv, _DELETION) as rows:
         return frozenset((row["image_path"], row["identifier"]) for row in rows if is_fetched_again(row))
 
 
@@ -169,7 +174,7 @@ def find_deleted_images(deleted_csv: Path, earlier: EarlierOutcomes, options: Fe
     if options.refetch_deleted or not deleted_csv.exists():
         return set()
     deleted = set()
-    with tables.open_csv(deleted_csv) as rows:
+    with tables.open_made_csv(deleted_csv, _DELETION) as rows:
         for row in rows:
             if is_fetched_again(row):
                 continue

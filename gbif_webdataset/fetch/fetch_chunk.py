@@ -22,6 +22,7 @@ from gbif_webdataset.fetch.journal import Journal, delete_journal, journal_path
 from gbif_webdataset.fetch.ledger import Outcome, read_manifest_urls, write_ledger
 from gbif_webdataset.fetch.outcome_recorder import OutcomeRecorder
 from gbif_webdataset.fetch.reachability import HostNotes, Reachability
+from gbif_webdataset.fetch.shared_limits import SharedLimits
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE, FetchFailure, Status
 
@@ -88,7 +89,8 @@ class ChunkFetcher:
         self._files = ImageFiles(images, options.min_free_bytes)
         self._identifiers: dict[str, str] = {}  # of the images that are not settled, by path
         self._jobs: list[_Job] = []
-        self._queues: HostQueues[_Job] = HostQueues(options.hosts.find_limits, options.backoff, reachability.noted)
+        shared = SharedLimits(images.parent / ".scratch" / "hosts", options.hosts, options.chunks)
+        self._queues: HostQueues[_Job] = HostQueues(shared.find_limits, options.backoff, reachability.noted, shared)
 
     def settle_images(self, rows: Iterable[tuple[str, str]], earlier: EarlierOutcomes, deleted_csv: Path) -> None:
         """Keep or copy what earlier runs fetched of `rows` (image path, URL), and make jobs for the other URLs."""
@@ -224,6 +226,5 @@ class ChunkFetcher:
             if outcome.has_bytes:
                 self._files.copy_and_finish(temporary, path)
             self._recorder.record(replace(outcome, image_path=path, identifier=self._identifiers[path]))
-        if outcome.has_bytes:
-            self._files.finish_file(temporary, outcome.image_path)
+        self._files.settle_file(temporary, outcome)
         self._recorder.record(outcome)

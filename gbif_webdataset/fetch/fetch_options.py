@@ -21,7 +21,8 @@ MAX_RETRY_PAUSE = 60.0
 class FetchOptions:
     """How the images of a chunk are fetched.
 
-    `workers` requests run at the same time. An image is retried `retries` times after its first attempt, first after
+    `workers` requests run at the same time. `hosts` has the limits of hosts for all chunks together, of which `chunks`
+    are fetched at the same time. An image is retried `retries` times after its first attempt, first after
     `retry_pause` seconds, then after twice as long each time. The chunk fails if fewer than `min_free_bytes` are free
     on the disk. `cache` is an older folder of images to copy from. With `refetch_deleted`, images that DeleteImages
     deleted are fetched again. Failures of earlier runs are retried `retry_after` seconds after their last attempt.
@@ -42,6 +43,7 @@ class FetchOptions:
     min_free_bytes: int = 0
     retry_after: float = 0.0
     run_started: float = math.inf
+    chunks: int = 1
 
     def find_retry_pause(self, attempts: int) -> float:
         """Seconds until an image is retried after so many attempts."""

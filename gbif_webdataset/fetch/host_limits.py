@@ -49,10 +49,6 @@ class HostTable:
                 return self.hosts[domain]
         return self.default
 
-    def divide(self, chunks: int) -> "HostTable":
-        """The share of each of `chunks` processes that send requests at the same time."""
-        return HostTable(self.default.divide(chunks), {h: limits.divide(chunks) for h, limits in self.hosts.items()})
-
 
 def read_host_table(default: HostLimits, own: Path | None = None) -> HostTable:
     """The limits of hosts.csv, overridden by those of the user's table `own`.
@@ -83,10 +79,12 @@ def _parse_table(text: str, source: str) -> dict[str, HostLimits]:
             limits = HostLimits(int(row["connections"]), float(row["requests_per_second"]))
         except (TypeError, ValueError) as error:
             raise ParameterError(f"{where}: {error}; write a host and two numbers, separated by commas") from error
-        if limits.connections < 1 or not 0 <= limits.requests_per_second < math.inf:
+        if limits.connections < 1:
+            raise ParameterError(f"{where}: connections {limits.connections} is too low; set it to 1 or more")
+        if not 0 <= limits.requests_per_second < math.inf:
             raise ParameterError(
-                f"{where}: a number is out of range; connections must be at least 1, requests_per_second at least 0 "
-                "(0: no limit)"
+                f"{where}: requests_per_second {limits.requests_per_second:g} is not a rate; set it to 0 (no limit) or "
+                "more"
             )
         host = (row["host"] or "").strip().lower()
         if not _HOST.fullmatch(host):

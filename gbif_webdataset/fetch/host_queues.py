@@ -7,6 +7,7 @@ the host asks for a longer pause than the policy accepts, it is abandoned: its j
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from gbif_webdataset.fetch.host_limits import HostLimits
+from gbif_webdataset.fetch.shared_limits import SharedLimits
 
 Job = TypeVar("Job")
 RECOVERY = 0.85  # a success multiplies the host's slowdown by this
@@ -51,7 +53,9 @@ class Turn(Generic[Job]):
 
 @dataclass
 class _Host(Generic[Job]):
+    name: str
     limits: HostLimits
+    permits: SharedLimits | None = None
     waiting: deque[Job] = field(default_factory=deque)
     delayed: list[tuple[float, int, Job]] = field(default_factory=list)
     running: int = 0
@@ -71,10 +75,28 @@ class _Host(Generic[Job]):
 
     @property
     def interval(self) -> float:
-        """Seconds from one request to the next."""
+        """Seconds from one request to the next. With shared limits, permits keep the usual interval."""
+        if self.permits and self.slowdown == 1:
+            return 0.0
         if self.limits.requests_per_second:
             return self.slowdown / self.limits.requests_per_second
         return UNLIMITED_INTERVAL * self.slowdown if self.slowdown > 1 else 0.0
+
+    def note_failure(self, now: float, policy: BackoffPolicy, is_busy: bool, retry_after: float) -> None:
+        """Slow the host down if it is busy. Pause or abandon it if it asks for that or has failed too often."""
+        if is_busy:
+            self.slowdown = min(policy.max_slowdown, self.slowdown * 2)
+        if retry_after:
+            self.not_before = max(self.not_before, now + retry_after)
+            self.is_abandoned = self.is_abandoned or retry_after > policy.max_wait
+        if now < self.paused_until:  # the request was sent before the pause
+            return
+        self.failures += 1
+        if self.failures >= (1 if self.pauses else policy.max_failures):
+            self.is_abandoned = self.is_abandoned or self.pauses >= policy.max_pauses
+            self.paused_until = now + policy.pause * 2**self.pauses
+            self.not_before = max(self.not_before, self.paused_until)
+            self.failures, self.pauses = 0, self.pauses + 1
 
     def find_ready_time(self, now: float) -> float:
         """When a job may be handed out; infinity if something else has to happen first."""
@@ -88,23 +110,49 @@ class _Host(Generic[Job]):
             return self.not_before
         return max(self.not_before, self.delayed[0][0]) if self.delayed else float("inf")
 
+    def is_ready(self, now: float) -> bool:
+        """Whether a job may be handed out. If the host needs a permit, it is acquired, or asked for again later."""
+        if self.find_ready_time(now) > now:
+            return False
+        wait = self.permits.acquire(self.name) if self.permits and not self.is_abandoned else 0.0
+        self.not_before = max(self.not_before, now + wait)
+        return not wait
+
+    def start_job(self, now: float) -> Turn[Job]:
+        """Hand out the next job."""
+        self.running += 1
+        self.not_before = max(self.not_before, now) + self.interval
+        return Turn(self.name, self.waiting.popleft(), self.is_abandoned)
+
+    def finish_job(self) -> None:
+        """Note that a job is done."""
+        self.running -= 1
+        if self.permits:
+            self.permits.release(self.name, self.running)
+
 
 class HostQueues(Generic[Job]):
     """Jobs by host, for many threads.
 
     A thread takes a job when its host may get a request, reports whether the host answered, and finishes the job.
     `noted` are hosts that failed before: True if they are abandoned, False if one request tests them first.
+    Requests to some hosts need the permits of `shared`. `read_clock` gives the time in seconds.
     """
 
     def __init__(
-        self, find_limits: Callable[[str], HostLimits], policy: BackoffPolicy, noted: Mapping[str, bool] | None = None
+        self,
+        find_limits: Callable[[str], HostLimits],
+        policy: BackoffPolicy,
+        noted: Mapping[str, bool] | None = None,
+        shared: SharedLimits | None = None,
+        read_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find_limits, self._policy, self._noted = find_limits, policy, noted or {}
+        self._shared, self._read_clock = shared, read_clock
         self._hosts: dict[str, _Host[Job]] = {}
         self._ready: deque[str] = deque()
         self._timed: list[tuple[float, str]] = []
-        self._unfinished = 0
-        self._closed = False
+        self._unfinished, self._closed = 0, False
         self._serial = itertools.count()
         self._lock = threading.Lock()
         self._idle, self._clock = threading.Condition(self._lock), threading.Condition(self._lock)
@@ -115,19 +163,21 @@ class HostQueues(Generic[Job]):
         with self._lock:
             if host not in self._hosts:
                 self._hosts[host] = self._make_host(host)
+            now = self._read_clock()
             if delay:
-                heapq.heappush(self._hosts[host].delayed, (time.monotonic() + delay, next(self._serial), job))
+                heapq.heappush(self._hosts[host].delayed, (now + delay, next(self._serial), job))
             else:
                 self._hosts[host].waiting.append(job)
             self._unfinished += 1
-            self._schedule(host, time.monotonic())
+            self._schedule(host, now)
 
     def take_job(self) -> Turn[Job] | None:
         """The next job whose host may get a request, as soon as there is one; None once all jobs are finished."""
         with self._lock:
             while self._unfinished and not self._closed:
-                now = time.monotonic()
-                if turn := self._find_turn(now):
+                now = self._read_clock()
+                turn = self._find_turn(now)
+                if isinstance(turn, Turn):
                     self._wake()
                     return turn
                 if self._is_clock_watched:
@@ -136,11 +186,16 @@ class HostQueues(Generic[Job]):
                 # Only one thread waits for the time of the next job. Otherwise all threads would wake for each job.
                 self._is_clock_watched = True
                 try:
-                    self._clock.wait(max(0.0, self._timed[0][0] - now) if self._timed else None)
+                    self._clock.wait(max(0.0, turn - now) if turn < math.inf else None)
                 finally:
                     self._is_clock_watched = False
             self._wake_all()
             return None
+
+    def poll_job(self) -> Turn[Job] | float:
+        """The next job if a host may get a request now; otherwise the time when one may, or infinity if none waits."""
+        with self._lock:
+            return self._find_turn(self._read_clock())
 
     def report_success(self, host: str) -> None:
         """Note that the host answered as expected."""
@@ -155,28 +210,16 @@ class HostQueues(Generic[Job]):
         `is_busy`: it reported too many requests. `retry_after`: the pause that it asks for, in seconds.
         """
         with self._lock:
-            state, now, policy = self._hosts[host], time.monotonic(), self._policy
-            if is_busy:
-                state.slowdown = min(policy.max_slowdown, state.slowdown * 2)
-            if retry_after:
-                state.not_before = max(state.not_before, now + retry_after)
-                state.is_abandoned = state.is_abandoned or retry_after > policy.max_wait
-            if now < state.paused_until:  # the request was sent before the pause
-                return state.is_abandoned
-            state.failures += 1
-            if state.failures >= (1 if state.pauses else policy.max_failures):
-                state.is_abandoned = state.is_abandoned or state.pauses >= policy.max_pauses
-                state.paused_until = now + policy.pause * 2**state.pauses
-                state.not_before = max(state.not_before, state.paused_until)
-                state.failures, state.pauses = 0, state.pauses + 1
+            state = self._hosts[host]
+            state.note_failure(self._read_clock(), self._policy, is_busy, retry_after)
             return state.is_abandoned
 
     def finish_job(self, host: str) -> None:
         """Note that a job of `host` is done, or was added again."""
         with self._lock:
-            self._hosts[host].running -= 1
+            self._hosts[host].finish_job()
             self._unfinished -= 1
-            self._schedule(host, time.monotonic())
+            self._schedule(host, self._read_clock())
             if not self._unfinished:
                 self._wake_all()
 
@@ -192,9 +235,10 @@ class HostQueues(Generic[Job]):
 
     def _make_host(self, host: str) -> _Host[Job]:
         pauses = self._policy.max_pauses if host in self._noted else 0
-        return _Host(self._find_limits(host), pauses=pauses, is_abandoned=self._noted.get(host, False))
+        permits = self._shared if self._shared and self._shared.needs_permits(host) else None
+        return _Host(host, self._find_limits(host), permits, pauses=pauses, is_abandoned=self._noted.get(host, False))
 
-    def _find_turn(self, now: float) -> Turn[Job] | None:
+    def _find_turn(self, now: float) -> Turn[Job] | float:
         while self._timed and self._timed[0][0] <= now:
             at, name = heapq.heappop(self._timed)
             if at == self._hosts[name].wakes_at:
@@ -204,14 +248,12 @@ class HostQueues(Generic[Job]):
             name = self._ready.popleft()
             host = self._hosts[name]
             host.is_queued = False
-            if host.find_ready_time(now) <= now:
-                host.running += 1
-                host.not_before = max(host.not_before, now) + host.interval
-                job = host.waiting.popleft()
+            if host.is_ready(now):
+                turn = host.start_job(now)
                 self._schedule(name, now)
-                return Turn(name, job, host.is_abandoned)
+                return turn
             self._schedule(name, now)
-        return None
+        return self._timed[0][0] if self._timed else math.inf
 
     def _schedule(self, name: str, now: float) -> None:
         """Queue a host now, or for the time when it may get a request."""

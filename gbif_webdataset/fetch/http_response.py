@@ -5,7 +5,7 @@ import re
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
-from http.client import HTTPResponse
+from http.client import HTTPResponse, RemoteDisconnected
 from typing import Any, cast
 
 _HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
@@ -71,6 +71,8 @@ class _HeadReader:
     def readline(self, limit: int = -1) -> bytes:
         """The next line; of a line that is no header, a header without a meaning."""
         line = self._received.readline(limit)
+        if self._is_in_headers and not line:
+            raise RemoteDisconnected("the response ends in its headers")
         is_first, self._is_in_headers = not self._is_in_headers, bool(line.strip(b"\r\n"))
         is_cut = len(line) == limit  # http.client refuses such a line
         if is_first or not self._is_in_headers or is_cut or line.startswith((b" ", b"\t")):

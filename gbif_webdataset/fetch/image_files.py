@@ -69,6 +69,13 @@ class ImageFiles:
         """Give a complete file its final name."""
         temporary.replace(self._images / image_path)
 
+    def settle_file(self, temporary: Path, outcome: Outcome) -> None:
+        """Give the file of an outcome its final name, or delete what a failed attempt left of it."""
+        if outcome.has_bytes:
+            self.finish_file(temporary, outcome.image_path)
+        else:
+            temporary.unlink(missing_ok=True)
+
     def copy_and_finish(self, temporary: Path, image_path: str) -> None:
         """Copy a complete file to the path of another image."""
         copy = self.make_temporary_path(image_path)

@@ -18,7 +18,7 @@ from gbif_webdataset.terms.outcomes import FetchFailure
 
 PIECE_BYTES = 1 << 18  # read at a time, if they have arrived; with a quarter of it, CPU time grows by a third
 MAX_DRAINED_BYTES = 1 << 16  # of a response that is not needed; reading it keeps the connection usable
-OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noml", "noindex", "noimageindex"})
+OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai", "noml", "noindex", "noimageindex", "none"})  # none: noindex
 ALL_ROBOTS = frozenset({"*", "all", "robots"})
 DIRECTIVES_WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 _ROBOT_NAME = re.compile(r"[\w.*-]+")
@@ -125,15 +125,16 @@ def check_response(response: BaseHTTPResponse, reached: Download, limits: Downlo
 def is_opted_out(headers: HTTPHeaderDict, user_agent: str) -> bool:
     """Whether the host asks us, or all robots, not to use the image for machine learning.
 
-    A name before a directive addresses one robot: `otherbot: noai` is not for us. It applies up to the next name or the
-    end of the header. Our name is the first word of `user_agent`, without its version.
+    Any value of tdm-reservation but 0 is an opt-out. A name before a directive addresses one robot: `otherbot: noai` is
+    not for us. It applies up to the next name or the end of the header. Our name is the first word of `user_agent`,
+    without its version.
     """
-    if headers.get("tdm-reservation", "").strip() == "1":
+    if {value.strip() for value in headers.getlist("tdm-reservation")} - {"", "0"}:  # an unknown value is no permission
         return True
     addressed = ALL_ROBOTS | {user_agent.lower().partition("/")[0].partition(" ")[0]}
     for tag in headers.getlist("X-Robots-Tag"):
         is_for_us = True
-        for part in tag.lower().split(","):
+        for part in re.split("[,;]", tag.lower()):
             name, colon, directive = (text.strip() for text in part.rpartition(":"))
             if colon and name not in DIRECTIVES_WITH_VALUE and _ROBOT_NAME.fullmatch(name):
                 is_for_us = name in addressed
@@ -157,7 +158,7 @@ def save_image(response: BaseHTTPResponse, target: Path, reached: Download, max_
         raise DownloadError(FetchFailure.EMPTY, reached)
     is_cut = not is_length_certain and len(head) < HEAD_BYTES
     if not identify_image(head):
-        raise DownloadError(FetchFailure.TRUNCATED if is_cut else FetchFailure.NOT_AN_IMAGE, reached)
+        raise DownloadError(FetchFailure.TRUNCATED if is_cut else _classify_other_body(response), reached)
     if not is_length_certain and not is_complete_image(target):
         raise DownloadError(FetchFailure.TRUNCATED, reached)
     return saved
@@ -173,7 +174,7 @@ def _save_body(response: BaseHTTPResponse, target: Path, reached: Download, max_
                 if size < HEAD_BYTES:
                     head += piece[: HEAD_BYTES - size]
                     if len(head) == HEAD_BYTES and not identify_image(head):
-                        raise DownloadError(FetchFailure.NOT_AN_IMAGE, reached)
+                        raise DownloadError(_classify_other_body(response), reached)
                 size += len(piece)
                 if size > max_bytes:
                     raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
@@ -181,8 +182,15 @@ def _save_body(response: BaseHTTPResponse, target: Path, reached: Download, max_
                 file.write(piece)
         except DecodeError as error:
             # An error at the first byte: the body is not what its Content-Encoding names. Later: it is damaged.
-            raise DownloadError(FetchFailure.TRUNCATED if size else FetchFailure.NOT_AN_IMAGE, reached) from error
+            raise DownloadError(FetchFailure.TRUNCATED if size else FetchFailure.BAD_ENCODING, reached) from error
     return replace(reached, bytes=size, sha256=digest.hexdigest()), head
+
+
+def _classify_other_body(response: BaseHTTPResponse) -> FetchFailure:
+    """The failure of a body that starts no image. It may be an image in an encoding that was not decoded."""
+    encodings = {name.strip() for name in response.headers.get("Content-Encoding", "").lower().split(",")}
+    is_decoded = encodings <= {"", "identity", *response.CONTENT_DECODERS}
+    return FetchFailure.NOT_AN_IMAGE if is_decoded else FetchFailure.BAD_ENCODING
 
 
 def read_size(response: BaseHTTPResponse, reached: Download, max_bytes: int) -> Download:

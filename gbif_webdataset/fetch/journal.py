@@ -13,9 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import pyarrow as pa
+
 from gbif_webdataset.errors import BusyError
-from gbif_webdataset.fetch.ledger import Outcome, outcome_values
+from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, Outcome, outcome_values
 from gbif_webdataset.storage.chunks import journal_name
+from gbif_webdataset.terms.outcomes import Status
+
+_TYPES = tuple(
+    str if field.name in ("image_path", "identifier", "status", "error", "requested_url") else type_of_value | None
+    for field in OUTCOME_COLUMNS
+    for type_of_value in [int if pa.types.is_integer(field.type) else str]
+)
+"""The types of an outcome's values."""
 
 
 class Journal:
@@ -64,13 +74,25 @@ def journal_path(folder: Path, chunk: int) -> Path:
 
 
 def read_journal(path: Path) -> Iterator[Outcome]:
-    """The outcomes in a journal, without an incomplete last line. A missing journal has none."""
+    """The outcomes in a journal, without damaged lines and an incomplete last one. A missing journal has none.
+
+    The images of damaged lines are downloaded again.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield Outcome(*json.loads(line))
+            if line.endswith(b"\n") and (outcome := _parse_line(line)):
+                yield outcome
+
+
+def _parse_line(line: bytes) -> Outcome | None:
+    """The outcome of a line; None if the line is damaged, or of a newer version."""
+    with contextlib.suppress(ValueError, TypeError, IndexError, RecursionError):
+        values = json.loads(line)
+        if isinstance(values, list) and all(map(isinstance, values, _TYPES)) and values[2] in set(Status):
+            return Outcome(*values)
+    return None
 
 
 def delete_journal(folder: Path, chunk: int) -> None:

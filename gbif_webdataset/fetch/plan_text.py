@@ -24,7 +24,7 @@ def format_fetch_estimate(estimate: FetchEstimate) -> str:
         f"{cached:,} come from cache_path" if cached else "",
         f"{failed:,} failed permanently" if failed else "",
         f"{temporary:,} failed and may succeed in a later run" if temporary else "",
-        f"{remaining:,} remain, at {hosts}" if remaining else "none remains to be fetched",
+        f"{remaining:,} remain to be fetched from {hosts}" if remaining else "none remains to be fetched",
     ]
     lines = [", ".join(filter(None, counts))]
     if remaining:
@@ -43,7 +43,7 @@ def is_offline(answers: Iterable[HostAnswers]) -> bool:
 def _format_table(estimate: FetchEstimate) -> str:
     """A table of the hosts with most images, one line for the other hosts, and one for all hosts."""
     shown, others = estimate.hosts[:MAX_SHOWN_HOSTS], estimate.hosts[MAX_SHOWN_HOSTS:]
-    rows: list[tuple[str, ...]] = [("host", "images", "each", "bytes", "time", "answers")]
+    rows: list[tuple[str, ...]] = [("host", "images", "image size", "total size", "time", "answers to test requests")]
     rows += [_make_row(format_host(host.host), [host], host.seconds, _format_answers(host.answers)) for host in shown]
     if others:
         name = f"{format_count(len(others), 'host')} more"

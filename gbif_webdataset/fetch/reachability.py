@@ -45,7 +45,7 @@ class HostNotes:
             try:
                 host, at, failure = json.loads(line)
                 notes[str(host)] = float(at) if failure else 0.0
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError, RecursionError):
                 continue
         return {host: at for host, at in notes.items() if at > time.time() - MAX_NOTE_AGE}
 

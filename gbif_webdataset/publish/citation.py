@@ -63,6 +63,7 @@ def write_cff(path: Path, description: DatasetDescription, shards: Path) -> None
         "the people whom attribution.parquet names for them.",
         "type": "dataset",
         "title": description.title,
+        "version": description.version,
         "authors": [{"name": name} for name in description.authors or (ALL_CREATORS,)],
         "keywords": ["biodiversity", "Darwin Core", "image classification", "WebDataset"],
         "identifiers": [
@@ -71,6 +72,8 @@ def write_cff(path: Path, description: DatasetDescription, shards: Path) -> None
     }
     if description.url:
         content["url"] = description.url
+    if description.published:
+        content["date-released"] = description.published
     if licence := find_spdx_licence(description):
         content["license"] = licence
     else:

@@ -75,6 +75,7 @@ def describe_dataset(description: DatasetDescription, attribution: Path) -> dict
         f"({samples}). Each image has its own licence; the most restrictive one is "
         f"{licences.display_name(description.licence)}. {description.taxonomy}",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "version": description.version,
         "citeAs": citation.cite_source(description.source),
         "license": [_find_licence(code, description) for code in description.attribution.codes],
         "creator": [
@@ -83,7 +84,8 @@ def describe_dataset(description: DatasetDescription, attribution: Path) -> dict
         "distribution": [_describe_table(attribution), *_describe_shards(description)],
         "recordSet": [_describe_rows(), _describe_images()],
     }
-    return content | ({"url": description.url} if description.url else {})
+    optional = {"url": description.url, "datePublished": description.published}
+    return content | {name: value for name, value in optional.items() if value}
 
 
 def _find_licence(code: str, description: DatasetDescription) -> str:

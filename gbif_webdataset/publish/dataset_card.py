@@ -6,16 +6,28 @@ from typing import Any
 
 import jinja2
 
+from gbif_webdataset import __version__
+from gbif_webdataset.account.shared_images import SharedImages
+from gbif_webdataset.formatting import format_count
 from gbif_webdataset.publish import citation
+from gbif_webdataset.publish.card_text import (
+    describe_limitations,
+    describe_organisms,
+    describe_properties,
+    describe_shared,
+    escape_markdown,
+    mark_name,
+)
 from gbif_webdataset.publish.description import DatasetDescription, list_public_parameters
+from gbif_webdataset.publish.hub_header import describe_for_hub
+from gbif_webdataset.publish.loading_code import write_loading_code
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.reasons import explain_reason
-from gbif_webdataset.terms.splits import HUB_SPLITS
 
 CARD = "README.md"
+SHARDS_FOLDER = "shards"  # for the code in the card, which runs where this folder is
 MAX_CLASSES = 50
-MAX_TEXT_CHARACTERS = 2_000  # of a text of the archive or the user
 TASKS = ("ReadArchive", "FetchChunk", "VerifyChunk", "DeleteImages", "CleanDataset", "SplitDataset", "CreateWebDataset")
 HUB_LICENCES = {
     "cc0-1.0",
@@ -27,10 +39,7 @@ HUB_LICENCES = {
 }
 """Licences of https://huggingface.co/docs/hub/repositories-licenses; all others are "other" with a name."""
 SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
-# Characters with a meaning in Markdown or its dialects, some of them only at the start of a line.
-PUNCTUATION = re.compile(r"([\\`*_{}\[\]#!|~$:@^=]|^[-+]|(?<=www)\.)")
-NUMBERED = re.compile(r"^(\d+)([.)])")
-DOI_URL = re.compile(r"https://doi\.org/[A-Za-z0-9./_%;()-]+")
+OPTION = re.compile(r"(--[A-Z]\w*-[\w-]+(?: [^\s(]+)?)")
 
 
 def write_card(path: Path, description: DatasetDescription) -> None:
@@ -42,7 +51,15 @@ def write_card(path: Path, description: DatasetDescription) -> None:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plain": escape_markdown, "count": "{:,}".format}
+    environment.filters |= {
+        "capitalise": lambda text: text[:1].upper() + text[1:],
+        "count": "{:,}".format,
+        "name": mark_name,
+        "noun": format_count,
+        "options": _mark_options,
+        "percent": lambda share: f"{100 * share:g} %",
+        "plain": escape_markdown,
+    }
     header = citation.dump_yaml(build_header(description))
     card = environment.get_template("card.md").render(header=header, **_collect_values(description))
     with atomic_file(path) as temporary:
@@ -56,14 +73,13 @@ def build_header(description: DatasetDescription) -> dict[str, Any]:
     if licence not in HUB_LICENCES:
         name = f"each-image-its-own-at-most-{description.licence}"
         licence_fields = {"license": "other", "license_name": name}
-    files = [{"split": HUB_SPLITS[split], "path": f"{split}/{split}-*.tar"} for split in description.samples]
     return {
         "pretty_name": description.title,
         **licence_fields,
         "task_categories": ["image-classification"],
         "tags": ["biodiversity", "biology", "gbif", "image", "webdataset"],
         "size_categories": [find_size_category(sum(description.samples.values()))],
-        "configs": [{"config_name": "default", "data_files": files}],
+        **describe_for_hub(description),
     }
 
 
@@ -75,40 +91,92 @@ def find_size_category(samples: int) -> str:
     return f"n>{SIZES[-1]}"
 
 
-def escape_markdown(text: object, links: bool = False) -> str:
-    """A text as one line of Markdown without any formatting; with `links`, URLs of DOIs stay links."""
-    line = " ".join(str(text).split())
-    line = line[:MAX_TEXT_CHARACTERS] + ("…" if len(line) > MAX_TEXT_CHARACTERS else "")
-    if links and (url := DOI_URL.search(line)):
-        before, after = line[: url.start()], line[url.end() :]
-        return f"{escape_markdown(before)} <{url[0]}> {escape_markdown(after)}".strip()
-    escaped = NUMBERED.sub(r"\1\\\2", PUNCTUATION.sub(r"\\\1", line))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _describe_members(description: DatasetDescription) -> str:
+    """What a sample consists of, in words."""
+    members = [f"`<key>.{'/'.join(description.extensions)}`, the image", "`<key>.cls`, the number of its class"]
+    if description.json_columns:
+        members.append("`<key>.json` with columns of the archive")
+    if description.has_captions:
+        members.append("`<key>.txt`, its caption")
+    return f"{', '.join(members[:-1])}, and {members[-1]}"
+
+
+def _mark_options(text: str) -> str:
+    """A text in which options that users type are code."""
+    parts = OPTION.split(text)
+    marked = [f"`{part}`" if place % 2 else escape_markdown(part) for place, part in enumerate(parts) if part.strip()]
+    return " ".join(marked)
 
 
 def _collect_values(description: DatasetDescription) -> dict[str, Any]:
     """The values in the template."""
     samples, source = description.samples, description.source
-    origin = {"DOI": source.doi, "key": source.key, "published": source.published, "query": source.query}
-    origin["SHA-256"] = source.sha256
     dropped = [(line, explain_reason(line.reason)) for line in description.lines if not line.kept]
     return {
+        **_collect_contents(description),
+        **_collect_origin(description),
         "title": description.title,
         "samples": samples,
+        "total": sum(samples.values()),
         "classes": description.classes,
         "taxonomy": description.taxonomy,
         "has_names": any(one.name for one in description.classes),
         "max_classes": MAX_CLASSES,
+        "shards": {split: [shard for shard in description.shards if shard.split == split] for split in samples},
+        "members": _describe_members(description),
+        "code": write_loading_code(SHARDS_FOLDER, description.shards, description.extensions),
+        "media": description.media_lines,
+        "dropped": dropped,
+        "source": source,
+    }
+
+
+def _collect_contents(description: DatasetDescription) -> dict[str, Any]:
+    """What the images show, their splits and their licences."""
+    coverage, attribution = description.coverage, description.attribution
+    not_downloaded = sum(line.images for line in description.lines if line.stage == "fetch" and not line.kept)
+    by_trait: dict[str, list[SharedImages]] = {}
+    for row in description.shared:
+        by_trait.setdefault(row.name, []).append(row)
+    split_options = description.settings.get("SplitDataset", {})
+    return {
+        "findings": description.findings,
+        "organisms": describe_organisms(coverage),
+        "label_column": description.settings["CreateWebDataset"]["label_column"],
+        "properties": list(describe_properties(coverage)),
+        "limitations": list(describe_limitations(coverage, not_downloaded)),
+        "leakage": [(name, [describe_shared(row) for row in rows]) for name, rows in by_trait.items()],
+        "leakage_splits": list(dict.fromkeys(row.split for row in description.shared)),
+        "fractions": {
+            name: split_options[f"{name}_frac"] for name in ("val", "test") if f"{name}_frac" in split_options
+        },
+        "group_by": split_options.get("group_by", ""),
         "licence": licences.display_name(description.licence),
-        "conditions": licences.list_obligations(description.attribution.codes),
+        "conditions": licences.list_obligations(attribution.codes),
         "licences": description.licence_table,
         "strictest": description.strictest_licences,
-        "unknown_texts": description.attribution.unknown_texts,
-        "shards": {split: [shard for shard in description.shards if shard.split == split] for split in samples},
-        "extension": "/".join(description.extensions),
-        "has_json": bool(description.settings.get("CreateWebDataset", {}).get("columns_to_json")),
+        "unknown_texts": attribution.unknown_texts,
+        "needs_permission": sum(
+            counts.get(code, 0)
+            for counts in attribution.licences.values()
+            for code in (licences.Licence.UNKNOWN, licences.Licence.ALL_RIGHTS_RESERVED)
+        ),
+    }
+
+
+def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
+    """The archive, how the dataset was made, and how to cite it."""
+    source = description.source
+    origin = {"DOI": source.doi, "key": source.key, "published": source.published, "query": source.query}
+    origin["SHA-256"] = source.sha256
+    return {
+        "version": description.version,
+        "published": description.published,
+        "software": __version__,
+        "last_download": description.coverage.last_download,
+        "authors": description.authors,
+        "url": description.url,
         "citation": citation.cite_source(source),
-        "source": source,
         "origin": [(name, value) for name, value in origin.items() if value],
         "datasets": len(description.attribution.occurrences),
         "parameters": [
@@ -116,6 +184,4 @@ def _collect_values(description: DatasetDescription) -> dict[str, Any]:
             for task in TASKS
             for parameter in sorted(list_public_parameters(description.settings.get(task, {})).items())
         ],
-        "media": description.media_lines,
-        "dropped": dropped,
     }

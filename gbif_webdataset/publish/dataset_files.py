@@ -4,31 +4,38 @@ The paths in a card and in a Croissant file are relative to its own folder and m
 are in the folder of the shards, which can be uploaded as it is, and in report/ as well.
 """
 
+import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.before_training import list_findings
+from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
+from gbif_webdataset.publish.class_names import add_names
+from gbif_webdataset.publish.coverage import collect_coverage
 from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_rank, read_shards
+from gbif_webdataset.publish.hub_header import name_classes
 from gbif_webdataset.read import provenance
+from gbif_webdataset.shards.loader_files import write_loader_files
 from gbif_webdataset.shards.sample import get_extension
+from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, LABEL_NAMES
 from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
-from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.atomic import atomic_file, file_sha256
 from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
 from gbif_webdataset.terms.splits import SPLITS, split_paths
+from gbif_webdataset.terms.value_types import list_json_columns
 
 
 def write_dataset_files(
     paths: DatasetPaths,
     publication: Publication,
-    media_lines: int,
-    lines: Sequence[AccountLine],
+    numbers: DatasetNumbers,
     settings: Mapping[str, Mapping[str, Any]],
 ) -> tuple[DatasetDescription, list[Path]]:
     """Write the files into report/ and beside the shards; the dataset's description and all files written.
@@ -49,9 +56,9 @@ def write_dataset_files(
         source=source,
         attribution=attribution.write_attribution(paths, recipe["label_column"], samples),
         shards=listed,
-        classes=read_classes(paths.classes),
-        media_lines=media_lines,
-        lines=lines,
+        classes=add_names(read_classes(paths.classes), paths, recipe["label_column"]),
+        media_lines=numbers.media_lines,
+        lines=numbers.lines,
         settings=settings,
         authors=publication.authors,
         url=publication.url,
@@ -59,14 +66,39 @@ def write_dataset_files(
         label_column=recipe["label_column"],
         rank=read_rank(paths.classes),
         checklist=load_checklist(paths),
+        class_names=_read_class_names(shards),
+        json_columns=_list_json_columns(recipe),
+        has_captions=bool(recipe.get("caption_template")),
+        shards_sha256=file_sha256(paths.shard_list),
+        shared=numbers.shared,
+        coverage=collect_coverage(paths),
+        version=publication.version,
     )
+    findings = list_findings(replace(numbers, licence=description.licence))
+    description = replace(description, findings=findings)
     texts = provenance.copy_texts(source, paths.manifest, report)
     citation.write_cff(report / citation.CFF, description, paths.shard_list)
     dataset_card.write_card(report / dataset_card.CARD, description)
     croissant.write_croissant(report / croissant.CROISSANT, description, report / attribution.ATTRIBUTION)
     names = (citation.CFF, dataset_card.CARD, croissant.CROISSANT, attribution.ATTRIBUTION, attribution.DERIVED_DATASET)
     written = [*texts, *(report / name for name in names)]
-    return description, [*written, *(_link_into(shards, path) for path in written)]
+    copies = [_link_into(shards, path) for path in written]
+    return description, [*written, *copies, *write_loader_files(shards)]  # shards of older versions lack the latter
+
+
+def _list_json_columns(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in each `.json`; records of older versions lack some parameters."""
+    listed = [name.strip() for name in recipe.get("columns_to_json", "").split(",") if name.strip()]
+    return list_json_columns(listed, recipe.get("hierarchy_to_json", False))
+
+
+def _read_class_names(shards: Path) -> list[str]:
+    """The names of the classes in the order of their numbers, from the maps beside the shards."""
+    categories, names = (
+        json.loads(path.read_text(encoding="utf-8")) if (path := shards / name).is_file() else {}
+        for name in (CATEGORY_MAP, LABEL_NAMES)
+    )
+    return name_classes(categories, names)
 
 
 def _find_extensions(paths: DatasetPaths, image_format: str) -> tuple[str, ...]:

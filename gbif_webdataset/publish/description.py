@@ -8,7 +8,10 @@ from typing import Any
 import pandas as pd
 
 from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.before_training import Finding
+from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.publish.attribution import AttributionSummary
+from gbif_webdataset.publish.coverage import Coverage
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.checklists import Checklist
@@ -17,15 +20,21 @@ from gbif_webdataset.terms.splits import SPLITS
 PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")
 """Parameters that describe the user's machine; they are not published."""
 
+DEFAULT_VERSION = "1.0.0"
+
 
 @dataclass(frozen=True)
 class Publication:
-    """The user's title, authors and address of the published dataset, and the archive's DOI; each may be empty."""
+    """The user's title, authors and address of the published dataset, and the archive's DOI; each may be empty.
+
+    `version` is the dataset's version: three numbers, as in https://semver.org.
+    """
 
     title: str = ""
     authors: tuple[str, ...] = ()
     url: str = ""
     doi: str = ""
+    version: str = DEFAULT_VERSION
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,10 @@ class ClassCounts:
 class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
-    `extensions` are those of the images in the shards. The labels are values of `label_column`; `rank` is that of all
-    classes, or empty; the keys belong to `checklist`.
+    `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
+    the numbers have gaps, or are too many to name. `json_columns` are the names in each `.json`, if there is one.
+    `findings` are what to know before training. The labels are values of `label_column`; `rank` is that of all classes,
+    or empty; the keys belong to `checklist`.
     """
 
     title: str
@@ -76,6 +87,22 @@ class DatasetDescription:
     label_column: str = ""
     rank: str = ""
     checklist: Checklist = field(default_factory=Checklist)
+    findings: Sequence[Finding] = ()
+    shared: Sequence[SharedImages] = ()
+    coverage: Coverage = field(default_factory=lambda: Coverage(0))
+    version: str = DEFAULT_VERSION
+    class_names: Sequence[str] = ()
+    json_columns: tuple[str, ...] = ()
+    has_captions: bool = False
+    shards_sha256: str = ""  # of shards.csv
+
+    @property
+    def published(self) -> str:
+        """The date of this version: the day of the last download, because a date of today would change with each run.
+
+        Empty if it is unknown.
+        """
+        return self.coverage.last_download
 
     @property
     def samples(self) -> dict[str, int]:

@@ -99,4 +99,4 @@ def decode_xml(data: bytes, is_complete: bool = True) -> str:
 
 
 def _refuse_entities(*_: object) -> None:
-    raise XmlError("declares entities or a document type, which are a risk")
+    raise XmlError("has a document type declaration (<!DOCTYPE ...>), which may do harm and has to be removed")

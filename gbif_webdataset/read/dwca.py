@@ -222,7 +222,7 @@ def report_decoding(location: str, layout: FileLayout) -> Iterator[None]:
 def _find_occurrences(path: Path, extensions: tuple[FileLayout, ...]) -> FileLayout:
     occurrences = next((layout for layout in extensions if layout.row_type == OCCURRENCE), None)
     if occurrences is None:
-        raise ArchiveError(f"{path}: its core has events, but it has no occurrences; {GET_DWCA}")
+        raise ArchiveError(f"{path}: its core has events, but meta.xml names no occurrences of them; {GET_DWCA}")
     return occurrences
 
 

@@ -1,4 +1,4 @@
-"""Rows in partitions by a hash: in memory while they are few, in a file per partition when they are many."""
+"""Rows in partitions by a hash: in memory if they are few, otherwise in a file per partition."""
 
 import contextlib
 from pathlib import Path
@@ -10,11 +10,15 @@ import pyarrow.ipc
 
 from gbif_webdataset.storage import arrow
 
+TABLES_AT_ONCE = 3
+"""Tables that are divided at a time. More take more memory; fewer take more time, because they give smaller batches."""
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 class HashPartitions:
-    """Tables of one schema, divided into `count` partitions; about `memory` bytes of them are kept in memory.
+    """Tables of one schema, divided into `count` partitions.
+
+    They are kept in memory until they have more than `memory` bytes. From then on all go to files.
 
     A partition is a range of the hashes, so partitions taken in their order are in the order of the hashes.
     """
@@ -37,29 +41,33 @@ class HashPartitions:
         if rows.num_rows:
             self._in_memory.append((rows, scale_hashes(hashes, self._count)))
             self._bytes += rows.nbytes
-            if self._bytes > self._memory:
+            if len(self._in_memory) >= TABLES_AT_ONCE if self._writers else self._bytes > self._memory:
                 self._spill()
 
     def close(self) -> None:
         """Complete the files after the last row was added."""
-        if self._writers and self._in_memory:
+        if self._writers:
             self._spill()
         self._files.close()
+        self._writers.clear()  # they keep the dictionaries that they wrote last
 
     def read_partition(self, partition: int) -> pa.Table:
         """The rows of a partition."""
-        if partition in self._writers:
+        if self._path(partition).exists():
             with pa.OSFile(str(self._path(partition))) as file, pa.ipc.open_stream(file) as stream:
                 return stream.read_all()
         parts = [rows.filter(arrow.to_array(partitions == partition)) for rows, partitions in self._in_memory]
         return pa.concat_tables(parts) if parts else arrow.make_empty_table(self._schema)
 
     def _spill(self) -> None:
-        rows = pa.concat_tables([rows for rows, _ in self._in_memory]).combine_chunks()
-        partitions = np.concatenate([partitions for _, partitions in self._in_memory])
-        self._in_memory, self._bytes = [], 0
+        while pending := self._in_memory[:TABLES_AT_ONCE]:
+            del self._in_memory[:TABLES_AT_ONCE]
+            tables, partitions = zip(*pending, strict=True)
+            self._write_rows(pa.concat_tables(tables), np.concatenate(partitions))
+
+    def _write_rows(self, rows: pa.Table, partitions: "np.ndarray[Any, Any]") -> None:
         order = np.argsort(partitions, kind="stable")
-        rows = rows.take(arrow.to_array(order))
+        rows = rows.combine_chunks().take(arrow.to_array(order))
         bounds = np.searchsorted(partitions[order], np.arange(self._count + 1))
         for partition in range(self._count):
             begin, end = int(bounds[partition]), int(bounds[partition + 1])

@@ -26,7 +26,7 @@ from gbif_webdataset.read.row_reader import RowReader
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.terms.reasons import LineFault
 
-PARTITION_BYTES = 128 << 20
+PARTITION_BYTES = 80 << 20
 MAX_PARTITIONS = 512
 BATCHES_AHEAD = 1
 CHECKLIST, MAX_CHECKLIST_CHARACTERS = "checklistKey", 64
@@ -72,7 +72,7 @@ class PartitionedArchive:
         self._archive, self._connection = archive, connection
         self._selections, self._memory = columns.selections, memory
         connection.execute(UNWRAP_ID)
-        partition_bytes = max(1, min(PARTITION_BYTES, memory // 8))  # its rows take several times as much
+        partition_bytes = max(1, min(PARTITION_BYTES, memory // 12))  # its rows take several times as much
         self.count = min(MAX_PARTITIONS, 2 + archive.total_bytes // partition_bytes)
         self._partitions = self._make_partitions()
         self._linker = MediaLinker(connection, archive)
@@ -114,6 +114,7 @@ class PartitionedArchive:
             self._partitions = self._make_partitions()
             self._slots.clear()
             self._read_all(rejected, ignore_progress)
+        del self._slots  # tens of megabytes for many media
 
     def read_partitions(self) -> Iterator[Partition]:
         """All partitions that have rows, in the order of their hashes."""
@@ -121,18 +122,16 @@ class PartitionedArchive:
 
     def _read_partition(self, number: int) -> Partition | None:
         """The rows of a partition. Each table is in one piece, because taking rows from several is far slower."""
-        rows = {kind: partitions.read_partition(number) for kind, partitions in self._partitions.items()}
-        if not any(table.num_rows for table in rows.values()):
-            return None
-        completed = {
-            kind: self._selections[kind].complete_rows(table, self._is_wrapped[kind]).combine_chunks()
-            for kind, table in rows.items()
-        }
-        return Partition(completed[RECORDS], completed[MEDIA])
+        records, media = (self._complete_rows(kind, number) for kind in (RECORDS, MEDIA))
+        return Partition(records, media) if records.num_rows or media.num_rows else None
+
+    def _complete_rows(self, kind: str, number: int) -> pa.Table:
+        rows = self._partitions[kind].read_partition(number)
+        return self._selections[kind].complete_rows(rows, self._is_wrapped[kind]).combine_chunks()
 
     def _make_partitions(self) -> dict[str, HashPartitions]:
         folder = tables.spill_folder(self._connection)
-        budgets = {MEDIA: self._memory // 24, RECORDS: self._memory // 16}
+        budgets = {MEDIA: self._memory // 32, RECORDS: self._memory // 20}
         return {
             kind: HashPartitions(folder / kind, self._make_schema(kind), self.count, budget)
             for kind, budget in budgets.items()
@@ -210,7 +209,7 @@ def _reject_unreadable(
 ) -> Iterator[pa.Table]:
     """The rows of the batches. Their unreadable lines become rejected lines, unless `rejected` is None."""
     for batch in batches:
-        if batch.unreadable and rejected is not None:
+        if batch.unreadable.num_rows and rejected is not None:
             rejected.add_unreadable(kind, file_number, batch.unreadable)
         yield batch.rows
 

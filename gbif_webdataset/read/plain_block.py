@@ -1,7 +1,7 @@
 """The rows of a block of lines whose fields are not enclosed in quotes.
 
 GBIF writes one record per line and encloses no field, even if it contains quotes. So a block is parsed as a whole;
-only if something in it is irregular are its lines checked one by one.
+only if something in it is irregular are its lines checked.
 """
 
 import re
@@ -15,10 +15,10 @@ from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read.columns import RECORD_ID
 from gbif_webdataset.read.field_spans import SpanReader
 from gbif_webdataset.read.line_blocks import LineBlock
-from gbif_webdataset.read.row_batch import RowBatch, UnreadableLine
+from gbif_webdataset.read.line_faults import CheckedLines
+from gbif_webdataset.read.row_batch import UNREADABLE, RowBatch
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.arrow import ROW_GROUP
-from gbif_webdataset.terms.reasons import LineFault
 
 WRAPPED_FIELD = re.compile(rb'"(?:[^"]|"")*"\r?')
 BATCH_BYTES = 96 << 20
@@ -42,7 +42,7 @@ class BlockParser:
     def is_full(self) -> bool:
         """Whether the rows are enough for a batch."""
         is_large = self._rows >= ROW_GROUP or self._bytes >= BATCH_BYTES
-        return is_large or len(self._unreadable) >= MAX_UNREADABLE
+        return is_large or sum(lines.num_rows for lines in self._unreadable) >= MAX_UNREADABLE
 
     def add(self, block: LineBlock, first_line: int) -> None:
         """Add a block. `first_line` is the number of its first line in the file."""
@@ -54,17 +54,15 @@ class BlockParser:
         if self._fields and not is_irregular and self._spans.add(data, block.lines, self._indexes[RECORD_ID]):
             self._add_numbers(np.arange(first_line, first_line + block.lines))
             return
-        numbers, good, unreadable = self._check_lines(data, first_line)
-        self._unreadable += unreadable
-        if not good:
-            return
-        data = b"".join(line + b"\n" for line in good).replace(b"\r", b" ").replace(b"\0", b" ")
-        if not self._spans.add(data, len(good)):
-            last_line = first_line + block.lines - 1
-            raise ArchiveError(
-                f"{self._name}, lines {first_line} to {last_line}: cannot be parsed; report this as a bug"
-            )
-        self._add_numbers(np.array(numbers))
+        lines = CheckedLines(data, self._separator, self._fields)
+        if not self._add_good(lines, first_line):
+            lines.reject_invalid_texts(self._indexes.values())
+            if not self._add_good(lines, first_line):
+                last_line = first_line + block.lines - 1
+                raise ArchiveError(
+                    f"{self._name}, lines {first_line} to {last_line}: cannot be parsed; report this as a bug"
+                )
+        self._unreadable.append(lines.take_faulty(first_line))
 
     def take_batch(self) -> RowBatch:
         """The rows and unreadable lines of the blocks added since the last call."""
@@ -73,44 +71,27 @@ class BlockParser:
             columns = self._spans.take_columns()
             numbers = arrow.to_array(np.concatenate(self._numbers))
             rows = pa.table([numbers, *(columns[index] for index in self._indexes.values())], schema=self._schema)
-        batch = RowBatch(rows, self._unreadable)
+        batch = RowBatch(rows, pa.concat_tables([arrow.make_empty_table(UNREADABLE), *self._unreadable]))
         self._start_batch()
         return batch
 
     def _start_batch(self) -> None:
         self._numbers: list[np.ndarray[Any, Any]] = []
-        self._unreadable: list[UnreadableLine] = []
+        self._unreadable: list[pa.Table] = []
         self._rows = self._bytes = 0
 
     def _add_numbers(self, numbers: "np.ndarray[Any, Any]") -> None:
         self._numbers.append(numbers)
         self._rows += len(numbers)
 
-    def _check_lines(self, data: bytes, first_line: int) -> tuple[list[int], list[bytes], list[UnreadableLine]]:
-        """The lines without a fault, with their numbers; and the others."""
-        numbers, good, unreadable = [], [], []
-        for number, line in enumerate(data.split(b"\n")[:-1], first_line):
-            if fault := self._find_fault(line):
-                unreadable.append(UnreadableLine(number, fault, line.decode(errors="replace")))
-            else:
-                numbers.append(number)
-                good.append(line)
-        return numbers, good, unreadable
-
-    def _find_fault(self, line: bytes) -> LineFault | None:
-        """Why a line gives no row; the same faults for which SpanReader refuses a block."""
-        separator = self._separator
-        if not line.strip(separator):
-            return LineFault.BLANK_LINE
-        if line.count(separator) + 1 != self._fields:
-            return LineFault.RAGGED_LINE if line.strip() else LineFault.BLANK_LINE
-        fields = line.split(separator)
-        try:
-            for index in self._indexes.values():
-                fields[index].decode()
-        except UnicodeDecodeError:
-            return LineFault.INVALID_TEXT
-        return None
+    def _add_good(self, lines: CheckedLines, first_line: int) -> bool:
+        """Add the lines without a fault. False, and nothing is added, if one of them is not UTF-8."""
+        good = lines.good
+        data = lines.take_good().replace(b"\r", b" ").replace(b"\0", b" ")
+        is_added = not len(good) or self._spans.add(data, len(good))
+        if is_added:
+            self._add_numbers(good + first_line)
+        return is_added
 
 
 def is_wrapped(data: bytes, separator: bytes) -> bool:

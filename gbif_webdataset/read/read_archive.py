@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gbif_webdataset.errors import ArchiveError, SelectionError
+from gbif_webdataset.errors import ArchiveError, SelectionError, option_text
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.archive_checklist import find_checklist
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
@@ -26,6 +26,7 @@ from gbif_webdataset.storage import tables
 from gbif_webdataset.terms.checklists import KEY, RELEASE, Checklist
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
+MIN_DATABASE_BYTES = 128 << 20  # for millions of rejected lines, which are sorted on the disk
 FROM_OPTIONS = {
     MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
     MediumReason.NOT_WHERE: "--ReadArchive-where",
@@ -93,7 +94,8 @@ def read_archive(
     with ExitStack() as stack:
         archive = stack.enter_context(dwca.open_archive(path, resources.max_expansion))
         digest = stack.enter_context(digest_in_background(path))
-        connection = stack.enter_context(tables.open_database(resources.scratch, f"{resources.memory // 2 >> 20}MB"))
+        memory = max(resources.memory // 2, MIN_DATABASE_BYTES)
+        connection = stack.enter_context(tables.open_database(resources.scratch, f"{memory >> 20}MB"))
         rejected = RejectedLines(connection)
         selector = MediaSelector(connection, archive, options, rejected)
         partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
@@ -167,7 +169,10 @@ def _check_counts(path: Path, counts: ManifestCounts, options: SelectionOptions)
     if not sum(counts.images):
         raise SelectionError(_explain_empty(path, counts, options))
     if counts.media_lines != sum(counts.images) + sum(counts.rejected[MEDIA].values()):
-        raise ArchiveError(f"{path}: media do not add up ({counts}); report this as a bug")
+        raise ArchiveError(
+            f"{path}: of {counts.media_lines:,} media {sum(counts.images):,} are images and "
+            f"{sum(counts.rejected[MEDIA].values()):,} were rejected, which does not add up; report this as a bug"
+        )
 
 
 def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions) -> str:
@@ -177,12 +182,13 @@ def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions
         return f"{path}: its media file has no rows; {dwca.GET_DWCA}"
     from_options = [option for reason, option in FROM_OPTIONS.items() if reason in media]
     if from_options == [FROM_OPTIONS[MediumReason.NOT_IN_SUBSET]]:
+        option = option_text("--ReadArchive-subset-list", options.subset_list)
         images = f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images)"
         entries = f"none of its {counts.subset_keys:,} {'names' if options.has_names else 'keys'} is"
         if options.has_names:
-            return f"--ReadArchive-subset-list: {entries} that of {images}; check subset_list"
+            return f"{option}: {entries} that of {images}; check subset_list"
         return (
-            f"--ReadArchive-subset-list: {entries} the {options.subset_key} of {images}; check subset_list and "
+            f"{option}: {entries} the {options.subset_key} of {images}; check subset_list and "
             f"subset_key; keys of another taxonomy do not match (checklist of the archive: {counts.full_checklist}): "
             f"{REMEDY}"
         )

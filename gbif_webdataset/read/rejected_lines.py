@@ -1,17 +1,15 @@
 """The lines of an archive that give no row of the manifest, each with its reason."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from gbif_webdataset.read.columns import FILE, LINE, RECORD_ID, trim_texts
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.raw_lines import read_raw_lines
-from gbif_webdataset.read.row_batch import UnreadableLine
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.tables import quote_text
 from gbif_webdataset.terms import columns
@@ -29,17 +27,9 @@ class RejectedLines:
         self._connection = connection
         connection.execute(CREATE)
 
-    def add_unreadable(self, kind: str, file_number: int, lines: Sequence[UnreadableLine]) -> None:
-        """Add lines of one file that give no row, with their text."""
-        table = pa.table(
-            [
-                arrow.to_array(np.array([line.line for line in lines], np.int64)),
-                arrow.to_text_array([line.fault for line in lines]),
-                arrow.to_text_array([line.raw for line in lines]),
-            ],
-            names=["line", "reason", "raw"],
-        )
-        self._connection.register("unreadable", table)
+    def add_unreadable(self, kind: str, file_number: int, lines: pa.Table) -> None:
+        """Add lines of one file that give no row, with the schema UNREADABLE."""
+        self._connection.register("unreadable", lines)
         query = f"SELECT '{kind}', {file_number}, line, reason, NULL, NULL, raw FROM unreadable"
         self._connection.execute(f"INSERT INTO rejected {query}")
 
@@ -82,8 +72,11 @@ class RejectedLines:
                 file = f"{quote_text(archive.label_file(kind, location))} AS file"
                 query = f"SELECT {file}, line, reason, coreid, identifier, raw {source} ORDER BY line, identifier"
                 for batch in tables.select_batches(self._connection.cursor(), query):
-                    raw = [next(raw_lines) if text is None else text for text in batch.column("raw").to_pylist()]
-                    yield pa.RecordBatch.from_arrays([*batch.columns[:-1], arrow.to_text_array(raw)], schema=SCHEMA)
+                    raw = batch.column("raw")
+                    if raw.null_count:
+                        texts = [next(raw_lines) if text is None else text for text in raw.to_pylist()]
+                        raw = arrow.to_text_array(texts)
+                    yield pa.RecordBatch.from_arrays([*batch.columns[:-1], raw], schema=SCHEMA)
 
 
 def _read_raw_lines(archive: Archive, location: str, layout: FileLayout, numbers: Iterator[int]) -> Iterator[str]:

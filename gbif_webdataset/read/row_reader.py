@@ -13,7 +13,7 @@ from gbif_webdataset.read.enclosed_records import EnclosedFile, EnclosedRecord
 from gbif_webdataset.read.line_blocks import LineBlock, read_line_blocks
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.plain_block import BlockParser, count_fields, is_wrapped
-from gbif_webdataset.read.row_batch import RowBatch, UnreadableLine
+from gbif_webdataset.read.row_batch import RowBatch, make_unreadable
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.reasons import LineFault
 
@@ -120,7 +120,7 @@ class RowReader:
 
     def _read_enclosed(self, source: EnclosedFile) -> Iterator[RowBatch]:
         rows: list[tuple[int | str | None, ...]] = []
-        unreadable: list[UnreadableLine] = []
+        unreadable: list[tuple[int, str, str]] = []
         characters = 0
         records = source.read_records()
         sample = _take_records(records)
@@ -131,15 +131,15 @@ class RowReader:
             self.lines += 1
             if fault := self._find_fault(record):
                 raw = record.raw.encode(errors="replace").decode()
-                unreadable.append(UnreadableLine(record.line, fault, raw))
+                unreadable.append((record.line, fault, raw))
             else:
                 rows.append((record.line, *(record.fields[index] or None for index in self._indexes.values())))
             characters += len(record.raw)
             if len(rows) + len(unreadable) == BATCH_RECORDS or characters > BATCH_CHARACTERS:
-                yield RowBatch(self._make_table(rows), unreadable)
+                yield RowBatch(self._make_table(rows), make_unreadable(unreadable))
                 rows, unreadable, characters = [], [], 0
         if rows or unreadable:
-            yield RowBatch(self._make_table(rows), unreadable)
+            yield RowBatch(self._make_table(rows), make_unreadable(unreadable))
 
     def _find_fault(self, record: EnclosedRecord) -> LineFault | None:
         if not record.raw.strip():

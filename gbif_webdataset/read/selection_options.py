@@ -23,6 +23,7 @@ class SelectionOptions:
         media_where: SQL condition on the columns of the media, all of them text; empty takes all.
         vernacular_languages: languages of the vernacular names, the preferred one first.
         later_columns: columns that later stages name; the manifest has them if the records do.
+        subset_list: path of the file with `subset`, for errors.
     """
 
     subset_key: str
@@ -34,6 +35,7 @@ class SelectionOptions:
     where: str = ""
     media_where: str = ""
     later_columns: tuple[str, ...] = ()
+    subset_list: str = ""
     crosswalk: CrosswalkTable | None = None
     same_taxonomy: bool = False
     vernacular_languages: tuple[str, ...] = ()

@@ -103,7 +103,7 @@ class WhereClause:
                 return query.to_arrow_table().column("is_true").combine_chunks()
             except duckdb.Error as error:
                 raise self._make_error(
-                    f"fails on the archive's text ({_first_line(error)}); {self._suggest_cast()}"
+                    f"cannot be computed for a text of the archive ({_first_line(error)}); {self._suggest_cast()}"
                 ) from error
 
     def _suggest_cast(self) -> str:

@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import duckdb
 
-from gbif_webdataset.report.equal_earth import CELL_KEY
+from gbif_webdataset.report.equal_earth import CELL, make_cell_key
 from gbif_webdataset.storage import tables
-from gbif_webdataset.terms.dates import add_date_functions
+from gbif_webdataset.terms.dates import YEARS, add_date_functions, make_part_of_date
 
 MAX_VALUE_CHARACTERS = 200  # longer values are counted by their first characters
 MAX_VALUES = 12
-YEARS = (1600, 2199)
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,6 @@ def trim(column: str) -> str:
     return f"nullif(trim({tables.quote_name(column)}), '')"
 
 
-def _part_of_date(part: str, minimum: int, maximum: int) -> str:
-    """The SQL expression of the `year` or `month` in the column of this name, or else in eventDate, if possible."""
-    numbers = (f'try_cast("{part}" AS INTEGER)', f'event_{part}("eventDate")')
-    possible = [f"CASE WHEN {number} BETWEEN {minimum} AND {maximum} THEN {number} END" for number in numbers]
-    return f"coalesce({', '.join(possible)})"
-
-
 def _round_down(column: str) -> str:
     """The SQL expression of a number rounded down to 1, 2 or 5 times a power of ten.
 
@@ -94,12 +86,12 @@ FACETS = {
     "licence": Facet(("licenseCode",), trim("licenseCode")),
     "country": Facet(("countryCode",), f"upper({trim('countryCode')})", 15),
     "life stage": Facet(("lifeStage",), f"lower({trim('lifeStage')})"),
-    "year": Facet(("year", "eventDate"), _part_of_date("year", *YEARS), YEARS[1], any_of=True),
-    "month": Facet(("month", "eventDate"), _part_of_date("month", 1, 12), any_of=True),
+    "year": Facet(("year", "eventDate"), make_part_of_date("year", *YEARS), YEARS[1], any_of=True),
+    "month": Facet(("month", "eventDate"), make_part_of_date("month", 1, 12), any_of=True),
 }
 """Properties of the manifest's images, and of the samples among them."""
 SAMPLE_FACETS = {
-    "cell": Facet(("decimalLatitude", "decimalLongitude"), CELL_KEY),
+    "cell": Facet(("decimalLatitude", "decimalLongitude"), make_cell_key(CELL)),
     "dimensions": Facet(
         ("width", "height"),
         "CASE WHEN width > 0 AND height > 0 THEN floor(2 * log2(width))::INT * 1000 + floor(2 * log2(height))::INT END",

@@ -8,12 +8,13 @@ from typing import Any
 from gbif_webdataset.account.accounting import account_for_images, write_accounting
 from gbif_webdataset.account.cost_table import write_costs
 from gbif_webdataset.account.costs import Cost, list_task_costs
-from gbif_webdataset.account.funnel import summarize
-from gbif_webdataset.account.split_summary import describe_splits
+from gbif_webdataset.account.dataset_numbers import collect_numbers
+from gbif_webdataset.account.run_summary import summarize_run
 from gbif_webdataset.account.stage_records import is_of_shard_part
 from gbif_webdataset.account.subset_stages import SubsetTable, write_subset_stages
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.publish.loading_code import write_loading_code
 from gbif_webdataset.read.provenance import NO_DOI
 from gbif_webdataset.report.page import ReportContent, write_page
 from gbif_webdataset.storage.paths import DatasetPaths
@@ -49,23 +50,24 @@ def report_dataset(
     write_accounting(paths.accounting, media_lines, lines)
     costs = [*list_task_costs(records), *slurm_costs]
     write_costs(paths.costs, costs)
-    description, published = write_dataset_files(paths, publication, media_lines, lines, settings)
+    numbers = collect_numbers(paths, media_lines, lines, settings)
+    description, published = write_dataset_files(paths, publication, numbers, settings)
     names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
     subset = write_subset_stages(paths)
     page = write_page(paths, ReportContent(archive, description, shards, costs, names, subset))
-    summary = summarize(paths, media_lines, lines, len(description.classes), shards["shards"])
-    fractions = settings["SplitDataset"]
-    splits = describe_splits(paths.splits, fractions["val_frac"], fractions["test_frac"])
+    code = write_loading_code(str(paths.shards), description.shards, description.extensions)
+    summary = summarize_run(numbers, description.findings, paths.report_page, code.webdataset_line)
     notes = [note for note in manifest.get("notes", []) if NO_DOI not in note] + description.source.notes
-    lines_of_notes = "".join(f"\n  note     {note}" for note in notes)
+    lines_of_notes = "".join(f"\n  note       {note}" for note in notes)
     files = [paths.accounting, paths.costs, *published, *page, *([paths.subset_stages] if subset else [])]
-    return Report(files, f"{summary}\n{splits}{_summarize_subset(subset)}{lines_of_notes}")
+    return Report(files, f"{summary}{_summarize_subset(subset)}{lines_of_notes}")
 
 
 def _summarize_subset(subset: SubsetTable | None) -> str:
     if subset is None:
         return ""
-    return f"\n  list     {subset.without_samples:,} of {subset.lines:,} taxa of subset_list have no sample: subset.csv"
+    taxa = f"{subset.without_samples:,} of {subset.lines:,} taxa of subset_list"
+    return f"\n  list       {taxa} have no sample: report/subset.csv"
 
 
 def _list_settings(records: Mapping[str, TargetRecord]) -> dict[str, dict[str, Any]]:

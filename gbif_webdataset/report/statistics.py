@@ -9,14 +9,17 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 
+from gbif_webdataset.account.shared_images import SharedImages, read_shared_images
 from gbif_webdataset.publish.description import ClassCounts
 from gbif_webdataset.report import facets
-from gbif_webdataset.report.equal_earth import Cell, decode_cell
+from gbif_webdataset.report.equal_earth import CELL, Cell, decode_cell, make_cell_key
 from gbif_webdataset.report.facets import FACETS, SAMPLE_FACETS, Breakdown
+from gbif_webdataset.report.map_view import WORLD, View, choose_view
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.label_names import select_label_name
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.outcomes import Status
-from gbif_webdataset.terms.splits import LABEL, split_paths
+from gbif_webdataset.terms.splits import split_paths
 
 MEMORY_LIMIT = "1GB"
 MAX_FAILURE_LINES = 50
@@ -24,9 +27,6 @@ MAX_BALANCE_LINES = 8
 PICTURED_CLASSES = 24
 CANDIDATES = 24  # images of a class or a reason: the files of some may be gone
 EXAMPLES = f"min_by(image_path, md5_number_lower(image_path), {CANDIDATES})"
-NAMES_OF_ANY_RANK = ("acceptedScientificName", "species", "scientificName")
-NAME_COLUMNS = {"acceptedTaxonKey": NAMES_OF_ANY_RANK, LABEL: NAMES_OF_ANY_RANK, "taxonKey": ("scientificName",)}
-"""By label column, the columns with the names of its labels; for other columns, such as genusKey, `genus`."""
 
 
 class DuplicateGroups(NamedTuple):
@@ -55,25 +55,6 @@ class DroppedImages(NamedTuple):
     paths: tuple[str, ...]
 
 
-class SharedImages(NamedTuple):
-    """Images of a split that share a trait with train, and their share of those with a value; None if unknown.
-
-    `with_value` of the split's `images` have a value of the trait; None in tables made before version 0.5.
-    """
-
-    shared: int | None
-    share: float | None
-    with_value: int | None
-    images: int
-
-
-class SharedTrait(NamedTuple):
-    """A trait, and by split the images that share it with train."""
-
-    trait: str
-    by_split: dict[str, SharedImages]
-
-
 class ClassBalance(NamedTuple):
     """A class and its images in val and test. `val_off` and `test_off` are the differences from the request."""
 
@@ -90,7 +71,7 @@ class DatasetStatistics:
     """All that the page shows of the tables.
 
     breakdowns: by name, for each of FACETS whose columns exist.
-    cells: samples by cell of the map.
+    cells: samples by cell of the map; columns and rows count from the corner of `view`.
     dimensions: samples by half octaves of (width, height).
     file_sizes: samples by bytes of their file, rounded down to 1, 2 or 5 times a power of ten.
     class_examples: by label, paths of samples of the largest classes.
@@ -104,12 +85,13 @@ class DatasetStatistics:
     file_sizes: dict[int, int]
     failures: tuple[HostFailures, ...]
     classes: tuple[ClassCounts, ...]
-    leakage: tuple[SharedTrait, ...]
+    leakage: tuple[SharedImages, ...]
     balance: tuple[ClassBalance, ...]
     duplicates: tuple[DuplicateGroups, ...]
     class_examples: dict[str, tuple[str, ...]]
     dropped: tuple[DroppedImages, ...]
     fetched_bytes: int
+    view: View = WORLD
 
 
 def collect_statistics(paths: DatasetPaths, classes: Sequence[ClassCounts], label_column: str) -> DatasetStatistics:
@@ -125,24 +107,26 @@ def collect_statistics(paths: DatasetPaths, classes: Sequence[ClassCounts], labe
             names = _find_names(connection, label_column)
             classes = [replace(one, name=names.get(one.label, "")) for one in classes]
         pictured = [one.label for one in classes[:PICTURED_CLASSES]]
-        cells, dimensions = (facets.read_numbers(connection, name) for name in ("cell", "dimensions"))
+        dimensions = facets.read_numbers(connection, "dimensions")
+        view, cells = _count_places(connection)
         return DatasetStatistics(
             breakdowns={
                 name: facets.read_breakdown(connection, name, facet.max_values)
                 for name, facet in FACETS.items()
                 if name in counted
             },
-            cells={decode_cell(key): images for key, images in cells.items()},
+            cells=cells,
             dimensions={divmod(key, 1000): images for key, images in dimensions.items()},
             file_sizes=facets.read_numbers(connection, "file size"),
             failures=tuple(_count_failures(connection)),
             classes=tuple(classes),
-            leakage=tuple(_read_leakage(paths.leakage)),
+            leakage=tuple(read_shared_images(paths.leakage)),
             balance=tuple(_read_balance(paths.balance)),
             duplicates=tuple(_count_duplicates(connection, paths.duplicates)),
             class_examples=_choose_class_examples(connection, label_column, pictured),
             dropped=tuple(_count_dropped(connection)),
             fetched_bytes=_sum_fetched_bytes(connection),
+            view=view,
         )
 
 
@@ -169,16 +153,26 @@ def _create_views(connection: duckdb.DuckDBPyConnection, paths: DatasetPaths, la
     connection.execute("CREATE VIEW labelled AS SELECT * FROM samples JOIN labels USING (image_path)")
 
 
+def _count_places(connection: duckdb.DuckDBPyConnection) -> tuple[View, dict[Cell, int]]:
+    """The part of the world with all samples, and the samples by cell of it."""
+    cells = {decode_cell(key): samples for key, samples in facets.read_numbers(connection, "cell").items()}
+    view = choose_view(cells)
+    if view.cell < CELL:
+        query = f"""SELECT key, count(*) FROM (SELECT {make_cell_key(view.cell)} AS key FROM samples)
+            WHERE key IS NOT NULL GROUP BY key ORDER BY key"""
+        cells = {decode_cell(key): samples for key, samples in tables.fetch_rows(connection, query)}
+    return view, view.move_cells(cells)
+
+
 def _find_names(connection: duckdb.DuckDBPyConnection, label_column: str) -> dict[str, str]:
     """By label, the most frequent name of its images; empty if there is no column with names for these labels."""
     columns = [name for name, *_ in tables.fetch_rows(connection, "DESCRIBE labelled")]
-    candidates = NAME_COLUMNS.get(label_column, (label_column.removesuffix("Key"),))
-    column = next((name for name in candidates if name in columns and name != label_column), None)
-    if column is None:
+    label = f"clean.{tables.quote_name(label_column)}"
+    name = select_label_name(label_column, label, columns)
+    if not name:
         return {}
-    label, name = tables.quote_name(label_column), tables.quote_name(column)
     counted = f"""SELECT {label}::VARCHAR AS label, left({name}, 500) AS name, count(*) AS images
-        FROM labelled WHERE {name} IS NOT NULL GROUP BY ALL"""
+        FROM labelled AS clean WHERE {name} IS NOT NULL GROUP BY ALL"""
     query = f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"
     return dict(tables.fetch_rows(connection, query))
 
@@ -227,14 +221,3 @@ def _read_balance(path: Path) -> Iterator[ClassBalance]:
     table = pd.read_csv(path, usecols=columns, dtype={"label": str}, keep_default_na=False, nrows=MAX_BALANCE_LINES)
     for label, images, val, test, val_off, test_off in table[columns].itertuples(index=False):
         yield ClassBalance(label, int(images), int(val), int(test), float(val_off), float(test_off))
-
-
-def _read_leakage(path: Path) -> list[SharedTrait]:
-    traits: dict[str, SharedTrait] = {}
-    with tables.open_csv(path) as rows:
-        for row in rows:
-            shared, with_value = (int(row[name]) if row.get(name) else None for name in ("shared", "known"))
-            share = float(row["share"]) if row["share"] else None
-            by_split = traits.setdefault(row["shares"], SharedTrait(row["shares"], {})).by_split
-            by_split[row["split"]] = SharedImages(shared, share, with_value, int(row["images"]))
-    return list(traits.values())

@@ -1,52 +1,24 @@
-"""Plots as SVG, for the page and its style sheet, and as standalone files for a paper."""
+"""The plots; the classes of their shapes are those of the style sheet in plot.py."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from gbif_webdataset.report import equal_earth
-from gbif_webdataset.report.equal_earth import CELL, Cell
+from gbif_webdataset.formatting import format_count
+from gbif_webdataset.report.plot import LETTER, Plot
 
-WIDTH, HEIGHT = 440, 240
-LEFT, RIGHT, TOP, BOTTOM = 42, 14, 14, 34
+WIDTH, HEIGHT = 360, 230
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 8, 36
 SHADES = 6
 MAX_POINTS = 240
-_FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not allowed in XML, even escaped
 MIN_HEIGHT = 0.75  # of a column that is not empty, so that it is visible
-
-# The light colours of the page. report.css has them as well, and the dark ones.
-COLOURS = {
-    "ink": "#1f2a24", "soft": "#64736a", "line": "#dfe5e0", "paper": "#fbfbf8", "kept": "#2f7d5b", "lost": "#c9793b",
-    "land": "#e9ece6", "d1": "#a5cfb6", "d2": "#72b390", "d3": "#43946d", "d4": "#22754f", "d5": "#0e5537",
-    "d6": "#063620",
-}  # fmt: skip
-STYLE = """
-.plot { font: 11px system-ui, sans-serif; font-variant-numeric: tabular-nums; }
-.plot text { fill: var(--soft); } .plot .strong { fill: var(--ink); }
-.plot .middle { text-anchor: middle; } .plot .end { text-anchor: end; }
-.plot .grid { stroke: var(--line); fill: none; } .plot .axis { stroke: var(--soft); fill: none; }
-.plot .kept { fill: var(--kept); } .plot .lost { fill: var(--lost); } .plot .bare { fill: none; pointer-events: all; }
-.plot .curve { stroke: var(--kept); stroke-width: 2; fill: none; stroke-linejoin: round; }
-.plot .under { fill: var(--kept); opacity: .14; } .plot .sea { fill: none; stroke: var(--line); }
-.plot .land { fill: var(--land); }
-.plot .d1 { fill: var(--d1); } .plot .d2 { fill: var(--d2); } .plot .d3 { fill: var(--d3); }
-.plot .d4 { fill: var(--d4); } .plot .d5 { fill: var(--d5); } .plot .d6 { fill: var(--d6); }
-"""
+MAX_NAME_LETTERS = 34
+SAMPLES_AND_OTHERS = (("kept", "samples"), ("lost", "images that are not samples"))
 
 
-def make_standalone(svg: str) -> str:
-    """The plot as a standalone file in light colours, without CSS variables, which not all programs understand."""
-    style = STYLE
-    for name, colour in COLOURS.items():
-        style = style.replace(f"var(--{name})", colour)
-    head, body = svg.split(">", 1)
-    head = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}><style>{style}</style>{body}\n'
-
-
-def draw_long_tail(classes: Sequence[tuple[str, int]], description: str) -> str:
+def draw_long_tail(classes: Sequence[tuple[str, int]], title: str, description: str) -> Plot:
     """Samples of each class by its rank, both on logarithmic scales. `classes` are (name, samples), largest first."""
     classes = [(name, samples) for name, samples in classes if samples]
     max_x, max_y = max(2, len(classes)), max(2, classes[0][1] if classes else 2)
@@ -63,81 +35,106 @@ def draw_long_tail(classes: Sequence[tuple[str, int]], description: str) -> str:
         parts += [f'<circle class="kept" cx="{a:.1f}" cy="{b:.1f}" r="2.5"/>' for a, b in points]
     edges = [LEFT, *((a + b) / 2 for (a, _), (b, _) in pairwise(points)), WIDTH - RIGHT]
     for rank, start, end in zip(ranks, edges, edges[1:], strict=False):
-        tip = f"{rank:,}. {classes[rank - 1][0]}: {classes[rank - 1][1]:,} samples"
+        tip = f"{rank:,}. {classes[rank - 1][0]}: {format_count(classes[rank - 1][1], 'sample')}"
         parts.append(_draw_hover_area(start, end - start, tip))
-    parts.append(_draw_axis_title("rank of the class"))
-    return _wrap(WIDTH, HEIGHT, parts, description)
+    parts += _draw_axis_titles("rank of the class by samples (log scale)", "samples (log scale)")
+    return Plot(title, description, WIDTH, HEIGHT, parts)
 
 
-def draw_columns(
-    columns: Sequence[tuple[str, int, int]], ticks: Mapping[int, str], axis_title: str, description: str
-) -> str:
-    """Columns side by side: (name, all images, samples among them). `ticks` are axis labels by place of a column."""
-    top, step = _choose_ticks(max((images for _, images, _ in columns), default=0))
+@dataclass(frozen=True)
+class Columns:
+    """Columns side by side: (name, all images, samples among them).
+
+    ticks: labels of the horizontal axis by place of a column.
+    x_title, y_title: what the axes show, with units.
+    """
+
+    columns: Sequence[tuple[str, int, int]]
+    ticks: Mapping[int, str]
+    x_title: str
+    y_title: str
+
+
+def draw_columns(chart: Columns, title: str, description: str) -> Plot:
+    """The columns; if some images are not samples, with a legend."""
+    top, step = _choose_ticks(max((images for _, images, _ in chart.columns), default=0))
     base, plot_height = HEIGHT - BOTTOM, HEIGHT - BOTTOM - TOP
-    width = (WIDTH - LEFT - RIGHT) / max(1, len(columns))
+    width = (WIDTH - LEFT - RIGHT) / max(1, len(chart.columns))
     parts = []
     for value in range(0, top + 1, step):
         y = base - plot_height * value / top
         parts.append(f'<path class="{"grid" if value else "axis"}" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text class="end" x="{LEFT - 6}" y="{y + 3.5:.1f}">{format_compact(value)}</text>')
     gap = 0 if width < 3 else min(3.0, width * 0.2)
-    for place, (name, images, samples) in enumerate(columns):
+    for place, (name, images, samples) in enumerate(chart.columns):
         x = LEFT + place * width
         kept, total = (max(MIN_HEIGHT, plot_height * number / top) if number else 0 for number in (samples, images))
         shape = '<path class="{}" d="M{:.2f} {}h{:.2f}v-{:.2f}h-{:.2f}z"/>'
         drawn = shape.format("lost", x + gap / 2, base, width - gap, total, width - gap) if images > samples else ""
         drawn += shape.format("kept", x + gap / 2, base, width - gap, kept, width - gap) if samples else ""
-        tip = f"{name}: {images:,} images" + (f", {samples:,} samples" if samples != images else "")
+        tip = f"{name}: {format_count(images, 'image')}"
+        tip += f", {format_count(samples, 'sample')}" if samples != images else ""
         parts.append(drawn + _draw_hover_area(x, width, tip))
-        if place in ticks:
-            parts.append(f'<text class="middle" x="{x + width / 2:.1f}" y="{base + 14}">{escape(ticks[place])}</text>')
-    parts.append(_draw_axis_title(axis_title))
-    return _wrap(WIDTH, HEIGHT, parts, description)
+        if place in chart.ticks:
+            label = escape(chart.ticks[place])
+            parts.append(f'<text class="middle" x="{x + width / 2:.1f}" y="{base + 14}">{label}</text>')
+    parts += _draw_axis_titles(chart.x_title, chart.y_title)
+    has_others = any(images > samples for _, images, samples in chart.columns)
+    return Plot(title, description, WIDTH, HEIGHT, parts, SAMPLES_AND_OTHERS if has_others else ())
 
 
-def draw_dimensions(counts: Mapping[tuple[int, int], int], description: str) -> str:
+def draw_bars(rows: Sequence[tuple[str, int, int]], title: str, description: str) -> Plot:
+    """Bars below each other: (name, all images, samples among them)."""
+    names = [name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 1]}…" for name, *_ in rows]
+    counts = [f"{samples:,} of {images:,}" if samples != images else f"{images:,}" for _, images, samples in rows]
+    left = 8 + LETTER * max(map(len, names), default=0)
+    right = 8 + LETTER * max(map(len, counts), default=0)
+    row, width, base = 17, max(120.0, WIDTH - left - right), 17 * len(rows) + 4
+    top, step = _choose_ticks(max((images for _, images, _ in rows), default=0))
+    parts = []
+    for value in range(0, top + 1, step):
+        x = left + width * value / top
+        parts.append(f'<path class="{"grid" if value else "axis"}" d="M{x:.1f} 0V{base}"/>')
+        parts.append(f'<text class="middle" x="{x:.1f}" y="{base + 14}">{format_compact(value)}</text>')
+    for place, (name, count, (_, images, samples)) in enumerate(zip(names, counts, rows, strict=True)):
+        y = row * place + 4
+        parts.append(f'<text class="end" x="{left - 6:.1f}" y="{y + 9}">{escape(name)}</text>')
+        for kind, number in (("lost", images if images > samples else 0), ("kept", samples)):
+            length = max(MIN_HEIGHT, width * number / top) if number else 0
+            parts.append(f'<rect class="{kind}" x="{left:.1f}" y="{y}" width="{length:.1f}" height="11"/>')
+        parts.append(f'<text x="{left + width * images / top + 5:.1f}" y="{y + 9}" class="halo">{count}</text>')
+    parts.append(f'<text class="middle" x="{left + width / 2:.1f}" y="{base + 30}">images</text>')
+    has_others = any(images > samples for _, images, samples in rows)
+    legend = SAMPLES_AND_OTHERS if has_others else ()
+    return Plot(title, description, round(left + width + right), base + 34, parts, legend)
+
+
+def draw_dimensions(counts: Mapping[tuple[int, int], int], title: str, description: str) -> Plot:
     """Images by half octaves of their width and height in pixels: (17, 18) starts at 362 and 512."""
     low, high = _find_range(counts)
-    top = 2 * TOP  # the title is above the axis
-    side = (HEIGHT + 60 - top - BOTTOM) / max(1, high - low)
-    base = top + side * (high - low)
+    side = (HEIGHT - TOP - BOTTOM) / max(1, high - low)
+    left = (WIDTH + LEFT - RIGHT - side * (high - low)) / 2
+    base, right = TOP + side * (high - low), left + side * (high - low)
     parts = []
     for octave in range(low, high + 1, 2):
         at, name = side * (octave - low), f"{round(2 ** (octave / 2)):,}"
-        lines = f"M{LEFT + at:.1f} {top}V{base:.1f}M{LEFT} {base - at:.1f}h{base - top:.1f}"
+        lines = f"M{left + at:.1f} {TOP}V{base:.1f}M{left:.1f} {base - at:.1f}H{right:.1f}"
         parts.append(f'<path class="grid" d="{lines}"/>')
-        parts.append(f'<text class="middle" x="{LEFT + at:.1f}" y="{base + 14:.1f}">{name}</text>')
-        parts.append(f'<text class="end" x="{LEFT - 6}" y="{base - at + 3.5:.1f}">{name}</text>')
+        parts.append(f'<text class="middle" x="{left + at:.1f}" y="{base + 14:.1f}">{name}</text>')
+        parts.append(f'<text class="end" x="{left - 6:.1f}" y="{base - at + 3.5:.1f}">{name}</text>')
     maximum = max(counts.values(), default=1)
     for (width, height), images in sorted(counts.items()):
-        x, y = LEFT + side * (width - low), base - side * (height - low + 1)
-        tip = f"{_format_pixels(width)} wide, {_format_pixels(height)} high: {images:,} samples"
+        x, y = left + side * (width - low), base - side * (height - low + 1)
+        tip = f"{_format_pixels(width)} wide, {_format_pixels(height)} high: {format_count(images, 'sample')}"
         square = f'x="{x:.1f}" y="{y:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}"'
         parts.append(f'<rect class="d{find_shade(images, maximum)}" {square} data-tip="{tip}"/>')
-    parts.append(f'<text class="middle" x="{LEFT + (base - top) / 2:.1f}" y="{base + 29:.1f}">width, pixels</text>')
-    parts.append(f'<text class="end" x="{LEFT - 6}" y="{TOP - 4}">height</text>')
-    return _wrap(round(LEFT + base - top + 24), round(base + BOTTOM), parts, description)
+    parts.append(f'<text class="middle" x="{(left + right) / 2:.1f}" y="{HEIGHT - 4}">width, pixels (log scale)</text>')
+    parts.append(_draw_turned(left - 42, (TOP + base) / 2, "height, pixels (log scale)"))
+    legend = describe_shades(max(counts.values(), default=0))
+    return Plot(title, description, WIDTH, HEIGHT, parts, legend, "The legend gives the number of samples in a square.")
 
 
-def draw_world_map(cells: Mapping[Cell, int], description: str) -> str:
-    """A map of the world; the shade of each cell is its number of images."""
-    maximum = max(cells.values(), default=1)
-    paths: dict[int, list[str]] = {}
-    for cell, images in sorted(cells.items()):
-        square = f"M{cell.column * CELL:g} {cell.row * CELL:g}h{CELL:g}v{CELL:g}h-{CELL:g}z"
-        paths.setdefault(find_shade(images, maximum), []).append(square)
-    sharp = 'shape-rendering="crispEdges"'  # no seams between cells
-    parts = [
-        f'<path class="land" d="{equal_earth.draw_land()}"/>',
-        f'<path class="grid" d="{equal_earth.draw_graticule()}"/>',
-        f'<path class="sea" d="{equal_earth.draw_outline()}"/>',
-        *(f'<path class="d{number}" {sharp} d="{"".join(squares)}"/>' for number, squares in sorted(paths.items())),
-    ]
-    return _wrap(round(equal_earth.WIDTH), math.ceil(equal_earth.HEIGHT), parts, description)
-
-
-def draw_funnel(stages: Sequence[tuple[str, int, int]], description: str) -> str:
+def draw_funnel(stages: Sequence[tuple[str, int, int]], title: str, description: str) -> Plot:
     """The stages one below the other: (name, images before, images after)."""
     width, row = 520, 34
     maximum = max((before for _, before, _ in stages), default=0) or 1
@@ -146,10 +143,21 @@ def draw_funnel(stages: Sequence[tuple[str, int, int]], description: str) -> str
         y = 6 + place * row
         reached, kept = width * before / maximum, width * after / maximum
         parts.append(f'<text class="strong" x="0" y="{y + 9}">{escape(name)}</text>')
-        parts.append(f'<text class="end" x="{width}" y="{y + 9}">{before:,} → {after:,}</text>')
+        parts.append(f'<text class="end" x="{width}" y="{y + 9}">{before:,} → {after:,} images</text>')
         parts.append(f'<rect class="lost" x="0" y="{y + 14}" width="{reached:.1f}" height="10"/>')
         parts.append(f'<rect class="kept" x="0" y="{y + 14}" width="{kept:.1f}" height="10"/>')
-    return _wrap(width, 6 + row * len(stages), parts, description)
+    legend = (("kept", "images that the stage kept"), ("lost", "images that it dropped"))
+    return Plot(title, description, width, 6 + row * len(stages), parts, legend)
+
+
+def describe_shades(maximum: int) -> list[tuple[str, str]]:
+    """The legend of the shades of numbers up to `maximum`: (class, range of numbers)."""
+    shades = list_shades(maximum)
+    ends = [following - 1 for _, following in shades[1:]]
+    legend = []
+    for (shade, first), last in zip(shades, [*ends, maximum], strict=False):
+        legend.append((f"d{shade}", f"{first:,}" if first == last else f"{first:,} to {last:,}"))
+    return legend
 
 
 def find_shade(images: int, maximum: int) -> int:
@@ -177,13 +185,14 @@ def format_compact(number: int) -> str:
     return str(number)
 
 
-def _wrap(width: float, height: float, parts: Sequence[str], description: str) -> str:
-    head = f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">'
-    return _FORBIDDEN.sub("", f"{head}{''.join(parts)}</svg>")
+def _draw_axis_titles(x_title: str, y_title: str) -> list[str]:
+    below = f'<text class="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}">{escape(x_title)}</text>'
+    return [below, _draw_turned(11, (TOP + HEIGHT - BOTTOM) / 2, y_title)]
 
 
-def _draw_axis_title(text: str) -> str:
-    return f'<text class="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}">{escape(text)}</text>'
+def _draw_turned(x: float, y: float, text: str) -> str:
+    """A text that reads upwards, with its middle at (x, y)."""
+    return f'<text class="middle" transform="translate({x:.1f} {y:.1f}) rotate(-90)">{escape(text)}</text>'
 
 
 def _draw_hover_area(x: float, width: float, tip: str) -> str:

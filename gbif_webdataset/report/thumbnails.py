@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from gbif_webdataset.images.convert import convert_to_rgb, count_decoded_pixels, read_orientation, turn_upright
 
-BOX = (192, 128)  # maximum width and height in pixels; the page shows thumbnails at three quarters of that
+BOX = (192, 192)  # maximum width and height in pixels; the page shows thumbnails at about two thirds of that
 QUALITY = 60
 MAX_PIXELS = 50_000_000  # larger images are shown only if they are baseline JPEGs, which are decoded at a reduced scale
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")

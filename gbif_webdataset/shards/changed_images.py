@@ -1,4 +1,4 @@
-"""Images that changed or disappeared after they were verified: find all of them, and mark them in the ledger."""
+"""Images that changed or disappeared after they were verified."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -7,12 +7,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from gbif_webdataset.errors import MissingPieceError
-from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import file_sha256
-from gbif_webdataset.terms.outcomes import Defect, Status
+from gbif_webdataset.terms.outcomes import Defect
 from gbif_webdataset.terms.splits import split_paths
 
 READERS = 4
@@ -27,11 +25,6 @@ def find_changed_images(splits: Path, images: Path) -> dict[str, str]:
             defects = pool.map(partial(_check_image, images), rows)
             changed |= {path: defect for (path, _, _), defect in zip(rows, defects, strict=True) if defect}
     return changed
-
-
-def mark_in_ledgers(ledgers: list[Path], changed: Mapping[str, str]) -> list[Path]:
-    """Mark images in the ledgers as failed, with their defect as the error. The ledgers that were written again."""
-    return [ledger for ledger in ledgers if _mark_in_ledger(ledger, changed)]
 
 
 def changed_images_error(images: Path, changed: Mapping[str, str]) -> MissingPieceError:
@@ -62,17 +55,3 @@ def _check_image(images: Path, row: tuple[str, str, str]) -> str:
     except FileNotFoundError:
         return Defect.MISSING_FILE
     return "" if is_same else Defect.CHANGED_FILE
-
-
-def _mark_in_ledger(ledger: Path, changed: Mapping[str, str]) -> bool:
-    paths = pq.read_table(ledger, columns=["image_path"])["image_path"].to_pylist()
-    if not changed.keys() & paths:
-        return False
-    table = pq.read_table(ledger)
-    marks = {"status": dict.fromkeys(changed, str(Status.FAILED)), "error": changed}
-    for name, by_path in marks.items():
-        at = table.schema.get_field_index(name)
-        values = [by_path.get(path, value) for path, value in zip(paths, table[name].to_pylist(), strict=True)]
-        table = table.set_column(at, table.schema.field(at), arrow.to_typed_array(values, table.schema.field(at).type))
-    arrow.write_parquet(table.to_batches(), ledger, table.schema)
-    return True

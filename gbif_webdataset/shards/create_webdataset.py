@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.shards.loader_files import write_loader_files
 from gbif_webdataset.shards.plan_shards import Plan, prepare_plan, read_plan
 from gbif_webdataset.shards.recipe import Recipe
 from gbif_webdataset.shards.sample import TRANSFORMS
@@ -57,8 +58,8 @@ def create_shards(
     """Write the samples of the splits to shards; a stopped run is continued.
 
     The shards are <split>/<split>-000000.tar and so on, each with its index, <split>-000000.idx. Beside the splits are
-    category_map.json, classes.csv, dropped.csv and, written last, shards.csv. `progress` gets (samples written, all
-    samples).
+    category_map.json, classes.csv, dropped.csv and, written when the shards have their names, shards.csv and the files
+    of loader_files. `progress` gets (samples written, all samples).
 
     Raises:
         SelectionError: a column is unknown, the category map lacks a label, or a sample is larger than a shard.
@@ -71,7 +72,7 @@ def create_shards(
 
 
 def finish_shards(shards: Path) -> ShardCounts:
-    """Give the parts their final names, write shards.csv and delete the plan.
+    """Give the parts their final names, write shards.csv and the files for loaders, and delete the plan.
 
     Raises:
         MissingPieceError: a group is not written.
@@ -80,10 +81,11 @@ def finish_shards(shards: Path) -> ShardCounts:
     if plan is None or (missing := find_unwritten_groups(shards, plan.groups)):
         problem = f"group {missing[0]} of the shards is missing" if plan else "the plan of the shards is missing"
         raise MissingPieceError(f"{shards / PARTS}: {problem}; run CreateWebDataset again")
-    records = [read_record(shards, group) for group in range(len(plan.groups))]
+    records = [record for group in range(len(plan.groups)) if (record := read_record(shards, group))]
     named = list(name_shards(plan.groups, records))
     _rename_parts(shards, named)
     _write_shard_list(shards / SHARD_LIST, named)
+    write_loader_files(shards)
     shutil.rmtree(shards / PARTS)
     return _count(plan, records, named)
 

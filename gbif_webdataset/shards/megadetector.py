@@ -54,7 +54,7 @@ def load_detections(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> tu
     if recipe.megadetector_results_json is None:
         connection.execute("CREATE TEMP TABLE detection (image_path VARCHAR, box DOUBLE[], ignored BIGINT)")
         return 0, 0
-    _load_boxes(connection, recipe, recipe.megadetector_results_json)
+    load_boxes(connection, recipe, recipe.megadetector_results_json)
     [(ignored, without_box)] = fetch_rows(
         connection,
         "SELECT coalesce(sum(ignored), 0)::BIGINT, count(*) FILTER (WHERE box IS NULL) "
@@ -63,7 +63,11 @@ def load_detections(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> tu
     return ignored, without_box
 
 
-def _load_boxes(connection: duckdb.DuckDBPyConnection, recipe: Recipe, path: Path) -> None:
+def load_boxes(connection: duckdb.DuckDBPyConnection, recipe: Recipe, path: Path) -> tuple[int, int]:
+    """Load the table `detection` for the images of the table `keyed`, as `load_detections` describes it.
+
+    Return the number of entries of the file that are one of these images, and the number of all entries.
+    """
     header: dict[str, Any] = {}
     connection.register("no_entries", _SCHEMA.empty_table())
     connection.execute("CREATE TEMP TABLE entry AS SELECT * FROM no_entries")
@@ -88,13 +92,16 @@ def _load_boxes(connection: duckdb.DuckDBPyConnection, recipe: Recipe, path: Pat
         SELECT image_path,
             arg_max(box, (confidence, -entry, -position))
                 FILTER (WHERE category IN ({numbers}) AND confidence >= {threshold!r}) AS box,
-            coalesce(sum(ignored) FILTER (WHERE category IN ({numbers})), 0)::BIGINT AS ignored
+            coalesce(sum(ignored) FILTER (WHERE category IN ({numbers})), 0)::BIGINT AS ignored,
+            count(DISTINCT entry) AS entries
         FROM matched WHERE image_path IS NOT NULL GROUP BY image_path"""
     )
     if not fetch_rows(connection, "SELECT 1 FROM detection LIMIT 1"):
         raise _no_match_error(connection, path)
-    connection.execute("DROP TABLE entry")
-    connection.execute("DROP TABLE bare_name")
+    counts = "SELECT (SELECT sum(entries)::BIGINT FROM detection), count(DISTINCT entry) FROM entry"
+    [(found, entries)] = fetch_rows(connection, counts)
+    connection.execute("DROP TABLE entry; DROP TABLE bare_name; ALTER TABLE detection DROP entries")
+    return found, entries
 
 
 def _find_categories(path: Path, header: dict[str, Any], names: tuple[str, ...]) -> list[str]:
@@ -130,7 +137,7 @@ def _no_match_error(connection: duckdb.DuckDBPyConnection, path: Path) -> Parame
         return ParameterError(f"{option}: its list 'images' is empty; give the results for the images of this dataset")
     [(image_path,)] = fetch_rows(connection, "SELECT min(image_path) FROM keyed")
     return ParameterError(
-        f"{option}: none of its files is an image of the splits. It has {entries[0][0]!a}, the dataset has "
+        f"{option}: none of its files is an image of the dataset. It has {entries[0][0]!a}, the dataset has "
         f"{image_path!a}; give the results for the images of this dataset"
     )
 

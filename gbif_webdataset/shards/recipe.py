@@ -8,12 +8,15 @@ from pathlib import Path
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.images.crop import RESIZE_MODES
 from gbif_webdataset.images.jpeg_decode import CODECS
+from gbif_webdataset.shards.caption import CaptionTemplate, parse_template
 from gbif_webdataset.shards.sample import IMAGE_FORMATS, ORIGINAL, ImageSettings
 from gbif_webdataset.storage.atomic import file_sha256
 from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.splits import split_paths
+from gbif_webdataset.terms.value_types import has_numeric_term, list_json_columns
 
-FORMAT = 3  # raise it with any change of this code that changes a byte of the shards
+FORMAT = 3  # raise it, and the next one, with any change of this code that changes a byte of the shards
+FORMAT_OF_NUMBERS = 4  # of shards whose JSON has numeric terms of Darwin Core, which were text in format 3
 MIN_SHARD_BYTES = 10_240  # the smallest tar
 
 
@@ -37,12 +40,29 @@ class Recipe:
     previous_category_map: Path | None = None
     label_name: str = ""
     columns_to_json: tuple[str, ...] = ()
+    hierarchy_to_json: bool = False
+    caption_template: str = ""
     megadetector_results_json: Path | None = None
     detection_categories: tuple[str, ...] = ("animal",)  # empty: all categories that the file lists
     detection_threshold: float | None = None  # None: the file's typical threshold
     crosswalk: Path | None = None  # from the taxonomy of previous_category_map to that of the splits
     checklist: Checklist = field(default_factory=Checklist)  # that of the labels
     same_taxonomy: bool = False  # whether the user states that maps have the same taxonomy
+
+    @property
+    def format(self) -> int:
+        """The version of the code that decides the bytes of these shards."""
+        return FORMAT_OF_NUMBERS if has_numeric_term(self.columns_to_json) else FORMAT
+
+    @property
+    def json_columns(self) -> tuple[str, ...]:
+        """The names in the `.json` of each sample; none if there is no `.json`."""
+        return list_json_columns(self.columns_to_json, self.hierarchy_to_json)
+
+    @property
+    def caption(self) -> CaptionTemplate | None:
+        """The template of the `.txt` of each sample; None if there is no `.txt`."""
+        return parse_template(self.caption_template) if self.caption_template else None
 
     @property
     def image_settings(self) -> ImageSettings:
@@ -72,7 +92,7 @@ def compute_digest(splits: Path, recipe: Recipe) -> str:
         contents[name] = file_sha256(path) if path else None
     for split, path in split_paths(splits).items():
         contents[split] = file_sha256(path)
-    contents["code"] = [FORMAT, CODECS]
+    contents["code"] = [recipe.format, CODECS]
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
@@ -85,9 +105,10 @@ def check_recipe(recipe: Recipe) -> None:
     """Check the values of the parameters, and that they fit together.
 
     Raises:
-        ParameterError: a value is out of range, or two parameters contradict each other.
+        ParameterError: a value is out of range or not valid, or two parameters contradict each other.
     """
     _check_ranges(recipe)
+    _ = recipe.caption
     _check_choices(recipe)
     if recipe.resize_mode == "square" and not recipe.resize_min_size:
         raise ParameterError(

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Sample:
     sha256: str | None  # of the file as it was downloaded; None if the splits lack it
     box: Box | None  # the part of the upright image to keep; None: all of it
     json: str | None
+    caption: Sequence[str | None] | None = None  # the values of the columns of the caption's template
 
 
 @dataclass(frozen=True)

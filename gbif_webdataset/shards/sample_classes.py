@@ -27,9 +27,9 @@ NO_CLASS = -1  # of images in holdout whose label is not in the category map
 def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Recipe) -> None:
     """Load the class of each label into the table `category` (label, id); write category_map.json and classes.csv.
 
-    Also write categories.json and, with a crosswalk, class_changes.csv.
-    With a label_name, also write label_names.json and the column `name` of classes.csv. A label's name is the most
-    frequent one among its images; if they have none at this rank, the name at the next higher rank.
+    Also write categories.json and, with a crosswalk, class_changes.csv. If labels have names, also write
+    label_names.json and the column `name` of classes.csv. A label's name is the most frequent one among its images; if
+    they have none at the rank of label_name, the name at the next higher rank.
 
     Raises:
         ParameterError: a category map of the user is not valid.
@@ -50,9 +50,10 @@ def load_classes(connection: duckdb.DuckDBPyConnection, folder: Path, recipe: Re
     write_category_map(categories, folder / CATEGORY_MAP)
     connection.execute(f"CREATE TABLE label_names AS {_select_names()}")
     write_categories(connection, folder / CATEGORIES, recipe, categories, classes)
-    if recipe.label_name:
+    has_names = bool(recipe.label_name or fetch_rows(connection, "SELECT 1 FROM names LIMIT 1"))
+    if has_names:
         _write_names(connection, folder / LABEL_NAMES, (*categories, *unknown))
-    _write_classes(connection, folder / CLASSES, recipe)
+    _write_classes(connection, folder / CLASSES, recipe, has_names)
 
 
 def _choose_categories(
@@ -97,9 +98,9 @@ def _write_names(connection: duckdb.DuckDBPyConnection, path: Path, labels: Iter
     write_json({label: names.get(label, label) for label in labels}, path)
 
 
-def _write_classes(connection: duckdb.DuckDBPyConnection, path: Path, recipe: Recipe) -> None:
-    header = [column.name for column in columns.CLASSES if recipe.label_name or column.name != "name"]
-    name = "name, " if recipe.label_name else ""
+def _write_classes(connection: duckdb.DuckDBPyConnection, path: Path, recipe: Recipe, has_names: bool) -> None:
+    header = [column.name for column in columns.CLASSES if has_names or column.name != "name"]
+    name = "name, " if has_names else ""
     checklist = recipe.checklist
     constants = [recipe.label_column, checklist.key, checklist.release]
     query = f"""SELECT counts.*, {name}rank FROM

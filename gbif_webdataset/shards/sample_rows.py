@@ -11,22 +11,25 @@ from gbif_webdataset.shards.check_request import check_columns
 from gbif_webdataset.shards.recipe import Recipe, format_option
 from gbif_webdataset.shards.sample_keys import check_keys, select_with_keys
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.label_names import select_label_name
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, quote_name, quote_text, read_header, select_batches
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.ranks import KEY_COLUMNS, LADDERS, MAIN_NAME_COLUMNS, RANKS, is_label_column, ranks_from
 from gbif_webdataset.terms.reasons import DropReason
 from gbif_webdataset.terms.splits import LABEL, SPLITS, split_path, split_paths
+from gbif_webdataset.terms.value_types import find_value_type
 
-INTEGER_COLUMNS = ("width", "height", "stored_width", "stored_height", "file_size", "bytes", "attempts", "http_status")
-BOOLEAN_COLUMNS = ("valid", "flat")
+NUMBER = r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
+WHOLE_NUMBER = r"[+-]?[0-9]+([.]0*)?"
 
 
 def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path, recipe: Recipe) -> dict[str, int]:
     """Load the rows with a label into the table `keyed`, and write the rows without one to dropped.csv in `folder`.
 
     `keyed` has split (its index in SPLITS), image_path, label, width, height, file_size, sha256 (NULL if the splits
-    lack it), format, json and key. The table `names` counts the images by label and name, if the recipe has a
-    label_name; the table `ranks` has the rank of labels. Return the number of dropped rows by reason.
+    lack it), format, json, caption (the values of the template's columns; NULL without one) and key. The table `names`
+    counts the images by label and name; the table `ranks` has the rank of labels. Return the number of dropped rows by
+    reason.
 
     Raises:
         SelectionError: a column is unknown, no row has a label, or two rows have the same key.
@@ -49,47 +52,74 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
 def _load_labelled(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path], recipe: Recipe) -> None:
     connection.execute(
         "CREATE TABLE labelled (split TINYINT, image_path VARCHAR, label VARCHAR, width BIGINT, height BIGINT, "
-        "file_size BIGINT, sha256 VARCHAR, format VARCHAR, json VARCHAR)"
+        "file_size BIGINT, sha256 VARCHAR, format VARCHAR, json VARCHAR, caption VARCHAR[])"
     )
     label = quote_name(recipe.label_column)
     for split, path in paths.items():
-        sha256 = "sha256" if "sha256" in read_header(path) else "NULL"
+        header = read_header(path)
+        sha256 = "sha256" if "sha256" in header else "NULL"
         connection.execute(
             f"INSERT INTO labelled SELECT {SPLITS.index(split)}, image_path, {label}, TRY_CAST(width AS BIGINT), "
-            f"TRY_CAST(height AS BIGINT), TRY_CAST(file_size AS BIGINT), {sha256}, format, {_select_json(recipe)} "
+            f"TRY_CAST(height AS BIGINT), TRY_CAST(file_size AS BIGINT), {sha256}, format, "
+            f"{_select_json(recipe, header)}, {_select_caption_values(recipe)} "
             f"FROM {csv_source(path)} WHERE {label} IS NOT NULL"
         )
 
 
-def _select_json(recipe: Recipe) -> str:
+def _select_json(recipe: Recipe, header: Collection[str]) -> str:
     """The SQL expression of a sample's JSON text.
 
-    Measurements are numbers and booleans, or text if they cannot be read as such. All other values are text. An empty
-    field is null.
+    Measurements and numeric terms are numbers, or booleans; they are null if they cannot be read as such. All other
+    values are text. An empty field, and a rank that the archive lacks, is null.
     """
-    if not recipe.columns_to_json:
+    if not recipe.json_columns:
         return "NULL"
     pairs = []
-    for name in dict.fromkeys(recipe.columns_to_json):
-        kind = "BIGINT" if name in INTEGER_COLUMNS else "BOOLEAN" if name in BOOLEAN_COLUMNS else ""
-        value = quote_name(name)
-        typed = f"coalesce(to_json(TRY_CAST({value} AS {kind})), to_json({value}))"
-        pairs += [quote_text(name), typed if kind else value]
+    for name in recipe.json_columns:
+        pairs += [quote_text(name), _select_value(name) if name in header else "NULL"]
     return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)"
+
+
+def _select_value(name: str) -> str:
+    """The SQL expression of a column's value with its type."""
+    value, kind = quote_name(name), find_value_type(name)
+    if kind == columns.TRUTH:
+        return f"TRY_CAST({value} AS BOOLEAN)"
+    if kind == columns.INT64:
+        is_number = f"regexp_full_match(trim({value}), {quote_text(WHOLE_NUMBER)})"
+        return f"CASE WHEN {is_number} THEN TRY_CAST({value} AS BIGINT) END"
+    if kind == columns.REAL:
+        number = f"TRY_CAST({value} AS DOUBLE)"
+        is_number = f"regexp_full_match(trim({value}), {quote_text(NUMBER)}) AND isfinite({number})"
+        return f"CASE WHEN {is_number} THEN {number} END"
+    return value
+
+
+def _select_caption_values(recipe: Recipe) -> str:
+    """The SQL expression of the values of the caption's columns."""
+    if recipe.caption is None:
+        return "NULL"
+    return f"[{', '.join(quote_name(column) for _, column in recipe.caption.parts)}]"
 
 
 def _load_names(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path], recipe: Recipe) -> None:
     connection.execute("CREATE TABLE names (label VARCHAR, name VARCHAR, images BIGINT)")
-    if not recipe.label_name:
-        return
-    label = quote_name(recipe.label_column)
+    label = f"clean.{quote_name(recipe.label_column)}"
     for path in paths.values():
-        ranks = ranks_from(recipe.label_name, read_header(path)) or [recipe.label_name]
-        name = f"coalesce({', '.join(map(quote_name, ranks))})"
-        connection.execute(
-            f"INSERT INTO names SELECT {label}, {name}, count(*) FROM {csv_source(path)} "
-            f"WHERE {label} IS NOT NULL AND {name} IS NOT NULL GROUP BY ALL"
-        )
+        name = _select_name(recipe, read_header(path))
+        if name:
+            connection.execute(
+                f"INSERT INTO names SELECT {label}, {name}, count(*) FROM {csv_source(path)} AS clean "
+                f"WHERE {label} IS NOT NULL AND {name} IS NOT NULL GROUP BY ALL"
+            )
+
+
+def _select_name(recipe: Recipe, header: Collection[str]) -> str:
+    """The SQL expression of the name of an image's label; empty if there is none."""
+    if not recipe.label_name:
+        return select_label_name(recipe.label_column, f"clean.{quote_name(recipe.label_column)}", header)
+    ranks = ranks_from(recipe.label_name, header) or [recipe.label_name]
+    return f"coalesce({', '.join(f'clean.{quote_name(name)}' for name in ranks)})"
 
 
 def _load_ranks(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path], recipe: Recipe) -> None:

@@ -1,18 +1,18 @@
 """Write groups of samples: tars whose bytes depend on the plan alone, each read back before it gets its name."""
 
-import json
 import tarfile
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from gbif_webdataset.errors import DatasetError, MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.process_pool import run_in_processes
+from gbif_webdataset.shards.caption import CaptionTemplate, parse_template
 from gbif_webdataset.shards.plan_shards import Plan, read_plan, read_samples
 from gbif_webdataset.shards.prefetch import map_in_order, prefetch_images
 from gbif_webdataset.shards.recipe import format_option
@@ -23,7 +23,7 @@ from gbif_webdataset.shards.shard_files import (
     Part,
     ShardFolders,
     find_unwritten_groups,
-    record_name,
+    write_record,
 )
 from gbif_webdataset.shards.tar_writer import Member, TarWriter, count_member_bytes, count_tar_bytes, make_member
 from gbif_webdataset.storage.atomic import atomic_file, sync
@@ -88,7 +88,7 @@ def write_group(folders: ShardFolders, group: int, progress: Callable[[int], Non
             f"machines of one CPU architecture, or delete {folders.shards} to start over"
         )
     record = GroupRecord()
-    packed = _pack_samples(_make_pictures(folders, group, plan, threads), plan.max_shard_size, record, progress)
+    packed = _pack_samples(_make_pictures(folders, group, plan, threads), plan, record, progress)
     first = next(packed, None)
     while first is not None:
         path = folders.shards / PARTS / f"group-{group:06d}-{len(record.parts):03d}.tar"
@@ -100,8 +100,7 @@ def write_group(folders: ShardFolders, group: int, progress: Callable[[int], Non
                 index.write_bytes(tar.index)
         index_name = path.with_suffix(".idx").name
         record.parts.append(Part(path.name, tar.samples, tar.bytes, tar.sha256, index_name, len(tar.index)))
-    with atomic_file(folders.shards / PARTS / record_name(group)) as temporary:
-        temporary.write_text(json.dumps(asdict(record)) + "\n", encoding="utf-8")
+    write_record(folders.shards, group, record)
 
 
 def _make_pictures(folders: ShardFolders, group: int, plan: Plan, threads: int) -> Iterator[tuple[Sample, Picture]]:
@@ -115,19 +114,20 @@ def _make_pictures(folders: ShardFolders, group: int, plan: Plan, threads: int) 
 
 def _pack_samples(
     pictures: Iterator[tuple[Sample, Picture]],
-    max_shard_size: int,
+    plan: Plan,
     record: GroupRecord,
     progress: Callable[[int], None],
 ) -> Iterator[_PackedSample]:
     """The samples ready to be written. Sets `record.transforms` at the end."""
     transforms: Counter[str] = Counter()
+    template = parse_template(plan.caption_template) if plan.caption_template else None
     unreported, reported_at = 0, time.monotonic()
     for sample, picture in pictures:
-        packed = _pack(sample, picture)
-        if (size := count_tar_bytes(packed.bytes)) > max_shard_size:
+        packed = _pack(sample, picture, template)
+        if (size := count_tar_bytes(packed.bytes)) > plan.max_shard_size:
             raise SelectionError(
-                f"{format_option('max_shard_size', max_shard_size)}: a shard with only images/{sample.image_path} has "
-                f"{size:,} bytes; raise this value, or shrink images with {format_option('resize_min_size')}"
+                f"{format_option('max_shard_size', plan.max_shard_size)}: a shard with only images/{sample.image_path} "
+                f"has {size:,} bytes; raise this value, or shrink images with {format_option('resize_min_size')}"
             )
         yield packed
         transforms.update(picture.transforms)
@@ -139,10 +139,12 @@ def _pack_samples(
     progress(unreported)
 
 
-def _pack(sample: Sample, picture: Picture) -> _PackedSample:
+def _pack(sample: Sample, picture: Picture, template: CaptionTemplate | None) -> _PackedSample:
     contents = {"cls": str(sample.category).encode(), picture.extension: picture.data}
     if sample.json is not None:
         contents["json"] = sample.json.encode()
+    if template is not None and sample.caption is not None:
+        contents["txt"] = template.compose(sample.caption).encode()
     members = [make_member(f"{sample.key}.{extension}", data) for extension, data in sorted(contents.items())]
     return _PackedSample(members, sum(map(count_member_bytes, members)))
 

@@ -1,11 +1,10 @@
 """The files in the folder of the shards: parts while groups are written, and their final names."""
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gbif_webdataset.shards.categories import NAME as CATEGORIES
@@ -13,6 +12,7 @@ from gbif_webdataset.shards.class_changes import NAME as CLASS_CHANGES
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES, LABEL_NAMES
 from gbif_webdataset.shards.size_groups import Group
 from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
 from gbif_webdataset.terms.splits import SPLITS
 
 SHARD_LIST = "shards.csv"
@@ -23,6 +23,10 @@ PUBLISHED_FILES = (
     *("attribution.parquet", "derived_dataset.csv"),
 )
 """The files that ReportDataset writes beside the shards. They describe these shards only, so they go with them."""
+TIMM_INFO, CLASS_WEIGHTS = "_info.json", "class_weights.json"
+ENERGON_INFO, ENERGON_SPLITS, ENERGON_TYPE = ".nv-meta/.info.json", ".nv-meta/split.yaml", ".nv-meta/dataset.yaml"
+LOADER_FILES = (TIMM_INFO, CLASS_WEIGHTS, ENERGON_INFO, ENERGON_SPLITS, ENERGON_TYPE)
+"""Files that loaders and trainers read, besides the index of each shard."""
 PARTS = ".parts"
 """The folder of the plan, and of the groups that are written."""
 PLAN = "plan.json"
@@ -90,10 +94,19 @@ def record_name(group: int) -> str:
     return f"group-{group:06d}.json"
 
 
-def read_record(shards: Path, group: int) -> GroupRecord:
-    """The record of a group that is written."""
-    record = json.loads((shards / PARTS / record_name(group)).read_text(encoding="utf-8"))
-    return GroupRecord(**{**record, "parts": [Part(**part) for part in record["parts"]]})
+def write_record(shards: Path, group: int, record: GroupRecord) -> None:
+    """Write the record of a group whose parts are written."""
+    write_checked_json(shards / PARTS / record_name(group), asdict(record))
+
+
+def read_record(shards: Path, group: int) -> GroupRecord | None:
+    """The record of a group that is written; None if there is none, or a damaged one."""
+    try:
+        record, has_checksum = read_checked_json(shards / PARTS / record_name(group))
+        parsed = GroupRecord(**{**record, "parts": [Part(**part) for part in record["parts"]]})
+    except (FileNotFoundError, DamagedJsonError, TypeError, KeyError):
+        return None
+    return parsed if has_checksum else None
 
 
 def name_shards(groups: Sequence[Group], records: Sequence[GroupRecord]) -> Iterator[Shard]:
@@ -109,7 +122,8 @@ def name_shards(groups: Sequence[Group], records: Sequence[GroupRecord]) -> Iter
 def find_unwritten_groups(shards: Path, groups: Sequence[Group]) -> list[int]:
     """The numbers of the groups whose record or any part is missing; each folder is listed once."""
     sizes = list_sizes(shards / PARTS)
-    records = {number: read_record(shards, number) for number in range(len(groups)) if record_name(number) in sizes}
+    numbers = [number for number in range(len(groups)) if record_name(number) in sizes]
+    records = {number: record for number in numbers if (record := read_record(shards, number))}
     if len(records) == len(groups):  # then some parts may have their final names already
         final_sizes = {f"{split}/{name}": size for split in SPLITS for name, size in list_sizes(shards / split).items()}
         for shard in name_shards(groups, list(records.values())):
@@ -135,11 +149,11 @@ def list_sizes(folder: Path) -> dict[str, int]:
 def delete_shards(shards: Path) -> None:
     """Delete the plan, then the tables that mark the shards as complete, then the shards; leave an empty PARTS."""
     (shards / PARTS / PLAN).unlink(missing_ok=True)
-    for name in (*TABLES, *OPTIONAL_TABLES, *PUBLISHED_FILES):
+    for name in (*TABLES, *OPTIONAL_TABLES, *PUBLISHED_FILES, *LOADER_FILES):
         (shards / name).unlink(missing_ok=True)
     for split in SPLITS:
         for name in list_sizes(shards / split):
-            if re.fullmatch(rf"{split}-\d+\.(tar|idx)", name):
+            if re.fullmatch(rf"{split}-\d+\.(tar|idx|tar\.idx)", name):
                 (shards / split / name).unlink()
     if (shards / PARTS).exists():
         shutil.rmtree(shards / PARTS)

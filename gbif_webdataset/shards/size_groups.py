@@ -35,6 +35,7 @@ COLUMNS = pa.schema(
         ("sha256", pa.string()),
         ("box", pa.list_(pa.float64())),
         ("json", pa.string()),
+        ("caption", pa.list_(pa.string())),
     ]
 )
 
@@ -74,12 +75,15 @@ def estimate_sizes(connection: duckdb.DuckDBPyConnection, images: Path, recipe: 
     )
     connection.execute("DROP TABLE keyed")
     rate, deviation = _measure_bytes_per_pixel(connection, images, settings)
+    caption = f"array_to_string(caption, '') || {quote_text(recipe.caption_template)}"  # a few bytes longer
+    members = 4 if recipe.caption_template else 3
     has_extended_headers = "length(key) > 95 OR strlen(key) > length(key)"
     connection.execute(
         "CREATE TABLE sample AS SELECT split, shuffle_key, key, image_path, id AS category, format, file_size, "
-        f"width * height AS pixels, sha256, box, json, {_padded_size('id::VARCHAR')} + {_padded_size('json')} + 512 + "
+        "width * height AS pixels, sha256, box, json, caption, "
+        f"{_padded_size('id::VARCHAR')} + {_padded_size('json')} + {_padded_size(caption)} + 512 + "
         f"ceil(CASE WHEN encoded THEN area * {rate!r} ELSE file_size END / 512)::BIGINT * 512 + "
-        f"CASE WHEN {has_extended_headers} THEN 3 * 1024 ELSE 0 END AS estimate, "
+        f"CASE WHEN {has_extended_headers} THEN {members} * 1024 ELSE 0 END AS estimate, "
         f"CASE WHEN encoded THEN area * {deviation!r} ELSE 0 END AS spread FROM sized"
     )
     connection.execute("DROP TABLE sized")
@@ -127,7 +131,8 @@ def _measure_bytes_per_pixel(
         return 0.0, 0.0
     areas, lengths = [], []
     for area, key, image_path, category, kind, file_size, pixels, sha256, box in rows:
-        sample = Sample(key, image_path, category, kind, file_size, pixels, sha256, tuple(box) if box else None, None)
+        box = tuple(box) if box else None
+        sample = Sample(key, image_path, category, kind, file_size, pixels, sha256, box, None)
         lengths.append(len(make_picture(sample, read_image(sample, images), images, settings).data))
         areas.append(area)
     rate = sum(lengths) / sum(areas)

@@ -3,26 +3,25 @@
 Test, then val, take groups of a class until they have their share; the other groups stay in train.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gbif_webdataset.split.fractions import (
-    HASHES,
     NO_SPLIT,
-    SMALL_DEVIATION_IMAGES,
     TRAIN_CODE,
     Bounds,
     Fractions,
     Share,
     compute_bounds,
+    compute_wide_bounds,
 )
 from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
 
 MIN_FITTING_SHARE = 0.9  # of a mixed group's images that must fit what a split should get
+SMALL_GROUP_IMAGES = 6  # a group with so few images of a class always fits
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -55,8 +54,9 @@ def assign_class(
 
     Test, then val, take the groups that fit their share, in this order. If none fits, they take the smallest group,
     provided that this is closer to the share than nothing. At least one group stays in train. With `hashes` (64 bits) a
-    group is assigned by its own hash unless that exceeds the bounds of the class. A group keeps its `previous` split
-    unless that is NO_SPLIT. `mixed` counts the class's images that are assigned already.
+    group is assigned by its own hash. If a split would then have too few images for the bounds of the class, it takes
+    the next groups in the order of the hashes; if it would have too many, the last ones stay in train. A group keeps
+    its `previous` split unless that is NO_SPLIT. `mixed` counts the class's images that are assigned already.
     """
     mixed = mixed or MixedGroupsOfClass()
     previous = previous or [NO_SPLIT] * len(sizes)
@@ -68,7 +68,7 @@ def assign_class(
         bounds = compute_bounds(images, squares, share.fraction, exact=hashes is None)
         taken = sum(size for size, split in zip(sizes, assigned, strict=True) if split == code)
         taken += mixed.images_by_split[code]
-        for index, enough in _candidates(hashes, len(sizes), share, fractions, bounds):
+        for index, enough in _list_candidates(hashes, len(sizes), share, bounds):
             if taken >= enough or in_train <= 1:
                 continue
             is_free = assigned[index] == TRAIN_CODE and previous[index] == NO_SPLIT
@@ -90,18 +90,13 @@ def _take_smallest(sizes: Sequence[int], previous: Sequence[int], assigned: byte
     return 0
 
 
-def _candidates(
-    hashes: Sequence[int] | None, groups: int, share: Share, fractions: Fractions, bounds: Bounds
+def _list_candidates(
+    hashes: Sequence[int] | None, groups: int, share: Share, bounds: Bounds
 ) -> Iterator[tuple[int, int]]:
     """The groups in the order in which a split may take them, each with the images at which the split has enough."""
-    if hashes is None:
-        yield from ((index, bounds.maximum) for index in range(groups))
-        return
-    own_end = bisect_left(hashes, share.hash_end)
-    train_start = bisect_left(hashes, fractions.shares[-1].hash_end)
-    yield from ((index, bounds.maximum) for index in range(own_end))
-    # Groups in the range of train come next, so that the other split of the two loses none of its own.
-    yield from ((index, bounds.minimum) for index in range(train_start, groups))
+    for index in range(groups) if hashes is None or share.from_low_end else reversed(range(groups)):
+        is_own = hashes is None or share.has_in_range(hashes[index])
+        yield index, bounds.maximum if is_own else bounds.minimum
 
 
 class MixedGroup(NamedTuple):
@@ -130,14 +125,14 @@ class ClassTotals:
 
 @dataclass(frozen=True)
 class _Round:
-    """One pass of a split over the mixed groups: it takes groups whose hash is below `hash_end`.
+    """One pass of a split over the mixed groups; if `own_only`, over those whose hash is in its range.
 
     `max_images` is the number of images, by class, that the split should not exceed; `max_group_images` the number that
     a group should have at most, or None without limit.
     """
 
-    split: int
-    hash_end: int
+    share: Share
+    own_only: bool
     max_images: list[int]
     max_group_images: list[int] | None
 
@@ -151,9 +146,11 @@ class MixedAssignment:
         self._taken = totals.images_by_split.copy()
 
     def assign(
-        self, groups: Callable[[], Iterator[MixedGroup]], count: int, fractions: Fractions, exact: bool
+        self, groups: Callable[[bool], Iterator[MixedGroup]], count: int, fractions: Fractions, exact: bool
     ) -> bytearray:
-        """The split code of each of the `count` groups. `groups` returns them in the order of their hashes, repeatedly.
+        """The split code of each of the `count` groups, in the order of their hashes.
+
+        `groups` returns them, repeatedly, in this order or, if its argument is true, in the opposite one.
 
         A split takes a group if at least half its images bring their classes closer to what the split should get, and
         each of its classes has another group in train. Unless `exact`, the first pass is over groups whose hash is in
@@ -161,32 +158,35 @@ class MixedAssignment:
         """
         assigned = bytearray([NO_SPLIT]) * count
         for share in fractions.shares:
-            bounds = [
-                compute_bounds(int(images), int(squares), share.fraction, exact)
-                for images, squares in zip(self._totals.images, self._totals.squares, strict=True)
-            ]
+            sums = zip(self._totals.images.tolist(), self._totals.squares.tolist(), strict=True)
+            if exact:
+                bounds = [compute_bounds(*own, share.fraction, exact=True) for own in sums]
+            else:
+                bounds = [compute_wide_bounds(*own, share.fraction) for own in sums]
             maximum, minimum = [bound.maximum for bound in bounds], [bound.minimum for bound in bounds]
             if exact:
-                self._take_groups(groups(), assigned, _Round(share.split, HASHES, maximum, None))
-            else:
-                sizes = [max(SMALL_DEVIATION_IMAGES, bound.requested) for bound in bounds]
-                self._take_groups(groups(), assigned, _Round(share.split, share.hash_end, maximum, sizes))
-                self._take_groups(groups(), assigned, _Round(share.split, HASHES, minimum, sizes))
-        for index, group in enumerate(groups()):
+                self._take_groups(enumerate(groups(False)), assigned, _Round(share, False, maximum, None))
+                continue
+            sizes = [max(SMALL_GROUP_IMAGES, bound.requested) for bound in bounds]
+            for turn in (_Round(share, True, maximum, sizes), _Round(share, False, minimum, sizes)):
+                indexes = range(count) if share.from_low_end else reversed(range(count))
+                ordered = zip(indexes, groups(not share.from_low_end), strict=True)
+                self._take_groups(ordered, assigned, turn)
+        for index, group in enumerate(groups(False)):
             if assigned[index] == NO_SPLIT:
                 assigned[index] = TRAIN_CODE if group.previous_split == NO_SPLIT else group.previous_split
         return assigned
 
-    def _take_groups(self, groups: Iterator[MixedGroup], assigned: bytearray, turn: _Round) -> None:
-        taken, in_train = self._taken[turn.split], self._in_train
-        for index, (own_hash, previous_split, parts) in enumerate(groups):
-            if own_hash >= turn.hash_end:
+    def _take_groups(self, groups: Iterable[tuple[int, MixedGroup]], assigned: bytearray, turn: _Round) -> None:
+        taken, in_train = self._taken[turn.share.split], self._in_train
+        for index, (own_hash, previous_split, parts) in groups:
+            if turn.own_only and not turn.share.has_in_range(own_hash):
                 break
             is_free = assigned[index] == NO_SPLIT and previous_split == NO_SPLIT
             if not is_free or any(in_train[part] < 2 for part, _ in parts):
                 continue
             if self._is_worth_taking(parts, taken, turn):
-                assigned[index] = turn.split
+                assigned[index] = turn.share.split
                 for part, images in parts:
                     taken[part] += images
                     in_train[part] -= 1

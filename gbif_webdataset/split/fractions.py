@@ -14,19 +14,28 @@ NO_SPLIT = 255
 """The code that stands for no split."""
 HASHES = 1 << 64
 """The number of values of a seeded hash."""
-MAX_DEVIATIONS = 2.5  # standard deviations by which a share may be off if groups are assigned by their hashes
-SMALL_DEVIATION_IMAGES = 6  # a deviation of so few images is always allowed
+ALLOWED_DEVIATION = Fraction(1, 5)
+"""The part of a share by which it may be off if groups are assigned by their hashes."""
+MAX_STANDARD_DEVIATIONS = 2.5
+SMALL_DEVIATION_IMAGES = 6
+"""Groups of several classes may be off by so many standard deviations, and always by so few images of a class."""
 
 
 class Share(NamedTuple):
     """What a split should get of each class: a fraction of the images, and the groups whose hash is in its range.
 
-    The range ends before `hash_end`. It starts where the range of the share before it ends.
+    The range has `hashes` values, from the lowest hash upwards or, if it is not `from_low_end`, from the highest
+    downwards.
     """
 
     split: int
     fraction: float
-    hash_end: int
+    hashes: int
+    from_low_end: bool
+
+    def has_in_range(self, own_hash: int) -> bool:
+        """Whether a hash is in the range."""
+        return (own_hash if self.from_low_end else HASHES - 1 - own_hash) < self.hashes
 
 
 @dataclass(frozen=True)
@@ -54,10 +63,12 @@ class Fractions:
 
     @property
     def shares(self) -> tuple[Share, Share]:
-        """The shares of test and val, in the order in which they choose groups."""
-        test = to_exact_fraction(self.test)
-        both = test + to_exact_fraction(self.val)
-        return Share(TEST_CODE, self.test, int(test * HASHES)), Share(VAL_CODE, self.val, int(both * HASHES))
+        """The shares of test and val, in the order in which they choose groups.
+
+        They are at both ends of the hashes, so that one of them can grow without taking groups of the other.
+        """
+        test, val = (int(to_exact_fraction(fraction) * HASHES) for fraction in (self.test, self.val))
+        return Share(TEST_CODE, self.test, test, True), Share(VAL_CODE, self.val, val, False)
 
 
 def to_exact_fraction(fraction: float) -> Fraction:
@@ -83,16 +94,26 @@ def compute_bounds(images: int, squares: int, fraction: float, exact: bool) -> B
     """The bounds for a class with so many images in groups whose squared sizes add up to `squares`.
 
     With `exact` all three numbers are equal. Otherwise the bounds leave room for chance, so that a group is assigned by
-    its own hash and new images move few older ones. A class for which the split would get less than two groups on
-    average may have none there.
+    its own hash and new images move few older ones: a fifth of the share, or one group if that is more. A group is as
+    large as the one that an image is in on average. A split whose share is an image or more gets at least one.
     """
     requested = count_requested(images, fraction)
-    if exact:
+    if exact or not images:
         return Bounds(requested, requested, requested)
+    share = images * to_exact_fraction(fraction)
+    deviation = max(Fraction(squares, images), ALLOWED_DEVIATION * share)
+    minimum = max(int(share >= 1), math.ceil(share - deviation))
+    return Bounds(requested, minimum, math.floor(share + deviation) if fraction else 0)
+
+
+def compute_wide_bounds(images: int, squares: int, fraction: float) -> Bounds:
+    """The bounds within which groups of several classes are assigned by their own hashes.
+
+    Every group that one class moves changes the shares of other classes, so narrow bounds would move many groups.
+    """
     share = images * fraction
-    deviation = MAX_DEVIATIONS * math.sqrt(squares * fraction * (1 - fraction))
+    deviation = MAX_STANDARD_DEVIATIONS * math.sqrt(squares * fraction * (1 - fraction))
     above = min(max(1, deviation), max(SMALL_DEVIATION_IMAGES, share))
     below = min(above, max(SMALL_DEVIATION_IMAGES, share / 2))
-    has_two_groups = images * share >= 2 * squares  # an image is in a group of squares / images images on average
-    minimum = max(int(has_two_groups), math.ceil(share - below))
-    return Bounds(requested, minimum, math.floor(share + above) if fraction else 0)
+    minimum = max(int(images * share >= 2 * squares), math.ceil(share - below))
+    return Bounds(count_requested(images, fraction), minimum, math.floor(share + above) if fraction else 0)

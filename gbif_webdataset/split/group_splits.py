@@ -50,9 +50,9 @@ def _assign_mixed_groups(connection: duckdb.DuckDBPyConnection, options: SplitOp
         return {}
     assignment = MixedAssignment(_sum_classes(connection))
     exact = options.exact_fractions
-    codes = assignment.assign(lambda: _read_mixed_groups(connection), count, options.fractions, exact)
+    codes = assignment.assign(lambda reverse: _read_mixed_groups(connection, reverse), count, options.fractions, exact)
     by_class: dict[int, MixedGroupsOfClass] = {}
-    for group, split in zip(_read_mixed_groups(connection), codes, strict=True):
+    for group, split in zip(_read_mixed_groups(connection, False), codes, strict=True):
         for number, size in group.parts:
             by_class.setdefault(number, MixedGroupsOfClass()).add(size, split)
     connection.execute("CREATE TABLE assigned (split UTINYINT)")
@@ -82,10 +82,11 @@ def _sum_classes(connection: duckdb.DuckDBPyConnection) -> ClassTotals:
     return ClassTotals(images, squares, groups, outside_train, by_split)
 
 
-def _read_mixed_groups(connection: duckdb.DuckDBPyConnection) -> Iterator[MixedGroup]:
-    """The groups of several classes, in the order of their hashes."""
+def _read_mixed_groups(connection: duckdb.DuckDBPyConnection, reverse: bool) -> Iterator[MixedGroup]:
+    """The groups of several classes, in the order of their hashes or, with `reverse`, in the opposite one."""
     with connection.cursor() as cursor:
         query = "SELECT group_id, hash, previous_split, class, size FROM mixed_groups"
+        query += " ORDER BY hash DESC, group_id DESC, class" if reverse else ""
         for _, rows in groupby(_read_rows(tables.select_batches(cursor, query)), key=itemgetter(0)):
             _, hashes, previous, classes, sizes = zip(*rows, strict=True)
             yield MixedGroup(hashes[0], previous[0], list(zip(classes, sizes, strict=True)))

@@ -32,7 +32,8 @@ class Limits:
 class SplitOptions:
     """What decides the split of each image. The fields are named after SplitDataset's parameters.
 
-    `previous_splits` is the folder `splits` of an earlier dataset, or None. An empty `holdout_key` holds out nothing.
+    `previous_splits` is the folder `splits` of an earlier dataset, or None; `kept_splits` is the dataset's own folder
+    if its images keep the splits of an older version. An empty `holdout_key` holds out nothing.
 
     Raises:
         ParameterError: `holdout_frac` is out of range.
@@ -49,6 +50,7 @@ class SplitOptions:
     holdout_key: str = ""
     holdout_frac: float = 0.1
     roll_up: bool = False
+    kept_splits: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.holdout_frac < 1:

@@ -37,16 +37,18 @@ def find_previous_splits(folder: Path) -> list[Path]:
 
 
 def create_previous(connection: duckdb.DuckDBPyConnection, options: SplitOptions) -> None:
-    """Create `previous`, without rows if there are no previous splits.
+    """Create `previous`, without rows if there are neither previous nor kept splits.
 
     If an occurrence was in several splits, test goes before val and val before train, so that no test image is ever
     used for training.
     """
-    if options.previous_splits is None:
+    folders = [folder for folder in (options.previous_splits, options.kept_splits) if folder is not None]
+    if not folders:
         create_view(connection, "previous", f"SELECT unit, {NO_SPLIT} AS previous_split FROM units LIMIT 0")
         return
     connection.execute("CREATE TABLE previous_images (coreid VARCHAR, identifier VARCHAR, split UTINYINT)")
-    for code, path in enumerate(find_previous_splits(options.previous_splits)):
+    codes = ((path, code) for folder in folders for code, path in enumerate(find_previous_splits(folder)))
+    for path, code in codes:
         source = tables.csv_source(path)
         connection.execute(f"INSERT INTO previous_images SELECT coreid, identifier, {code} FROM {source}")
     if options.split_by_occurrence:

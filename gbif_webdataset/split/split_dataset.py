@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,19 +10,17 @@ import pyarrow.parquet as pq
 
 from gbif_webdataset.errors import MissingPieceError, SelectionError
 from gbif_webdataset.split import labels, traits
+from gbif_webdataset.split.assign_images import MEMORY_LIMIT, assign_images, create_clean
 from gbif_webdataset.split.balance import write_balance
-from gbif_webdataset.split.destinations import count_destinations, create_destinations
-from gbif_webdataset.split.group_splits import create_group_splits
-from gbif_webdataset.split.groups import create_groups
-from gbif_webdataset.split.labels import create_labelled_images, label_value
-from gbif_webdataset.split.leakage import write_leakage
+from gbif_webdataset.split.destinations import count_destinations
+from gbif_webdataset.split.kept_splits import count_moved_images, create_kept_destinations
+from gbif_webdataset.split.labels import label_value
+from gbif_webdataset.split.leakage import add_remedies, measure_leakage, write_leakage
 from gbif_webdataset.split.options import SplitOptions
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms.reasons import DropReason
 from gbif_webdataset.terms.splits import HOLDOUT, LABEL, SPLITS, SPLITS_OF_CLASSES, split_path
-
-MEMORY_LIMIT = "700MB"  # of DuckDB, which spills to the disk beyond it
 
 
 def split_dataset(clean: Path, duplicates: Path, folder: Path, options: SplitOptions, scratch: Path) -> dict[str, int]:
@@ -40,7 +39,7 @@ def split_dataset(clean: Path, duplicates: Path, folder: Path, options: SplitOpt
     check_columns(options, columns)
     with tables.open_database(scratch, MEMORY_LIMIT) as connection:
         order = tables.order_clause(connection, clean)
-        create_tables(connection, clean, duplicates, options)
+        assign_images(connection, clean, duplicates, options)
         counts = count_destinations(connection, options)
         if not any(counts[split] for split in SPLITS_OF_CLASSES):
             raise SelectionError(_explain_empty_result(clean, options, counts))
@@ -49,9 +48,30 @@ def split_dataset(clean: Path, duplicates: Path, folder: Path, options: SplitOpt
             excluded = f" EXCLUDE {LABEL}" if LABEL in columns else ""
             selected += f"{excluded}, {label_value(options, columns)} AS {LABEL}"
         _write_images(connection, clean, _image_queries(clean, options, selected, order), folder)
-        write_balance(connection, options.fractions, folder / "balance.csv")
-        write_leakage(connection, columns, options.grouping.place_km, duplicates, folder / "leakage.csv")
+        write_balance(connection, options, folder / "balance.csv")
+        leakage = measure_leakage(connection, columns, options.grouping.place_km, duplicates)
+    write_leakage(add_remedies(leakage, clean, duplicates, options, scratch), folder / "leakage.csv")
     return counts
+
+
+def describe_kept_splits(clean: Path, duplicates: Path, folder: Path, options: SplitOptions, scratch: Path) -> None:
+    """Write leakage.csv of splits that an older version made, which measured it in another way.
+
+    `clean` and `duplicates` are the tables of CleanDataset that the folder `splits` was made from.
+    """
+    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
+        create_clean(connection, clean)
+        create_kept_destinations(connection, folder)
+        columns = pq.read_schema(clean).names
+        leakage = measure_leakage(connection, columns, options.grouping.place_km, duplicates)
+    write_leakage(add_remedies(leakage, clean, duplicates, options, scratch), folder / "leakage.csv")
+
+
+def count_images_to_move(clean: Path, duplicates: Path, folder: Path, options: SplitOptions, scratch: Path) -> int:
+    """The images of a folder `splits` that the method of this version would move to another split."""
+    with tables.open_database(scratch, MEMORY_LIMIT) as connection:
+        assign_images(connection, clean, duplicates, replace(options, kept_splits=None))
+        return count_moved_images(connection, folder)
 
 
 def check_columns(options: SplitOptions, columns: Collection[str]) -> None:
@@ -62,17 +82,6 @@ def check_columns(options: SplitOptions, columns: Collection[str]) -> None:
     """
     labels.check_columns(options, columns)
     traits.check_columns(options.grouping, columns)
-
-
-def create_tables(connection: duckdb.DuckDBPyConnection, clean: Path, duplicates: Path, options: SplitOptions) -> None:
-    """Create the view `clean`, the SQL functions of traits, and all tables of `temporary_tables`."""
-    traits.add_trait_functions(connection)
-    source = tables.parquet_source([clean])
-    connection.execute(f"CREATE VIEW clean AS SELECT file_row_number AS row_index, * FROM {source}")
-    create_labelled_images(connection, options, label_value(options, pq.read_schema(clean).names))
-    create_groups(connection, duplicates, options)
-    create_group_splits(connection, options)
-    create_destinations(connection, options)
 
 
 def _explain_empty_result(clean: Path, options: SplitOptions, counts: dict[str, int]) -> str:

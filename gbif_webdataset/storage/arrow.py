@@ -3,6 +3,9 @@
 pyarrow's own conversions, such as `pa.array` and `Array.to_numpy`, import pandas, which takes half a second and 50 MB.
 """
 
+import contextlib
+import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms.columns import INT32, INT64, REAL, TEXT, TRUTH, Column
 
@@ -138,6 +142,65 @@ def _regroup(batches: Iterable[pa.RecordBatch], schema: pa.Schema, row_group: in
 
 def _to_table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     return compact_table(pa.Table.from_batches(batches).cast(schema))
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file, with all columns or these.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    with reading_table(path), pq.ParquetFile(path) as file:
+        return file.read(columns)
+
+
+def read_parquet_schema(path: Path) -> pa.Schema:
+    """The schema of a Parquet file.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    with reading_table(path):
+        return pq.read_schema(path)
+
+
+def iterate_parquet(path: Path, batch_rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file in batches, with all columns or these. A batch is in memory at a time.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    with reading_table(path):
+        file = pq.ParquetFile(path)
+        batches = file.iter_batches(batch_rows, columns=columns, use_threads=False)
+    with file:
+        while True:
+            with reading_table(path):  # not around the yield, where errors of the caller would arrive
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+@contextlib.contextmanager
+def reading_table(path: Path) -> Iterator[None]:
+    """Name the file in errors of reading a Parquet file.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+        MissingPieceError: there is no such file.
+        IsADirectoryError: a folder is in its place.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingPieceError(f"{path}: the table is missing; run the same command again") from error
+    except (pa.ArrowException, ValueError, KeyError, OverflowError, OSError) as error:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # an error of the disk
+        raise DamagedFileError.of_table(path) from error
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

@@ -4,13 +4,17 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
 """The prefix of every temporary file and folder."""
+OLD = "-old"
+"""The ending of a folder's temporary name while another one replaces it."""
 
 
 @contextlib.contextmanager
@@ -37,7 +41,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, which replaces `path` when the block ends.
 
-    A process that is killed between the two renames leaves no `path`, never an incomplete one.
+    A process that is killed between the two renames leaves no `path`, never an incomplete one; see `restore_folder`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(path.parent, path.name) as temporary:
@@ -45,7 +49,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             sync(file)
-        old = temporary.with_name(temporary.name + "-old")
+        old = temporary.with_name(temporary.name + OLD)
         if path.exists():
             path.replace(old)
         temporary.replace(path)
@@ -53,14 +57,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def restore_folder(path: Path) -> None:
+    """Bring back the folder that a process killed within `atomic_folder` had moved away, if there is no `path`."""
+    if not path.exists():
+        for old in path.parent.glob(f"{TEMPORARY}{path.name}-*{OLD}"):
+            old.replace(path)
+
+
 @contextlib.contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """A temporary folder in `parent`, which is removed when the block ends.
 
-    Folders of the same name that killed processes left are removed first. A process locks its folder, so that others
-    do not remove it.
+    Folders of the same name that killed processes of this machine left are removed first. A process locks its folder,
+    so that others do not remove it. Network file systems do not show locks of folders to other machines.
     """
-    prefix = f"{TEMPORARY}{name}-"
+    machine = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    prefix = f"{TEMPORARY}{name}-{machine[:60]}-"
     for left in parent.glob(f"{prefix}*"):
         if handle := _lock(left, fcntl.LOCK_NB):
             shutil.rmtree(left)

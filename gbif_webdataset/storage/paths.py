@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.slurm.jobs import LOGS
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.target_record import record_path
@@ -70,6 +71,11 @@ class DatasetPaths:
     def would_delete(self) -> Path:
         """The images that a run without dry_run would delete."""
         return self.output / "would-delete.csv"
+
+    @property
+    def unmatched_images(self) -> Path:
+        """The paths on image_list that are no images of the dataset."""
+        return self.output / "unmatched-images.csv"
 
     @property
     def clean(self) -> Path:
@@ -162,6 +168,21 @@ class DatasetPaths:
         return self.report / "comparison.csv"
 
     @property
+    def audit_table(self) -> Path:
+        """The files that differ from their records."""
+        return self.output / "audit.csv"
+
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        return self.record("").parent
+
+    @property
+    def audit_progress(self) -> Path:
+        """What an audit has found so far."""
+        return self.records / "audit.progress"
+
+    @property
     def logs(self) -> Path:
         """The folder of the Slurm jobs' logs."""
         return self.output / LOGS
@@ -181,3 +202,11 @@ class DatasetPaths:
     def record(self, label: str) -> Path:
         """Return the path of a target's record."""
         return record_path(self.output, label)
+
+
+def create_output_folder(output: Path, folder: Path) -> None:
+    """Create `folder`, which is the folder of a dataset or below it. Raises ParameterError if it cannot become one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise ParameterError(f"--output {output}: cannot become a folder; choose another path") from error

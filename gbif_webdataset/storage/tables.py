@@ -4,13 +4,14 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from csv import DictReader, reader
+from csv import Error as CsvError
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from gbif_webdataset.errors import MissingPieceError, ParameterError
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
 from gbif_webdataset.storage.arrow import ROW_GROUP
 from gbif_webdataset.storage.atomic import temporary_folder
 
@@ -158,3 +159,19 @@ def open_csv(path: Path) -> Iterator["DictReader[str]"]:
     """A CSV's rows as dictionaries of text, read one at a time."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         yield DictReader(file)
+
+
+@contextlib.contextmanager
+def open_made_csv(path: Path, columns: Iterable[str]) -> Iterator["DictReader[str]"]:
+    """The rows of a CSV that a stage wrote with at least these columns.
+
+    Raises:
+        DamagedFileError: the file is not such a CSV.
+    """
+    try:
+        with open_csv(path) as rows:
+            if not set(columns) <= set(rows.fieldnames or ()):
+                raise DamagedFileError.of_list(path)
+            yield rows
+    except (UnicodeDecodeError, CsvError) as error:
+        raise DamagedFileError.of_list(path) from error

@@ -1,19 +1,22 @@
 """The record of a target: which files it consists of and what decided their bytes.
 
 A target without a record does not exist. A task deletes the record before it changes a file of the target and writes
-it after the last file, so that an interrupted run leaves no target.
+it after the last file, so that an interrupted run leaves no target. A record has a checksum, which the records of
+versions before 0.5 lack. A damaged record counts as absent.
 """
 
 import functools
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from gbif_webdataset.storage.atomic import atomic_file, file_sha256
+from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.storage.atomic import file_sha256
+from gbif_webdataset.storage.checked_json import DamagedJsonError, digest_of, read_checked_json, write_checked_json
 
+RECORDS = ".made"
+"""The folder of the records below the output folder."""
 _KEYS = {"fingerprint": "made_from", "results": "facts"}  # names in the files, which every version reads
 
 
@@ -42,12 +45,24 @@ class Fingerprint:
     inputs: dict[str, str] = field(default_factory=dict)
 
 
+class Results(dict[str, Any]):
+    """The numbers that a record has for later stages. A record without a number that a stage needs is damaged."""
+
+    def __missing__(self, name: str) -> Any:
+        """Raise MissingPieceError."""
+        raise MissingPieceError(
+            f"a record in the folder .made lacks the number {name}: it is damaged; find it with `make audit "
+            "ARGS=--AuditDataset-repair`, and run the same command again"
+        )
+
+
 @dataclass(frozen=True)
 class TargetRecord:
     """The record of a target.
 
-    `files` are named by their path under the output folder. `results` are numbers for later stages. `seconds` is the
-    time that the task ran. `peak_bytes` is the memory of its largest process, earlier tasks of the process included.
+    `task` is the label of the task, such as FetchChunk-00003. `files` are named by their path under the output folder.
+    `results` are numbers for later stages. `seconds` is the time that the task ran. `peak_bytes` is the memory of its
+    largest process, earlier tasks of the process included.
     """
 
     task: str
@@ -78,17 +93,33 @@ class TargetRecord:
         values = asdict(self)
         for name, key in _KEYS.items():
             values[key] = values.pop(name)
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+        write_checked_json(path, values)
 
     @staticmethod
     def load(path: Path) -> "TargetRecord | None":
-        """Return the record at `path`, or None if there is no file."""
-        try:
-            status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        """Return the record at `path`, or None if there is no file or a damaged one."""
+        return load_checked_record(path).record
+
+
+@dataclass(frozen=True)
+class CheckedRecord:
+    """A record, or why it cannot be read: `damage` completes a sentence that begins with the file.
+
+    Without a file both are empty. `has_checksum` is False for the records of versions before 0.5.
+    """
+
+    record: TargetRecord | None = None
+    damage: str = ""
+    has_checksum: bool = True
+
+
+def load_checked_record(path: Path) -> CheckedRecord:
+    """Return the record at `path`, or why it counts as absent."""
+    try:
+        status = path.stat()
         return _load(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    except (FileNotFoundError, NotADirectoryError):
+        return CheckedRecord()
 
 
 @dataclass(frozen=True)
@@ -120,12 +151,7 @@ def find_changes(before: Fingerprint, after: Fingerprint, defaults: Mapping[str,
 
 def record_path(output: Path, label: str) -> Path:
     """Return the path of a target's record in a dataset."""
-    return output / ".made" / f"{label}.json"
-
-
-def digest_of(values: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a JSON-like mapping; the order of its keys does not matter."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return output / RECORDS / f"{label}.json"
 
 
 def digest_of_file(path: Path) -> str:
@@ -135,13 +161,35 @@ def digest_of_file(path: Path) -> str:
 
 
 @functools.lru_cache(maxsize=8192)
-def _load(path: Path, modified: int, size: int, inode: int) -> TargetRecord:
-    values: dict[str, Any] = json.loads(path.read_text())
-    values["files"] = {name: FileRecord(**file) for name, file in values["files"].items()}
-    for name, key in _KEYS.items():
-        values[name] = values.pop(key)
-    values["fingerprint"] = Fingerprint(**values["fingerprint"])
-    return TargetRecord(**values)
+def _load(path: Path, modified: int, size: int, inode: int) -> CheckedRecord:
+    try:
+        values, has_checksum = read_checked_json(path)
+        record = _parse(values)
+    except DamagedJsonError as error:
+        return CheckedRecord(damage=str(error))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return CheckedRecord(damage="is not a record that this version can read")
+    if record.task != path.stem:
+        return CheckedRecord(damage=f"is the record of {record.task}")
+    return CheckedRecord(record, has_checksum=has_checksum)
+
+
+def _parse(values: dict[str, Any]) -> TargetRecord:
+    """Return the record with these values. Raises KeyError, TypeError, ValueError or AttributeError if it is none."""
+    files = {name: FileRecord(**file) for name, file in values.pop("files").items()}
+    for name, file in files.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not isinstance(file.sha256, str):
+            raise ValueError(name)
+        int(file.bytes)
+    fingerprint = Fingerprint(**values.pop(_KEYS["fingerprint"]))
+    results = Results(values.pop(_KEYS["results"]))
+    if not isinstance(fingerprint.parameters, dict) or not isinstance(fingerprint.inputs, dict):
+        raise TypeError
+    int(fingerprint.format)
+    record = TargetRecord(fingerprint=fingerprint, files=files, results=results, **values)
+    float(record.seconds + record.peak_bytes)
+    return record
 
 
 @functools.lru_cache

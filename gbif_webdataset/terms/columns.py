@@ -139,6 +139,9 @@ DELETED = (
 )
 """Columns of `deleted.csv` and `would-delete.csv`."""
 
+UNMATCHED = (Column("image_path", TEXT, "the path on the list"),)
+"""Columns of `unmatched-images.csv`."""
+
 DUPLICATES = (
     Column("kind", TEXT, "`exact` (the same bytes) or `near` (perceptual hashes differ in at most near_distance bits)"),
     Column("group", TEXT, "the smallest image_path of the group"),
@@ -153,6 +156,7 @@ DUPLICATES = (
 
 BALANCE = (
     Column("label", TEXT, "the class's label"),
+    Column("name", TEXT, "the class's scientific name, if the archive has it"),
     Column("images", INT64, "images of the class"),
     Column("train", INT64, "images in train"),
     Column("val", INT64, "images in val"),
@@ -168,7 +172,9 @@ LEAKAGE = (
     Column("images", INT64, "images of the split"),
     Column("known", INT64, "images of the split for which the archive states a value to compare"),
     Column("shared", INT64, "images that share it with an image of train; empty if the split or train has no values"),
-    Column("share", REAL, "`shared` divided by `known`"),
+    Column("share", REAL, "`shared` divided by `known`; empty if there are no values to compare"),
+    Column("group_by", TEXT, "value of SplitDataset's group_by with which none would share it; empty if few do"),
+    Column("images_with_group_by", INT64, "images that the split would have with that group_by"),
 )
 """Columns of `splits/leakage.csv`."""
 
@@ -186,7 +192,7 @@ CLASSES = (
     Column("label", TEXT, "the class's label: a value of label_column"),
     Column("class", INT64, "the class's number, as in `.cls`"),
     Column("samples", INT64, "samples of the class in the split"),
-    Column("name", TEXT, "the class's name, if label_name is set"),
+    Column("name", TEXT, "the class's name: of label_name, or else its scientific name; missing if there is none"),
     Column("rank", TEXT, "rank of the class's taxon, such as species; empty if it is not known"),
     Column("label_column", TEXT, "the column with the labels"),
     Column("checklist", TEXT, "key of the checklist that the labels belong to; empty if it is not known"),
@@ -255,6 +261,14 @@ COMPARISON = (
     Column("reason", TEXT, "why it left"),
 )
 """Columns of `report/comparison.csv`."""
+
+AUDIT = (
+    Column("file", TEXT, "the file's path below `output`"),
+    Column("kind", TEXT, "what is wrong with it"),
+    Column("record", TEXT, "the task whose record or ledger names the file; empty if none does"),
+    Column("detail", TEXT, "sizes, or the error of reading the file"),
+)
+"""Columns of `audit.csv`."""
 
 CROSSWALK = (
     Column("rank", TEXT, "rank of the older taxon, such as species; of a new taxon its own"),

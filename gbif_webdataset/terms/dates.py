@@ -24,6 +24,9 @@ _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)", re.ASCII)
 _SHORT_END = re.compile(rf"((?:\d\d-)?\d\d)(?:[T ]{_CLOCK})?", re.ASCII)
 _TIME = re.compile(rf"T?(?=.*:){_CLOCK}", re.ASCII)
 
+YEARS = (1600, 2199)
+"""The first and last year that an image can have been taken; others are errors."""
+
 
 class EventDate(NamedTuple):
     """A date or interval. `begin` <= `end`, both `2023-06-10`, both `2023-06` or both `2023`."""
@@ -94,6 +97,16 @@ def add_date_functions(connection: duckdb.DuckDBPyConnection) -> None:
     ):
         function = _column_function(attrgetter(name), kind)
         connection.create_function(f"event_{name}", function, ["VARCHAR"], sql_type, type=ARROW, null_handling=SPECIAL)
+
+
+def make_part_of_date(part: str, minimum: int, maximum: int) -> str:
+    """The SQL expression of the `year` or `month` in the column of this name, or else in eventDate, if possible.
+
+    It needs the functions of `add_date_functions`.
+    """
+    numbers = (f'try_cast("{part}" AS INTEGER)', f'event_{part}("eventDate")')
+    possible = [f"CASE WHEN {number} BETWEEN {minimum} AND {maximum} THEN {number} END" for number in numbers]
+    return f"coalesce({', '.join(possible)})"
 
 
 def _column_function(get: Callable[[EventDate], Any], kind: pa.DataType) -> Callable[[pa.ChunkedArray], pa.Array]:

@@ -37,6 +37,7 @@ class FetchFailure(Code):
     TOO_LARGE = "too-large", "the image is larger than max_image_bytes"
     EMPTY = "empty", "the host sent an empty answer"
     NOT_AN_IMAGE = "not-an-image", "the bytes are not an image"
+    BAD_ENCODING = "bad-encoding", "the host sent an encoding that is unknown, or not the one that it names"
     TRUNCATED = "truncated", "the image ends early, even after retries"
     OPTED_OUT = "opted-out", "the host asks not to use its images for machine learning (X-Robots-Tag, tdm-reservation)"
 

@@ -8,6 +8,7 @@ from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.codes import Code
 from gbif_webdataset.terms.columns import Column
 from gbif_webdataset.terms.crosswalk_kinds import ChangeKind, Evidence
+from gbif_webdataset.terms.differences import Difference
 from gbif_webdataset.terms.outcomes import (
     LIMIT_FAILURES,
     REFUSALS,
@@ -98,6 +99,12 @@ OUTPUTS = (
         follows="The columns are those of `deleted.csv`.",
     ),
     Output(
+        "unmatched-images.csv",
+        "DeleteImages",
+        "The paths on `image_list` that are no images of the dataset; only if there are any.",
+        columns.UNMATCHED,
+    ),
+    Output(
         "clean.parquet",
         "CleanDataset",
         "The images that pass every filter.",
@@ -132,12 +139,24 @@ OUTPUTS = (
         columns.LEAKAGE,
     ),
     Output(
+        "splits/method.json",
+        "SplitDataset",
+        "The parameters that decided the split of each image; whether the images keep the splits of an older version.",
+    ),
+    Output(
         "shards/<split>/<split>-NNNNNN.tar",
         "CreateWebDataset",
         "WebDataset samples: `<key>.jpg` (or .webp, or the format of the file: see image_format), `<key>.cls` (the "
-        "class's number) and, with columns_to_json, `<key>.json`.",
+        "class's number), `<key>.json` with columns_to_json or hierarchy_to_json, and `<key>.txt`, the caption, with "
+        "caption_template.",
     ),
     Output("shards/<split>/<split>-NNNNNN.idx", "CreateWebDataset", "The shard's index for NVIDIA DALI."),
+    Output(
+        "shards/<split>/<split>-NNNNNN.tar.idx",
+        "CreateWebDataset",
+        "The shard's index for Megatron Energon: where each sample starts, and where the last one ends, as 64-bit "
+        "numbers. ReportDataset adds it to shards of older versions, as it does the files for loaders below.",
+    ),
     Output(
         "shards/shards.csv",
         "CreateWebDataset",
@@ -158,7 +177,19 @@ OUTPUTS = (
         "What became of each class of previous_category_map; only with crosswalk.",
         columns.CLASS_CHANGES,
     ),
-    Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, with label_name."),
+    Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, if labels have names."),
+    Output(
+        "shards/class_weights.json",
+        "CreateWebDataset",
+        "Weights of the classes by method, for training, in the order of `classes`, the class numbers. `samples` has "
+        "their samples in train. Mean 1; 0 for a class without samples in train.",
+    ),
+    Output("shards/_info.json", "CreateWebDataset", "For timm: the shards and samples of each split."),
+    Output(
+        "shards/.nv-meta/.info.json, split.yaml, dataset.yaml",
+        "CreateWebDataset",
+        "For Megatron Energon: the samples of each shard, the shards of each split, and the members of a sample.",
+    ),
     Output(
         "shards/dropped.csv",
         "CreateWebDataset",
@@ -167,10 +198,22 @@ OUTPUTS = (
     ),
     Output("accounting.csv", "ReportDataset", "Accounts for every image of the archive.", columns.ACCOUNTING),
     Output("report/index.html", "ReportDataset", "The report page, one file that works offline."),
-    Output("report/figures/*.svg", "ReportDataset", "The page's plots."),
-    Output("report/README.md", "ReportDataset", "The dataset card; also in `shards/`."),
+    Output(
+        "report/figures/*.svg, *.png",
+        "ReportDataset",
+        "Each plot with title, axes and legend, for a paper: as SVG, and as PNG with 300 pixels per inch.",
+    ),
+    Output(
+        "report/README.md",
+        "ReportDataset",
+        "The dataset card: contents, licences, limitations, code and citation; also in `shards/`.",
+    ),
     Output("report/CITATION.cff", "ReportDataset", "How to cite the dataset; also in `shards/`."),
-    Output("report/croissant.json", "ReportDataset", "Croissant metadata; also in `shards/`."),
+    Output(
+        "report/croissant.json",
+        "ReportDataset",
+        "Croissant metadata; their date is the day of the last download; also in `shards/`.",
+    ),
     Output(
         "report/attribution.parquet",
         "ReportDataset",
@@ -198,6 +241,7 @@ OUTPUTS = (
         "The images that differ between the two datasets, one row each.",
         columns.COMPARISON,
     ),
+    Output("audit.csv", "AuditDataset", "The files that differ from their records, one row each.", columns.AUDIT),
     Output(
         "crosswalk.csv",
         "MakeCrosswalk",
@@ -207,7 +251,15 @@ OUTPUTS = (
     Output(
         ".made/<task>.json",
         "every task",
-        "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, and counts.",
+        "The record of a target: parameters, digests of its inputs, size and SHA-256 of its files, counts, and a "
+        "checksum of all these.",
+    ),
+    Output(".made/audit.progress", "AuditDataset", "What an audit has found so far; deleted when it ends."),
+    Output(
+        ".made/run-*.lock",
+        "every run",
+        "The host and process of a run that is changing the dataset; `killed-run-*.lock` of one that was killed, until "
+        "its temporary files are deleted.",
     ),
     Output("logs/", "make slurm", "Logs of the Slurm jobs."),
     Output(".scratch/", "every task", "Temporary files; may be deleted when nothing runs."),
@@ -218,6 +270,7 @@ CODES: tuple[tuple[str, type[Code]], ...] = (
     ("`error` of the ledger; other HTTP statuses are `http-<status>`, which are temporary", FetchFailure),
     ("`error` of the verified tables", Defect),
     ("`warning` of the verified tables", DecoderWarning),
+    ("`kind` of audit.csv", Difference),
     ("`reason` of lines that are not rows", LineFault),
     ("`reason` of media that are not images to fetch", MediumReason),
     ("`reason` of images that are dropped", DropReason),

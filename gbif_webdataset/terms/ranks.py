@@ -11,6 +11,14 @@ RANKS = MAIN_NAME_COLUMNS
 """The ranks of KEY_COLUMNS; the columns of their names have the same names."""
 DEFAULT_CATEGORY_KEY = "acceptedTaxonKey"
 """The column whose values are the classes, unless category_key names another. It holds keys of any rank."""
+LABEL_NAME_COLUMNS = {
+    **{key: (name,) for key, name in zip(KEY_COLUMNS, MAIN_NAME_COLUMNS, strict=True)},
+    "acceptedTaxonKey": ("acceptedScientificName", "species", "scientificName"),
+    "acceptedNameUsageID": ("acceptedNameUsage", "acceptedScientificName"),
+    "taxonKey": ("scientificName",),
+    "taxonID": ("scientificName",),
+}
+"""By column of labels, the columns with the scientific names of these labels; the first one that exists is used."""
 NAME_COLUMNS = (*MAIN_NAME_COLUMNS, "superfamily", "subfamily", "tribe", "subtribe", "subgenus")
 """All columns that hold the name of a taxon at one rank."""
 OTHER_LABEL_COLUMNS = ("taxonID", "acceptedNameUsageID", "scientificName", "acceptedScientificName", "vernacularName")

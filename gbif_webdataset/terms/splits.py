@@ -11,6 +11,8 @@ SPLITS = (*SPLITS_OF_CLASSES, HOLDOUT)
 """All splits. Only datasets made with holdout_key have `holdout`; its images have class -1 unless train has theirs."""
 HUB_SPLITS = {TRAIN: "train", VAL: "validation", TEST: "test", HOLDOUT: "holdout"}
 """What Hugging Face calls each split."""
+HIGH_LEAKAGE = 0.05
+"""The share of val's or test's images from which what they share with train is reported with a remedy."""
 LABEL = "label"
 """The column of the splits that roll_up adds."""
 

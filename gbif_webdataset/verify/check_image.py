@@ -3,6 +3,7 @@
 import hashlib
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -32,11 +33,14 @@ _Decoded = tuple[int, Pixels | None]
 """The EXIF orientation and, if the image can be used, a small grey picture."""
 
 
-def check_image(path: Path, sha256: str, max_pixels: int, strict: bool = False) -> Finding:
+def check_image(
+    path: Path, sha256: str, max_pixels: int, strict: bool = False, start: Callable[[], None] = lambda: None
+) -> Finding:
     """The result of checking the image at `path`.
 
     `sha256` is the hash of the bytes that were downloaded. Images of more than `max_pixels` pixels are not decoded.
-    With `strict`, decoder warnings count as errors.
+    With `strict`, decoder warnings count as errors. `start` is called when decoding starts, which for a large image may
+    be long after the call.
     """
     try:
         data = path.read_bytes()
@@ -51,8 +55,8 @@ def check_image(path: Path, sha256: str, max_pixels: int, strict: bool = False) 
         finding.error = Defect.TOO_COMPLEX
         return finding
     try:
-        orientation, grey = _check_plain_jpeg(data, max_pixels, finding) or _check_with_pillow(
-            data, max_pixels, finding
+        orientation, grey = _check_plain_jpeg(data, max_pixels, finding, start) or _check_with_pillow(
+            data, max_pixels, finding, start
         )
     except MemoryError:
         raise
@@ -69,7 +73,7 @@ def check_image(path: Path, sha256: str, max_pixels: int, strict: bool = False) 
     return finding
 
 
-def _check_plain_jpeg(data: bytes, max_pixels: int, finding: Finding) -> _Decoded | None:
+def _check_plain_jpeg(data: bytes, max_pixels: int, finding: Finding, start: Callable[[], None]) -> _Decoded | None:
     """Check a JPEG with a plain header, which most JPEGs have, without Pillow. None for files that need Pillow."""
     header = jpeg_damage.read_plain_header(data) if jpeg_damage.HAS_SIMPLEJPEG else None
     if header is None or header.mode == "CMYK":
@@ -80,12 +84,13 @@ def _check_plain_jpeg(data: bytes, max_pixels: int, finding: Finding) -> _Decode
         finding.error = Defect.TOO_MANY_PIXELS
         return 1, None
     with decode_alone(header.is_progressive and header.width * header.height > LARGE_PIXELS):
+        start()
         check = jpeg_damage.check_jpeg(data, header.width, header.height)
     finding.error, finding.warning = check.error, check.warning
     return (1, check.grey) if check.error or check.grey is not None else None
 
 
-def _check_with_pillow(data: bytes, max_pixels: int, finding: Finding) -> _Decoded:
+def _check_with_pillow(data: bytes, max_pixels: int, finding: Finding, start: Callable[[], None]) -> _Decoded:
     """Check a file with Pillow, which raises errors of any type for damaged files and for files that are no images."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         finding.format, finding.mode = image.format, image.mode
@@ -98,9 +103,11 @@ def _check_with_pillow(data: bytes, max_pixels: int, finding: Finding) -> _Decod
         if image.format in ("JPEG", "MPO"):
             orientation = read_orientation(image)
             with decode_alone("progressive" in image.info and pixels > LARGE_PIXELS):
+                start()
                 return orientation, _check_opened_jpeg(image, data, finding)
         finding.error = check_png(data) if image.format == "PNG" else ""
         with decode_alone(pixels > LARGE_PIXELS):
+            start()
             grey = None if finding.error else shrink_to_grey(image, jpeg_damage.MIN_SIDE)
             return read_orientation(image), grey
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.outcomes import Defect
@@ -23,8 +22,8 @@ class EarlierFindings:
     def __init__(self, verified: Path | None) -> None:
         self._rows: pa.Table | None = None
         self._positions: dict[bytes, int] = {}
-        if verified is not None and set(FIELDS) <= set(pq.read_schema(verified).names):
-            rows = pq.read_table(verified, columns=list(FIELDS))
+        if verified is not None and set(FIELDS) <= set(arrow.read_parquet_schema(verified).names):
+            rows = arrow.read_parquet(verified, list(FIELDS))
             of_bytes = pc.not_equal(rows.column("error"), arrow.to_scalar(str(Defect.CHANGED_FILE)))
             self._rows = rows.filter(pc.and_(of_bytes, pc.is_valid(rows.column("sha256"))))
             digests = self._rows.column("sha256").to_pylist()

@@ -71,7 +71,12 @@ class TiffDirectory:
         entry = self._entries.get(tag)
         if entry is None or entry.kind not in _INTEGERS:
             return []
-        return list(struct.unpack_from(f"{self._order}{entry.count}{_INTEGERS[entry.kind]}", self._data, entry.at))
+        return list(self._unpack_all(f"{entry.count}{_INTEGERS[entry.kind]}", entry.at))
 
     def _unpack(self, code: str, at: int) -> int:
-        return int(struct.unpack_from(f"{self._order}{code}", self._data, at)[0])
+        return int(self._unpack_all(code, at)[0])
+
+    def _unpack_all(self, code: str, at: int) -> tuple[int, ...]:
+        if at > len(self._data):  # unpack_from raises OverflowError for positions from 2**63
+            raise struct.error("the position is beyond the end of the file")
+        return struct.unpack_from(f"{self._order}{code}", self._data, at)

@@ -10,7 +10,9 @@ from gbif_webdataset.verify.tiff_directory import TiffDirectory
 KINDS_WITHOUT_DECODER = ("heic", "jxl")
 """Kinds of images that `identify_image` knows and no decoder here reads."""
 
-_WORDS = ("unsupported", "not supported", "not available", "cannot handle", "unknown pixel mode")  # of Pillow's errors
+_WORDS = (  # of Pillow's errors
+    "unsupported", "not supported", "not available", "cannot handle", "unknown pixel mode", "invalid palette size",
+)  # fmt: skip
 _FRAME = re.compile(rb"\xff([\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf])..(.)(..)..(.)", re.DOTALL)
 _DECODED_FRAMES = (b"\xc0", b"\xc1", b"\xc2", b"\xc9", b"\xca")  # Huffman and arithmetic; neither lossless nor joined
 _COMPONENTS = {1, 3, 4}

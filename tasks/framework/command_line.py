@@ -18,8 +18,8 @@ from luigi.configuration import get_config
 from luigi.parameter import UnconsumedParameterWarning
 from luigi.task_register import Register
 
-from gbif_webdataset.errors import DatasetError, did_you_mean, option_text
-from tasks.framework import settings
+from gbif_webdataset.errors import DatasetError, did_you_mean, escape_text, option_text
+from tasks.framework import memory, settings
 from tasks.framework.settings import SettingsError
 
 USAGE = "gbif-webdataset TASK --dwca ARCHIVE.zip [--output DIR] [--chunks N] [--TASK-parameter VALUE ...]"
@@ -43,7 +43,7 @@ class CommandLine(argparse.ArgumentParser):
             message = f"{unknown[0]}: there is no such parameter; {remedy}"
         if option := re.fullmatch(r"argument (\S+): expected one argument", message):
             message = f"{option[1]}: the value is missing; write {option[1]}=VALUE"
-        self.exit(2, f"ERROR: {message}\n")
+        self.exit(2, f"ERROR: {escape_text(message)}\n")
 
 
 def install(*hooks: Callable[[], None]) -> None:
@@ -84,6 +84,7 @@ def begin_run() -> None:
 
     Raises SettingsError for a mistake in the settings files.
     """
+    memory.share_heap()
     # `--local-scheduler false` overrides the settings; Luigi's own flag can only be given or not.
     vars(interface.core)["local_scheduler"].parsing = luigi.BoolParameter.EXPLICIT_PARSING
     config = get_config()

@@ -3,9 +3,10 @@
 import contextlib
 import functools
 import json
+import re
 import textwrap
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,18 +15,22 @@ import luigi
 from luigi.task import flatten
 
 from gbif_webdataset.account import costs
-from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, explain
-from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, escape_text, explain
+from gbif_webdataset.storage.checked_json import digest_of
+from gbif_webdataset.storage.paths import DatasetPaths, create_output_folder
+from gbif_webdataset.storage.recorded_files import check_recorded_files
+from gbif_webdataset.storage.runs import RunKind
 from gbif_webdataset.storage.target_record import Fingerprint, TargetRecord, digest_of_file
 from tasks.framework import slurm_runner
 from tasks.framework.parameters import Choice, Count, FilePath, Flag, InputFile, InputFolder
-from tasks.framework.progress import Progress, Stage
+from tasks.framework.progress import LINE_INTERVAL, Progress, Stage
 from tasks.framework.target import DatasetTarget, TargetBuilder
 from tasks.framework.worker_processes import RunTask, root_task_class
 
 MAX_CHUNKS = 1000
 LOCAL, SLURM, ELEMENT = RUNNERS = ("local", "slurm", "element")
 COMPLETE_SECONDS = 1.0  # a complete task is not checked again for this long
+TASK_ID_DIGITS = 16
 PAGE_WIDTH = 62  # characters of a line in the error box of Luigi's page, which does not wrap lines
 
 Other = TypeVar("Other", bound=luigi.Task)
@@ -75,7 +80,9 @@ class DatasetTask(CheckedTask):
     _complete_at = float("-inf")
 
     dwca: str = FilePath(description="Path of the Darwin Core Archive: a zip, a tar.gz or a folder.")
-    folder: str = FilePath(default="", description="Folder of the dataset. Empty: data/<name of the archive>.")
+    folder: str = FilePath(
+        default="", on_page=True, description="Folder of the dataset. Empty: data/<name of the archive>."
+    )
     chunks: int = Count(
         default=16,
         minimum=1,
@@ -117,6 +124,8 @@ class DatasetTask(CheckedTask):
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
         self.paths = DatasetPaths.under(Path(self.folder or Path("data") / _archive_name(self.dwca)), self.scratch)
+        self.task_id = _make_task_id(self)
+        self.param_kwargs["output"] = str(self.paths.output)  # Luigi's page shows it, even if `output` is empty
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,6 +143,16 @@ class DatasetTask(CheckedTask):
         """Return another task of the same dataset. Luigi's own `clone` copies all parameters of the same name."""
         shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner", "same_taxonomy")}
         return cls(**{"output": self.folder, **shared, **options})
+
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset; None with `plan`, which only reads."""
+        return None if self.plan else self.paths.output
+
+    @property
+    def run_kind(self) -> RunKind:
+        """What `runner` says."""
+        return RunKind(self.runner)
 
     @property
     def last_stage(self) -> "DatasetTask":
@@ -179,17 +198,16 @@ class DatasetTask(CheckedTask):
         """Return a digest of each input."""
         return {task.label: task.output().record.digest for task in self.upstream}
 
+    def input_records(self) -> list[TargetRecord]:
+        """Return the records of the files that `run` reads; before it runs, the files are compared with them."""
+        return [record for task in self.upstream if (record := task.record())]
+
     def fingerprint(self, with_inputs: bool = True) -> Fingerprint:
         """Return what decides the target's bytes, without the inputs if these are not made yet."""
-        digests: dict[str, Any] = {}
-        for name, parameter in self.get_params():
-            value = getattr(self, "folder" if name == "output" else name)
-            if isinstance(parameter, InputFile) and value and Path(value).is_file():
-                digests[f"{name} sha256"] = digest_of_file(Path(value))
-            if isinstance(parameter, InputFolder) and value:
-                files = sorted(Path(value).glob("*.csv"))
-                digests[f"{name} sha256"] = {path.name: digest_of_file(path) for path in files}
-        return Fingerprint(self.FORMAT, self._parameters | digests, self.inputs() if with_inputs else {})
+        values = [
+            (name, value, getattr(self, "folder" if name == "output" else name)) for name, value in self.get_params()
+        ]
+        return Fingerprint(self.FORMAT, self._parameters | _digest_files(values), self.inputs() if with_inputs else {})
 
     @functools.cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -202,16 +220,15 @@ class DatasetTask(CheckedTask):
         return None
 
     @contextlib.contextmanager
-    def write_target(self) -> Iterator[TargetBuilder]:
-        """Delete the old record; write the new one if the block ends without an error."""
+    def write_target(self, delete_record: bool = True) -> Iterator[TargetBuilder]:
+        """Delete the old record; write the new one if the block ends without an error.
+
+        With `delete_record` False the block deletes the old record before it changes a file that the record lists.
+        """
         fingerprint, started = self.fingerprint(), time.monotonic()
-        try:
-            self.paths.output.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            raise ParameterError(
-                f"--output {self.paths.output}: cannot become a folder; choose another path"
-            ) from error
-        self.paths.record(self.label).unlink(missing_ok=True)
+        create_output_folder(self.paths.output, self.paths.output)
+        if delete_record:
+            self.paths.record(self.label).unlink(missing_ok=True)
         target = TargetBuilder(self.paths.output)
         yield target
         seconds = round(time.monotonic() - started, 3)
@@ -222,12 +239,40 @@ class DatasetTask(CheckedTask):
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
         """Return the progress of this task, for the terminal and for Luigi's page."""
-        return Progress(self, Stage(stage, unit, [total]), self.paths.scratch)
+        return self.make_progress(Stage(stage, unit, [total]))
+
+    def make_progress(self, stage: Stage) -> Progress:
+        """Return the progress of a stage of this dataset."""
+        hint = f"Results: {self.paths.output}. A line about the progress follows every {LINE_INTERVAL:.0f} seconds."
+        return Progress(self, stage, self.paths.scratch, hint)
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
         sentence = explain(exception)
-        return textwrap.fill(sentence, PAGE_WIDTH) if sentence else super().on_failure(exception)
+        return textwrap.fill(sentence, PAGE_WIDTH) if sentence else escape_text(super().on_failure(exception), "\n")
+
+
+def _make_task_id(task: DatasetTask) -> str:
+    """Return the id by which schedulers tell tasks apart. Luigi's own would only depend on what its page shows."""
+    values = {
+        name: value.serialize(getattr(task, "folder" if name == "output" else name))
+        for name, value in task.get_params()
+        if value.significant
+    }
+    digest = digest_of({**values, "folder": str(task.paths.output.absolute())})
+    return re.sub("[^A-Za-z0-9_]", "_", f"{task.label}_{task.paths.output.name}_{digest[:TASK_ID_DIGITS]}")
+
+
+def _digest_files(values: Iterable[tuple[str, luigi.Parameter[Any], Any]]) -> dict[str, Any]:
+    """Return the digests of the files that parameters name; each parameter is given as name, type and value."""
+    digests: dict[str, Any] = {}
+    for name, parameter, value in values:
+        if isinstance(parameter, InputFile) and value and Path(value).is_file():
+            digests[f"{name} sha256"] = digest_of_file(Path(value))
+        if isinstance(parameter, InputFolder) and value:
+            files = sorted(Path(value).glob("*.csv"))
+            digests[f"{name} sha256"] = {path.name: digest_of_file(path) for path in files}
+    return digests
 
 
 def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -241,8 +286,9 @@ def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
                 "again to submit that job"
             )
         elif task.runner == SLURM and isinstance(task, ChunkTask):
-            slurm_runner.run_chunk(task)
+            task.run_in_slurm()
         else:
+            check_recorded_files(task.paths.output, task.input_records())
             run(task)
 
     return run_if_needed
@@ -253,7 +299,7 @@ class ChunkTask(DatasetTask):
 
     HAS_SLURM_JOB = True
 
-    chunk: int = Count(description="Number of the chunk, from 0 to chunks - 1.")
+    chunk: int = Count(on_page=True, description="Number of the chunk, from 0 to chunks - 1.")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -271,16 +317,32 @@ class ChunkTask(DatasetTask):
         """The name of the task with its chunk."""
         return f"{self.task_family}-{self.chunk:05d}"
 
+    def run_in_slurm(self) -> None:
+        """Run the task in a Slurm job. The progress counts chunks; the jobs' logs count their images."""
+        stage = Stage(
+            slurm_runner.STAGE_OF[self.task_family], "chunks", [1] * self.chunks, self._count_built, self.chunk
+        )
+        with self.make_progress(stage) as progress:
+            progress.print_once(
+                f"Slurm runs each chunk as a job with its name, such as {self.label}: see `squeue --me` for the queue, "
+                f"and {self.paths.logs} for the progress and the errors of each job."
+            )
+            slurm_runner.run_chunk(self)
+
+    def _count_built(self) -> list[int]:
+        """Return 1 for each chunk that is built, and 0 for the others."""
+        siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
+        return [int(task.complete()) for task in siblings]
+
     def chunk_progress(self, stage: str, images: Sequence[int]) -> Progress:
         """Return the progress of a stage whose chunks have so many images; this task is one of the chunks."""
 
         def count_done() -> list[int]:
-            siblings = [self.clone(type(self), chunk=chunk) for chunk in range(self.chunks)]
-            return [count if task.complete() else 0 for task, count in zip(siblings, images, strict=True)]
+            return [built * count for built, count in zip(self._count_built(), images, strict=True)]
 
         if issubclass(root_task_class(), ChunkTask):  # the other chunks are not part of this run
             return self.progress(stage, "images", images[self.chunk])
-        return Progress(self, Stage(stage, "images", images, count_done, self.chunk), self.paths.scratch)
+        return self.make_progress(Stage(stage, "images", images, count_done, self.chunk))
 
 
 def _archive_name(archive: str) -> str:

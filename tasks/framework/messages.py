@@ -2,15 +2,26 @@
 
 import logging
 import sys
+import traceback
 from types import TracebackType
 
-from gbif_webdataset.errors import RepeatedError, explain
+from gbif_webdataset.errors import RepeatedError, escape_text, explain
 
 LOGGER = logging.getLogger("luigi-interface")
 
 
+def print_text(text: str) -> None:
+    """Print a text, such as a table, on stdout. No character of an archive, a host or a file acts on the terminal."""
+    print(escape_text(text, keep="\n"), flush=True)
+
+
+def print_note(sentence: str) -> None:
+    """Print a sentence on stderr, in one line, as `print_text` does."""
+    print(escape_text(sentence), file=sys.stderr, flush=True)
+
+
 class OneSentence(logging.Filter):
-    """Removes the traceback from the log record of an error that has a sentence."""
+    """Removes the traceback from the log record of an error that has a sentence, and escapes all others."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record. Drop it only if its sentence was printed before."""
@@ -23,19 +34,26 @@ class OneSentence(logging.Filter):
         if sentence is not None:
             task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
             label = f"{task.label}: " if hasattr(task, "label") else ""
-            record.msg, record.args, record.exc_info = f"{label}{sentence}", (), None
+            record.msg, record.args, record.exc_info = escape_text(f"{label}{sentence}"), (), None
+            return True
+        record.msg, record.args = escape_text(record.getMessage(), keep="\n"), ()
+        if error is not None:
+            record.exc_text = _format_traceback(error)
         return True
+
+
+def _format_traceback(error: BaseException) -> str:
+    return escape_text("".join(traceback.format_exception(error)).rstrip("\n"), keep="\n")
 
 
 def install() -> None:
     """Print errors of this process as sentences, and one line after Ctrl-C."""
     LOGGER.addFilter(OneSentence())
-    earlier_hook = sys.excepthook
 
     def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             print("Stopped. The same command continues from here.", file=sys.stderr)
         else:
-            earlier_hook(kind, error, trace)
+            print(_format_traceback(error), file=sys.stderr, flush=True)
 
     sys.excepthook = end

@@ -6,23 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import luigi
-from luigi.parameter import _no_value
+from luigi.parameter import ParameterVisibility, _no_value
 
 from gbif_webdataset.errors import ParameterError, option_text
 from tasks.framework import settings
 
 
 class CheckedParameter(luigi.Parameter[Any]):
-    """A parameter whose value is checked. `expected` describes the values that it accepts."""
+    """A parameter whose value is checked. `expected` describes the values that it accepts.
+
+    Luigi's page and history show it only if it is `on_page`: a row with forty parameters cannot be read.
+    """
 
     expected = "a text"
     _owner: type | None = None
 
-    def __init__(self, default: Any = _no_value, **options: Any) -> None:
+    def __init__(self, default: Any = _no_value, on_page: bool = False, **options: Any) -> None:
         if default is not _no_value:
             shown = str(default).lower() if isinstance(default, bool) else "empty" if default in ("", None) else default
             options["description"] = f"{options['description']} [default: {shown}]".replace("%", "%%")
-        super().__init__(default=default, **options)
+        visibility = ParameterVisibility.PUBLIC if on_page else ParameterVisibility.PRIVATE
+        super().__init__(default=default, visibility=visibility, **options)
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Remember the task that declares the parameter."""
@@ -111,6 +115,10 @@ class Text(CheckedParameter, luigi.Parameter[str]):
     """A text."""
 
 
+class Template(Text):
+    """A text that names columns in braces."""
+
+
 class FilePath(Text):
     """The path of a file or a folder. A leading ~ is the home folder."""
 
@@ -183,6 +191,19 @@ class Doi(Text):
         if doi and not re.fullmatch(r"10\.\d{4,9}(\.\d+)*/[^\s\"<>]+", doi):
             raise self._error(x)
         return doi
+
+
+class SemanticVersion(Text):
+    """A version as in https://semver.org: three numbers, and possibly a label such as -beta.1."""
+
+    expected = "a version of three numbers, such as 1.0.0"
+
+    def normalize(self, x: Any) -> Any:
+        """Return the version. Raises ParameterError if it is not one."""
+        number, label = r"(?:0|[1-9]\d*)", r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+        if not re.fullmatch(rf"{number}\.{number}\.{number}(?:-{label})?(?:\+{label})?", x.strip(), re.ASCII):
+            raise self._error(x)
+        return x.strip()
 
 
 def split_list(value: str, separator: str = ",") -> tuple[str, ...]:

@@ -24,6 +24,7 @@ import luigi
 from tqdm import tqdm
 
 from gbif_webdataset.errors import escape_text
+from gbif_webdataset.storage.atomic import TEMPORARY
 
 # Seconds between updates: of the board, of the bars, of the plain lines, of Luigi's page.
 BOARD_INTERVAL = 0.5
@@ -48,15 +49,17 @@ class Stage:
 
 
 class Progress:
-    """Shows the progress of a task while the context is open."""
+    """Shows the progress of a task while the context is open. Without a terminal the run first prints `hint`, once."""
 
-    def __init__(self, task: luigi.Task, stage: Stage, scratch: Path) -> None:
-        self._task, self._stage, self._board = task, stage, _Board(scratch)
+    def __init__(self, task: luigi.Task, stage: Stage, scratch: Path, hint: str) -> None:
+        self._task, self._stage, self._board, self._hint = task, stage, _Board(scratch), hint
         self._done, self._total, self._note = 0, stage.sizes[stage.chunk], ""
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         self._started = self._page_updated = time.monotonic()
+        if not sys.stderr.isatty():
+            self.print_once(self._hint)
         self._update_board()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._thread.start()
@@ -180,12 +183,13 @@ class _Stages:
 
 
 class _Board:
-    """The board of a run: progress-<host>-<process id of the run>. Several machines may share the folder."""
+    """The board of a run: .tmp-progress-<host>-<process id of the run>. Several machines may share the folder."""
 
     def __init__(self, scratch: Path) -> None:
         parent = multiprocessing.parent_process()
         run = parent.pid if parent else os.getpid()
-        self._path = scratch / f"progress-{platform.node()}-{run}"
+        self._prefix = f"{TEMPORARY}progress-{platform.node()}-"
+        self._path = scratch / f"{self._prefix}{run}"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[_Stages]:
@@ -197,16 +201,34 @@ class _Board:
             content = file.read()
             if not content:
                 self._delete_old_boards()
-            stages = _Stages(json.loads(content or b"{}"))
+            stages = _Stages(_parse_board(content))
             yield stages
             file.truncate(0)
             file.write(json.dumps(stages.state()).encode())
 
+    def delete(self) -> None:
+        """Delete the board of a run that has ended."""
+        self._path.unlink(missing_ok=True)
+
     def _delete_old_boards(self) -> None:
-        for other in self._path.parent.glob(f"progress-{platform.node()}-*"):
+        for other in self._path.parent.glob(f"{self._prefix}*"):
             run = other.name.rpartition("-")[2]
             if other != self._path and not Path(f"/proc/{run}").exists():
                 other.unlink(missing_ok=True)
+
+
+def delete_board(scratch: Path) -> None:
+    """Delete the board of this process's run, which has ended."""
+    _Board(scratch).delete()
+
+
+def _parse_board(content: bytes) -> dict[str, Any]:
+    """Return the content of a board; a damaged board is empty."""
+    with contextlib.suppress(ValueError, RecursionError):
+        state = json.loads(content)
+        if isinstance(state, dict):
+            return state
+    return {}
 
 
 def _is_finished(stage: dict[str, Any]) -> bool:

@@ -4,14 +4,17 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from luigi import interface
 from luigi.retcodes import retcode
 
-from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.errors import DamagedFileError, DatasetError, explain
+from gbif_webdataset.storage.recorded_files import check_recorded_files
+from gbif_webdataset.storage.target_record import TargetRecord
 from tasks.framework import validation
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
+from tasks.framework.messages import print_note
 
 NOTHING = "Nothing to do: everything is up to date."
 _CHUNK_FILE = re.compile(r"chunk-\d{5}")
@@ -30,7 +33,7 @@ def find_reasons(root: DatasetTask) -> list[tuple[DatasetTask, str]]:
         if reason is not None or sources:
             rebuilt.add(task.label)
         families = dict.fromkeys(source.task_family for source in sources if source.IS_STAGE)
-        reason = reason or (f"{' and '.join(families)} will be rebuilt" if families else task.find_retry_reason())
+        reason = reason or (f"{' and '.join(families)} will run again" if families else task.find_retry_reason())
         if reason is not None and task.IS_STAGE:
             reasons.append((task, reason))
     return reasons
@@ -48,9 +51,10 @@ def print_reasons(root: DatasetTask) -> list[DatasetTask]:
     """Print why each stage has to run for `root`, unless no stage was made yet. Return the tasks that have to run."""
     reasons = find_reasons(root)
     if root.plan and not reasons:
-        print(NOTHING, file=sys.stderr)
+        print_note(NOTHING)
     elif root.plan or any(task.record() for task in _upstream_first(root, set())):
-        print("\n".join(describe_reasons(reasons)), end="\n" if reasons else "", file=sys.stderr, flush=True)
+        for line in describe_reasons(reasons):
+            print_note(line)
     return [task for task, _ in reasons]
 
 
@@ -66,7 +70,7 @@ def check_stages(root: DatasetTask, to_run: list[DatasetTask]) -> None:
     if read is not None and "ReadArchive" not in stages:
         validation.check_before_run(list(stages.values()), read, with_manifest=not root.plan)
     elif read is not None and root.plan:
-        read.check_archive(lambda sentence: print(sentence, file=sys.stderr))
+        read.check_archive(print_note)
 
 
 def install() -> None:
@@ -92,17 +96,31 @@ def _print_before_run(task: Any) -> None:
         return
     try:
         to_run = print_reasons(task)
-    except (DatasetError, OSError):
+    except (DatasetError, OSError) as error:
+        if isinstance(error, DamagedFileError | IsADirectoryError):
+            _fail(error)
         if task.plan:
             raise
         return  # the task that reads the input reports the error
     try:
+        _check_deleted_images(task, to_run)
         check_stages(task, to_run)
-    except DatasetError as error:
-        print(f"ERROR: {error}", file=sys.stderr, flush=True)
-        sys.exit(retcode().task_failed)  # type: ignore[no-untyped-call]
+    except (DatasetError, IsADirectoryError) as error:
+        _fail(error)
     if task.plan:
         sys.exit(0)
+
+
+def _check_deleted_images(root: DatasetTask, to_run: list[DatasetTask]) -> None:
+    """Compare deleted.csv with its record here, if chunks are fetched: otherwise each of them would report it."""
+    if any(task.task_family == "FetchChunk" for task in to_run):
+        record = TargetRecord.load(root.paths.record("DeleteImages"))
+        check_recorded_files(root.paths.output, filter(None, [record]))
+
+
+def _fail(error: Exception) -> NoReturn:
+    print_note(f"ERROR: {explain(error)}")
+    sys.exit(retcode().task_failed)  # type: ignore[no-untyped-call]
 
 
 def _upstream_first(task: DatasetTask, seen: set[int]) -> Iterator[DatasetTask]:

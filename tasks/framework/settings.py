@@ -33,7 +33,7 @@ class SettingsError(ParameterError, SystemExit):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
-        self.code = f"ERROR: {sentence}"
+        self.code = f"ERROR: {self}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ import luigi
 
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, find_changes
+from gbif_webdataset.storage.target_record import (
+    Change,
+    FileRecord,
+    Fingerprint,
+    TargetRecord,
+    find_changes,
+    load_checked_record,
+)
 
 NOT_MADE = "not made yet"
 _CHUNK = re.compile(r"-\d{5}$")
@@ -61,7 +68,9 @@ class DatasetTarget(luigi.Target):
         """
         task, record = self._task, self._task.record()
         if record is None:
-            return NOT_MADE
+            path = task.paths.record(task.label)
+            damage = load_checked_record(path).damage
+            return f"its record {path} {damage}" if damage else NOT_MADE
         now = task.fingerprint(with_inputs)
         defaults = {name: parameter._default for name, parameter in task.get_params()}
         changes = [
@@ -69,7 +78,7 @@ class DatasetTarget(luigi.Target):
             for change in find_changes(record.fingerprint, now, defaults)
             if with_inputs or change.kind != "input"
         ]
-        described = "; ".join(_describe_change(task, change) for change in _without_files_of_other_names(changes))
+        described = "; ".join(_describe_change(task, change) for change in _without_consequences(changes))
         damaged = record.damaged_files(task.paths.output)
         return described or next((f"{name} {damage}" for name, damage in damaged), None)
 
@@ -91,10 +100,14 @@ class TargetBuilder:
         self.files[path.relative_to(self.output).as_posix()] = record
 
 
-def _without_files_of_other_names(changes: list[Change]) -> list[Change]:
-    """Leave out that a file's content changed where the parameter names another file."""
-    names = {change.name for change in changes}
-    return [change for change in changes if change.name.removesuffix(" sha256") not in names - {change.name}]
+def _without_consequences(changes: list[Change]) -> list[Change]:
+    """Leave out what follows from a parameter: another file's content, and the format, which a parameter can decide."""
+    names = {change.name for change in changes if change.kind == "parameter"}
+    return [
+        change
+        for change in changes
+        if change.name.removesuffix(" sha256") not in names - {change.name} and not (change.kind == "format" and names)
+    ]
 
 
 def _describe_change(task: TargetTask, change: Change) -> str:

@@ -1,8 +1,8 @@
 """Checks of all stages of a run as soon as meta.xml is read, so that mistakes are reported before any download."""
 
-import sys
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -10,14 +10,18 @@ import pyarrow.parquet as pq
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
-from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.errors import DatasetError, ParameterError
+from gbif_webdataset.shards.caption import parse_template
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.atomic import TEMPORARY
 from gbif_webdataset.storage.manifest_checklist import read_checklist
+from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.columns import LEDGER, MANIFEST, VERIFIED
 from gbif_webdataset.terms.splits import LABEL
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
-from tasks.framework.parameters import split_list
+from tasks.framework.messages import print_note
+from tasks.framework.parameters import Template, split_list
 
 MADE_COLUMNS = tuple(column.name for column in (*LEDGER, *VERIFIED))
 """Columns that stages add to the manifest's."""
@@ -31,7 +35,7 @@ def list_later_columns(stages: Iterable[str]) -> list[str]:
 
     The values are those of the settings and of the command line.
     """
-    names = [name for stage in stages for name in split_list(",".join(_column_values(Register.get_task_cls(stage))))]
+    names = [name for stage in stages for name in _list_named_columns(Register.get_task_cls(stage))]
     return [name for name in dict.fromkeys(names) if name not in STANDARD_COLUMNS]
 
 
@@ -81,6 +85,7 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
     stages = [stage for stage in stages if stage.has_checks()]
     if not stages:
         return
+    check_recorded_files(read.paths.output, filter(None, [read.record()]))
     columns = _list_columns(chunks)
     with open_manifest(chunks, read.paths.scratch) as connection:
         for stage in stages:
@@ -90,7 +95,7 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
             except DatasetError as error:
                 raise type(error)(f"{stage.label}: {error}") from error
             for sentence in filter(lambda each: each.startswith(WARNING), sentences):
-                print(sentence, file=sys.stderr, flush=True)
+                print_note(sentence)
 
 
 @contextmanager
@@ -101,7 +106,7 @@ def open_manifest(chunks: Sequence[Path], scratch: Path) -> Iterator[duckdb.Duck
     """
     with closing(duckdb.connect()) as connection:
         connection.execute("SET memory_limit = $1", [tables.MEMORY_LIMIT])
-        connection.execute("SET temp_directory = $1", [str(scratch / "checks")])
+        connection.execute("SET temp_directory = $1", [str(scratch / f"{TEMPORARY}checks-{uuid.uuid4().hex}")])
         connection.execute("SET enable_progress_bar = false")
         connection.execute(f"CREATE VIEW manifest AS SELECT * FROM {tables.parquet_source(chunks)}")
         checklist = read_checklist(chunks[0])
@@ -134,13 +139,17 @@ def list_stages(last: DatasetTask) -> list[DatasetTask]:
     return list(found.values())
 
 
-def _column_values(stage: type[DatasetTask]) -> Iterator[str]:
+def _list_named_columns(stage: type[DatasetTask]) -> Iterator[str]:
     root, parameters = _find_root(), dict(stage.get_params())
     for name in stage.COLUMN_PARAMETERS:
-        if type(root) is stage:
-            yield getattr(root, name)
+        parameter = parameters[name]
+        is_root = type(root) is stage
+        value = getattr(root, name) if is_root else parameter.task_value(stage.get_task_family(), name)
+        if isinstance(parameter, Template):
+            with suppress(ParameterError):  # the stage itself reports it
+                yield from parse_template(value).columns
         else:
-            yield parameters[name].task_value(stage.get_task_family(), name)
+            yield from split_list(value)
 
 
 def _find_root() -> DatasetTask | None:

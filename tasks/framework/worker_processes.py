@@ -11,6 +11,7 @@ import threading
 import time
 from multiprocessing.connection import Pipe, wait
 from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -19,6 +20,7 @@ from luigi.interface import core
 from luigi.setup_logging import InterfaceLogging
 from luigi.task_register import Register
 
+from gbif_webdataset.storage.runs import RunKind
 from tasks.framework.command_line import begin_run
 
 
@@ -52,6 +54,19 @@ class RunTask(luigi.Task):
     def label(self) -> str:
         """The name of the task within its dataset."""
         return str(self.task_family)
+
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset that a run of this task changes; None if the run only reads.
+
+        A run that changes a dataset has it for itself. One that only reads may run at any time.
+        """
+        return None
+
+    @property
+    def run_kind(self) -> RunKind:
+        """How the run works, which decides with which others it may share the dataset."""
+        return RunKind.LOCAL
 
     @property
     def is_root(self) -> bool:

@@ -2,14 +2,17 @@
 
 import io
 import re
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench import chunk, fetch, near, photos, runs, server
+from bench import chunk, fetch, hosts, idle_dataset, memory, near, photos, runs, server, split
 from bench.runs import Run
 
 
@@ -88,3 +91,50 @@ def test_the_first_way_is_compared_with_each_of_the_others(capsys: pytest.Captur
     printed = capsys.readouterr().out
     assert "ours 2.00 times as fast as old way, with 0.50 of its memory" in printed
     assert "ours 3.00 times as fast as another, with 2.00 of its memory" in printed
+
+
+def test_the_simulated_download_requests_every_image_within_the_limits_of_the_hosts(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    simulated = hosts.make_hosts(20_000, generator)
+    assert len(simulated) == 545
+    simulation = hosts.Simulation(simulated, generator, tmp_path)
+    simulation.run()
+    reached = [host for host in simulated.values() if host.failing_share < 1]
+    assert simulation.requests + simulation.abandoned >= sum(host.images for host in simulated.values())
+    assert all(host.max_running <= host.limits.connections for host in reached)
+    for host in reached:
+        if host.limits.requests_per_second:
+            assert host.max_in_window <= hosts.WINDOW * host.limits.requests_per_second + 1
+    assert simulation.now >= max(host.bound for host in reached)
+
+
+def test_the_peak_memory_is_that_of_all_processes_together() -> None:
+    hold = "import time; held = bytearray(100 << 20); time.sleep(1)"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hold!r}]); {hold}"
+    assert 200 < memory.measure_peak([sys.executable, "-c", code]) < 300
+
+
+@pytest.mark.slow
+def test_a_dataset_made_without_downloading_leaves_nothing_to_do(tmp_path: Path) -> None:
+    command = idle_dataset.make_dataset(tmp_path, 200, 2)
+    records = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "dataset/.made").iterdir()}
+    ended = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, check=True)
+    assert "finished" in ended.stdout
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "dataset/.made").iterdir()} == records
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images_per_occurrence", [1.0, 1.5])
+def test_every_class_has_its_shares_and_a_tenth_more_occurrences_moves_a_hundredth_of_the_images(
+    images_per_occurrence: float,
+) -> None:
+    quality = split.bench(3000, 60_000, images_per_occurrence, by_observer=False)
+    assert quality.classes > 300
+    assert (quality.outside, quality.empty) == (0, 0)
+    assert 0 < quality.moved <= 0.01
+
+
+def test_the_bench_of_splits_counts_shares_outside_the_bounds_of_groups_of_several_classes() -> None:
+    quality = split.bench(40, 2_000, 1.0, by_observer=True)
+    assert 0 < quality.classes <= 40
+    assert 0 < quality.moved < 0.5

@@ -163,7 +163,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no-core": (lambda path: write_archive(path, meta=meta()), "meta.xml has no element <core>, so it does not say"),
     "entity": (
         lambda path: write_archive(path, meta=ENTITY),
-        "meta.xml declares entities or a document type, which are a risk; correct meta.xml",
+        "meta.xml has a document type declaration (<!DOCTYPE ...>), which may do harm and has to be removed; correct meta.xml",
     ),
     "no-media": (
         lambda path: write_archive(path, meta=meta(CORE)),
@@ -209,7 +209,8 @@ LISTS: dict[str, tuple[bytes | None, int, str]] = {
     "strange": (
         b"zzz\nyyy\n",
         FAILED,
-        "ReadArchive: --ReadArchive-subset-list: none of its 2 keys is the acceptedTaxonKey of an image in {archive} (",
+        "ReadArchive: --ReadArchive-subset-list {path}: none of its 2 keys is the acceptedTaxonKey of an image in "
+        "{archive} (",
     ),
 }
 
@@ -239,7 +240,7 @@ def test_an_output_that_cannot_be_written_is_named(forks: Forks, archive: Path, 
     for output in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nope")):
         ended = failure(forks.run("ReportDataset", "--dwca", archive, "--output", output))
         assert ended.status == FAILED
-        assert ended.sentence == f"ReadArchive: --output {output}: cannot become a folder; choose another path"
+        assert ended.sentence == f"--output {output}: cannot become a folder; choose another path"
 
 
 @pytest.mark.parametrize("limit", ["lots", "4 moths", "4"])
@@ -275,6 +276,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
         UNHANDLED, "--CleanDataset-remove-duplicate-url some: not a valid value; give one of none, all-but-one, all"),
     f"{REPORT} --CreateWebDataset-category-map-json nope.json": (
         UNHANDLED, "--CreateWebDataset-category-map-json nope.json: there is no such file; check the path"),
+    f"{REPORT} --CreateWebDataset-caption-template {{species!r}}": (
+        UNHANDLED, '--CreateWebDataset-caption-template "{species!r}": braces with something other than the name of a '
+        "column; write the name of a column in braces, such as 'a photo of {species}'"),
     f"{REPORT} --SplitDataset-previous-splits nope": (
         UNHANDLED, "--SplitDataset-previous-splits nope: there is no such folder; check the path"),
     f"{REPORT} --ReportDataset-url javascript:alert(1)": (
@@ -299,9 +303,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
         USAGE, "--chunk: there is no such parameter; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (USAGE, "readarchive: there is no such task; did you mean ReadArchive?"),
     "download --dwca moths.zip": (
-        USAGE, "download: there is no such task; the tasks are ReadArchive, FetchChunk, FetchImages, VerifyChunk, "
-        "VerifyImages, DeleteImages, CleanDataset, CompareDatasets, SplitDataset, CreateWebDataset, PlanShards, "
-        "ShardChunk, PlanFetch, ReportDataset"),
+        USAGE, "download: there is no such task; the tasks are AuditDataset, ReadArchive, FetchChunk, FetchImages, "
+        "VerifyChunk, VerifyImages, DeleteImages, CleanDataset, CompareDatasets, SplitDataset, CreateWebDataset, "
+        "PlanShards, ShardChunk, PlanFetch, ReportDataset"),
 }  # fmt: skip
 
 

@@ -136,7 +136,8 @@ def test_the_summary_says_what_there_is_and_where(made: Dataset) -> None:
     printed = (made.output.parent / "stdout").read_text()
     total = sum(_in_tars(made).values())
     assert f"{total} samples of" in printed
-    for path in ("shards", "report/index.html", "accounting.csv"):
+    assert printed.splitlines()[0] == made.archive.name
+    for path in ("shards/train/train-000000.tar", "report/index.html"):
         assert str(made.output / path) in printed
         assert (made.output / path).exists()
 

@@ -35,8 +35,14 @@ def test_with_roll_up_an_image_identified_to_a_genus_has_the_genus_as_its_class(
     rows = dataset.rows("clean.parquet")
     of_genus = {row["image_path"]: row["genusKey"] for row in rows if row["genusKey"] and not row["speciesKey"]}
     assert of_genus
-    options = ("--SplitDataset-category-key", "speciesKey", "--SplitDataset-test-frac", "0", "--SplitDataset-val-frac",
-               "0", "--CreateWebDataset-label-name", "species")  # fmt: skip
+    options = (
+        "--SplitDataset-category-key",
+        "speciesKey",
+        "--SplitDataset-test-frac",
+        "0",
+        "--SplitDataset-val-frac",
+        "0",
+    )
     dataset.make(*options)
     left_out = {row["image_path"] for row in dataset.rows("splits/dropped.csv") if row["reason"] == "no-label"}
     assert of_genus.keys() <= left_out

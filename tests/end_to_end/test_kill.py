@@ -15,7 +15,8 @@ import pytest
 from gbif_webdataset.storage.atomic import TEMPORARY
 from sample.server import PhotoServer
 from tests.support.datasets import ROOT, Dataset, archive_of, digest
-from tests.support.faulty_server import FaultyServer, Visit
+from tests.support.faulty_server import FaultyServer
+from tests.support.visits import Visit
 
 SEED = 20_240_711
 LATEST = 60.0

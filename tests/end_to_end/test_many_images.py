@@ -17,10 +17,10 @@ from gbif_webdataset.read.read_archive import read_archive
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.chunks import chunk_name
-from tests.support.faulty_server import photo
 from tests.support.fetch_run import OPTIONS, FetchRun
 from tests.support.load_server import LoadServer
 from tests.support.memory_probe import probe_fetching
+from tests.support.visits import photo
 
 SAMPLE = Path(__file__).parents[2] / "sample" / "archive.zip"
 IN_MEMORY = Path("/dev/shm")

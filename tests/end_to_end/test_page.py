@@ -4,17 +4,17 @@ import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 
 from bench import page as page_bench
 from gbif_webdataset.report.safe_text import shorten
 from tests.support import archives
-from tests.support.browser import PHONE, WIDE, requests, resize, screenshot
+from tests.support.browser import PHONE, WIDE, list_issues, requests, resize, screenshot
 from tests.support.datasets import Dataset
 from tests.support.published import EML, KEY
 
@@ -33,7 +33,6 @@ OCCURRENCE = ("gbifID", "datasetKey", "acceptedTaxonKey", "acceptedScientificNam
               "rightsHolder", "year", "decimalLatitude", "decimalLongitude")  # fmt: skip
 MEDIA = ("gbifID", "type", "identifier", "license", "creator", "rightsHolder")
 EACH = 4
-MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +113,7 @@ def test_every_chart_adds_up_to_the_samples_and_the_manifest(made: Dataset, brow
     images = len(made.rows("manifest"))
     charts = browser.find_elements(By.CSS_SELECTOR, "figure:has(.bars)")
     headings = {chart.find_element(By.TAG_NAME, "figcaption").text for chart in charts}
-    assert {"By host", "By country", "By dataset", "By licence", "By life stage"} <= headings
+    assert {f"Images by {name}" for name in ("host", "country", "dataset", "licence", "life stage")} <= headings
     for chart in charts:
         counts = [
             one.get_attribute("textContent").replace(",", "") for one in chart.find_elements(By.CLASS_NAME, "count")
@@ -124,7 +123,7 @@ def test_every_chart_adds_up_to_the_samples_and_the_manifest(made: Dataset, brow
         assert (kept, every) == (samples, images), chart.text
     by_year = Counter(row["year"] for row in made.rows("manifest"))
     tips = [element.get_attribute("data-tip") for element in browser.find_elements(By.CSS_SELECTOR, "[data-tip]")]
-    shown = {tip.split(":")[0]: tip.split(": ")[1].split(" images")[0] for tip in tips if " images" in tip}
+    shown = {tip.split(":")[0]: tip.split(": ")[1].split(" image")[0] for tip in tips if " image" in tip}
     assert {year: f"{count:,}" for year, count in by_year.items() if year} == {
         year: shown[year] for year in by_year if year
     }
@@ -141,42 +140,80 @@ def test_failures_classes_and_licences_have_the_numbers_of_the_tables(made: Data
     classes: Counter[str] = Counter()
     for row in made.rows("shards/classes.csv"):
         classes[row["label"]] += int(row["samples"])
-    labels = texts(browser, "#classes-table td:first-child")
+    labels = texts(browser, "#classes-table td.key")
     assert dict(zip(labels, numbers(browser, "#classes-table td:last-child"), strict=True)) == classes
     licences = Counter(row["split"] for row in made.rows("report/attribution.parquet"))
-    cells = numbers(browser, "#licences > .scroll tbody .number")
+    cells = numbers(browser, "#licences > .scroll tbody td.number")
     splits = [split for split in ("train", "val", "test") if licences[split]]
     assert {split: sum(cells[place :: len(splits)]) for place, split in enumerate(splits)} == licences
 
 
 def test_leakage_and_balance_have_the_numbers_of_their_tables(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
-    shared = [row["shared"] or "?" for row in made.rows("splits/leakage.csv")]
-    cells = texts(browser, "#splits table:first-of-type td.number")
-    furthest = made.rows("splits/balance.csv")[:8]
-    differences = [
-        f"{float(row[column]):+.1f}".replace("-", MINUS) for row in furthest for column in ("val_off", "test_off")
+    leakage, balance = browser.find_elements(By.CSS_SELECTOR, "#splits table")[:2]
+    rows = [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows_of(leakage)]
+    assert [(split, shared, known) for _, split, _, shared, known in rows] == [
+        (row["split"], row["shared"], f"{row['known']} of {row['images']}") for row in made.rows("splits/leakage.csv")
     ]
-    assert cells[: len(shared)] == shared
-    assert [cell for cell in cells[len(shared) :] if cell[0] in ("+", MINUS)] == differences
+    shares = [
+        f"{100 * float(row['share']):.1f} %" if row["share"] else "unknown" for row in made.rows("splits/leakage.csv")
+    ]
+    assert [share for _, _, share, *_ in rows] == shares
+    assert "unknown" in shares
+    shown = [[cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td.number")] for row in rows_of(balance)]
+    assert shown == [
+        [
+            row["images"],
+            *(f"{row[name]} ({int(row[name]) - float(row[f'{name}_off']):.1f})" for name in ("val", "test")),
+        ]
+        for row in made.rows("splits/balance.csv")[:8]
+    ]
 
 
-def test_classes_can_be_searched_by_parts_of_their_names_and_sorted(made: Dataset, browser: webdriver.Chrome) -> None:
+def rows_of(table: WebElement) -> list[WebElement]:
+    return table.find_elements(By.CSS_SELECTOR, "tbody tr")
+
+
+def test_the_page_begins_with_what_to_know_before_training(made: Dataset, browser: webdriver.Chrome) -> None:
     open_page(browser, made)
-    names = dict(zip(*(texts(browser, f"#classes-table td:nth-child({n})") for n in (1, 2)), strict=True))
+    assert texts(browser, "main h2")[0] == "Before you train"
+    findings = texts(browser, ".findings li")
+    assert any("the most restrictive licence" in text.lower() for text in findings)
+    assert all(text.endswith(".") and text[0] == text[0].upper() for text in findings)
+
+
+def test_scientific_names_are_in_italics_with_the_key_beside_them(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    for scripted in (True, False):
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripted})
+        open_page(browser, made)
+        rows = browser.find_elements(By.CSS_SELECTOR, "#classes-table tbody tr")
+        shown = {row.find_element(By.CLASS_NAME, "key").text: row.find_element(By.CLASS_NAME, "name") for row in rows}
+        assert shown["1787000"].find_element(By.TAG_NAME, "i").text == "Noctua pronuba"
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_classes_can_be_searched_by_parts_of_their_names_and_sorted_with_the_keyboard(
+    made: Dataset, browser: webdriver.Chrome
+) -> None:
+    open_page(browser, made)
+    names = dict(zip(*(texts(browser, f"#classes-table td.{kind}") for kind in ("key", "name")), strict=True))
     label, name = next((label, name) for label, name in names.items() if " " in name)
     field = browser.find_element(By.ID, "find")
     field.send_keys(f"{name.split()[1][1:6].upper()} {name[:3]}")
-    assert label in texts(browser, "#classes-table td:first-child")
-    assert all(name[:3].lower() in found.lower() for found in texts(browser, "#classes-table td:nth-child(2)"))
+    assert label in texts(browser, "#classes-table td.key")
+    assert all(name[:3].lower() in found.lower() for found in texts(browser, "#classes-table td.name"))
     assert texts(browser, "#found") == [f"{len(texts(browser, '#classes-table tbody tr'))} of {len(names)}"]
     field.send_keys(Keys.CONTROL, "a", Keys.DELETE)
-    for column, ascends in ((2, True), (5, False)):
-        browser.find_element(By.CSS_SELECTOR, f"#classes-table th:nth-child({column}) button").click()
-        found = texts(browser, f"#classes-table td:nth-child({column})")
-        key: Any = str.lower if column == 2 else int
-        assert found == sorted(found, key=key, reverse=not ascends)
-        assert len(found) == len(names)
+    for column, key, ascends in ((1, str.lower, True), (5, int, False)):
+        button = browser.find_element(By.CSS_SELECTOR, f"#classes-table th:nth-child({column}) button")
+        for ascending in (ascends, not ascends):
+            button.send_keys(Keys.ENTER)
+            found = texts(browser, f"#classes-table td:nth-child({column})")
+            assert found == sorted(found, key=key, reverse=not ascending)
+            assert len(found) == len(names)
+            head = browser.find_element(By.CSS_SELECTOR, f"#classes-table th:nth-child({column})")
+            assert head.get_attribute("aria-sort") == ("ascending" if ascending else "descending")
 
 
 def test_the_map_shows_the_samples_under_the_pointer(made: Dataset, browser: webdriver.Chrome) -> None:
@@ -190,7 +227,7 @@ def test_the_map_shows_the_samples_under_the_pointer(made: Dataset, browser: web
         """const [column, row] = arguments[0].split(",").map(Number), map = document.querySelector("#world svg");
         map.scrollIntoView({block: "center"});
         setTimeout(() => {  // because scrolling hides the tip
-            const box = map.getBoundingClientRect(), side = 5 * box.width / map.viewBox.baseVal.width;
+            const box = map.getBoundingClientRect(), side = document.querySelector("#world").dataset.cell * box.width / map.viewBox.baseVal.width;
             const place = {clientX: box.left + (column + .5) * side, clientY: box.top + (row + .5) * side};
             map.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, ...place}));
             arguments[1]();
@@ -209,9 +246,9 @@ def test_hostile_texts_do_not_become_elements(hostile: Dataset, browser: webdriv
     assert "\u202e" not in everything
     assert "x" * 121 not in everything
     for label in (shorten(bad) for bad in HOSTILE):
-        assert label in texts(browser, "#classes-table td:first-child")
-        assert label in texts(browser, "#classes-table td:nth-child(2)")
-    for chart in ("By country", "By dataset", "By life stage"):
+        assert label in texts(browser, "#classes-table td.key")
+        assert label in texts(browser, "#classes-table td.name")
+    for chart in ("Images by country", "Images by dataset", "Images by life stage"):
         [found] = browser.find_elements(By.XPATH, f"//figure[figcaption[text()='{chart}']]//ul")
         shown = {name.get_attribute("textContent").lower() for name in found.find_elements(By.CLASS_NAME, "name")}
         assert shorten(HOSTILE[0]).lower() in shown
@@ -225,7 +262,7 @@ def test_every_picture_and_plot_has_a_text_alternative(made: Dataset, browser: w
     assert browser.execute_script("return [...document.images].every(image => image.naturalWidth > 0)")
     dropped = Counter(row["reason"] for row in made.rows("clean-dropped.parquet"))
     dropped += Counter(row["reason"] for row in (*made.rows("splits/dropped.csv"), *made.rows("shards/dropped.csv")))
-    assert set(texts(browser, "#dropped figcaption code")) == set(dropped)
+    assert set(texts(browser, "#dropped code")) == set(dropped)
 
 
 def test_the_page_is_readable_without_scripts_and_on_paper(made: Dataset, browser: webdriver.Chrome) -> None:
@@ -247,11 +284,41 @@ def test_every_link_leads_to_an_existing_file(made: Dataset, browser: webdriver.
     report = made.output / "report"
     links = [link.get_dom_attribute("href") for link in browser.find_elements(By.TAG_NAME, "a")]
     files = [link for link in links if not link.startswith("#")]
-    assert {"README.md", "croissant.json", "CITATION.cff", "figures/map.svg", "../accounting.csv"} <= set(files)
+    assert {
+        "README.md",
+        "croissant.json",
+        "CITATION.cff",
+        "figures/map.svg",
+        "figures/map.png",
+        "../accounting.csv",
+    } <= set(files)
     assert [link for link in files if not (report / link).is_file()] == []
     assert all(browser.find_elements(By.ID, link[1:]) for link in links if link.startswith("#"))
     record = json.loads((made.output / ".made" / "ReportDataset.json").read_text())
     assert {f"report/{name}" for name in files if "../" not in name} <= set(record["files"])
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_axe_core_reports_no_issue(
+    made: Dataset, hostile: Dataset, browser: webdriver.Chrome, size: tuple[int, int], colours: str
+) -> None:
+    scheme = [{"name": "prefers-color-scheme", "value": colours}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    try:
+        for dataset in (made, hostile):
+            open_page(browser, dataset, size)
+            assert list_issues(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_thumbnails_are_square_and_show_the_whole_image(made: Dataset, browser: webdriver.Chrome) -> None:
+    open_page(browser, made)
+    script = """return [...document.querySelectorAll(".thumbnails img")].map(image => {
+        const {width, height} = image.getBoundingClientRect();
+        return [Math.abs(width - height) < 1, getComputedStyle(image).objectFit]; })"""
+    assert {tuple(found) for found in browser.execute_script(script)} == {(True, "contain")}
 
 
 @pytest.fixture(scope="module")
@@ -267,9 +334,9 @@ def test_the_page_of_ten_thousand_classes_is_small_and_all_can_be_found(many: Pa
     assert many.stat().st_size < 10_000_000
     resize(browser, WIDE)
     browser.get(many.as_uri())
-    assert len(texts(browser, "#classes-table tbody tr")) == 60
+    assert len(texts(browser, "#classes-table tbody tr")) == 25
     browser.find_element(By.ID, "find").send_keys("longissima 9876")
-    assert texts(browser, "#classes-table td:first-child") == ["9876"]
+    assert texts(browser, "#classes-table td.key") == ["9876"]
     browser.find_element(By.ID, "find").send_keys(Keys.CONTROL, "a", Keys.DELETE)
-    browser.execute_script("document.querySelector('#classes .scroll > button').click()")
-    assert len(texts(browser, "#classes-table tbody tr")) == 660
+    browser.find_element(By.ID, "more").send_keys(Keys.ENTER)
+    assert len(texts(browser, "#classes-table tbody tr")) == 275

@@ -3,11 +3,16 @@
 import json
 import tarfile
 from collections import Counter
+from pathlib import Path
 
+import pytest
 import yaml
 
+from gbif_webdataset.publish.description import Shard
+from gbif_webdataset.publish.loading_code import write_loading_code
 from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
-from tests.support.datasets import Dataset, digest
+from tests.support.datasets import ROOT, Dataset, digest
+from tests.support.loading_code import find_blocks, run_code
 
 SPLITS = ("train", "val", "test")
 
@@ -77,3 +82,29 @@ def test_source_and_rights_are_written_with_the_manifest(made: Dataset) -> None:
     assert (made.output / "manifest" / "rights.txt").read_bytes() == (
         made.output / "report" / "rights.txt"
     ).read_bytes()
+
+
+def test_the_code_of_the_readme_is_that_of_the_sample_and_runs_on_it(
+    made: Dataset, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "archive").symlink_to(made.output)
+    blocks = find_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    shards = [Shard(row["split"], row["shard"], int(row["samples"]), 0, "") for row in made.rows("shards/shards.csv")]
+    code = write_loading_code("data/archive/shards", shards, ["jpg"])
+    assert [block.strip() for block in blocks] == [code.webdataset, code.hugging_face]
+    samples = sum(shard.samples for shard in shards if shard.split == "train")
+    assert len(run_code(blocks[0], monkeypatch, tmp_path)["seen"]) == samples
+    assert len(run_code(blocks[1], monkeypatch, tmp_path)["train"]) == samples
+
+
+def test_the_code_of_the_card_runs_beside_the_shards(
+    made: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = Counter(split for split, _ in keys(made))["train"]
+    blocks = find_blocks((made.output / "report" / "README.md").read_text(encoding="utf-8"))
+    assert len(run_code(blocks[0], monkeypatch, made.output)["seen"]) == samples
+    for block in blocks[1:]:
+        rows = list(run_code(block, monkeypatch, made.output)["train"])
+        assert len(rows) == samples
+        assert all(row["jpg"].size for row in rows)

@@ -1,14 +1,13 @@
 """Luigi's page of a central scheduler, in a real browser: the graph, a running chunk's progress, a failed one's error."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.support.browser import screenshot
+from tests.support.central_scheduler import find_free_port, start_scheduler
 
 pytestmark = pytest.mark.system
 
@@ -42,12 +42,6 @@ META = """<archive xmlns="http://rs.tdwg.org/dwc/text/">
   </extension>
 </archive>
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -76,36 +70,15 @@ def slow_photos() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A central scheduler with task history; yields its URL."""
-    folder, port = tmp_path_factory.mktemp("scheduler"), free_port()
-    config = folder / "luigi.cfg"
-    config.write_text(f"[task_history]\ndb_connection = sqlite:///{folder}/history.db\n")
-    code = "from luigi.cmdline import luigid; luigid()"
-    options = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(folder / "state.pickle")]
-    log = (folder / "log").open("w+")
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *options],
-        cwd=ROOT,
-        env={**os.environ, "LUIGI_CONFIG_PATH": str(config)},
-        stdout=log,
-        stderr=log,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: process.poll() is not None or answers(f"{url}/api/graph"), 20, "the scheduler answers")
-        log.seek(0)
-        assert process.poll() is None, log.read()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
+    with start_scheduler(tmp_path_factory.mktemp("scheduler")) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
 def job(scheduler: str, slow_photos: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """FetchImages of two chunks under way: the photos of chunk 0 come slowly, those of chunk 1 not at all."""
     folder = tmp_path_factory.mktemp("job")
-    write_archive(folder / "moths.zip", slow_photos, f"http://127.0.0.1:{free_port()}")
+    write_archive(folder / "moths.zip", slow_photos, f"http://127.0.0.1:{find_free_port()}")
     host, port = scheduler.removeprefix("http://").split(":")
     # As `make fetch SCHEDULER=host:port` calls it.
     command = f"""FetchImages --dwca {folder}/moths.zip --output {folder}/out --chunks 2 --workers 2
@@ -175,6 +148,53 @@ def page(browser: webdriver.Chrome, url: str, name: str) -> Iterator[webdriver.C
 def text_of(browser: webdriver.Chrome, selector: str) -> str:
     """The visible text of all elements that a CSS selector finds."""
     return "\n".join(element.text for element in browser.find_elements(By.CSS_SELECTOR, selector))
+
+
+@pytest.fixture(scope="module")
+def two_datasets(scheduler: str, slow_photos: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The scheduler after it ran 40 tasks of one dataset, and those of another one with other parameters."""
+    folder = tmp_path_factory.mktemp("two")
+    write_archive(folder / "moths.zip", slow_photos, slow_photos)
+    host, port = scheduler.removeprefix("http://").split(":")
+    for name, chunks, strict in (("one", 19, "true"), ("two", 2, "false")):
+        command = f"""VerifyImages --dwca {folder}/moths.zip --output {folder}/{name} --chunks {chunks} --workers 2
+            --local-scheduler false --scheduler-host {host} --scheduler-port {port}
+            --FetchChunk-allow-addresses 127.0.0.1/32 --FetchChunk-requests-per-second-per-host 0
+            --FetchChunk-connections-per-host 60 --VerifyChunk-strict {strict}""".split()
+        subprocess.run([sys.executable, "-m", "luigi", "--module", "tasks", *command], cwd=ROOT, check=True)
+    return scheduler, folder
+
+
+def of_datasets(url: str, folder: Path) -> list[dict[str, Any]]:
+    """The tasks of all datasets in a folder."""
+    tasks = ask(url, "task_list", status="", upstream_status="").values()
+    return [task for task in tasks if task["params"]["output"].startswith(str(folder))]
+
+
+def test_tasks_of_two_datasets_are_told_apart_and_show_only_folder_and_chunk(two_datasets: tuple[str, Path]) -> None:
+    url, folder = two_datasets
+    tasks = of_datasets(url, folder)
+    assert {task["status"] for task in tasks} == {"DONE"}
+    by_folder = Counter(task["params"]["output"] for task in tasks)
+    assert by_folder == {f"{folder}/one": 2 * 19 + 2, f"{folder}/two": 2 * 2 + 2}
+    assert {tuple(task["params"]) for task in tasks} == {("output",), ("output", "chunk")}
+    rows = [task["display_name"] for task in tasks]
+    assert len(set(rows)) == len(rows)
+    assert max(map(len, rows)) < len(str(folder)) + 40
+
+
+def test_the_graph_and_the_history_show_forty_tasks(two_datasets: tuple[str, Path], browser: webdriver.Chrome) -> None:
+    url, folder = two_datasets
+    found = ask(url, "task_list", status="", upstream_status="").items()
+    [root] = [key for key, task in found if task["display_name"] == f"VerifyImages(output={folder}/one)"]
+    with page(browser, f"{url}/static/visualiser/index.html#tab=graph&taskId={root}&visType=svg", "graph-40"):
+        shown = until(lambda: text_of(browser, "#graphPlaceholder").split(), 15, "the graph")
+    names = {"ReadArchive": 1, "FetchChunk": 19, "VerifyChunk": 19, "VerifyImages": 1}
+    assert {name: count for name, count in Counter(shown).items() if name in names} == names
+    with page(browser, f"{url}/history", "history-40"):
+        rows = until(lambda: browser.find_elements(By.CSS_SELECTOR, "tbody > tr"), 10, "the history")
+        heights = [row.size["height"] for row in rows if "Chunk" in row.text]
+    assert max(heights) < 150
 
 
 def test_a_running_chunk_shows_its_progress_and_a_message(job: str, browser: webdriver.Chrome) -> None:

@@ -153,6 +153,8 @@ def test_the_driver_makes_the_same_shards_on_a_cluster_without_accounts(
     _, told = driver.communicate(timeout=240)
     assert driver.returncode == 0, told
     assert dataset.shards() == made.shards()
+    assert f"and {dataset.output}/logs for the progress and the errors of each job" in told
+    assert {"fetch: 4 chunks", "verify: 4 chunks"} <= {line.partition(" in ")[0] for line in told.splitlines()}
     chunks = {f"{task}-{chunk:05}.log" for task in ("FetchChunk", "VerifyChunk") for chunk in range(4)}
     assert chunks | {"ShardChunk-00000.log"} <= {log.name for log in (dataset.output / "logs").iterdir()}
 

@@ -60,7 +60,7 @@ def test_similar_names_are_suggested_in_any_case_and_with_any_separator(
         (ValueError("a defect"), None),
         (
             MemoryError(),
-            "out of memory: the machine has too little; use a smaller --workers, or lower --TASK-memory-limit",
+            "out of memory: the machine has too little; use a smaller --workers, or lower --ReadArchive-memory-limit",
         ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x"),
@@ -73,8 +73,19 @@ def test_similar_names_are_suggested_in_any_case_and_with_any_separator(
         ),
         (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
         (
+            OSError(errno.EISDIR, os.strerror(errno.EISDIR), "/data/.tmp-x", None, "/data/x"),
+            "/data/x: Is a directory; a file and a folder have changed places: move it away and run the same command "
+            "again",
+        ),
+        (
+            duckdb.InvalidInputException("Invalid Input Error: No magic bytes found at end of file '/d/a.parquet'"),
+            "/d/a.parquet: the table is damaged and cannot be read; run `make audit ARGS=--AuditDataset-repair` and "
+            "then the same command again, or restore the file from a backup",
+        ),
+        (
             duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"),
-            "out of memory: the limit of DuckDB is too low; raise --TASK-memory-limit, or use a smaller --workers",
+            "out of memory: a database reached its limit; if ReadArchive or VerifyImages failed, raise its "
+            "memory_limit, such as --ReadArchive-memory-limit 4GB; otherwise report this as a bug",
         ),
         (
             duckdb.IOException('IO Error: Could not write file "/tmp/x": No space left on device'),

@@ -2,7 +2,13 @@
 
 import pytest
 
-from gbif_webdataset.formatting import format_count, format_duration, format_estimate, format_size
+from gbif_webdataset.formatting import (
+    format_count,
+    format_duration,
+    format_estimate,
+    format_size,
+    split_scientific_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +37,26 @@ def test_estimates_have_one_unit(seconds: float, text: str) -> None:
 def test_counts_agree_with_their_noun() -> None:
     assert [format_count(number, "host") for number in (0, 1, 1200)] == ["0 hosts", "1 host", "1,200 hosts"]
     assert format_count(2, "class", "classes") == "2 classes"
+
+
+@pytest.mark.parametrize(
+    ("name", "italic"),
+    [
+        ("Noctua pronuba (Linnaeus, 1758)", "Noctua pronuba"),
+        ("Amblyomma americanum Linnaeus, 1758", "Amblyomma americanum"),
+        ("Aus bus cus L.", "Aus bus cus"),
+        ("Quercus robur subsp. robur L.", "Quercus robur subsp. robur"),
+        ("Salix \u00d7 fragilis L.", "Salix \u00d7 fragilis"),
+        ("Aus (Bus) cus Walker", "Aus (Bus) cus"),
+        ("Aus bus de Vries", "Aus bus"),
+        ("Aus bus d'Orbigny", "Aus bus"),
+        ("Aus bus ex Foo", "Aus bus"),
+        ("Aus sp.", ""),
+        ("Noctuidae", ""),
+        ("BOLD:AAF9225", ""),
+        ("large yellow underwing", ""),
+        ("", ""),
+    ],
+)
+def test_a_species_name_without_its_author_is_in_italics(name: str, italic: str) -> None:
+    assert split_scientific_name(name) == (italic, name[len(italic) :])

@@ -5,11 +5,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+AXE = "axe-core@4.14.1"
 WIDE, PHONE = (1400, 900), (390, 844)
 
 
@@ -44,6 +46,22 @@ def requests(browser: webdriver.Chrome) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [url for url in urls if not url.startswith("data:")]
+
+
+def find_axe() -> Path:
+    """The script of axe-core, the checker of accessibility; skips the test without it."""
+    path = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.is_file():
+        pytest.skip(f"optional: axe-core is not installed: npm install --no-save {AXE}")
+    return path
+
+
+def list_issues(browser: webdriver.Chrome) -> list[str]:
+    """What axe-core reports of the open page: impact, rule and the first element of each issue."""
+    browser.execute_script(find_axe().read_text(encoding="utf-8"))
+    found = browser.execute_async_script("axe.run(document).then(arguments[0])")
+    assert len(found["passes"]) > 20, "axe-core has checked the page"
+    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
 
 
 def screenshot(browser: webdriver.Chrome, name: str) -> None:

@@ -18,7 +18,7 @@ from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.storage.chunks import chunk_name
-from tests.support.faulty_server import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
+from tests.support.visits import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 
 MANIFEST = pa.schema([(name, pa.string()) for name in ("coreid", "identifier", "image_path", "datasetKey")])
 LIMITS = DownloadLimits(REQUEST_TIMEOUT, MAX_SECONDS, MAX_BYTES, "gbif-webdataset-test/1.0", True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.support.faulty_server import photo
+from tests.support.visits import photo
 
 ROOT = Path(__file__).parents[2]
 

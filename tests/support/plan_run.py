@@ -7,8 +7,9 @@ from typing import Any
 
 from gbif_webdataset.fetch.plan_fetch import FetchEstimate, HostEstimate, plan_fetch
 from gbif_webdataset.storage.chunks import chunk_name
-from tests.support.faulty_server import JPEG, Behaviour, FaultyServer, Visit
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import OPTIONS, FetchRun
+from tests.support.visits import JPEG, Behaviour, Visit
 
 
 class PlanRun(FetchRun):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gbif_webdataset.account.accounting import AccountLine
+from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import DatasetDescription, Publication
 from gbif_webdataset.read import dwca, provenance
@@ -84,10 +85,11 @@ class Dataset(shard_run.ShardRun):
         """Make the shards and the files that go with them; the paths of these files."""
         self.write()
         self.create(replace(RECIPE, **recipe))
+        write_clean(self)
         keep(archive or download(self.root / "archive.zip"), self.root / "manifest")
         parameters = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", **(settings or {})}}
-        publication = publication or Publication()
-        self.description, paths = write_dataset_files(DatasetPaths.under(self.root), publication, 20, LINES, parameters)
+        publication, numbers = publication or Publication(), DatasetNumbers(20, LINES)
+        self.description, paths = write_dataset_files(DatasetPaths.under(self.root), publication, numbers, parameters)
         return paths
 
 
@@ -96,30 +98,36 @@ def write_stages(dataset: Dataset, failed: int = 1) -> None:
 
     The archive has as many media as there are images.
     """
-    paths = DatasetPaths.under(dataset.root)
-    rows = [{name: row.get(name) for name in dataset.columns} for split in dataset.rows.values() for row in split]
-    numbers = {"width": pa.int64(), "height": pa.int64(), "file_size": pa.int64(), "bytes": pa.int64()}
+    paths, rows = DatasetPaths.under(dataset.root), write_clean(dataset)
     lost = [
         {**rows[0], "image_path": f"lost/{number}.jpg", "status": "failed", "error": "not-found"}
         for number in range(failed)
     ]
     fetched = [{**row, "status": "fetched", "error": "", "bytes": row["file_size"]} for row in rows]
 
-    def write_table(path: Path, lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-        schema = pa.schema([(name, numbers.get(name, pa.string())) for name in columns])
-        pq.write_table(pa.Table.from_pylist([dict(line) for line in lines], schema), path)
-
     paths.fetched.mkdir()
     write_table(paths.rejected, [], ("file", "reason"))
     for path, lines in zip(paths.chunks("fetched", 2), (lost, fetched), strict=True):
         write_table(path, lines, (*dataset.columns, "status", "error", "bytes"))
-    write_table(paths.clean, rows, dataset.columns)
     write_table(paths.clean_dropped, [], [column.name for column in DROPPED])
-    for path, columns in (
-        (paths.split_dropped, DROPPED), (paths.balance, BALANCE),
-        (paths.leakage, LEAKAGE),
-    ):  # fmt: skip
+    for path, columns in ((paths.balance, BALANCE), (paths.leakage, LEAKAGE)):
         path.write_text(",".join(column.name for column in columns) + "\n")
+
+
+def write_clean(dataset: Dataset) -> list[dict[str, Any]]:
+    """Write clean.parquet with all images, and a list of dropped images without any; the rows of clean.parquet."""
+    paths = DatasetPaths.under(dataset.root)
+    rows = [{name: row.get(name) for name in dataset.columns} for split in dataset.rows.values() for row in split]
+    write_table(paths.clean, rows, dataset.columns)
+    paths.split_dropped.write_text(",".join(column.name for column in DROPPED) + "\n")
+    return rows
+
+
+def write_table(path: Path, lines: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write a Parquet table of texts, and of numbers in the columns that have them."""
+    numbers = {"width": pa.int64(), "height": pa.int64(), "file_size": pa.int64(), "bytes": pa.int64()}
+    schema = pa.schema([(name, numbers.get(name, pa.string())) for name in columns])
+    pq.write_table(pa.Table.from_pylist([dict(line) for line in lines], schema), path)
 
 
 def download(

@@ -51,6 +51,8 @@ def test_listed_images_are_deleted_and_downloaded_again_only_on_request(
 def test_a_dry_run_deletes_nothing_and_lists_what_it_would_delete(dataset: Dataset, tmp_path: Path) -> None:
     listing = tmp_path / "list.txt"
     chosen = list_two_images(dataset, listing)
+    with listing.open("a") as file:
+        file.write("nowhere/1.jpg\n")
     images = {path: path.stat().st_mtime_ns for path in (dataset.output / "images").rglob("*.jpg")}
     deleted = (dataset.output / "deleted.csv").read_bytes()
 
@@ -60,6 +62,7 @@ def test_a_dry_run_deletes_nothing_and_lists_what_it_would_delete(dataset: Datas
     assert (dataset.output / "deleted.csv").read_bytes() == deleted
     would = {line["image_path"] for line in dataset.rows("would-delete.csv") if line["reason"] == "listed"}
     assert would == chosen.keys()
+    assert dataset.rows("unmatched-images.csv") == [{"image_path": "nowhere/1.jpg"}]
 
 
 def test_a_list_with_a_path_outside_images_deletes_nothing(dataset: Dataset, tmp_path: Path) -> None:

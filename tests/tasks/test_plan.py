@@ -32,7 +32,10 @@ def test_each_run_prints_the_estimate_and_writes_nothing(
     before, asked = _tree(dataset.output), len(photos.requests)
     for _ in range(2):
         printed = dataset.make("--workers", workers, "--PlanFetch-sample", "3", task="PlanFetch").splitlines()
-        assert printed[0] == f"{total} images in the manifest: 0 are already fetched, {total} remain, at 1 host"
+        assert (
+            printed[0]
+            == f"{total} images in the manifest: 0 are already fetched, {total} remain to be fetched from 1 host"
+        )
         assert re.match(r"bytes  about \d", printed[-3])
         assert re.match(r"time   about \d", printed[-2])
         assert re.match(r"disk   \d", printed[-1])
@@ -73,7 +76,7 @@ def test_fetched_images_do_not_remain(dataset: Dataset) -> None:
     fetched = sum(row["status"] == "fetched" for row in dataset.rows("fetched"))
     printed = dataset.make("--FetchChunk-retry-failed", "may-pass", "--FetchChunk-retry-after", "0", task="PlanFetch")
     assert f"{fetched} are already fetched, " in printed
-    assert f"{failing} remain, at 1 host" in printed
+    assert f"{failing} remain to be fetched from 1 host" in printed
     assert "none remains to be fetched" in dataset.make("--FetchChunk-retry-failed", "none", task="PlanFetch")
 
 

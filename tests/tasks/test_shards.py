@@ -1,11 +1,13 @@
 """CreateWebDataset by the command: images that changed after they were verified."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.support.datasets import Dataset
 
+NEWER_PARAMETERS = ("hierarchy_to_json", "caption_template")
 OTHER_SHARDS = ("--CreateWebDataset-resize-min-size", "100")
 
 
@@ -38,3 +40,33 @@ def test_changed_and_missing_images_are_in_no_shard_and_downloaded_by_the_next_r
     assert changed.read_bytes() == data
     assert missing.exists()
     assert dataset.shards() == undisturbed.shards() != before
+
+
+def make_older(dataset: Dataset) -> int:
+    """Change the record of the shards into one that version 0.4 would have written; the format that it had."""
+    path = dataset.output / ".made" / "CreateWebDataset.json"
+    record = json.loads(path.read_text())
+    written = int(record["made_from"]["format"])
+    record["made_from"]["format"] = 3
+    for name in NEWER_PARAMETERS:
+        del record["made_from"]["parameters"][name]
+    path.write_text(json.dumps(record))
+    return written
+
+
+@pytest.mark.parametrize("columns", ["", "sex,eventDate,width"])
+def test_shards_of_an_older_version_without_numeric_terms_in_json_are_kept(dataset: Dataset, columns: str) -> None:
+    options = ("--CreateWebDataset-columns-to-json", columns)
+    dataset.make(*options, task="CreateWebDataset")
+    assert make_older(dataset) == 3
+    assert dataset.plan(*options, task="CreateWebDataset") == ["Nothing to do: everything is up to date."]
+
+
+def test_shards_of_an_older_version_with_numeric_terms_in_json_are_written_again(dataset: Dataset) -> None:
+    options = ("--CreateWebDataset-columns-to-json", "sex,year")
+    dataset.make(*options, task="CreateWebDataset")
+    assert make_older(dataset) == 4
+    assert dataset.plan(*options, task="CreateWebDataset") == ["CreateWebDataset: made by an older version"]
+    dataset.make(*options, task="CreateWebDataset")
+    assert dataset.plan(*options, task="CreateWebDataset") == ["Nothing to do: everything is up to date."]
+    assert dataset.plan(task="CreateWebDataset") == ["CreateWebDataset: columns_to_json changed from sex,year to none"]

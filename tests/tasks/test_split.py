@@ -1,7 +1,12 @@
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
+from gbif_webdataset.storage.split_method import SplitMethod
+from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord
 from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
+from tasks import SplitDataset
 from tests.support.datasets import ROOT, Dataset
 
 
@@ -29,3 +34,33 @@ def test_images_keep_their_previous_splits_and_held_out_images_are_accounted_for
     ended = subprocess.run(own, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode
     assert "copy it elsewhere" in ended.stderr
+
+
+def test_splits_are_kept_if_an_older_version_made_them_with_the_same_parameters(tmp_path: Path) -> None:
+    task = SplitDataset(dwca="a.zip", output=str(tmp_path))
+    assert not task.keeps_older_splits
+    task.paths.splits.mkdir()
+    for split in ("train", "val", "test"):
+        (task.paths.splits / f"{split}.csv").write_text(f"{split}\n")
+    assert task.keeps_older_splits
+
+    def is_kept(version: int, files: dict[str, FileRecord] | None = None, **parameters: Any) -> bool:
+        path = task.paths.record("SplitDataset")
+        TargetRecord("SplitDataset", Fingerprint(version, parameters), files or {}).save(path)
+        return task.keeps_older_splits
+
+    assert is_kept(2)
+    assert is_kept(2, max_instances=5)
+    assert not is_kept(2, test_frac=0.3)
+    assert not is_kept(2, {"splits/val.csv": FileRecord(7, "")})
+    assert not is_kept(task.FORMAT)
+    assert not SplitDataset(dwca="a.zip", output=str(tmp_path), exact_fractions=True).keeps_older_splits
+
+    SplitMethod({"test_frac": 0.2}, keeps_older_splits=True).save(task.paths.splits)
+    assert task.keeps_older_splits
+    assert task.find_retry_reason() is None
+    again = SplitDataset(dwca="a.zip", output=str(tmp_path), resplit=True)
+    assert not again.keeps_older_splits
+    assert again.find_retry_reason() == "resplit is set"
+    SplitMethod({"test_frac": 0.3}, keeps_older_splits=True).save(task.paths.splits)
+    assert not task.keeps_older_splits

@@ -45,31 +45,43 @@
   for (const name of document.querySelectorAll(".bars .name")) name.title = name.textContent;
 
   const table = byId("classes-table");
-  const all = read("rows").map(([label, name, ...splits]) =>
-    [label, name, ...splits, splits.reduce((sum, samples) => sum + samples, 0)]);
+  const italics = new Map();  // by row, how many letters of the name, or of the label without one, are in italics
+  const all = read("rows").map(([label, italic, rest, ...splits]) => {
+    const row = [label, italic + rest, ...splits, splits.reduce((sum, samples) => sum + samples, 0)];
+    italics.set(row, italic.length);
+    return row;
+  });
   const LAST = Number(table.tHead.querySelector("[aria-sort]").dataset.sort);
-  const named = all.some((row) => row[1]);
-  const STEP = 60;
+  const named = table.classList.contains("named");
+  const STEP = 25;
   let sorted = all, found = all, shown = STEP, by = LAST, sign = -1;
   const folded = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const searched = new Map(all.map((row) => [row, folded(`${row[0]} ${row[1]}`)]));
-  const cell = (value, place) => {
-    const one = document.createElement("td");
-    const text = place > 1 ? count(value) : value;
-    one.className = place > 1 ? "number" : place === 0 ? "key" : "";
-    (place === LAST ? one.appendChild(document.createElement("b")) : one).textContent = text;
+  const element = (tag, text, kind) => {
+    const one = document.createElement(tag);
+    if (kind) one.className = kind;
+    one.append(text);
     return one;
   };
+  const nameCell = (row) => {
+    const one = element("td", "", "name");
+    row[1].slice(0, italics.get(row)).split(/( (?:subsp|ssp|var|f)\. )/).forEach((part, place) =>
+      one.append(place % 2 || !part ? part : element("i", part)));
+    one.append(row[1].slice(italics.get(row)));
+    return one;
+  };
+  const drawRow = (row) => {
+    const line = document.createElement("tr");
+    line.append(nameCell(row), ...(named ? [element("td", row[0], "key")] : []));
+    line.append(...row.slice(2).map((number, place) =>
+      element("td", place + 2 === LAST ? element("b", count(number)) : count(number), "number")));
+    return line;
+  };
   const draw = () => {
-    const lines = found.slice(0, shown).map((row) => {
-      const line = document.createElement("tr");
-      line.append(...row.map(cell).filter((_, place) => named || place !== 1));
-      return line;
-    });
-    table.tBodies[0].replaceChildren(...lines);
+    table.tBodies[0].replaceChildren(...found.slice(0, shown).map(drawRow));
     byId("found").textContent = found.length === all.length ? "" : `${count(found.length)} of ${count(all.length)}`;
     more.hidden = found.length <= shown;
-    more.textContent = `${count(found.length - shown)} more`;
+    more.textContent = `Show more (${count(found.length - shown)} not shown)`;
   };
   const search = () => {
     const words = folded(byId("find").value).split(/\s+/).filter(Boolean);
@@ -79,17 +91,19 @@
   };
   const sort = () => {
     const compare = new Intl.Collator("en", { numeric: true }).compare;
-    const order = (a, b) => by > 1 ? a[by] - b[by] : compare(a[by], b[by]);
-    sorted = [...all].sort((a, b) => sign * order(a, b));
+    const difference = (a, b) => by > 1 ? a[by] - b[by] : compare(a[by], b[by]);
+    sorted = [...all].sort((a, b) => sign * difference(a, b));
     search();
   };
   const more = document.createElement("button");
   more.type = "button";
   more.addEventListener("click", () => { shown += 10 * STEP; draw(); });
-  table.parentElement.append(more);
+  more.id = "more";
+  byId("more")?.remove();
+  table.parentElement.after(more);
   for (const head of table.tHead.querySelectorAll("[data-sort]")) {
-    const button = document.createElement("button");
-    button.textContent = head.textContent;
+    const button = element("button", head.textContent);
+    button.type = "button";
     head.replaceChildren(button);
     button.addEventListener("click", () => {
       const place = Number(head.dataset.sort);
@@ -102,6 +116,5 @@
   }
   byId("find").addEventListener("input", search);
   document.querySelector(".find").hidden = false;
-  byId("more")?.remove();
   search();
 })();

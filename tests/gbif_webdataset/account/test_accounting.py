@@ -10,7 +10,7 @@ from gbif_webdataset.account.accounting import AccountLine, account_for_images, 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.reasons import MEANINGS
-from tests.support.faulty_server import CASES
+from tests.support.response_cases import CASES
 
 MEDIA_FILES = ("multimedia's.txt", "image.txt")
 

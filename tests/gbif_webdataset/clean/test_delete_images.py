@@ -1,12 +1,13 @@
 import csv
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset import __version__
-from gbif_webdataset.clean.delete_images import COLUMNS, DeletionFiles, delete_images
+from gbif_webdataset.clean.delete_images import COLUMNS, DeletionFiles, delete_images, match_image_list
 from gbif_webdataset.errors import DatasetError, ParameterError, SelectionError
 
 NOW, LATER = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
@@ -20,7 +21,7 @@ class DeleteRun:
     def __init__(self, folder: Path) -> None:
         self.images, self.verified = folder / "images", folder / "verified.parquet"
         self.listing, self.deleted, self.would_delete = folder / "list", folder / "deleted.csv", folder / "would.csv"
-        self.scratch = folder / "scratch"
+        self.scratch, self.unmatched = folder / "scratch", folder / "unmatched.csv"
         for name in IMAGES:
             (self.images / name).parent.mkdir(parents=True, exist_ok=True)
             (self.images / name).write_text(name)
@@ -32,8 +33,11 @@ class DeleteRun:
         return self.delete_listed(self.listing, now)
 
     def delete_listed(self, listing: Path, now: str | None = NOW) -> dict[str, int]:
-        files = DeletionFiles(listing, self.verified, self.images, self.deleted, self.would_delete)
-        return delete_images(files, now, self.scratch)
+        files = DeletionFiles(listing, self.verified, self.images, self.deleted, self.would_delete, self.unmatched)
+        deletion = delete_images(files, now, self.scratch)
+        self.match = deletion.match
+        assert deletion.unmatched == len(self.unmatched.read_text().splitlines()[1:] if self.unmatched.exists() else [])
+        return deletion.reasons
 
     def left(self) -> list[str]:
         return sorted(path.relative_to(self.images).as_posix() for path in self.images.rglob("*.jpg"))
@@ -130,15 +134,41 @@ def test_images_in_a_linked_images_folder_are_deleted(deletion: DeleteRun, tmp_p
 
 
 @pytest.mark.parametrize("entry", ["d/z.jpg", "d", "images/", "d/a.jpg\x00", "D/A.jpg"])
-def test_an_unknown_path_is_refused_and_nothing_is_deleted(deletion: DeleteRun, entry: str) -> None:
+def test_a_path_that_is_no_image_of_the_dataset_is_reported_and_not_deleted(deletion: DeleteRun, entry: str) -> None:
     (deletion.images / "d/z.jpg").write_text("not of this dataset")
-    before = deletion.left()
-    with pytest.raises(
-        SelectionError, match=r"1 of its paths are not images of this dataset \(first: .*\. Nothing was deleted"
-    ):
-        deletion.delete(f"d/a.jpg\n{entry}\n")
-    assert deletion.left() == before
+    assert deletion.delete(f"d/a.jpg\n{entry}\n") == {"listed": 1}
+    assert deletion.left() == sorted({*IMAGES, "d/z.jpg"} - {"d/a.jpg"})
+    assert deletion.match == f"--DeleteImages-image-list {deletion.listing}: 1 of 2 images occurs in the archive"
+    header, unmatched = deletion.unmatched.read_text().splitlines()
+    assert (header, unmatched.strip('"')) == ("image_path", "." if entry == "images/" else entry)
+    assert deletion.delete("d/a.jpg\nd/b.jpg\n") == {"listed": 1}
+    assert not deletion.unmatched.exists()
+
+
+def test_a_list_of_which_less_than_half_are_images_is_a_warning(deletion: DeleteRun) -> None:
+    deletion.delete("d/a.jpg\nx\ny\n")
+    assert deletion.match.startswith("WARNING: --DeleteImages-image-list")
+    assert "1 of 3 images occurs in the archive; write image_path as in the manifest" in deletion.match
+
+
+def test_a_list_without_an_image_of_the_dataset_is_refused_and_nothing_is_deleted(deletion: DeleteRun) -> None:
+    with pytest.raises(SelectionError, match="none of its 2 images occurs in the archive; write image_path as in"):
+        deletion.delete("a.jpg\nb.jpg\n")
+    assert deletion.left() == sorted(IMAGES)
     assert not deletion.deleted.exists()
+
+
+def test_the_images_on_a_list_that_the_manifest_has_are_counted(tmp_path: Path) -> None:
+    connection, path = duckdb.connect(), tmp_path / "list.txt"
+    connection.execute("CREATE TABLE manifest AS SELECT unnest(['d/1.jpg', 'd/2.jpg']) AS image_path")
+    path.write_text("images/d/1.jpg\nd/1.jpg\nd/3.jpg\n")
+    sentence = match_image_list(connection, path, "manifest")
+    assert sentence == f"--DeleteImages-image-list {path}: 1 of 2 images occurs in the archive"
+    path.write_text("d/3.jpg\n")
+    with pytest.raises(SelectionError, match="none of its 1 images occurs in the archive"):
+        match_image_list(connection, path, "manifest")
+    path.write_text("\n")
+    assert "0 of 0" in match_image_list(connection, path, "manifest")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.compare.comparison import Comparison, compare
-from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError
+from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord
 from tests.support.output_folder import OutputFolder
 from tests.support.published import HOSTILE
 
@@ -81,3 +82,15 @@ def test_a_split_without_the_column_of_labels_gives_one_sentence(old_and_new: Fo
     (new.splits / "val.csv").write_text("coreid,identifier,image_path\n")
     with pytest.raises(MissingPieceError, match=r"val.csv: the column species of the labels is missing; run"):
         compare(old, new)
+
+
+def test_a_damaged_table_gives_one_sentence_and_changes_nothing(old_and_new: Folders) -> None:
+    old, new = (folder.write() for folder in old_and_new)
+    splits = old.splits / "train.csv"
+    files = {"splits/train.csv": FileRecord.of(splits)}
+    TargetRecord("SplitDataset", Fingerprint(1, {"category_key": "species"}), files).save(old.record("SplitDataset"))
+    compare(old, new)
+    splits.write_bytes(bytes(splits.stat().st_size))
+    with pytest.raises(DamagedFileError, match=r"train\.csv: the table is damaged"):
+        compare(old, new)
+    assert old.record("SplitDataset").exists()

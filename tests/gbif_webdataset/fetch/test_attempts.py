@@ -16,7 +16,12 @@ def test_attempts_are_loaded_as_they_were_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\0\0\0", b"[1, 2]", b'{"a": 1}', b"null", b'["d/a.jpg", "u", "x", 1, 1]', b"\xff\xfe"]
+    "damage",
+    [
+        *(b"", b"\0\0\0", b"[1, 2]", b'{"a": 1}', b"null", b'["d/a.jpg", "u", "x", 1, 1]', b"\xff\xfe"),
+        *(b'["d/b.jpg", "u", NaN, 1, 1]', b'["d/b.jpg", "u", 1, Infinity, 1]', b'["d/b.jpg", "u", 1, 1, 1, "newer"]'),
+        *(b'["d/b.jpg", "u", 1' + b"0" * 999 + b", 1, 1]", b"[" * 100_000),
+    ],
 )
 def test_damaged_lines_are_no_attempts(tmp_path: Path, damage: bytes) -> None:
     attempts = {("d/a.jpg", "http://a.org/a"): Attempt(1.0)}
@@ -50,3 +55,8 @@ def test_the_record_of_an_older_version_has_a_backlog_from_its_counts() -> None:
     backlog = RetryBacklog.from_results({"outcomes": counts}, 77.0)
     assert backlog == RetryBacklog(images=8, oldest=77.0, slow_images=5)
     assert RetryBacklog.from_results({"outcomes": counts, "retries": backlog.to_results()}, 99.0) == backlog
+
+
+def test_the_record_of_a_newer_version_may_have_more_numbers() -> None:
+    values = {**RetryBacklog(3, 5.0).to_results(), "hosts": 7}
+    assert RetryBacklog.from_results({"retries": values}, 1.0) == RetryBacklog(3, 5.0)

@@ -5,8 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS
-from tests.support.faulty_server import CASES, FaultyServer, photo
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun
+from tests.support.response_cases import CASES
+from tests.support.visits import photo
 
 
 @pytest.fixture
@@ -133,3 +135,23 @@ def test_a_crash_while_outcomes_are_carried_over_loses_none(run: FetchRun, serve
 def test_nothing_is_written_if_nothing_was_fetched_before(run: FetchRun) -> None:
     run.carry_over({"d/a.jpg": "http://a.org/a"})
     assert not run.folder.exists()
+
+
+def test_files_of_older_versions_whose_names_are_devices_of_windows_are_moved_not_downloaded(
+    run: FetchRun, server: FaultyServer
+) -> None:
+    urls = [f"{server.url}/photo/{name}" for name in "abc"]
+    older = {"d/con.jpg": urls[0], "nul/1.jpg": urls[1], "nul/1_1.jpg": urls[2]}
+    run.carry_over(older)
+    run.fetch()
+    before = {url: (run.images / path).read_bytes() for path, url in older.items()}
+    manifest = {"d/xcon~1.jpg": urls[0], "xnul~2/1.jpg": urls[1], "xnul~2/1_1.jpg": urls[2], "e/5.jpg": urls[0]}
+    run.carry_over(manifest)
+    run.carry_over(manifest)
+    assert run.fetch() == {"fetched": 4}
+    assert server.count_requests() == 3
+    assert run.list_images() == set(manifest)
+    assert {path: (run.images / path).read_bytes() for path in manifest} == {
+        path: before[url] for path, url in manifest.items()
+    }
+    assert not (run.images / "nul").exists()

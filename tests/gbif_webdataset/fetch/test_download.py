@@ -1,12 +1,8 @@
 import contextlib
 import hashlib
-import shutil
 import socket
-import ssl
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +12,9 @@ from gbif_webdataset.fetch import download
 from gbif_webdataset.fetch.address_guard import NEXT_ADDRESS_SECONDS, AddressGuard
 from gbif_webdataset.fetch.download import Downloader
 from gbif_webdataset.fetch.image_response import Download, DownloadError, DownloadLimits
-from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE
-from tests.support.faulty_server import CASES, JPEG, MAX_BYTES, FaultyServer, Visit, photo
+from tests.support.faulty_server import FaultyServer
+from tests.support.response_cases import CASES
+from tests.support.visits import JPEG, MAX_BYTES, Visit, photo
 
 USER_AGENT = "gbif-webdataset-test/1.0 (+mailto:someone@example.org)"
 LOOPBACK = AddressGuard(["127.0.0.1/32"])
@@ -297,130 +294,6 @@ def test_urls_that_cannot_be_requested_have_their_failure(
     downloader: Downloader, tmp_path: Path, url: str, code: str
 ) -> None:
     assert code_of(downloader, url, tmp_path / "a") == code
-
-
-def serve_once(listening: socket.socket, serve: Callable[[socket.socket], None]) -> threading.Thread:
-    """Serve one connection in a thread."""
-
-    def accept() -> None:
-        connected, _ = listening.accept()
-        with connected, contextlib.suppress(OSError):
-            serve(connected)
-
-    thread = threading.Thread(target=accept)
-    thread.start()
-    return thread
-
-
-TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x50"  # internal error
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
-        TLS_ALERT,
-        b"",
-        b"\x16\x03\x03\x00",
-    ],
-    ids=["plain 400", "plain 503", "alert", "end", "cut record"],
-)
-def test_a_fault_in_the_handshake_is_a_failure_that_is_retried_at_once(
-    downloader: Downloader, tmp_path: Path, answer: bytes
-) -> None:
-    def serve(connected: socket.socket) -> None:
-        connected.recv(1)
-        connected.sendall(answer)
-        connected.shutdown(socket.SHUT_WR)
-        while connected.recv(1000):
-            pass
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = serve_once(listening, serve)
-        code = code_of(downloader, f"https://127.0.0.1:{listening.getsockname()[1]}/good", tmp_path / "a")
-        thread.join(5)
-    assert code in ("tls", "connection")
-    assert code in RETRIED_AT_ONCE
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate of 127.0.0.1, and its key."""
-    if not shutil.which("openssl"):
-        pytest.skip("optional: openssl makes the certificate")
-    folder = tmp_path_factory.mktemp("certificate")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key),
-         "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
-
-
-def make_secure(connected: socket.socket, certificate: tuple[Path, Path]) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return context.wrap_socket(connected, server_side=True)
-
-
-def test_a_self_signed_certificate_is_refused(
-    downloader: Downloader, tmp_path: Path, certificate: tuple[Path, Path]
-) -> None:
-    received = []
-
-    def serve(connected: socket.socket) -> None:
-        with make_secure(connected, certificate) as secure:
-            received.append(secure.recv(1000))
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = serve_once(listening, serve)
-        url = f"https://127.0.0.1:{listening.getsockname()[1]}/good"
-        assert code_of(downloader, url, tmp_path / "a") == "bad-certificate"
-        thread.join(5)
-    assert not b"".join(received)
-
-
-@pytest.mark.parametrize(
-    ("body", "end", "code"),
-    [
-        (JPEG, "closed", ""),
-        (JPEG, "cut off", ""),
-        (JPEG[:-200], "closed", "truncated"),
-        (JPEG[:-200], "cut off", "truncated"),
-        (JPEG[:-200], "broken record", "tls"),
-    ],
-)
-def test_an_image_over_tls_without_a_length_is_downloaded_only_if_it_is_complete(
-    tmp_path: Path,
-    certificate: tuple[Path, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    body: bytes,
-    end: str,
-    code: str,
-) -> None:
-    def serve(connected: socket.socket) -> None:
-        secure = make_secure(connected, certificate)
-        secure.recv(1000)
-        secure.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
-        if end == "closed":
-            secure = secure.unwrap()  # type: ignore[assignment]
-        raw = socket.socket(fileno=secure.detach())
-        if end == "broken record":
-            raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
-        raw.close()
-
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
-    with socket.create_server(("127.0.0.1", 0)) as listening, Downloader(limits(), LOOPBACK) as downloader:
-        thread = serve_once(listening, serve)
-        url = f"https://127.0.0.1:{listening.getsockname()[1]}/good"
-        if code:
-            assert code_of(downloader, url, tmp_path / "a") == code
-        else:
-            assert downloader.download_image(url, tmp_path / "a").bytes == len(body)
-        thread.join(5)
 
 
 def test_a_proxy_of_the_environment_is_used_and_max_seconds_applies_to_it(

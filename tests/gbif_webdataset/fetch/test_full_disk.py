@@ -12,8 +12,9 @@ import pytest
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.storage.free_space import CHECK_INTERVAL_SECONDS, free_bytes
-from tests.support.faulty_server import JPEG, FaultyServer, Visit
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun, limits
+from tests.support.visits import JPEG, Visit
 
 SIZE = 3_000_000
 BODY = JPEG + bytes(100_000)

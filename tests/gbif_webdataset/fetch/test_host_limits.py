@@ -8,7 +8,6 @@ from gbif_webdataset.fetch import host_limits
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, parse_host
 
 DEFAULT, OWN = HostLimits(4, 5.0), HostLimits(2, 0.5)
-OUT_OF_RANGE = "a number is out of range; connections must be at least 1, requests_per_second at least 0 .0: no limit."
 HEADER = "host,connections,requests_per_second\n"
 
 
@@ -71,17 +70,15 @@ def test_a_table_may_have_comments_blank_lines_other_columns_capitals_and_a_byte
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 4, 7])
-def test_chunks_that_are_fetched_at_the_same_time_share_the_limits_of_a_host(tmp_path: Path, chunks: int) -> None:
-    whole = table(tmp_path / "own.csv", f"{HEADER}example.org,10,7\nbulk.example,8,0\n")
-    part = whole.divide(chunks)
-    assert math.isclose(part.find_limits("example.org").requests_per_second * chunks, 7)
-    assert part.find_limits("example.org").connections == 10 // chunks
-    assert part.find_limits("bulk.example").requests_per_second == 0
-    assert math.isclose(part.find_limits("other.example").requests_per_second * chunks, DEFAULT.requests_per_second)
+def test_chunks_that_are_fetched_at_the_same_time_share_the_limits_of_a_host(chunks: int) -> None:
+    part = HostLimits(10, 7).divide(chunks)
+    assert math.isclose(part.requests_per_second * chunks, 7)
+    assert part.connections == 10 // chunks
+    assert HostLimits(8, 0).divide(chunks).requests_per_second == 0
 
 
 def test_a_chunk_has_at_least_one_connection() -> None:
-    assert HostTable(DEFAULT, {}).divide(100).find_limits("a.example").connections == 1
+    assert DEFAULT.divide(100).connections == 1
 
 
 @pytest.mark.parametrize(
@@ -96,10 +93,10 @@ def test_a_chunk_has_at_least_one_connection() -> None:
         (f"{HEADER}a.org,4\n", "line 2: .*; write a host and two numbers, separated by commas"),
         (f"{HEADER}a.org;4;5\n", "line 2: .*; write a host and two numbers, separated by commas"),
         (f"{HEADER}a.org,1.5,5\n", "line 2: .*; write a host and two numbers, separated by commas"),
-        (f"{HEADER}a.org,0,5\n", f"line 2: {OUT_OF_RANGE}"),
-        (f"{HEADER}a.org,1,-1\n", f"line 2: {OUT_OF_RANGE}"),
-        (f"{HEADER}a.org,1,nan\n", f"line 2: {OUT_OF_RANGE}"),
-        (f"{HEADER}a.org,1,inf\n", f"line 2: {OUT_OF_RANGE}"),
+        (f"{HEADER}a.org,0,5\n", "line 2: connections 0 is too low; set it to 1 or more"),
+        (f"{HEADER}a.org,1,-1\n", "line 2: requests_per_second -1 is not a rate; set it to 0 .no limit. or more"),
+        (f"{HEADER}a.org,1,nan\n", "line 2: requests_per_second nan is not a rate; set it to 0 .no limit. or more"),
+        (f"{HEADER}a.org,1,inf\n", "line 2: requests_per_second inf is not a rate; set it to 0 .no limit. or more"),
         (f"{HEADER},1,1\n", "line 2: '' is not a host; write .* photos.example.org, or a domain such as example.org"),
         (f"{HEADER}https://a.org/,1,1\n", "line 2: 'https://a.org/' is not a host; write .*"),
     ],

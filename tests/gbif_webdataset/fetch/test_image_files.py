@@ -6,8 +6,8 @@ import pytest
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.fetch.image_files import ImageFiles
 from gbif_webdataset.fetch.ledger import Outcome
-from tests.support.faulty_server import photo
 from tests.support.outcomes import make_outcome
+from tests.support.visits import photo
 
 
 def outcome_of(path: str, data: bytes) -> Outcome:

@@ -8,8 +8,10 @@ from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.download import Downloader
 from gbif_webdataset.fetch.image_response import Download, DownloadError
 from gbif_webdataset.terms.outcomes import FetchFailure
-from tests.support.faulty_server import CASES, JPEG, FaultyServer
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import limits
+from tests.support.response_cases import CASES
+from tests.support.visits import JPEG
 
 LOOPBACK = AddressGuard(["127.0.0.1/32"])
 

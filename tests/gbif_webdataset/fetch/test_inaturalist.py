@@ -8,8 +8,9 @@ import pytest
 from gbif_webdataset.fetch.inaturalist import AS_GIVEN, SIZES, change_photo_size
 from gbif_webdataset.fetch.journal import journal_path
 from gbif_webdataset.storage.chunks import chunk_name
-from tests.support.faulty_server import FaultyServer, Visit, photo
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun
+from tests.support.visits import Visit, photo
 
 STATIC, OPEN = "https://static.inaturalist.org/photos", "https://inaturalist-open-data.s3.amazonaws.com/photos"
 PHOTOS = [

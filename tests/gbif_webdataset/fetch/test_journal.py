@@ -41,3 +41,27 @@ def test_an_incomplete_last_line_is_ignored_and_then_removed(tmp_path: Path, cut
 
 def test_a_missing_journal_has_no_outcome(tmp_path: Path) -> None:
     assert list(read_journal(tmp_path / "journal")) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(b"", b"\0" * 200, b"\xff\xfe", b"null", b"3", b"{}", b"[]", b'"text"', b"[" * 100_000),
+        b'["d/x.jpg", "http://a.org/x", "fetched"',
+        b'["d/x.jpg", "http://a.org/x", 200]',
+        b'["d/x.jpg", "http://a.org/x", "borrowed"]',
+        b'["d/x.jpg", "http://a.org/x"]',
+        b'["d/x.jpg", null, "fetched"]',
+        b'["d/x.jpg", "http://a.org/x", "fetched", "", 200, 1, "many"]',
+        b'["d/x.jpg", "u", "fetched", "", 200, 1, 3, "00", null, null, null, "u", "newer"]',
+    ],
+)
+def test_damaged_lines_and_those_of_a_newer_version_are_no_outcomes(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "chunk-00000.journal"
+    outcomes = [make_outcome(f"d/{number}.jpg") for number in range(2)]
+    with Journal(path) as journal:
+        for outcome in outcomes:
+            journal.append(outcome)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + damage + b"\n" + second)
+    assert list(read_journal(path)) == outcomes

@@ -4,8 +4,9 @@ import pytest
 
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
-from tests.support.faulty_server import JPEG, FaultyServer
+from tests.support.faulty_server import FaultyServer
 from tests.support.plan_run import PlanRun, add_images, find_host, list_methods, serve_bytes, serve_ranges
+from tests.support.visits import JPEG
 
 
 def test_the_estimate_has_images_requests_and_bytes_of_each_host(
@@ -21,8 +22,20 @@ def test_the_estimate_has_images_requests_and_bytes_of_each_host(
     assert plan_run.announced == [(9, 2)]
     assert (list_methods(server), list_methods(other)) == (["HEAD"] * 5, ["HEAD"] * 4)
     lines = format_fetch_estimate(estimate).splitlines()
-    assert lines[0] == "34 images in the manifest: 0 are already fetched, 34 remain, at 2 hosts"
-    assert lines[1].split() == ["host", "images", "each", "bytes", "time", "answers"]
+    assert lines[0] == "34 images in the manifest: 0 are already fetched, 34 remain to be fetched from 2 hosts"
+    assert lines[1].split() == [
+        "host",
+        "images",
+        "image",
+        "size",
+        "total",
+        "size",
+        "time",
+        "answers",
+        "to",
+        "test",
+        "requests",
+    ]
     assert lines[2].split() == [
         f"127.0.0.1:{server.port}",
         *["30", "20.0", "kB", "600.0", "kB", "1", "s", "5", "sizes"],
@@ -69,7 +82,7 @@ def test_settled_images_are_counted_and_not_sampled(plan_run: PlanRun, server: F
     assert estimate.settled == {"fetched": 4, "not-found": 1}
     assert [(host.images, host.answers.sizes) for host in estimate.hosts] == [(4, [2000] * 3)]
     assert {request.path for request in server.log} == {"/e/0", "/e/1", "/e/2", "/500"}
-    counts = "9 images in the manifest: 4 are already fetched, 1 failed permanently, 4 remain, at 1 host"
+    counts = "9 images in the manifest: 4 are already fetched, 1 failed permanently, 4 remain to be fetched from 1 host"
     assert format_fetch_estimate(estimate).splitlines()[0] == counts
 
 
@@ -91,7 +104,7 @@ def test_cached_images_are_counted_and_not_sampled(plan_run: PlanRun, server: Fa
     estimate = plan_run.estimate(add_images(server, 2, serve_bytes(1000)), cache=tmp_path / "older")
     assert estimate.settled == {"cached": 1}
     assert [host.images for host in estimate.hosts] == [1]
-    assert ", 1 come from cache_path, 1 remain, at 1 host" in format_fetch_estimate(estimate)
+    assert ", 1 come from cache_path, 1 remain to be fetched from 1 host" in format_fetch_estimate(estimate)
 
 
 def test_photos_of_inaturalist_are_sampled_in_the_requested_size(

@@ -11,7 +11,7 @@ from tests.support.plan_run import PlanRun, add_images, serve_bytes
 def test_the_columns_of_the_table_are_aligned(plan_run: PlanRun, server: FaultyServer, other: FaultyServer) -> None:
     urls = add_images(server, 30, serve_bytes(20_000)) | add_images(other, 4, serve_bytes(100_000), "e")
     head, *rows = format_fetch_estimate(plan_run.estimate(urls)).splitlines()[1:5]
-    for column in ("images", "bytes", "time"):
+    for column in ("images", "image size", "total size", "time"):
         end = head.index(column) + len(column)
         assert all(row[end - 1] != " " and (len(row) == end or row[end] == " ") for row in rows)
 
@@ -71,6 +71,6 @@ def test_failures_that_are_not_due_are_not_permanent(plan_run: PlanRun, server: 
     plan_run.fetch({"d/a.jpg": f"{server.url}/418", "d/b.jpg": f"{server.url}/404"})
     text = format_fetch_estimate(plan_run.estimate(run_started=started + 10, retry_after=3600))
     assert "1 failed permanently, 1 failed and may succeed in a later run, none remains" in text
-    assert "1 remain, at 1 host" in format_fetch_estimate(
+    assert "1 remain to be fetched from 1 host" in format_fetch_estimate(
         plan_run.estimate(run_started=started + 4000, retry_after=3600)
     )

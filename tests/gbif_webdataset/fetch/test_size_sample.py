@@ -7,9 +7,11 @@ from gbif_webdataset.fetch import size_sample
 from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
-from tests.support.faulty_server import HTML, FaultyServer, Visit
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import OPTIONS, limits
 from tests.support.plan_run import PlanRun, add_images, find_host, list_methods, serve_bytes, serve_ranges
+from tests.support.response_cases import HTML
+from tests.support.visits import Visit
 
 
 def test_if_a_host_refuses_head_the_first_byte_is_requested(plan_run: PlanRun, server: FaultyServer) -> None:

@@ -63,6 +63,15 @@ def test_without_authors_the_creators_of_the_images_are_the_authors_as_a_group(m
     assert [identifier["value"] for identifier in reference["identifiers"]] == [KEY, f"sha256:{archive}"]
 
 
+def test_the_cff_has_the_version_and_the_day_of_the_last_download(moths: Dataset) -> None:
+    assert cff(moths)["version"] == "1.0.0"
+    assert "date-released" not in cff(moths)
+    moths.columns = (*moths.columns, "fetched_at")
+    moths.image("train", "9", "cc-by", fetched_at="2026-03-05T10:00:00Z")
+    found = cff(moths, publication=Publication(version="1.1.0"))
+    assert (found["version"], str(found["date-released"])) == ("1.1.0", "2026-03-05")
+
+
 def test_a_dataset_with_several_licences_lists_them_in_the_abstract(moths: Dataset) -> None:
     moths.image("test", "3", "cc0")
     found = cff(moths)

@@ -63,6 +63,24 @@ def test_hostile_names_are_written_unchanged(moths: Dataset, name: str) -> None:
     assert (content["name"], content["creator"][0]["name"], content["url"]) == (name, name, "https://x.example/moths")
 
 
+def test_version_and_date_are_those_of_the_user_and_of_the_last_download(moths: Dataset) -> None:
+    moths.columns = (*moths.columns, "fetched_at")
+    moths.image("train", "99", fetched_at="2026-03-05T10:00:00Z")
+    moths.publish(publication=Publication(version="2.1.0"))
+    content = read_croissant(moths)
+    assert (content["version"], content["datePublished"]) == ("2.1.0", "2026-03-05")
+    before = (moths.root / "shards" / "croissant.json").read_bytes()
+    moths.publish(publication=Publication(version="2.1.0"))
+    assert (moths.root / "shards" / "croissant.json").read_bytes() == before
+
+
+def test_an_unknown_date_is_left_out(moths: Dataset) -> None:
+    moths.publish()
+    content = read_croissant(moths)
+    assert content["version"] == "1.0.0"
+    assert "datePublished" not in content
+
+
 def test_a_licence_is_its_url_if_its_version_is_certain_and_its_name_if_not(moths: Dataset) -> None:
     moths.publish()
     assert read_croissant(moths)["license"] == [

@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.account.dataset_numbers import DatasetNumbers
+from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import Publication
-from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
-from tests.support.published import Dataset, download
+from gbif_webdataset.shards.shard_files import LOADER_FILES, PUBLISHED_FILES
+from gbif_webdataset.storage.paths import DatasetPaths
+from tests.support.published import LINES, Dataset, download
 
 
 @pytest.fixture
@@ -17,7 +20,9 @@ def moths(tmp_path: Path) -> Dataset:
 
 def test_all_files_are_in_the_report_and_beside_the_shards(moths: Dataset) -> None:
     written = {path.relative_to(moths.root).as_posix() for path in moths.publish()}
-    assert written == {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED_FILES}
+    published = {f"{folder}/{name}" for folder in ("report", "shards") for name in PUBLISHED_FILES}
+    indexes = {f"shards/{split}/{split}-000000.tar.idx" for split in ("train", "test")}
+    assert written == published | indexes | {f"shards/{name}" for name in LOADER_FILES}
     for name in PUBLISHED_FILES:
         assert (moths.root / "report" / name).read_bytes() == (moths.root / "shards" / name).read_bytes()
 
@@ -33,6 +38,17 @@ def test_files_beside_the_shards_are_copies_if_the_file_system_has_no_links(
     card = moths.root / "report" / "README.md"
     assert card.read_bytes() == (moths.root / "shards" / "README.md").read_bytes()
     assert not card.samefile(moths.root / "shards" / "README.md")
+
+
+def test_shards_of_an_older_version_get_the_files_for_loaders(moths: Dataset) -> None:
+    moths.publish()
+    written = {path: path.read_bytes() for path in (moths.root / "shards").rglob("*") if path.is_file()}
+    loader_files = [moths.root / "shards" / name for name in LOADER_FILES]
+    for path in (*loader_files, *(moths.root / "shards").rglob("*.tar.idx")):
+        path.unlink()
+    settings = {"CreateWebDataset": {"label_column": "label", "image_format": "jpg", "columns_to_json": ""}}
+    write_dataset_files(DatasetPaths.under(moths.root), Publication(), DatasetNumbers(20, LINES), settings)
+    assert {path: path.read_bytes() for path in (moths.root / "shards").rglob("*") if path.is_file()} == written
 
 
 def test_files_of_an_earlier_archive_are_removed(moths: Dataset) -> None:

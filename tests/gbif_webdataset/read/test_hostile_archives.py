@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.errors import ArchiveError, DatasetError
@@ -24,7 +26,7 @@ from tests.support.archives import (
     write_tar,
     write_zip,
 )
-from tests.support.fuzz_archives import fuzz, read_limited
+from tests.support.fuzz_archives import MANIFEST, MAX_PEAK_BYTES, fuzz, read_limited
 from tests.support.manifests import MEMORY, make_manifest
 from tests.support.mutants import OCCURRENCES, PHOTOS, write_mutant
 
@@ -136,6 +138,22 @@ def test_a_line_longer_than_the_limit_is_one_sentence(
     contents["multimedia.txt"] += f"1\tStillImage\t{quote}{noise}".encode()
     with pytest.raises(ArchiveError, match=r"multimedia\.txt: a (line|record) is longer than 1 MiB"):
         read_rows(write_zip(tmp_path / "a.zip", contents), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["", "short", "\t\t"])
+def test_millions_of_lines_without_a_row_take_seconds_and_little_memory(tmp_path: Path, line: str) -> None:
+    archive, lines = tmp_path / "a", 8_000_000 // (1 + len(line))
+    archive.mkdir()
+    for name, content in FILES.items():
+        (archive / name).write_bytes(content)
+    with (archive / "occurrence.txt").open("a") as file:
+        file.write(f"{line}\n" * lines)
+    ended = read_limited(archive, tmp_path)
+    assert (ended.status, ended.text) == (MANIFEST, "")
+    assert ended.peak_bytes < MAX_PEAK_BYTES
+    rejected = pq.read_table(tmp_path / "manifest/rejected.parquet", columns=["raw"]).column("raw")
+    assert pc.sum(pc.equal(rejected, line)).as_py() == lines
 
 
 def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:

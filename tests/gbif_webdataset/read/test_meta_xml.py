@@ -65,7 +65,7 @@ def test_of_two_terms_with_one_short_name_the_one_in_the_file_is_used() -> None:
     ids=["bomb", "external", "utf-16"],
 )
 def test_a_descriptor_with_entities_is_refused(data: bytes) -> None:
-    with pytest.raises(ArchiveError, match=r"^a\.zip: meta\.xml declares entities or a document type, which are a r"):
+    with pytest.raises(ArchiveError, match=r"^a\.zip: meta\.xml has a document type declaration"):
         parse_descriptor(PATH, data)
 
 

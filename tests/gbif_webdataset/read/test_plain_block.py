@@ -16,7 +16,7 @@ def parse(data: bytes) -> tuple[list[tuple[object, ...]], list[tuple[int, str, s
     batch = PARSER.take_batch()
     assert batch.rows.schema == SCHEMA
     rows = [tuple(row.values()) for row in batch.rows.to_pylist()]
-    return rows, [(line.line, line.fault, line.raw) for line in batch.unreadable]
+    return rows, [tuple(line.values()) for line in batch.unreadable.to_pylist()]
 
 
 def test_a_regular_block_gives_the_selected_columns_with_line_numbers() -> None:
@@ -39,7 +39,7 @@ def test_a_block_without_rows_has_the_schema_of_the_others() -> None:
     parser = BlockParser("f.txt", "\t", 0, {RECORD_ID: 0, "a": 2}, SCHEMA)
     parser.add(LineBlock.from_data(b" \n"), 1)
     batch = parser.take_batch()
-    assert (batch.rows.num_rows, len(batch.unreadable)) == (0, 1)
+    assert (batch.rows.num_rows, batch.unreadable.num_rows) == (0, 1)
 
 
 def test_a_batch_has_the_rows_of_all_blocks_since_the_last_one_and_is_full_after_many_rows() -> None:
@@ -47,7 +47,7 @@ def test_a_batch_has_the_rows_of_all_blocks_since_the_last_one_and_is_full_after
         PARSER.add(LineBlock.from_data(b"1\tx\ta\n2\tx\n"), line)
     batch = PARSER.take_batch()
     assert batch.rows.column(LINE).to_pylist() == [10, 12]
-    assert [line.line for line in batch.unreadable] == [11, 13]
+    assert batch.unreadable.column("line").to_pylist() == [11, 13]
     PARSER.add(LineBlock.from_data(b"1\tx\ta\n" * ROW_GROUP), 14)
     assert PARSER.is_full
     assert PARSER.take_batch().rows.num_rows == ROW_GROUP

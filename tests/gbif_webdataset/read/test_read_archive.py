@@ -49,11 +49,12 @@ def test_every_medium_gives_a_row_or_a_rejected_line(tmp_path: Path) -> None:
 def test_an_empty_selection_is_an_error_that_names_the_options_to_change(tmp_path: Path) -> None:
     archive = write_download(tmp_path / "a.zip", [make_occurrence(1)], [make_medium(1), make_medium(1, "")])
     with pytest.raises(SelectionError) as raised:
-        make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", SubsetList.of(("a", "b"))))
+        listed = SubsetList.of(("a", "b"))
+        make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", listed, subset_list="keys.txt"))
     assert str(raised.value) == (
-        f"--ReadArchive-subset-list: none of its 2 keys is the acceptedTaxonKey of an image in {archive} (1 images); "
-        "check subset_list and subset_key; keys of another taxonomy do not match (checklist of the archive: unknown): "
-        f"{REMEDY}"
+        f"--ReadArchive-subset-list keys.txt: none of its 2 keys is the acceptedTaxonKey of an image in {archive} "
+        "(1 images); check subset_list and subset_key; keys of another taxonomy do not match (checklist of the archive: "
+        f"unknown): {REMEDY}"
     )
     options = SelectionOptions(
         "acceptedTaxonKey", SubsetList.of(("5WZLF",)), where="lifeStage = 'Adult'", licenses=("cc0",)

@@ -1,11 +1,10 @@
-from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from gbif_webdataset.read import line_blocks
 from gbif_webdataset.read.rejected_lines import RejectedLines
-from gbif_webdataset.read.row_batch import UnreadableLine
 from tests.support.archives import (
     MEDIA,
     OCCURRENCE,
@@ -59,8 +58,8 @@ def test_unreadable_lines_are_not_all_in_memory_at_once(
     sizes = []
     add_unreadable = RejectedLines.add_unreadable
 
-    def record_size(self: RejectedLines, kind: str, file_number: int, lines: Sequence[UnreadableLine]) -> None:
-        sizes.append(len(lines))
+    def record_size(self: RejectedLines, kind: str, file_number: int, lines: pa.Table) -> None:
+        sizes.append(lines.num_rows)
         add_unreadable(self, kind, file_number, lines)
 
     monkeypatch.setattr(RejectedLines, "add_unreadable", record_size)

@@ -40,7 +40,7 @@ class File:
         reader = RowReader("f.txt", self.layout, ColumnSelection(self.indexes, {}))
         batches = list(reader.read(io.BytesIO(self.data), lambda count: None))
         rows = [tuple(row.values()) for batch in batches for row in batch.rows.to_pylist()]
-        return rows, [(line.line, line.fault, line.raw) for batch in batches for line in batch.unreadable], reader
+        return rows, [tuple(line.values()) for batch in batches for line in batch.unreadable.to_pylist()], reader
 
     def read_raw_lines(self, numbers: list[int]) -> list[str]:
         """The text of lines."""
@@ -254,7 +254,7 @@ def test_batches_of_a_file_with_enclosed_fields_are_small(monkeypatch: pytest.Mo
     data = b"1\ta\n" * 7 + b"short\n" * 6 + b"2\t" + b"b" * 100 + b"\n3\tc\n"
     reader = RowReader("f.txt", make_layout("\t", '"'), ColumnSelection({RECORD_ID: 0, "a": 1}, {}))
     batches = list(reader.read(io.BytesIO(data), lambda count: None))
-    assert [(batch.rows.num_rows, len(batch.unreadable)) for batch in batches] == [(5, 0), (2, 3), (1, 3), (1, 0)]
+    assert [(batch.rows.num_rows, batch.unreadable.num_rows) for batch in batches] == [(5, 0), (2, 3), (1, 3), (1, 0)]
 
 
 LINES = "1\ta\tx\n2\tb\ty\n"

@@ -120,7 +120,7 @@ def test_a_text_that_reads_more_than_columns_or_is_not_a_condition_is_one_senten
 def test_a_cast_that_fails_on_the_archives_text_is_an_error_with_a_cast_that_works(text: str) -> None:
     with pytest.raises(
         ParameterError,
-        match=r"^--ReadArchive-where .* fails on the archive's text .*; every column is text, .*TRY_CAST",
+        match=r"^--ReadArchive-where .* cannot be computed for a text of the archive .*; every column is text, .*TRY_CAST",
     ):
         evaluate(text)
 

@@ -1,48 +1,58 @@
-import json
 import math
-import re
-from importlib import resources
+from functools import cache
 from itertools import pairwise
 
 import duckdb
 import numpy as np
 import pytest
 
-from gbif_webdataset.report import equal_earth
-from gbif_webdataset.report.equal_earth import CELL, CELL_KEY, HEIGHT, WIDTH, Cell, decode_cell, project
+from gbif_webdataset.report.equal_earth import (
+    CELL,
+    HEIGHT,
+    WIDTH,
+    Cell,
+    add_points,
+    decode_cell,
+    load_land,
+    make_cell_key,
+    project,
+)
 
 Point = tuple[float, float]
+LANDS = ("land", "land-detailed")
 LATITUDES = (-90, -89.9999, -60.5, -0.0001, 0, 1e-9, 23.4, 51.5, 89.9999, 90)
 LONGITUDES = (-180, -179.9999, -90, -0.0001, 0, 0.0001, 77.7, 179.9999, 180)
 
 
-def keys(places: list[tuple[object, object]]) -> list[int | None]:
-    """CELL_KEY of places (longitude, latitude), whose columns are texts as the archive's are."""
+def keys(places: list[tuple[object, object]], side: float = CELL) -> list[int | None]:
+    """The cell keys of places (longitude, latitude), whose columns are texts as the archive's are."""
     with duckdb.connect() as connection:
         rows = ", ".join("({}, {}, {})".format(n, *(_literal(value) for value in one)) for n, one in enumerate(places))
         table = f"(VALUES {rows}) AS places (n, decimalLongitude, decimalLatitude)"
-        return [key for (key,) in connection.execute(f"SELECT {CELL_KEY} FROM {table} ORDER BY n").fetchall()]
+        return [
+            key for (key,) in connection.execute(f"SELECT {make_cell_key(side)} FROM {table} ORDER BY n").fetchall()
+        ]
 
 
 def _literal(value: object) -> str:
     return "NULL::VARCHAR" if value is None else f"'{value}'"
 
 
-def cells(places: list[Point]) -> list[Cell]:
-    return [decode_cell(key) for key in keys(list(places)) if key is not None]
+def cells(places: list[Point], side: float = CELL) -> list[Cell]:
+    return [decode_cell(key) for key in keys(list(places), side) if key is not None]
 
 
-def rings() -> list[list[Point]]:
-    """The rings of draw_land(), on the map."""
-    paths = re.findall("M([^MZ]*)Z", equal_earth.draw_land())
-    return [[(float(x), float(y)) for x, y in (pair.split() for pair in path.split("L"))] for path in paths]
+@cache
+def rings(name: str) -> list[list[Point]]:
+    """The rings of the land, on the map."""
+    return [[project(*point) for point in add_points([*ring, ring[0]])] for ring in load_land(name)]
 
 
-def is_land(longitude: float, latitude: float) -> bool:
+def is_land(name: str, longitude: float, latitude: float) -> bool:
     """Whether a line to the right crosses outlines an odd number of times."""
     x, y = project(longitude, latitude)
     crossed = 0
-    for ring in rings():
+    for ring in rings(name):
         for (x1, y1), (x2, y2) in pairwise([*ring, ring[0]]):
             crossed += (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1)
     return bool(crossed % 2)
@@ -52,15 +62,16 @@ def area(corners: list[Point]) -> float:
     return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise([*corners, corners[0]]))) / 2
 
 
-def test_sql_and_python_find_the_same_cell_for_every_place() -> None:
+@pytest.mark.parametrize("side", [CELL, CELL / 16])
+def test_sql_and_python_find_the_same_cell_for_every_place(side: float) -> None:
     random = np.random.default_rng(5)
     places = [(lon, lat) for lon in LONGITUDES for lat in LATITUDES]
     places += zip(random.uniform(-180, 180, 2000).tolist(), random.uniform(-90, 90, 2000).tolist(), strict=True)
-    found = cells(places)
+    found = cells(places, side)
     assert len(found) == len(places)
     for place, cell in zip(places, found, strict=True):
         for at, number in zip(project(*place), cell, strict=True):
-            assert number * CELL - 1e-6 <= at <= (number + 1) * CELL + 1e-6, place
+            assert number * side - 1e-6 <= at <= (number + 1) * side + 1e-6, place
 
 
 def test_every_cell_is_on_the_map_even_at_its_edge() -> None:
@@ -102,11 +113,12 @@ def test_an_invalid_place_has_no_cell() -> None:
     assert keys([*nowhere, ("1e1", " 5.0 ")])[-1] == keys([(10, 5)])[0] is not None
 
 
-def test_every_ring_of_the_land_is_within_the_outline() -> None:
+@pytest.mark.parametrize("name", LANDS)
+def test_every_ring_of_the_land_is_within_the_outline(name: str) -> None:
     latitudes = np.linspace(90, -90, 3601)
     edge = np.array([project(180, lat) for lat in latitudes])
-    assert len(rings()) > 100
-    for ring in rings():
+    assert len(rings(name)) > 100
+    for ring in rings(name):
         assert len(ring) >= 3
         assert area(ring) > 0
         for x, y in ring:
@@ -114,25 +126,24 @@ def test_every_ring_of_the_land_is_within_the_outline() -> None:
             assert abs(x - WIDTH / 2) <= np.interp(y, edge[:, 1], edge[:, 0]) - WIDTH / 2 + 0.2
 
 
-def test_no_outline_crosses_the_map() -> None:
-    text = resources.files("gbif_webdataset.report").joinpath("templates/land.json").read_text(encoding="utf-8")
-    for ring in json.loads(text)["rings"]:
-        points = list(zip(ring[::2], ring[1::2], strict=True))
-        for (lon, lat), (to_lon, to_lat) in pairwise([*points, points[0]]):
-            is_the_pole = lat == to_lat == -900
+@pytest.mark.parametrize("name", LANDS)
+def test_no_outline_crosses_the_map(name: str) -> None:
+    for ring in load_land(name):
+        for (lon, lat), (to_lon, to_lat) in pairwise([*ring, ring[0]]):
+            is_the_pole = lat == to_lat == -90
             assert abs(lon - to_lon) < 200 or is_the_pole, (lon, lat)
-    longest = sorted(math.dist(a, b) for ring in rings() for a, b in pairwise([*ring, ring[0]]))
+    longest = sorted(math.dist(a, b) for ring in rings(name) for a, b in pairwise([*ring, ring[0]]))
     assert longest[-1] == pytest.approx(0.59247 * WIDTH, abs=0.5)  # Antarctica's, along the pole
     assert longest[-2] < WIDTH / 20
 
 
 @pytest.mark.parametrize(
     ("longitude", "latitude"),
-    [(-0.1, 51.6), (150.5, -33.5), (37.6, 55.8), (36.8, -1.3), (-100, 40), (-60, -10), (0, -89), (-180, -88),
+    [(-0.1, 51.6), (150.5, -33.5), (37.6, 55.8), (36.8, -1.3), (-100, 40), (-60, -10), (0, -89), (-179.5, -88),
      (179, -88), (-41, 72), (179.5, 68), (-179.5, 68), (47, -19)],
 )  # fmt: skip
 def test_places_on_land_are_within_the_outlines(longitude: float, latitude: float) -> None:
-    assert is_land(longitude, latitude)
+    assert all(is_land(name, longitude, latitude) for name in LANDS)
 
 
 @pytest.mark.parametrize(
@@ -140,4 +151,4 @@ def test_places_on_land_are_within_the_outlines(longitude: float, latitude: floa
     [(-30, 30), (-140, 0), (180, 0), (-180, 0), (0, 89.9), (80, -20), (-30, -50), (18, 34), (42, -19), (-170, 57)],
 )
 def test_places_at_sea_are_outside_the_outlines(longitude: float, latitude: float) -> None:
-    assert not is_land(longitude, latitude)
+    assert not any(is_land(name, longitude, latitude) for name in LANDS)

@@ -5,6 +5,7 @@ import pytest
 
 from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.account.costs import OWN, SLURM, Cost
+from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import DatasetDescription, Publication, Shard
 from gbif_webdataset.report.page import MAX_SHARDS, ReportContent, write_page
@@ -27,7 +28,9 @@ class Page:
         keep(download(root / "archive.zip"), root / "manifest")
         write_stages(self.dataset)
         self.paths = DatasetPaths.under(root)
-        self.description: DatasetDescription = write_dataset_files(self.paths, Publication(), 5, LINES, SETTINGS)[0]
+        self.description: DatasetDescription = write_dataset_files(
+            self.paths, Publication(), DatasetNumbers(5, LINES), SETTINGS
+        )[0]
 
     def write(self, **content: object) -> str:
         write_page(self.paths, replace(ReportContent(Path("archive.zip"), self.description, {}, []), **content))  # type: ignore[arg-type]

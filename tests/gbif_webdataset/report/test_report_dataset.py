@@ -42,12 +42,12 @@ def report(
     publication: Publication | None = None,
 ) -> Report:
     archive = {"media_lines": media_lines, "media_files": ["multimedia.txt"], "notes": list(notes)}
-    recipe = {**dataclasses.asdict(RECIPE), "image_format": "jpg", "shards": 3}
+    recipe = {**dataclasses.asdict(RECIPE), "image_format": "jpg", "columns_to_json": "", "shards": 3}
     records = {
         "ReadArchive": record("ReadArchive", archive, subset_list="/home/me/moths.txt"),
         "FetchChunk-00000": record("FetchChunk-00000", {}, retries=3, chunk=0),
         "FetchChunk-00001": record("FetchChunk-00001", {}, retries=3, chunk=1),
-        "SplitDataset": record("SplitDataset", {}, val_frac=0.1, test_frac=0.2),
+        "SplitDataset": record("SplitDataset", {}, category_key="label", val_frac=0.1, test_frac=0.2),
         "PlanShards": record("PlanShards", {}, only_in_the_plan=1),
         "CreateWebDataset": record("CreateWebDataset", {"shards": 3, "turned": 4}, **recipe),
     }
@@ -69,8 +69,12 @@ def test_the_report_has_the_accounting_the_costs_the_page_and_the_published_file
 
 def test_the_summary_counts_samples_and_dropped_images(moths: Dataset) -> None:
     lines = report(moths).summary.splitlines()
-    assert lines[0] == "5 samples of 2 classes in 3 shards, from 6 media"
-    assert lines[1:3] == ["  samples  train 3, val 1, test 1", "  dropped  fetch 1"]
+    assert lines[0].split("  ")[0] == "5 samples of 2 classes, from 6 media"
+    assert lines[0].endswith(f" open {moths.root}/report/index.html")
+    assert lines[1:3] == ["  splits     train 3, val 1, test 1", "  left out   1 not downloaded"]
+    assert "  check      1 class has no validation image; 1 class has no test image" in lines
+    line = f'wds.WebDataset("{moths.root}/shards/train/train-000000.tar", shardshuffle=100)'
+    assert f"  train      {line}" in lines
 
 
 def test_images_that_are_not_accounted_for_are_an_error(moths: Dataset) -> None:
@@ -100,9 +104,9 @@ def test_the_page_lists_the_parameters_of_tasks_but_neither_chunks_nor_those_of_
 
 
 def test_the_summary_ends_with_the_notes_on_the_archive(moths: Dataset) -> None:
-    assert report(moths, notes=["meta.xml: a fault"]).summary.endswith("\n  note     meta.xml: a fault")
+    assert report(moths, notes=["meta.xml: a fault"]).summary.endswith("\n  note       meta.xml: a fault")
     keep(download(moths.root / "archive.zip", members={"metadata.xml": "<eml/>"}), moths.root / "manifest")
     without_doi = report(moths, notes=["meta.xml: a fault", NO_DOI]).summary.splitlines()
-    assert without_doi[-2:] == ["  note     meta.xml: a fault", f"  note     {NO_DOI}"]
+    assert without_doi[-2:] == ["  note       meta.xml: a fault", f"  note       {NO_DOI}"]
     with_doi = report(moths, notes=[NO_DOI], publication=Publication(doi="10.15468/dl.abcdef")).summary
     assert "note" not in with_doi

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.publish.description import ClassCounts, read_classes
 from gbif_webdataset.report.facets import FACETS, MAX_VALUES
 from gbif_webdataset.report.statistics import (
@@ -21,8 +22,6 @@ from gbif_webdataset.report.statistics import (
     DroppedImages,
     DuplicateGroups,
     HostFailures,
-    SharedImages,
-    SharedTrait,
     collect_statistics,
 )
 from gbif_webdataset.storage import arrow
@@ -195,9 +194,23 @@ def test_leakage_is_by_split_and_none_if_it_is_not_recorded(tmp_path: Path) -> N
         {"split": "test", "shares": "observer", "images": 9, "shared": "", "share": ""},
     ]
     assert made.collect().leakage == (
-        SharedTrait("occurrence", {"val": SharedImages(0, 0.0, 50, 50), "test": SharedImages(None, None, 0, 0)}),
-        SharedTrait("observer", {"val": SharedImages(20, 0.5, 40, 50), "test": SharedImages(None, None, None, 9)}),
+        SharedImages("val", "occurrence", 50, 50, 0),
+        SharedImages("test", "occurrence", 0, 0, None),
+        SharedImages("val", "observer", 50, 40, 20),
+        SharedImages("test", "observer", 9, None, None),
     )
+
+
+def test_the_map_counts_samples_in_cells_as_small_as_its_part_of_the_world_allows(tmp_path: Path) -> None:
+    made = five_hundred(tmp_path)
+    for number, row in enumerate(made.clean):
+        row.update(decimalLatitude=str(50 + number % 3), decimalLongitude="10")
+    found = made.collect()
+    samples = len(made.clean) - 30
+    assert not found.view.is_world
+    assert sum(found.cells.values()) == samples
+    assert len(found.cells) == 3
+    assert all(0 <= cell.column < found.view.width / found.view.cell + 1 for cell in found.cells)
 
 
 def test_balance_has_the_first_lines_of_its_table(tmp_path: Path) -> None:

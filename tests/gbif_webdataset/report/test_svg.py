@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gbif_webdataset.report import svg as plots
-from gbif_webdataset.report.equal_earth import Cell
-from gbif_webdataset.report.svg import HEIGHT, MAX_POINTS, WIDTH, find_shade, format_compact, list_shades
+from gbif_webdataset.report.plot import Plot
+from gbif_webdataset.report.svg import HEIGHT, MAX_POINTS, WIDTH, Columns, find_shade, format_compact, list_shades
 from tests.support.published import HOSTILE
 
 MISCHIEF = (*HOSTILE, "'\"><svg onload=alert(1)>", "]]>", "<!--", "\ufffe\uffff\x00\x0b\x1f")
@@ -15,19 +15,30 @@ COLUMNS = {
     "none": [], "one": [("2019", 5, 3)], "zeros": [("a", 0, 0), ("b", 0, 0)], "some zeros": [("a", 0, 0), ("b", 9, 0), ("c", 9, 9)],
     "400": [(str(n), n * n, n) for n in range(400)], "uneven": [("a", 10**9, 1), ("b", 1, 1)],
 }  # fmt: skip
+BAD = MISCHIEF[2]
 EVERY = {
-    "long tail": plots.draw_long_tail([(text, 20 - n) for n, text in enumerate(MISCHIEF)], MISCHIEF[2]),
-    "no class": plots.draw_long_tail([], "none"),
-    "columns": plots.draw_columns([(t, 3, 1) for t in MISCHIEF], dict(enumerate(MISCHIEF)), MISCHIEF[2], MISCHIEF[3]),
-    "sizes": plots.draw_dimensions({(17, 18): 5, (24, 30): 1}, MISCHIEF[2]),
-    "no size": plots.draw_dimensions({}, ""),
-    "one size": plots.draw_dimensions({(0, 0): 1}, ""),
-    "world": plots.draw_world_map({Cell(0, 0): 1, Cell(143, 70): 1000}, MISCHIEF[2]),
-    "no place": plots.draw_world_map({}, ""),
-    "funnel": plots.draw_funnel([(t, 9 - n, 8 - n) for n, t in enumerate(MISCHIEF[:8])], MISCHIEF[2]),
-    "no step": plots.draw_funnel([], ""),
-    "nothing left": plots.draw_funnel([("read", 0, 0)], ""),
+    "long tail": plots.draw_long_tail([(text, 20 - n) for n, text in enumerate(MISCHIEF)], BAD, BAD),
+    "no class": plots.draw_long_tail([], "", "none"),
+    "columns": plots.draw_columns(
+        Columns([(t, 3, 1) for t in MISCHIEF], dict(enumerate(MISCHIEF)), BAD, BAD), BAD, BAD
+    ),
+    "bars": plots.draw_bars([(t, 9 - n, n) for n, t in enumerate(MISCHIEF[:5])], BAD, BAD),
+    "no bar": plots.draw_bars([], "", ""),
+    "sizes": plots.draw_dimensions({(17, 18): 5, (24, 30): 1}, BAD, BAD),
+    "no size": plots.draw_dimensions({}, "", ""),
+    "one size": plots.draw_dimensions({(0, 0): 1}, "", ""),
+    "funnel": plots.draw_funnel([(t, 9 - n, 8 - n) for n, t in enumerate(MISCHIEF[:8])], BAD, BAD),
+    "no step": plots.draw_funnel([], "", ""),
+    "nothing left": plots.draw_funnel([("read", 0, 0)], "", ""),
 }
+
+
+def draw_columns(columns: list[tuple[str, int, int]], ticks: dict[int, str] | None = None) -> str:
+    return plots.draw_columns(Columns(columns, ticks or {}, "below", "left"), "", "").draw_inline()
+
+
+def draw_long_tail(classes: list[tuple[str, int]]) -> str:
+    return plots.draw_long_tail(classes, "", "").draw_inline()
 
 
 def parsed(svg: str) -> ElementTree.Element:
@@ -45,30 +56,44 @@ def tips(svg: str) -> list[str]:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_plot_is_well_formed_and_has_only_shapes_and_texts(name: str) -> None:
-    tags = {one.tag for one in parsed(EVERY[name]).iter()}
-    assert tags <= {"svg", "path", "text", "rect", "circle"}
-    assert not {key for one in parsed(EVERY[name]).iter() for key in one.attrib if key.startswith("on")}
-    assert not re.search(r"\b(nan|inf)\b", EVERY[name])
+    svg = EVERY[name].draw_inline()
+    assert {one.tag for one in parsed(svg).iter()} <= {"svg", "path", "text", "rect", "circle"}
+    assert not {key for one in parsed(svg).iter() for key in one.attrib if key.startswith("on")}
+    assert not re.search(r"\b(nan|inf)\b", svg)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_a_standalone_plot_needs_neither_the_page_nor_other_files(name: str) -> None:
-    figure = plots.make_standalone(EVERY[name])
-    root = parsed(figure)
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert {one.tag.partition("}")[0] for one in root.iter()} == {"{http://www.w3.org/2000/svg"}
-    style = root.findtext("{*}style") or ""
-    assert ".plot .kept { fill: #2f7d5b; }" in style
-    for forbidden in ("var(", "url(", "@import", "http"):
-        assert forbidden not in style
-    assert "var(" not in figure
-    assert not {key for one in root.iter() for key in one.attrib if key.endswith(("href", "src"))}
+@pytest.mark.parametrize(
+    ("plot", "titles"),
+    [
+        (EVERY["no class"], ["rank of the class by samples (log scale)", "samples (log scale)"]),
+        (plots.draw_columns(Columns([], {}, "year", "images"), "", ""), ["year", "images"]),
+        (EVERY["no bar"], ["images"]),
+        (EVERY["no size"], ["width, pixels (log scale)", "height, pixels (log scale)"]),
+    ],
+)
+def test_every_axis_has_a_title(plot: Plot, titles: list[str]) -> None:
+    texts = [one.text for one in of_class(plot.draw_inline(), "middle")]
+    assert [text for text in texts if text in titles] == titles
+
+
+def test_images_that_are_not_samples_are_in_the_legend() -> None:
+    meanings = [meaning for _, meaning in plots.draw_bars([("GB", 3, 1)], "", "").legend]
+    assert meanings == ["samples", "images that are not samples"]
+    assert plots.draw_bars([("GB", 3, 3)], "", "").legend == ()
+
+
+def test_a_bar_is_as_long_as_its_number_and_shows_it() -> None:
+    svg = plots.draw_bars([("GB", 1000, 800), ("DK", 500, 500), ("NA", 0, 0)], "", "").draw_inline()
+    kept = [float(one.get("width", "")) for one in of_class(svg, "kept")]
+    assert kept[0] / kept[1] == pytest.approx(1.6, abs=0.01)
+    assert kept[2] == 0
+    assert [one.text for one in of_class(svg, "halo")] == ["800 of 1,000", "500", "0"]
 
 
 @pytest.mark.parametrize("classes", [1, 2, MAX_POINTS, MAX_POINTS + 1, 10_000])
 def test_a_long_tail_runs_from_the_largest_class_to_the_smallest(classes: int) -> None:
     of = [(f"class {rank}", 10**6 // rank) for rank in range(1, classes + 1)]
-    svg = plots.draw_long_tail(of, "")
+    svg = draw_long_tail(of)
     shown = tips(svg)
     assert shown[0] == "1. class 1: 1,000,000 samples"
     assert shown[-1] == f"{classes:,}. class {classes}: {10**6 // classes:,} samples"
@@ -85,14 +110,14 @@ def test_a_long_tail_runs_from_the_largest_class_to_the_smallest(classes: int) -
 
 
 def test_classes_without_samples_are_left_out_of_the_long_tail() -> None:
-    assert len(tips(plots.draw_long_tail([("a", 3), ("b", 1), ("c", 0)], ""))) == 2
-    assert tips(plots.draw_long_tail([("a", 0)], "")) == []
+    assert len(tips(draw_long_tail([("a", 3), ("b", 1), ("c", 0)]))) == 2
+    assert tips(draw_long_tail([("a", 0)])) == []
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_columns_are_as_high_as_their_numbers(name: str) -> None:
     columns = COLUMNS[name]
-    svg = plots.draw_columns(columns, {0: "first"} if columns else {}, "below", "told")
+    svg = draw_columns(columns, {0: "first"} if columns else {})
     assert len(tips(svg)) == len(columns)
     high = HEIGHT - plots.BOTTOM - plots.TOP
     top = plots._choose_ticks(max((images for _, images, _ in columns), default=0))[0]
@@ -103,16 +128,16 @@ def test_columns_are_as_high_as_their_numbers(name: str) -> None:
 
 
 def test_a_tip_has_the_samples_only_if_some_images_are_not_samples() -> None:
-    assert tips(plots.draw_columns([("2019", 1200, 1200), ("2020", 5, 0)], {}, "", "")) == [
-        "2019: 1,200 images", "2020: 5 images, 0 samples",
+    assert tips(draw_columns([("2019", 1200, 1200), ("2020", 1, 0)])) == [
+        "2019: 1,200 images", "2020: 1 image, 0 samples",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", MISCHIEF[:-1])
 def test_a_hostile_name_is_only_text(text: str) -> None:
-    shown = tips(plots.draw_long_tail([(text, 1)], text))[0]
-    assert re.sub(r"\s+", " ", shown) == re.sub(r"\s+", " ", f"1. {text}: 1 samples")
-    for svg in (plots.draw_long_tail([(text, 1)], text), plots.draw_columns([(text, 1, 1)], {0: text}, text, text)):
+    shown = tips(draw_long_tail([(text, 1)]))[0]
+    assert re.sub(r"\s+", " ", shown) == re.sub(r"\s+", " ", f"1. {text}: 1 sample")
+    for svg in (draw_long_tail([(text, 1)]), draw_columns([(text, 1, 1)], {0: text})):
         assert not re.search("<(script|img|svg on|!--)", svg)
 
 
@@ -159,15 +184,15 @@ def test_an_axis_includes_the_maximum_and_has_few_ticks(most: int) -> None:
 
 
 def test_a_stage_of_the_funnel_is_as_wide_as_the_images_that_it_kept() -> None:
-    svg = plots.draw_funnel([("read", 1000, 900), ("fetch", 900, 450), ("split", 450, 0)], "")
+    svg = plots.draw_funnel([("read", 1000, 900), ("fetch", 900, 450), ("split", 450, 0)], "", "").draw_inline()
     widths = {kind: [float(one.get("width", "")) for one in of_class(svg, kind)] for kind in ("lost", "kept")}
     assert widths == {"lost": [520, 468, 234], "kept": [468, 234, 0]}
-    assert [one.text for one in of_class(svg, "end")] == ["1,000 → 900", "900 → 450", "450 → 0"]
+    assert [one.text for one in of_class(svg, "end")] == ["1,000 → 900 images", "900 → 450 images", "450 → 0 images"]
     assert [one.text for one in of_class(svg, "strong")] == ["read", "fetch", "split"]
 
 
-def test_the_map_shades_each_cell_by_its_images() -> None:
-    cells = {Cell(3, 4): 1, Cell(5, 6): 1000, Cell(7, 8): 1}
-    svg = plots.draw_world_map(cells, "")
-    assert [one.get("d") for one in of_class(svg, "d1")] == ["M15 20h5v5h-5zM35 40h5v5h-5z"]
-    assert [one.get("d") for one in of_class(svg, "d6")] == ["M25 30h5v5h-5z"]
+def test_the_legend_of_shades_has_the_range_of_each() -> None:
+    assert plots.describe_shades(63) == [
+        ("d1", "1"), ("d2", "2 to 3"), ("d3", "4 to 7"), ("d4", "8 to 15"), ("d5", "16 to 31"), ("d6", "32 to 63"),
+    ]  # fmt: skip
+    assert plots.describe_shades(0) == []

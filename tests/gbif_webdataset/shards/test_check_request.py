@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from gbif_webdataset.errors import ParameterError, SelectionError
-from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map
+from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map, match_detections
 from gbif_webdataset.shards.recipe import Recipe
 from tests.support.archives import find_case
 
@@ -91,3 +91,28 @@ def test_the_labels_of_a_map_that_occur_are_counted(manifest: duckdb.DuckDBPyCon
     [sentence] = match_category_map(manifest, recipe(category_map_json=path), "manifest", '"speciesKey"')
     assert sentence.startswith(f"WARNING: --CreateWebDataset-category-map-json {path}: 1 of 3 labels occurs in the ")
     assert match_category_map(manifest, recipe(), "manifest", '"speciesKey"') == []
+
+
+def test_the_entries_of_megadetectors_file_that_are_images_are_counted(tmp_path: Path) -> None:
+    connection, path = duckdb.connect(), tmp_path / "results.json"
+    connection.execute("CREATE TABLE manifest AS SELECT unnest(['ds/1.jpg', 'ds/2.jpg', 'ds/3.jpg']) AS image_path")
+    found = recipe(megadetector_results_json=path)
+    for files, warning in ((["ds/1.jpg", "/data/images/ds/2.jpg", "x/9.jpg"], ""), (["2.jpg", "a", "b"], "WARNING: ")):
+        path.write_text(json.dumps({"images": [{"file": file, "detections": []} for file in files]}))
+        [sentence] = match_detections(connection, found, "manifest")
+        count = "1 of 3 entries occurs" if warning else "2 of 3 entries occur"
+        assert sentence.startswith(f"{warning}--CreateWebDataset-megadetector-results-json {path}: {count} in the ")
+    path.write_text('{"images": [{"file": "x.jpg"}]}')
+    with pytest.raises(ParameterError, match="none of its files is an image of the dataset"):
+        match_detections(connection, found, "manifest")
+
+
+def test_a_fault_late_in_megadetectors_file_is_found_before_any_download(tmp_path: Path) -> None:
+    connection, path = duckdb.connect(), tmp_path / "results.json"
+    connection.execute("CREATE TABLE manifest AS SELECT 'ds/1.jpg' AS image_path")
+    path.write_text(json.dumps({"images": [*({"file": "ds/1.jpg"} for _ in range(5_000)), {}]}))
+    found = recipe(megadetector_results_json=path)
+    check_files(found)
+    with pytest.raises(ParameterError, match="entry 5,001 of 'images' has no 'file'"):
+        match_detections(connection, found, "manifest")
+    assert match_detections(connection, recipe(), "manifest") == []

@@ -158,7 +158,7 @@ def test_results_for_other_images_are_rejected_with_a_name_of_each(run: ShardRun
     with pytest.raises(ParameterError) as error:
         run.create(with_boxes(run, SQUARE, file=file))
     assert str(error.value).endswith(
-        f"none of its files is an image of the splits. It has {file!a}, the dataset has 'ds/1.jpg'; give the results "
+        f"none of its files is an image of the dataset. It has {file!a}, the dataset has 'ds/1.jpg'; give the results "
         "for the images of this dataset"
     )
     with pytest.raises(ParameterError, match="its list 'images' is empty"):

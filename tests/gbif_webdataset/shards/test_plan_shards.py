@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError
 from gbif_webdataset.shards.plan_shards import find_plan, prepare_plan, read_plan, read_samples
 from tests.support.shard_run import RECIPE, ShardRun, hash_files, sixty_moths
 
@@ -68,3 +68,28 @@ def test_a_missing_split_is_named_and_older_shards_remain(moths: ShardRun) -> No
     with pytest.raises(MissingPieceError, match=r"val\.csv.*run SplitDataset again"):
         prepare_plan(moths.folders(), RECIPE)
     assert hash_files(moths.root / "shards") == before
+
+
+@pytest.mark.parametrize("content", [b"", bytes(99), b"\xff", b"[]", b"{}", b'{"digest": "a"}'])
+def test_a_damaged_plan_counts_as_none(moths: ShardRun, content: bytes) -> None:
+    folders = moths.folders()
+    plan = prepare_plan(folders, RECIPE)
+    (folders.shards / ".parts/plan.json").write_bytes(content)
+    assert read_plan(folders.shards) is None
+    assert prepare_plan(folders, RECIPE) == plan
+
+
+def test_a_plan_whose_numbers_or_samples_have_changed_is_made_again(moths: ShardRun) -> None:
+    folders = moths.folders()
+    plan = prepare_plan(folders, RECIPE)
+    path, samples = (folders.shards / ".parts" / name for name in ("plan.json", "plan.parquet"))
+    path.write_text(path.read_text().replace('"samples": 1', '"samples": 2'))
+    assert read_plan(folders.shards) is None
+    prepare_plan(folders, RECIPE)
+    whole = samples.read_bytes()
+    for damaged in (bytes(len(whole)), whole[:-9], b""):
+        samples.write_bytes(damaged)
+        with pytest.raises(DamagedFileError):
+            list(read_samples(folders.shards, 0))
+        assert prepare_plan(folders, RECIPE) == plan
+        assert samples.read_bytes() == whole

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import MissingPieceError, ParameterError
-from gbif_webdataset.shards.recipe import check_recipe, compute_digest
+from gbif_webdataset.shards.recipe import FORMAT, FORMAT_OF_NUMBERS, check_recipe, compute_digest
 from gbif_webdataset.terms.checklists import Checklist
 from tests.support.shard_run import RECIPE, ShardRun
 
@@ -73,9 +73,9 @@ def test_every_field_and_every_split_changes_the_digest(tmp_path: Path) -> None:
         "label_column": "country", "max_shard_size": 200_000, "shuffle": False, "seed": 1, "min_shards": 2,
         "image_format": "webp", "resize_min_size": 10, "resize_mode": "longer", "jpeg_quality": 90,
         "category_map_json": file, "previous_category_map": file, "label_name": "country",
-        "columns_to_json": ("country",), "megadetector_results_json": file,
-        "detection_categories": (), "detection_threshold": 0.5, "crosswalk": file, "checklist": Checklist("col"),
-        "same_taxonomy": True,
+        "columns_to_json": ("country",), "hierarchy_to_json": True, "caption_template": "{country}",
+        "megadetector_results_json": file, "detection_categories": (), "detection_threshold": 0.5, "crosswalk": file,
+        "checklist": Checklist("col"), "same_taxonomy": True,
     }  # fmt: skip
     assert changes.keys() == {field.name for field in fields(RECIPE)}
     needed = {"crosswalk": {"previous_category_map": file}}
@@ -88,3 +88,15 @@ def test_every_field_and_every_split_changes_the_digest(tmp_path: Path) -> None:
     file.write_text('{"a": 1}')
     digests.append(compute_digest(tmp_path / "splits", replace(RECIPE, category_map_json=file)))
     assert len(set(digests)) == len(changes) + 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_newer"), [((), False), (("sex", "eventDate", "width"), False), (("sex", "year"), True)]
+)
+def test_only_shards_whose_json_has_numeric_terms_have_a_newer_format(columns: tuple[str, ...], is_newer: bool) -> None:
+    assert replace(RECIPE, columns_to_json=columns).format == (FORMAT_OF_NUMBERS if is_newer else FORMAT)
+
+
+def test_a_caption_template_that_is_not_valid_is_refused_with_the_other_parameters() -> None:
+    with pytest.raises(ParameterError, match=r"--CreateWebDataset-caption-template .*braces do not match"):
+        check_recipe(replace(RECIPE, caption_template="a photo of {species"))

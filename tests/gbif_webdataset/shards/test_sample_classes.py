@@ -9,7 +9,7 @@ import pytest
 
 from gbif_webdataset.errors import ParameterError, SelectionError
 from gbif_webdataset.storage.tables import open_csv
-from tests.support.shard_run import RECIPE, SPLITS, ShardRun, encoded, photo, sixty_moths
+from tests.support.shard_run import COLUMNS, RECIPE, SPLITS, ShardRun, encoded, photo, sixty_moths
 
 
 @pytest.fixture
@@ -81,6 +81,32 @@ def test_the_most_frequent_name_of_a_label_is_in_classes_csv_and_label_names_jso
     assert {row["label"]: row["name"] for row in rows} == {"0012": "Arctia caja", "5WZLF": "Macaria", "6E4": ""}
     names = json.loads((tmp_path / "shards/label_names.json").read_text())
     assert names == {"0012": "Arctia caja", "5WZLF": "Macaria", "6E4": "6E4"}
+
+
+class NamedRun(ShardRun):
+    """Shards whose rows have keys and names of species."""
+
+    columns = (*COLUMNS, "speciesKey", "species")
+
+
+@pytest.mark.parametrize(("column", "names"), [("speciesKey", {"0012": "Arctia caja", "6E4": ""}), ("country", None)])
+def test_without_a_label_name_labels_have_their_scientific_names(
+    tmp_path: Path, column: str, names: dict[str, str] | None
+) -> None:
+    run = NamedRun(tmp_path)
+    for number, (key, name) in enumerate((("0012", "Arctia caja"), ("0012", None), ("6E4", None))):
+        data = encoded(photo(80, 70, number))
+        run.add("train", f"d/{number}.jpg", data, key, speciesKey=key, species=name, country=key)
+    run.write()
+    run.create(replace(RECIPE, label_column=column))
+    with open_csv(tmp_path / "shards/classes.csv") as lines:
+        rows = list(lines)
+    if names is None:
+        assert "name" not in rows[0]
+        assert not (tmp_path / "shards/label_names.json").exists()
+    else:
+        assert {row["label"]: row["name"] for row in rows} == names
+        assert json.loads((tmp_path / "shards/label_names.json").read_text()) == names | {"6E4": "6E4"}
 
 
 def test_classes_csv_counts_the_samples_of_each_class(moths: ShardRun) -> None:

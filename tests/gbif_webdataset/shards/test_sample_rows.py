@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import MissingPieceError, SelectionError
-from tests.support.shard_run import RECIPE, ShardRun, encoded, photo
+from gbif_webdataset.terms.value_types import HIERARCHY
+from tests.support.shard_run import COLUMNS, RECIPE, ShardRun, encoded, photo
 
 
 @pytest.fixture
@@ -49,6 +50,67 @@ def test_json_is_valid_for_every_text(run: ShardRun) -> None:
         assert read[str(number)]["coreid"] == str(number)
 
 
+class Occurrences(ShardRun):
+    columns = (*COLUMNS, "decimalLatitude", "year", "speciesKey", "species", "genus", "family")
+
+
+@pytest.mark.parametrize(
+    ("year", "latitude", "expected"),
+    [
+        ("2019", "45.25", (2019, 45.25)),
+        (" 2019.0 ", "-45", (2019, -45.0)),
+        ("", "", (None, None)),
+        ("2019.5", "45,25", (None, None)),
+        ("MMXIX", "NaN", (None, None)),
+        ("1_000", "inf", (None, None)),
+        ("0x10", "1e400", (None, None)),
+        ("99999999999999999999", "-1.5E-3", (None, -0.0015)),
+    ],
+)
+def test_json_has_numeric_terms_as_numbers_and_null_if_they_are_none(
+    tmp_path: Path, year: str, latitude: str, expected: tuple[int | None, float | None]
+) -> None:
+    run = Occurrences(tmp_path)
+    run.add("train", "ds/1.jpg", encoded(photo(40, 30, 1)), year=year, decimalLatitude=latitude, speciesKey="6E4")
+    run.write()
+    run.create(replace(RECIPE, columns_to_json=("year", "decimalLatitude", "speciesKey")))
+    read = json.loads(run.only_sample()["json"])
+    assert (read["year"], read["decimalLatitude"]) == expected
+    assert [type(value) for value in (read["year"], read["decimalLatitude"])] == [type(value) for value in expected]
+    assert read["speciesKey"] == "6E4"
+
+
+def test_json_has_the_ranks_from_kingdom_to_species_with_null_for_those_that_the_archive_lacks(tmp_path: Path) -> None:
+    run = Occurrences(tmp_path)
+    run.add(
+        "train", "ds/1.jpg", encoded(photo(40, 30, 1)), species="Agrotis segetum", genus="Agrotis", speciesKey="0012"
+    )
+    run.write()
+    run.create(replace(RECIPE, hierarchy_to_json=True, columns_to_json=("country",)))
+    read = json.loads(run.only_sample()["json"])
+    assert list(read) == ["country", *HIERARCHY]
+    filled = {"species": "Agrotis segetum", "genus": "Agrotis", "speciesKey": "0012"}
+    assert {name: value for name, value in read.items() if value is not None} == filled
+
+
+def test_a_hierarchy_of_an_archive_without_ranks_is_refused(run: ShardRun) -> None:
+    run.add("train", "ds/1.jpg", encoded(photo(40, 30, 1)))
+    run.write()
+    with pytest.raises(SelectionError, match=r"--CreateWebDataset-hierarchy-to-json true: .* no column of a rank"):
+        run.create(replace(RECIPE, hierarchy_to_json=True))
+
+
+def test_each_sample_has_its_caption_and_an_empty_one_if_all_its_columns_are_empty(tmp_path: Path) -> None:
+    run = Occurrences(tmp_path)
+    run.add("train", "ds/1.jpg", encoded(photo(40, 30, 1)), species="Agrotis segetum", country="NA")
+    run.add("train", "ds/2.jpg", encoded(photo(40, 30, 2)), species="Noctua \u00e9")
+    run.add("train", "ds/3.jpg", encoded(photo(40, 30, 3)))
+    run.write()
+    run.create(replace(RECIPE, caption_template="a photo of {species} from {country}."))
+    captions = {sample["__key__"]: sample["txt"].decode() for sample in run.samples()}
+    assert captions == {"ds/1": "a photo of Agrotis segetum from NA.", "ds/2": "a photo of Noctua \u00e9.", "ds/3": ""}
+
+
 def test_an_image_without_a_label_is_dropped_with_its_reason(run: ShardRun) -> None:
     run.add("train", "ds/1.jpg", encoded(photo(40, 30, 1)))
     run.add("train", "ds/2.jpg", encoded(photo(40, 30, 2)), label=None)
@@ -66,6 +128,10 @@ def test_an_image_without_a_label_is_dropped_with_its_reason(run: ShardRun) -> N
         ({"label_column": "species"}, r"--CreateWebDataset-label-column species: .*train.csv has no column 'species'"),
         ({"columns_to_json": ("country", "genus")}, "--CreateWebDataset-columns-to-json genus: .* no column 'genus'"),
         ({"label_name": "nope"}, "--CreateWebDataset-label-name nope: .* no column 'nope'; choose from .*country"),
+        (
+            {"caption_template": "a {contry}, {label}"},
+            r'--CreateWebDataset-caption-template "a \{contry\}, \{label\}": .* no column \'contry\'; did you mean country',
+        ),
         ({"label_column": "remarks"}, "--CreateWebDataset-label-column remarks: the column is empty in all rows"),
     ],
 )

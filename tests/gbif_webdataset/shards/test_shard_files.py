@@ -56,6 +56,18 @@ def test_a_group_is_unwritten_if_a_file_of_it_is_missing(moths: ShardRun, plan: 
     assert find_unwritten_groups(folder, plan.groups) == [1]
 
 
+@pytest.mark.parametrize("content", [b"", bytes(99), b"\xff", b"[]", b"{}", b'{"parts": [{}], "transforms": {}}'])
+def test_a_group_with_a_damaged_record_is_unwritten(moths: ShardRun, plan: Plan, content: bytes) -> None:
+    (moths.root / "shards/.parts/group-000001.json").write_bytes(content)
+    assert find_unwritten_groups(moths.root / "shards", plan.groups) == [1]
+
+
+def test_a_group_whose_record_has_changed_is_unwritten(moths: ShardRun, plan: Plan) -> None:
+    record = moths.root / "shards/.parts/group-000000.json"
+    record.write_text(record.read_text().replace('"samples": ', '"samples": 1'))
+    assert find_unwritten_groups(moths.root / "shards", plan.groups) == [0]
+
+
 def test_a_group_is_unwritten_if_a_part_is_cut(moths: ShardRun, plan: Plan) -> None:
     part = moths.root / "shards/.parts/group-000001-000.tar"
     part.write_bytes(part.read_bytes()[:5000])

@@ -72,10 +72,33 @@ def test_a_split_exceeds_its_share_only_by_one_smallest_group(sizes: list[int], 
 
 
 def test_a_group_is_assigned_by_its_own_hash_and_one_group_stays_in_train() -> None:
-    hashes = [int(share * HASHES) for share in (0.05, 0.19, 0.25, 0.35, 0.6, 0.7, 0.8, 0.9)]
-    expected = [TEST_CODE, TEST_CODE, VAL_CODE, TRAIN_CODE, TRAIN_CODE, TRAIN_CODE, TRAIN_CODE, TRAIN_CODE]
+    hashes = [int(share * HASHES) for share in (0.05, 0.19, 0.25, 0.35, 0.6, 0.7, 0.8, 0.95)]
+    expected = [TEST_CODE, TEST_CODE, *[TRAIN_CODE] * 5, VAL_CODE]
     assert list(assign_class([1] * 8, USUAL, hashes)) == expected
     assert list(assign_class([1, 1], USUAL, [1, 2])) == [TEST_CODE, TRAIN_CODE]
+
+
+def test_a_split_with_too_few_images_takes_the_next_groups_and_one_with_too_many_leaves_the_last_ones() -> None:
+    in_the_middle = [HASHES // 2 + number for number in range(15)]
+    assert list(assign_class([1] * 15, USUAL, in_the_middle)) == [TEST_CODE] * 2 + [TRAIN_CODE] * 12 + [VAL_CODE]
+    all_of_test = list(range(15))
+    assert list(assign_class([1] * 15, USUAL, all_of_test)) == [TEST_CODE] * 4 + [TRAIN_CODE] * 10 + [VAL_CODE]
+    all_of_val = [HASHES - 15 + number for number in range(15)]
+    assert list(assign_class([1] * 15, USUAL, all_of_val)) == [TEST_CODE] * 2 + [TRAIN_CODE] * 11 + [VAL_CODE] * 2
+
+
+hashed_groups = st.lists(st.tuples(st.integers(0, HASHES - 1), st.integers(1, 6)), min_size=15, max_size=120)
+
+
+@given(groups=hashed_groups)
+def test_the_shares_of_a_class_are_off_by_a_fifth_or_one_group(groups: list[tuple[int, int]]) -> None:
+    groups.sort()
+    sizes = [size for _, size in groups]
+    assigned = assign_class(sizes, USUAL, [own_hash for own_hash, _ in groups])
+    for split, fraction in ((TEST_CODE, 0.2), (VAL_CODE, 0.1)):
+        taken = sum(size for size, code in zip(sizes, assigned, strict=True) if code == split)
+        assert abs(taken - fraction * sum(sizes)) <= max(0.2 * fraction * sum(sizes), *sizes) + 1e-9
+        assert taken
 
 
 def test_a_group_keeps_its_previous_split_and_new_groups_fill_the_shares() -> None:
@@ -91,7 +114,11 @@ def test_images_of_mixed_groups_count_towards_the_share() -> None:
 
 
 def assign_mixed(groups: list[MixedGroup], totals: ClassTotals, exact: bool) -> list[int]:
-    return list(MixedAssignment(totals).assign(lambda: iter(groups), len(groups), USUAL, exact))
+    return list(
+        MixedAssignment(totals).assign(
+            lambda reverse: iter(groups[::-1] if reverse else groups), len(groups), USUAL, exact
+        )
+    )
 
 
 def class_totals(groups: list[MixedGroup], classes: int) -> ClassTotals:
@@ -109,11 +136,18 @@ def class_totals(groups: list[MixedGroup], classes: int) -> ClassTotals:
     return ClassTotals(images, squares, counts, outside, by_split)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_mixed_groups_are_split_by_their_hashes_in_about_the_requested_fractions(exact: bool) -> None:
-    groups = [MixedGroup(number * HASHES // 100, NO_SPLIT, [(0, 1), (1, 1)]) for number in range(100)]
-    assigned = assign_mixed(groups, class_totals(groups, 2), exact)
-    assert assigned == [TEST_CODE] * 20 + [VAL_CODE] * 10 + [TRAIN_CODE] * 70
+@pytest.mark.parametrize(
+    ("exact", "expected"),
+    [
+        (True, [TEST_CODE] * 20 + [VAL_CODE] * 10 + [TRAIN_CODE] * 70),
+        (False, [TEST_CODE] * 20 + [TRAIN_CODE] * 70 + [VAL_CODE] * 10),
+    ],
+)
+def test_mixed_groups_are_split_by_their_hashes_in_about_the_requested_fractions(
+    exact: bool, expected: list[int]
+) -> None:
+    groups = [MixedGroup((2 * number + 1) * HASHES // 200, NO_SPLIT, [(0, 1), (1, 1)]) for number in range(100)]
+    assert assign_mixed(groups, class_totals(groups, 2), exact) == expected
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -9,6 +9,7 @@ from gbif_webdataset.split.fractions import (
     Bounds,
     Fractions,
     compute_bounds,
+    compute_wide_bounds,
     count_requested,
 )
 from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
@@ -25,9 +26,12 @@ def test_fractions_that_leave_nothing_for_train_are_refused(test: float, val: fl
         Fractions(test=test, val=val)
 
 
-def test_test_has_the_lowest_hashes_and_val_the_next() -> None:
+def test_test_has_the_lowest_hashes_and_val_the_highest() -> None:
     test, val = Fractions(test=0.25, val=0.5).shares
-    assert (test.split, test.hash_end, val.split, val.hash_end) == (TEST_CODE, HASHES // 4, VAL_CODE, HASHES * 3 // 4)
+    assert (test.split, val.split) == (TEST_CODE, VAL_CODE)
+    ends = [0, HASHES // 4 - 1, HASHES // 4, HASHES // 2 - 1, HASHES // 2, HASHES - 1]
+    assert [test.has_in_range(own) for own in ends] == [True, True, False, False, False, False]
+    assert [val.has_in_range(own) for own in ends] == [False, False, False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -42,14 +46,30 @@ def test_exact_bounds_are_the_requested_images() -> None:
     assert compute_bounds(100, 100, 0.2, exact=True) == Bounds(20, 20, 20)
 
 
-def test_bounds_leave_room_for_chance() -> None:
-    assert compute_bounds(10_000, 10_000, 0.2, exact=False) == Bounds(2000, 1900, 2100)
+@pytest.mark.parametrize(
+    ("images", "squares", "fraction", "bounds"),
+    [
+        (1000, 1000, 0.2, Bounds(200, 160, 240)),  # a fifth of the share
+        (29, 29, 0.1, Bounds(3, 2, 3)),  # one group of one image
+        (40, 160, 0.2, Bounds(8, 4, 12)),  # one group of four images
+        (10, 50, 0.1, Bounds(1, 1, 6)),  # a share of an image: at least one
+        (9, 9, 0.1, Bounds(0, 0, 1)),
+        (0, 0, 0.1, Bounds(0, 0, 0)),
+    ],
+)
+def test_bounds_are_a_fifth_of_the_share_or_one_group(
+    images: int, squares: int, fraction: float, bounds: Bounds
+) -> None:
+    assert compute_bounds(images, squares, fraction, exact=False) == bounds
 
 
-def test_a_split_without_two_groups_on_average_may_have_no_image() -> None:
-    assert compute_bounds(9, 9, 0.2, exact=False).minimum == 0
-    assert compute_bounds(20, 20, 0.2, exact=False).minimum == 1
-    assert compute_bounds(20, 20 * 20, 0.2, exact=False).minimum == 0
+def test_wide_bounds_leave_room_for_chance() -> None:
+    assert compute_wide_bounds(10_000, 10_000, 0.2) == Bounds(2000, 1900, 2100)
+    assert compute_wide_bounds(1000, 1000, 0.0) == Bounds(0, 0, 0)
+
+
+def test_a_split_without_two_mixed_groups_on_average_may_have_no_image() -> None:
+    assert [compute_wide_bounds(*own, 0.2).minimum for own in ((9, 9), (20, 20), (20, 20 * 20))] == [0, 1, 0]
 
 
 def test_a_fraction_of_zero_allows_no_image() -> None:

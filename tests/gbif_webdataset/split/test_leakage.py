@@ -1,3 +1,5 @@
+import random
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -91,3 +93,55 @@ def test_a_night_is_in_one_split_however_its_date_is_written(splitting: SplitRun
     [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "place+date")]
     assert row["known"] == row["images"]
     assert int(row["shared"]) > 0
+
+
+def test_high_leakage_names_the_group_by_that_removes_it_and_the_images_that_splits_then_have(
+    splitting: SplitRun,
+) -> None:
+    images = observed_images(600)
+    splitting.run(images, USUAL, grouping=Grouping(("event",)), exact_fractions=False)
+    rows = {(row["split"], row["shares"]): row for row in splitting.rows("leakage")}
+    assert float(rows["test", "observer"]["share"]) > 0.9
+    assert rows["test", "observer"]["group_by"] == "event,observer"
+    assert rows["test", "event"]["group_by"] == rows["test", "event"]["images_with_group_by"] == ""
+    assert rows["val", "occurrence"]["group_by"] == ""
+
+    counts = splitting.run(images, USUAL, grouping=Grouping(("event", "observer")), exact_fractions=False)
+    assert {split: int(rows[split, "observer"]["images_with_group_by"]) for split in ("val", "test")} == {
+        split: counts[split] for split in ("val", "test")
+    }
+    assert splitting.leakage()["observer"] == "0"
+
+
+def test_leakage_of_few_images_has_no_remedy(splitting: SplitRun) -> None:
+    images = observed_images(600)
+    for number, row in enumerate(images):
+        row["recordedBy"] = "the same" if number % 40 == 0 else f"Observer {number}"
+    splitting.run(images, USUAL, exact_fractions=False)
+    [row] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == ("test", "observer")]
+    assert 0 < float(row["share"]) < 0.05
+    assert (row["group_by"], row["images_with_group_by"]) == ("", "")
+
+
+def test_sessions_at_a_place_are_counted_whatever_notation_their_dates_have(splitting: SplitRun) -> None:
+    """Nights of two days at 12 places, some of them known only to the month, or without coordinates."""
+    chance = random.Random(11)
+    images = observed_images(500, seed=3)
+    for row in images:
+        place, day = chance.randrange(12), chance.randrange(10, 20)
+        row["decimalLatitude"] = f"{place}.5" if chance.random() < 0.9 else ""
+        row["decimalLongitude"] = "10.5"
+        notations = f"2024-05-{day}/{day + 1}", f"2024-05-{day}T21:00/2024-05-{day + 1}T04:30", "2024-05"
+        row["eventDate"] = chance.choices(notations, [5, 5, 1])[0]
+        is_known = row["decimalLatitude"] and row["eventDate"] != "2024-05"
+        row["note"] = f"{place} {day}" if is_known else ""
+    splitting.run(images, USUAL, exact_fractions=False)
+    splits = splitting.split_of_images()
+    in_train = {row["note"] for row in images if splits[row["image_path"]] == "train"} - {""}
+    for split in ("val", "test"):
+        known = [row["note"] for row in images if splits[row["image_path"]] == split and row["note"]]
+        [found] = [row for row in splitting.rows("leakage") if (row["split"], row["shares"]) == (split, "place+date")]
+        assert (int(found["known"]), int(found["shared"])) == (len(known), sum(note in in_train for note in known))
+        assert 0 < len(known) < int(found["images"])
+    splitting.run(images, USUAL, exact_fractions=False, grouping=Grouping(("place+date",)))
+    assert splitting.leakage()["place+date"] == "0"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.split.assign_images import assign_images
 from gbif_webdataset.split.options import Limits, SplitOptions
-from gbif_webdataset.split.split_dataset import create_tables
 from gbif_webdataset.split.temporary_tables import TABLES
 from gbif_webdataset.split.traits import Grouping
 from gbif_webdataset.storage import tables
@@ -27,7 +27,7 @@ def test_the_database_has_the_described_tables_with_the_described_columns(
         holdout_key="genusKey" if is_grouped else "",
     )
     with tables.open_database(tmp_path / "scratch") as connection:
-        create_tables(connection, splitting.clean, splitting.duplicates, options)
+        assign_images(connection, splitting.clean, splitting.duplicates, options)
         names = {name for (name,) in tables.fetch_rows(connection, "SHOW TABLES")} - {"clean"}
         assert names == (TABLES.keys() if is_grouped else TABLES.keys() - CONDITIONAL)
         for name in names:

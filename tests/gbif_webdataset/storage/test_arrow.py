@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.columns import Column
@@ -126,3 +127,60 @@ def test_dictionary_columns_are_read_as_dictionaries_again(tmp_path: Path) -> No
     assert arrow.open_parquet(tmp_path / "a.parquet").read().equals(table)
     arrow.write_parquet([], tmp_path / "b.parquet", schema)
     assert arrow.open_parquet(tmp_path / "b.parquet").read().num_rows == 0
+
+
+READERS: list[Callable[[Path], object]] = [
+    arrow.read_parquet,
+    arrow.read_parquet_schema,
+    lambda path: arrow.read_parquet(path, ["name"]),
+    lambda path: list(arrow.iterate_parquet(path, 100, ["name"])),
+]
+
+
+def write_table(path: Path) -> bytes:
+    table = pa.table({"name": [f"d/{number}.jpg" for number in range(1000)], "bytes": list(range(1000))})
+    arrow.write_parquet(table.to_batches(), path, table.schema)
+    return path.read_bytes()
+
+
+def test_a_table_is_read_whole_by_columns_and_in_batches(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.parquet")
+    assert arrow.read_parquet(tmp_path / "a.parquet").num_rows == 1000
+    assert arrow.read_parquet(tmp_path / "a.parquet", ["name"]).column_names == ["name"]
+    assert [batch.num_rows for batch in arrow.iterate_parquet(tmp_path / "a.parquet", 400)] == [400, 400, 200]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_damaged_table_gives_a_sentence_that_names_it(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "a.parquet"
+    whole = write_table(path)
+    rng = random.Random(15)
+    for data in (b"", b"PAR1", bytes(len(whole)), whole[: len(whole) // 2], rng.randbytes(len(whole))):
+        path.write_bytes(data)
+        with pytest.raises(DamagedFileError, match=r"a\.parquet: the table is damaged"):
+            read(path)
+    for _ in range(300):  # with a flipped bit a table can be read or not, but no other error is raised
+        at = rng.randrange(len(whole))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
+        try:
+            read(path)
+        except DamagedFileError:
+            continue
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_missing_table_and_a_folder_in_its_place_are_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "a.parquet"
+    with pytest.raises(MissingPieceError, match=r"a\.parquet: the table is missing"):
+        read(path)
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as raised:
+        read(path)
+    assert raised.value.filename == str(path)
+
+
+def test_an_error_of_the_caller_is_not_taken_for_damage(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="a defect"):
+        for _ in arrow.iterate_parquet(tmp_path / "a.parquet", 100):
+            raise ValueError("a defect")

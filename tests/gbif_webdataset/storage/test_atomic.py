@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, atomic_folder, file_sha256
+from gbif_webdataset.storage.atomic import OLD, TEMPORARY, atomic_file, atomic_folder, file_sha256, restore_folder
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -102,3 +102,15 @@ def test_a_hash_is_of_all_bytes(tmp_path: Path) -> None:
     data = os.urandom(1_000_001)
     (tmp_path / "a").write_bytes(data)
     assert file_sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_that_a_killed_writer_moved_away_is_brought_back(tmp_path: Path) -> None:
+    old = tmp_path / f"{TEMPORARY}splits-1{OLD}"
+    old.mkdir()
+    (old / "train.csv").write_text("1")
+    restore_folder(tmp_path / "splits")
+    assert (tmp_path / "splits" / "train.csv").read_text() == "1"
+
+    old.mkdir()
+    restore_folder(tmp_path / "splits")
+    assert (tmp_path / "splits" / "train.csv").read_text() == "1"

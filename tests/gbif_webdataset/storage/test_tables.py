@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gbif_webdataset.errors import MissingPieceError, ParameterError
+from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
 from gbif_webdataset.storage import tables
 
 SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64())])
@@ -151,3 +151,21 @@ def test_a_memory_limit_is_read_in_decimal_units(text: str, count: int) -> None:
 def test_other_texts_are_no_memory_limit(text: str) -> None:
     with pytest.raises(ParameterError, match="write it like 800MB or 4GB"):
         tables.parse_memory_limit(text)
+
+
+def test_a_csv_of_a_stage_is_read_if_it_has_the_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image_path,reason\nd/a.jpg,listed\n")
+    with tables.open_made_csv(tmp_path / "a.csv", ["reason"]) as rows:
+        assert list(rows) == [{"image_path": "d/a.jpg", "reason": "listed"}]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", bytes(90), b"a,b\n1,2\n", b"image_path,reason\n\xff\xfe,x\n", b"reason\n" + b"x" * 200_000]
+)
+def test_a_damaged_csv_of_a_stage_gives_a_sentence_that_names_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with (
+        pytest.raises(DamagedFileError, match=r"a\.csv: differs from what was written"),
+        tables.open_made_csv(tmp_path / "a.csv", ["reason"]) as rows,
+    ):
+        list(rows)

@@ -1,17 +1,19 @@
 import hashlib
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage.target_record import (
     Change,
     FileRecord,
     Fingerprint,
     TargetRecord,
-    digest_of,
     digest_of_file,
     find_changes,
+    load_checked_record,
 )
 
 FINGERPRINT = Fingerprint(1, {"seed": 42, "name": "M\u00fcll"}, {"archive": "ab"})
@@ -44,6 +46,69 @@ def test_a_record_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
         loaded = TargetRecord.load(path)
         assert loaded is not None
         assert loaded.files["a"].sha256 == hashlib.sha256(content.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "damage"),
+    [
+        (b"", "is empty"),
+        (bytes(300), "is not JSON"),
+        (b"\xff\xfe{}", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[1]", "is not a JSON object"),
+        (b"{}", "is not a record that this version can read"),
+        (b'{"files": [], "made_from": 3, "facts": "x"}', "is not a record that this version can read"),
+    ],
+)
+def test_a_damaged_record_counts_as_absent_with_its_damage(tmp_path: Path, content: bytes, damage: str) -> None:
+    path = tmp_path / "Task.json"
+    path.write_bytes(content)
+    assert TargetRecord.load(path) is None
+    assert load_checked_record(path).damage == damage
+
+
+def test_a_record_counts_as_absent_after_any_change_of_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "Task.json"
+    record(tmp_path, a="1").save(path)
+    whole = path.read_text()
+    for old, new in (("42", "43"), ('"bytes": 1', '"bytes": 2'), ("1.5", "1.6"), ('"a"', '"b"'), ("seed", "seek")):
+        path.write_text(whole.replace(old, new))
+        assert load_checked_record(path).damage == "does not match its checksum"
+    path.write_text(whole[: len(whole) // 2])
+    assert load_checked_record(path).damage == "is not JSON"
+    path.write_text(json.dumps(json.loads(whole)))  # the same values in another layout
+    assert load_checked_record(path).record is not None
+
+
+def test_a_record_in_the_place_of_another_or_of_a_newer_version_counts_as_absent(tmp_path: Path) -> None:
+    record(tmp_path, a="1").save(tmp_path / "Task.json")
+    (tmp_path / "Task.json").replace(tmp_path / "Other.json")
+    assert load_checked_record(tmp_path / "Other.json").damage == "is the record of Task"
+    values = json.loads((tmp_path / "Other.json").read_text())
+    del values["checksum"]
+    (tmp_path / "Task.json").write_text(json.dumps({**values, "signature": "x"}))
+    assert load_checked_record(tmp_path / "Task.json").damage == "is not a record that this version can read"
+    (tmp_path / "Folder.json").mkdir()
+    assert load_checked_record(tmp_path / "Folder.json").damage == "is a folder"
+
+
+def test_a_record_that_names_files_outside_the_dataset_counts_as_absent(tmp_path: Path) -> None:
+    for name in ("../a", "/etc/passwd"):
+        TargetRecord("Task", FINGERPRINT, {name: FileRecord(1, "ab")}).save(tmp_path / "Task.json")
+        assert TargetRecord.load(tmp_path / "Task.json") is None
+
+
+def test_a_record_without_a_checksum_is_read_and_a_number_that_it_lacks_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "Task.json"
+    record(tmp_path, a="1").save(path)
+    values = json.loads(path.read_text())
+    del values["checksum"]
+    path.write_text(json.dumps(values))
+    checked = load_checked_record(path)
+    assert not checked.has_checksum
+    assert checked.record == record(tmp_path, a="1")
+    with pytest.raises(MissingPieceError, match="lacks the number outcomes"):
+        checked.record.results["outcomes"]
 
 
 def test_a_file_is_described_by_its_size_and_hash(tmp_path: Path) -> None:
@@ -90,7 +155,6 @@ def test_a_digest_is_of_the_files_contents_alone(tmp_path: Path) -> None:
     assert first.digest == other.digest
     assert first.digest != record(tmp_path, a="1", b="3").digest
     assert first.digest != record(tmp_path, a="1", c="2").digest
-    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 2, "b": 1})
 
 
 def test_a_file_that_changed_has_another_digest(tmp_path: Path) -> None:

@@ -29,3 +29,9 @@ def test_a_cut_file_is_not_whole_and_a_cut_directory_is_an_error() -> None:
     assert not TiffDirectory(data[:-1]).is_whole
     with pytest.raises(struct.error):
         TiffDirectory(data[:40])
+
+
+def test_a_position_beyond_all_files_is_an_error() -> None:
+    big = encode_tiff(big=True)
+    with pytest.raises(struct.error):
+        TiffDirectory(big[:8] + b"\xff" * 8 + big[16:])

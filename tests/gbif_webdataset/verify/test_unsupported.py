@@ -18,6 +18,12 @@ def make_bitfield_bmp(masks: tuple[int, int, int], bits: int = 32) -> bytes:
     return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
 
 
+def make_bmp_with_palette(colours: int) -> bytes:
+    pixels = bytes(range(256))
+    header = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 8, 0, len(pixels), 0, 0, colours, 0) + bytes(4 * colours)
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+
+
 def change_frame(jpeg: bytes, offset: int, value: bytes, marker: bytes = b"\xff\xc0") -> bytes:
     """A JPEG with other bytes in its frame header."""
     return damage.overwrite(jpeg, jpeg.index(marker) + offset, value)
@@ -41,6 +47,7 @@ def make_unsupported() -> dict[str, bytes]:
         "jpeg xl in a container": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(500),
         "bitfield bmp": make_bitfield_bmp((0x3FF00000, 0xFFC00, 0x3FF)),
         "16-bit bitfield bmp": make_bitfield_bmp((0xF00, 0xF0, 0xF), 16),
+        "bmp of 300 colours": make_bmp_with_palette(300),
         "webp in tiff": tiff.replace(struct.pack("<HHII", 259, 4, 1, 8), struct.pack("<HHII", 259, 4, 1, 50_001)),
         "jpeg xl in tiff": tiff.replace(struct.pack("<HHII", 259, 4, 1, 8), struct.pack("<HHII", 259, 4, 1, 50_002)),
         "tiff of an odd number of bits": damage.make_tiff(8, 8, 16, bytes(99)).replace(

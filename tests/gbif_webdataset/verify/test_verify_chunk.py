@@ -1,3 +1,5 @@
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,20 @@ from tests.support.verify_run import LEDGER, VerifyRun, sha256_of
 SIZE = (61, 43)
 JPEG = damage.encode(Image.linear_gradient("L").resize(SIZE).convert("RGB"), "JPEG")
 REPOSITORY = Path(__file__).parents[3]
+VERIFY_IMPATIENTLY = """
+import sys
+from pathlib import Path
+from gbif_webdataset.errors import explain
+from gbif_webdataset.verify import decoding_watch, verify_chunk
+decoding_watch.MAX_DECODING_SECONDS = 1.0
+output = Path(sys.argv[1])
+ledger, target = output / "fetched/chunk-00000.parquet", output / "verified/chunk-00000.parquet"
+options = verify_chunk.VerifyOptions(10_000, workers=4)
+try:
+    verify_chunk.verify_chunk(ledger, output / "images", target, options, lambda counts: None)
+except Exception as error:
+    sys.exit(explain(error))
+"""
 
 
 @pytest.fixture
@@ -25,6 +41,20 @@ def test_a_decoder_that_fails_on_one_image_does_not_stop_the_chunk(run: VerifyRu
     assert run.verify(files) == {"valid": 7, "corrupt-data": 1}
     row = run.table().to_pylist()[3]
     assert (row["valid"], row["error"], row["format"], row["width"]) == (False, "corrupt-data", "ODD", 61)
+
+
+def test_a_decoder_that_hangs_fails_the_chunk_and_ends_the_process(run: VerifyRun) -> None:
+    names = [f"d/{number:02}.jpg" for number in range(40)]
+    run.verify(dict.fromkeys(names, JPEG))
+    undisturbed = (run.output / "verified/chunk-00000.parquet").read_bytes()
+    (run.output / "images/d/17.jpg").unlink()
+    os.mkfifo(run.output / "images/d/17.jpg")  # the image is read for ever, as nobody writes to the pipe
+    command = [sys.executable, "-c", VERIFY_IMPATIENTLY, str(run.output)]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert re.fullmatch(r".*images/d/17\.jpg: this image has been decoded for more than .* hangs; .*\n", ended.stderr)
+    assert (run.output / "verified/chunk-00000.parquet").read_bytes() == undisturbed
+    assert [path.name for path in (run.output / "verified").iterdir()] == ["chunk-00000.parquet"]
 
 
 def test_rows_keep_their_order_and_columns_and_gain_the_findings(run: VerifyRun) -> None:

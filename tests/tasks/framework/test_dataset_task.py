@@ -28,3 +28,21 @@ def test_a_chunk_beyond_the_last_one_is_an_error() -> None:
 
 def test_the_label_of_a_chunk_has_its_number() -> None:
     assert FetchChunk(dwca="a.zip", chunk=7).label == "FetchChunk-00007"
+
+
+def test_tasks_with_other_parameters_have_other_ids_though_luigis_page_shows_only_folder_and_chunk() -> None:
+    tasks = [
+        SplitDataset(dwca="a.zip", output="out"),
+        SplitDataset(dwca="b.zip", output="out"),
+        SplitDataset(dwca="a.zip", output="out", random_seed=7),
+        SplitDataset(dwca="a.zip", output="other/out"),
+        SplitDataset(dwca="a.zip"),
+        FetchChunk(dwca="a.zip", output="out", chunk=1),
+        FetchChunk(dwca="a.zip", output="out", chunk=1, chunks=4),
+        FetchChunk(dwca="a.zip", output="out", chunk=2),
+    ]
+    assert len({task.task_id for task in tasks}) == len(tasks)
+    assert len(set(tasks)) == len(tasks)
+    assert tasks[4].to_str_params() == {"output": "data/a"}
+    assert tasks[5].to_str_params() == {"output": "out", "chunk": "1"}
+    assert tasks[0].task_id == SplitDataset(dwca="a.zip", output="out", scratch="/tmp").task_id

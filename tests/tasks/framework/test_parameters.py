@@ -14,6 +14,7 @@ from tasks.framework.parameters import (
     InputFile,
     InputFolder,
     Real,
+    SemanticVersion,
     WebAddress,
     split_list,
 )
@@ -33,6 +34,7 @@ class Example(luigi.Task):
     directory: str = InputFolder(default="", description="a folder")
     address: str = WebAddress(default="", description="an address")
     doi: str = Doi(default="", description="a DOI")
+    version: str = SemanticVersion(default="1.0.0", description="a version")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,17 @@ class Example(luigi.Task):
         ("share", "1.5", "--Example-share 1.5: not a valid value; give a number from 0 to 1"),
         ("share", "half", "--Example-share half: not a valid value; give a number from 0 to 1"),
         ("doi", "dl.9f3k2q", "--Example-doi dl.9f3k2q: not a valid value; give a DOI, such as 10.15468/dl.9f3k2q"),
+        ("version", "1.0", "--Example-version 1.0: not a valid value; give a version of three numbers, such as 1.0.0"),
+        (
+            "version",
+            "v1.0.0",
+            "--Example-version v1.0.0: not a valid value; give a version of three numbers, such as 1.0.0",
+        ),
+        (
+            "version",
+            "01.0.0",
+            "--Example-version 01.0.0: not a valid value; give a version of three numbers, such as 1.0.0",
+        ),
         ("flag", "maybe", "--Example-flag maybe: not a valid value; give true or false"),
         ("word", "three", "--Example-word three: not a valid value; give one of one, two"),
         ("file", "/nowhere/a b", '--Example-file "/nowhere/a b": there is no such file; check the path'),
@@ -87,3 +100,8 @@ def test_a_list_is_split_at_its_separator_and_has_no_empty_entry() -> None:
 def test_a_doi_is_stored_without_its_prefix(prefix: str) -> None:
     assert Example(doi=f" {prefix}10.15468/dl.9f3k2q ").doi == "10.15468/dl.9f3k2q"
     assert Example(doi="").doi == ""
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "1.10.3", "2.0.0-beta.1", "1.0.0+2026.11"])
+def test_a_semantic_version_is_accepted(version: str) -> None:
+    assert Example(version=f" {version} ").version == version

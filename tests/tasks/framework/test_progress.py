@@ -123,7 +123,8 @@ def test_three_workers_leave_one_full_bar_a_stage(archive: Path, tmp_path: Path)
     assert f"{IMAGES} images, {FAILED} failed in 00:" in fetch
     assert f"{IMAGES} images in 00:" in verify
     assert f"{IMAGES - FAILED} images in 00:" in shards
-    assert "samples" in shown[4]
+    assert shown[4] == archive.name
+    assert "samples" in shown[5]
 
 
 def test_an_error_stands_whole_between_the_bars(archive: Path, tmp_path: Path) -> None:
@@ -141,8 +142,9 @@ def test_without_a_terminal_there_are_plain_lines(archive: Path, tmp_path: Path)
     )
     assert "\r" not in ended.stderr and "\x1b" not in ended.stderr
     lines = [re.sub(r"in \d\d:\d\d$", "in ...", line) for line in ended.stderr.splitlines()]
-    assert [line.split(":")[0] for line in lines] == ["read", "fetch", "verify"]
-    assert lines[1:] == [
+    assert lines[0] == f"Results: {tmp_path}/out. A line about the progress follows every 30 seconds."
+    assert [line.split(":")[0] for line in lines[1:]] == ["read", "fetch", "verify"]
+    assert lines[2:] == [
         f"fetch: {IMAGES} images, {FAILED} failed in ...",
         f"verify: {IMAGES} images in ...",
     ]

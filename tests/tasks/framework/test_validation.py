@@ -69,6 +69,18 @@ def dataset(archive: Path, tmp_path: Path) -> Dataset:
             ("CreateWebDataset-columns-to-json", "tribe,sex"),
             "--CreateWebDataset-columns-to-json sex: the archive has no",
         ),
+        (
+            ("CreateWebDataset-caption-template", "a photo of {trbe}"),
+            "--CreateWebDataset-caption-template \"a photo of {trbe}\": the archive has no column 'trbe'; did you mean tribe?",
+        ),
+        (
+            ("CreateWebDataset-caption-template", "a photo of {tribe.__class__}"),
+            "the archive has no column 'tribe.__class__'; ",
+        ),
+        (
+            ("CreateWebDataset-hierarchy-to-json", "true"),
+            "--CreateWebDataset-hierarchy-to-json true: the archive has no column of a rank, such as species or genusKey",
+        ),
     ],
 )
 def test_a_column_that_the_archive_lacks_is_reported_before_the_archive_is_read(
@@ -165,3 +177,9 @@ def test_a_column_that_a_later_stage_names_is_added_and_stays(dataset: Dataset) 
         assert dataset.plan(*options, task="ReadArchive") == ["Nothing to do: everything is up to date."]
     dataset.make("--CreateWebDataset-label-name", "subtribe", *by_tribe, task="ReadArchive")
     assert {"tribe", "subtribe"} <= set(pq.read_schema(chunk).names)
+
+
+def test_the_columns_of_a_caption_are_added(dataset: Dataset) -> None:
+    dataset.make("--CreateWebDataset-caption-template", "{tribe}, {{subtribe}} {gbifID}", task="ReadArchive")
+    assert {"t0", "t1"} == {row["tribe"] for row in dataset.rows("manifest")}
+    assert "subtribe" not in pq.read_schema(dataset.output / "manifest" / "chunk-00000.parquet").names

@@ -1,0 +1,120 @@
+"""Python code that loads a dataset: its WebDataset and Hugging Face lines, for the terminal, the card and the page."""
+
+import glob
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gbif_webdataset.publish.description import Shard
+from gbif_webdataset.terms.splits import HUB_SPLITS, SPLITS, TRAIN
+
+
+@dataclass(frozen=True)
+class LoadingCode:
+    """Code that loads one dataset. It works where the path of the folder of the shards is valid.
+
+    webdataset_line, hugging_face_line: one expression each, for the terminal.
+    webdataset: a block that opens all splits with webdataset and reads train.
+    hugging_face: a block that loads train from the folder with Hugging Face's `datasets`, with the card's types.
+    hugging_face_stream: a block that does the same with `load_dataset("webdataset", ...)`, without a copy in the cache.
+
+    If train has no samples, the first split that has some takes its place.
+    """
+
+    webdataset_line: str
+    hugging_face_line: str
+    webdataset: str
+    hugging_face: str
+    hugging_face_stream: str
+
+
+def write_loading_code(folder: str, shards: Sequence[Shard], extensions: Sequence[str]) -> LoadingCode:
+    """The code for a dataset with these shards, at least one.
+
+    `folder` is the folder of the shards: absolute, or relative to the folder where the code will run. `extensions` are
+    those of the images. If there are several, Hugging Face has a column for each; the code merges them to `image`.
+    """
+    by_split = {split: [shard.path for shard in shards if shard.split == split] for split in SPLITS}
+    urls = {split: f"{folder}/{collapse_range(paths)}" for split, paths in by_split.items() if paths}
+    split = next(iter(urls))
+    return LoadingCode(
+        webdataset_line=_open_webdataset(split, urls[split]),
+        hugging_face_line=f"load_dataset({_quote(folder)}, split={_quote(HUB_SPLITS[split])})",
+        webdataset="\n".join(_write_webdataset(urls, extensions)),
+        hugging_face="\n".join(_write_hugging_face(folder, split, extensions)),
+        hugging_face_stream="\n".join(_write_stream(folder, split, extensions)),
+    )
+
+
+def collapse_range(paths: Sequence[str]) -> str:
+    """The paths of a split's shards in the notation of webdataset: `train/train-{000000..000007}.tar`.
+
+    One path stays as it is. The numbers of the shards have no gap.
+    """
+    if len(paths) == 1:
+        return paths[0]
+    stem, _, first = paths[0].removesuffix(".tar").rpartition("-")
+    last = paths[-1].removesuffix(".tar").rpartition("-")[2]
+    return f"{stem}-{{{first}..{last}}}.tar"
+
+
+def _quote(text: str) -> str:
+    """A text as a string of Python in double quotes."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _open_webdataset(split: str, url: str) -> str:
+    return f"wds.WebDataset({_quote(url)}, shardshuffle={100 if split == TRAIN else False})"
+
+
+def _write_webdataset(urls: dict[str, str], extensions: Sequence[str]) -> Iterator[str]:
+    yield "import webdataset as wds"
+    yield ""
+    yield from (f"{split} = {_open_webdataset(split, url)}" for split, url in urls.items())
+    split = next(iter(urls))
+    shuffle = ".shuffle(1000)" if split == TRAIN else ""
+    yield f'for image, label in {split}{shuffle}.decode("pil").to_tuple({_quote(";".join(extensions))}, "cls"):'
+    yield "    ..."
+
+
+def _write_hugging_face(folder: str, split: str, extensions: Sequence[str]) -> Iterator[str]:
+    yield f"from datasets import {_list_names(extensions, 'load_dataset')}"
+    yield ""
+    yield f"{split} = load_dataset({_quote(folder)}, split={_quote(HUB_SPLITS[split])})"
+    yield from _write_merge(split, extensions, is_stored=True)
+
+
+def _write_stream(folder: str, split: str, extensions: Sequence[str]) -> Iterator[str]:
+    files = f"{glob.escape(folder)}/{split}/{split}-*.tar"
+    yield f"from datasets import {_list_names(extensions, 'load_dataset, load_dataset_builder')}"
+    yield ""
+    yield f"features = load_dataset_builder({_quote(folder)}).info.features  # types, from the header of README.md"
+    yield f"{split} = load_dataset("
+    yield f'    "webdataset", data_files={{"train": {_quote(files)}}},'
+    yield '    split="train", features=features, streaming=True,'
+    yield ")"
+    yield from _write_merge(split, extensions, is_stored=False)
+
+
+def _list_names(extensions: Sequence[str], names: str) -> str:
+    return f"Features, Image, {names}" if len(extensions) > 1 else names
+
+
+def _write_merge(split: str, extensions: Sequence[str], is_stored: bool) -> Iterator[str]:
+    """Lines that merge the columns of images, of which each row fills one.
+
+    A dataset that is stored in the cache would encode decoded images again, so it merges their bytes.
+    """
+    if len(extensions) == 1:
+        return
+    values = " or ".join(f"row[{_quote(extension)}]" for extension in extensions)
+    yield f"formats = {json.dumps(list(extensions))}  # each row has its image in one of these columns"
+    yield f"types = {{name: type for name, type in {split}.features.items() if name not in formats}}"
+    if is_stored:
+        yield "for name in formats:"
+        yield f"    {split} = {split}.cast_column(name, Image(decode=False))"
+    yield f"{split} = {split}.map("
+    yield f'    lambda row: {{"image": {values}}},'
+    yield "    remove_columns=formats,"
+    yield '    features=Features({"image": Image(), **types}),'
+    yield ")"

@@ -1,0 +1,86 @@
+"""AuditDataset: every file of a dataset against its record."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from gbif_webdataset.audit.audit_dataset import audit_dataset, count_files, summarize_audit
+from gbif_webdataset.errors import DamagedFileError, escape_text
+from gbif_webdataset.formatting import format_count
+from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.parameters import Count, FilePath, Flag
+
+RUN_FILES, STALE_SECONDS = "run-*.lock", 300.0
+
+
+class AuditDataset(DatasetTask):
+    """Read every file of a dataset again and compare it with its record: images, tables, shards and indexes.
+
+    It needs neither the archive nor a network, runs no other task, and changes nothing without --repair. Differences
+    are listed in audit.csv; the command fails if there are any. It may run beside another run.
+    """
+
+    IS_STAGE = False
+
+    dwca: str = FilePath(default="", description="The archive, which names the folder of the dataset without --output.")
+    num_workers: int = Count(
+        default=4, minimum=1, significant=False, description="Number of files that are read at the same time."
+    )
+    repair: bool = Flag(
+        default=False,
+        significant=False,
+        description="true: delete the records of files that differ, and mark images that differ in the ledger, so that "
+        "the next run makes or downloads them again; then the command succeeds. false: change nothing.",
+    )
+
+    _is_done = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
+
+    @property
+    def changed_output(self) -> Path | None:
+        """The folder of the dataset with `repair`; otherwise None, because the task only reads."""
+        return self.paths.output if self.repair and not self.plan else None
+
+    def requires(self) -> list[DatasetTask]:
+        """Nothing."""
+        return []
+
+    def complete(self) -> bool:
+        """Whether this process has audited the dataset; every command audits it again."""
+        return self._is_done
+
+    def run(self) -> None:
+        """Write audit.csv and print the summary. Raises DamagedFileError if a file differs and is not repaired."""
+        files = count_files(self.paths)
+        with self.progress("audit", "files", files) as progress:
+            result = audit_dataset(
+                self.paths,
+                workers=self.num_workers,
+                repair=self.repair,
+                is_run_active=self._is_run_active,
+                progress=lambda done: progress.update(done, files),
+            )
+        print(escape_text(summarize_audit(self.paths, result), keep="\n"), flush=True)
+        if self.repair and result.differences:
+            print(
+                f"  {format_count(len(result.repaired), 'record')} deleted; run the job again to make them", flush=True
+            )
+        elif result.differences:
+            is_one = result.differences == 1
+            problem = "file differs from the records and is" if is_one else "files differ from the records and are"
+            raise DamagedFileError(
+                f"{self.paths.output}: {result.differences:,} {problem} listed in {self.paths.audit_table.name}; run "
+                "`make audit ARGS=--AuditDataset-repair`, and then the job again"
+            )
+        self._is_done = True
+
+    def _is_run_active(self) -> bool:
+        """Whether another run works on the dataset: its file is written each minute. With repair there is none."""
+        if self.repair:
+            return False
+        now = time.time()
+        return any(now - path.stat().st_mtime < STALE_SECONDS for path in self.paths.records.glob(RUN_FILES))

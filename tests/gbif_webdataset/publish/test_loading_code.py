@@ -1,0 +1,78 @@
+"""The code that loads a dataset: its shards as ranges, and paths as strings of Python. tests/end_to_end/ runs it."""
+
+import ast
+
+import pytest
+
+from gbif_webdataset.publish.description import Shard
+from gbif_webdataset.publish.loading_code import LoadingCode, collapse_range, write_loading_code
+
+
+def make_shards(**counts: int) -> list[Shard]:
+    return [
+        Shard(split, f"{split}/{split}-{number:06d}.tar", 10, 10_240, "")
+        for split, count in counts.items()
+        for number in range(count)
+    ]
+
+
+def blocks(code: LoadingCode) -> list[str]:
+    return [code.webdataset, code.hugging_face, code.hugging_face_stream]
+
+
+@pytest.mark.parametrize(
+    ("paths", "collapsed"),
+    [
+        (["train/train-000000.tar"], "train/train-000000.tar"),
+        ([f"train/train-{n:06d}.tar" for n in range(8)], "train/train-{000000..000007}.tar"),
+        ([f"val/val-{n:06d}.tar" for n in range(1_000_001)], "val/val-{000000..1000000}.tar"),
+    ],
+)
+def test_several_shards_are_a_range_and_one_is_its_path(paths: list[str], collapsed: str) -> None:
+    assert collapse_range(paths) == collapsed
+
+
+def test_a_range_is_expanded_by_webdataset_to_the_shards() -> None:
+    shardlists = pytest.importorskip("webdataset.shardlists")
+    paths = [shard.path for shard in make_shards(train=12)]
+    assert shardlists.expand_urls(collapse_range(paths)) == paths
+
+
+def test_each_line_names_the_folder_and_the_shards_of_this_dataset() -> None:
+    code = write_loading_code("data/archive/shards", make_shards(train=8, val=1, test=2), ["jpg"])
+    assert code.webdataset_line == (
+        'wds.WebDataset("data/archive/shards/train/train-{000000..000007}.tar", shardshuffle=100)'
+    )
+    assert code.hugging_face_line == 'load_dataset("data/archive/shards", split="train")'
+    assert 'val = wds.WebDataset("data/archive/shards/val/val-000000.tar", shardshuffle=False)' in code.webdataset
+    assert "test-{000000..000001}.tar" in code.webdataset
+    assert 'data_files={"train": "data/archive/shards/train/train-*.tar"}' in code.hugging_face_stream
+
+
+def test_images_of_several_formats_are_merged() -> None:
+    one, several = (write_loading_code("x", make_shards(train=1), kinds) for kinds in (["webp"], ["jpg", "png"]))
+    assert 'to_tuple("webp", "cls")' in one.webdataset
+    assert "map(" not in "".join(blocks(one))
+    assert 'to_tuple("jpg;png", "cls")' in several.webdataset
+    for block in blocks(several)[1:]:
+        assert 'lambda row: {"image": row["jpg"] or row["png"]}' in block
+
+
+def test_without_train_the_first_split_takes_its_place() -> None:
+    code = write_loading_code("x", make_shards(val=1, test=1), ["jpg"])
+    assert code.webdataset_line == 'wds.WebDataset("x/val/val-000000.tar", shardshuffle=False)'
+    assert code.hugging_face_line == 'load_dataset("x", split="validation")'
+    assert 'for image, label in val.decode("pil")' in code.webdataset
+
+
+@pytest.mark.parametrize(
+    "folder", ["a b/é", "quo\"te's", "back\\slash\\n", "new\nline", "ctrl\x1b[2J", "\udcff", "[x]*?"]
+)
+def test_any_folder_is_a_string_of_python_that_means_the_folder(folder: str) -> None:
+    code = write_loading_code(folder, make_shards(train=1), ["jpg", "png"])
+    for block in [*blocks(code), code.webdataset_line, code.hugging_face_line]:
+        ast.parse(block)
+        assert block.isprintable() or "\n" in block
+        assert "\x1b" not in block
+    texts = {node.value for node in ast.walk(ast.parse(code.hugging_face)) if isinstance(node, ast.Constant)}
+    assert folder in texts
