@@ -232,10 +232,8 @@ class DatasetTask(CheckedTask):
         target = TargetBuilder(self.paths.output)
         yield target
         seconds = round(time.monotonic() - started, 3)
-        record = TargetRecord(
-            self.label, fingerprint, target.files, target.results, seconds, costs.measure_peak_bytes()
-        )
-        record.save(self.paths.record(self.label))
+        made = (target.files, target.results, seconds, costs.measure_peak_bytes())
+        TargetRecord(self.label, fingerprint, *made).save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:
         """Return the progress of this task, for the terminal and for Luigi's page."""
