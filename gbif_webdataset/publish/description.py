@@ -64,13 +64,27 @@ class ClassCounts:
 
 
 @dataclass(frozen=True)
+class Taxonomy:
+    """The labels: their column, the rank of all classes (may be empty), and the checklist of the keys."""
+
+    label_column: str
+    rank: str = ""
+    checklist: Checklist = field(default_factory=Checklist)
+
+    def __str__(self) -> str:
+        """Two sentences about them."""
+        rank = f" (rank: {self.rank})" if self.rank else ""
+        checklist = f"the checklist {self.checklist}" if self.checklist.key else "an unknown checklist"
+        return f"The labels are values of {self.label_column}{rank}. The taxon keys belong to {checklist}."
+
+
+@dataclass(frozen=True)
 class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
     `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
     the numbers have gaps, or are too many to name. `json_columns` are the names in each `.json`, if there is one.
-    `findings` are what to know before training. The labels are values of `label_column`; `rank` is that of all classes,
-    or empty; the keys belong to `checklist`.
+    `findings` are what to know before training.
     """
 
     title: str
@@ -84,9 +98,7 @@ class DatasetDescription:
     authors: tuple[str, ...] = ()
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
-    label_column: str = ""
-    rank: str = ""
-    checklist: Checklist = field(default_factory=Checklist)
+    taxonomy: Taxonomy = field(default_factory=lambda: Taxonomy(""))
     findings: Sequence[Finding] = ()
     shared: Sequence[SharedImages] = ()
     coverage: Coverage = field(default_factory=lambda: Coverage(0))
@@ -109,13 +121,6 @@ class DatasetDescription:
         """The number of samples of each split that has any."""
         counts = {split: sum(shard.samples for shard in self.shards if shard.split == split) for split in SPLITS}
         return {split: count for split, count in counts.items() if count}
-
-    @property
-    def taxonomy(self) -> str:
-        """A sentence on the labels: their column, rank and checklist."""
-        rank = f" (rank: {self.rank})" if self.rank else ""
-        checklist = f"the checklist {self.checklist}" if self.checklist.key else "an unknown checklist"
-        return f"The labels are values of {self.label_column}{rank}. The taxon keys belong to {checklist}."
 
     @property
     def licence(self) -> str:

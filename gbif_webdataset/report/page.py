@@ -182,7 +182,7 @@ def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
     """Title, licences and citation."""
     return {
         "title": description.title,
-        "taxonomy": description.taxonomy,
+        "taxonomy": str(description.taxonomy),
         "source": description.source,
         "citation": citation.cite_source(description.source),
         "licence": licences.display_name(description.licence),
