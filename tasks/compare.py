@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gbif_webdataset.compare.label_changes import TaxonomyOptions
+from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.paths import DatasetPaths
 from tasks.framework.messages import print_text
-from tasks.framework.parameters import FilePath, InputFolder
+from tasks.framework.parameters import FilePath, Flag, InputFile, InputFolder
 from tasks.framework.worker_processes import RunTask
 
 
@@ -19,6 +21,16 @@ class CompareDatasets(RunTask):
 
     old: str = InputFolder(description="Folder of the older dataset: its --output.")
     new: str = InputFolder(description="Folder of the newer dataset: its --output. The comparison is written into it.")
+    crosswalk: str = InputFile(
+        default="",
+        description="crosswalk.csv of `make crosswalk` from the older dataset to the newer one. Changes of labels that "
+        "it explains are counted apart. Empty: none.",
+    )
+    same_taxonomy: bool = Flag(
+        default=False,
+        description="true: the labels of both datasets are keys of the same taxonomy. false: keys of different "
+        "checklists are compared only with a crosswalk.",
+    )
     scratch: str = FilePath(
         default="", significant=False, description="Folder for temporary files. Empty: <new>/.scratch."
     )
@@ -43,5 +55,6 @@ class CompareDatasets(RunTask):
         from gbif_webdataset.compare.compare_datasets import compare_datasets  # imports Jinja, which other tasks do not
 
         old, new = DatasetPaths.under(Path(self.old)), DatasetPaths.under(Path(self.new), self.scratch)
-        print_text(compare_datasets(old, new))
+        crosswalk = CrosswalkTable.read(Path(self.crosswalk), "--crosswalk") if self.crosswalk else None
+        print_text(compare_datasets(old, new, TaxonomyOptions(crosswalk, self.same_taxonomy)))
         self._has_run = True

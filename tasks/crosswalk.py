@@ -1,12 +1,13 @@
 """MakeCrosswalk: the taxa of an older dataset in the taxonomy of a newer one."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.crosswalk.link_taxa import EvidenceLimits
 from gbif_webdataset.crosswalk.make_crosswalk import CrosswalkRequest, CrosswalkResources, make_crosswalk
-from gbif_webdataset.errors import escape_text
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import Count, FilePath, InputFile, InputPath, Real, Text
 from tasks.framework.worker_processes import RunTask
 
@@ -71,5 +72,7 @@ class MakeCrosswalk(RunTask):
         request = CrosswalkRequest(Path(self.old), Path(self.new), table, self.limits)
         scratch = Path(self.scratch) if self.scratch else self.path.parent / ".scratch"
         resources = CrosswalkResources(scratch, self.memory_limit, self.num_workers, lambda count: None)
-        print(escape_text(make_crosswalk(request, self.path, resources), keep="\n"), flush=True)
+        print_text(make_crosswalk(request, self.path, resources))
+        with contextlib.suppress(OSError):  # another process uses the folder
+            scratch.rmdir()
         self._has_run = True

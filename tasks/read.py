@@ -4,17 +4,20 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from gbif_webdataset.errors import option_text
+from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.read_archive import SUBSET, ManifestCounts, outline_archive, read_archive
+from gbif_webdataset.read.read_archive import ManifestCounts, outline_archive, read_archive
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_counts import SUBSET
 from gbif_webdataset.read.subset_list import read_subset_list
+from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms import licences
@@ -41,8 +44,15 @@ class ReadArchive(DatasetTask):
 
     subset_list: str = InputFile(
         default="",
-        description="File of keys: take only occurrences whose subset_key is in it. A JSON list, or a text file with "
-        "one key per line. Empty takes all.",
+        description="File of taxa: take only their occurrences. A JSON list or a text file with a key or a name per "
+        "line, or a CSV with the columns scientificName, taxonKey, rank, kingdom. Keys are values of subset_key. Names "
+        "are those of any rank without author (a higher taxon includes all taxa below it), or scientific names exactly "
+        "as in the archive. Empty takes all.",
+    )
+    crosswalk: str = InputFile(
+        default="",
+        description="crosswalk.csv of `make crosswalk`, from the taxonomy of the keys in subset_list to that of this "
+        "archive. Empty: the keys are compared as they are.",
     )
     subset_key: str = Text(
         default="acceptedTaxonKey",
@@ -74,6 +84,12 @@ class ReadArchive(DatasetTask):
         description="Take only media that meet this SQL condition on the columns of the media file, such as "
         "\"format = 'image/jpeg' AND coalesce(description, '') NOT LIKE '%Sonogram%'\". Every column is text, as in "
         "where. Empty takes all.",
+    )
+    vernacular_language: str = Text(
+        default="en",
+        description="Language of vernacularName, as a code such as en or fr; separate several with commas, the "
+        "preferred one first. It counts if the archive has an extension of vernacular names. Otherwise, and where "
+        "it has no name in these languages, the archive's column vernacularName is used, or else any other language.",
     )
     max_expansion: float = Real(
         default=dwca.MAX_EXPANSION,
@@ -119,6 +135,9 @@ class ReadArchive(DatasetTask):
             subset_key=self.subset_key,
             subset=read_subset_list(Path(self.subset_list)) if self.subset_list else None,
             subset_list=self.subset_list,
+            crosswalk=self._read_crosswalk(),
+            same_taxonomy=self.same_taxonomy,
+            vernacular_languages=split_list(self.vernacular_language),
             num_images_per_category=self.num_images_per_category,
             random_seed=self.random_seed,
             extra_columns=split_list(self.extra_columns),
@@ -152,7 +171,7 @@ class ReadArchive(DatasetTask):
                 counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
                 for note in counts.notes:
                     progress.print_once(f"{self.dwca}: {note}")
-                self._report_subset(counts, progress.print_once)
+                self._report_subset(counts, options.has_names, progress.print_once)
                 chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
                 validation.check_manifest(self, chunks, progress.print_once)
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
@@ -160,11 +179,20 @@ class ReadArchive(DatasetTask):
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
 
-    def _report_subset(self, counts: ManifestCounts, report: Callable[[str], None]) -> None:
+    def _report_subset(self, counts: ManifestCounts, names: bool, report: Callable[[str], None]) -> None:
         if self.subset_list:
             option = option_text("--ReadArchive-subset-list", self.subset_list)
-            remedy = f"manifest/{SUBSET} lists all keys; check that they are values of {self.subset_key}"
-            report(describe_match(option, "keys", counts.subset_found, counts.subset_keys, remedy))
+            check = "check their spelling" if names else f"check that they are values of {self.subset_key}"
+            remedy = f"manifest/{SUBSET} lists all of them; {check} (checklist of the archive: {counts.full_checklist})"
+            entries = "names" if names else "keys"
+            report(describe_match(option, entries, counts.subset_found, counts.subset_keys, f"{remedy}: {REMEDY}"))
+
+    def _read_crosswalk(self) -> CrosswalkTable | None:
+        option = "--ReadArchive-crosswalk"
+        if self.crosswalk and not self.subset_list:
+            problem = "there is no list of keys to translate"
+            raise ParameterError.at(f"{option} {self.crosswalk}", problem, "set --ReadArchive-subset-list")
+        return CrosswalkTable.read(Path(self.crosswalk), option) if self.crosswalk else None
 
     def images_per_chunk(self) -> list[int]:
         """Return the number of images in each chunk."""

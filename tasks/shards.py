@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFol
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
 from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
+from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS
+from tasks.framework import validation
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
 from tasks.split import SplitDataset, digest_of_images
@@ -83,6 +85,12 @@ class CreateWebDataset(DatasetTask):
         description="category_map.json of an earlier dataset. Its labels keep their class numbers; new labels get the "
         "next numbers. Empty: number all labels from 0.",
     )
+    crosswalk: str = InputFile(
+        default="",
+        description="crosswalk.csv of `make crosswalk`, from the taxonomy of previous_category_map to that of this "
+        "archive. Classes keep their numbers when their labels change; what became of each class is in "
+        "class_changes.csv. Empty: none.",
+    )
     label_name: str = Text(
         default="",
         description="Column with a readable name for each label, such as species or vernacularName. The names are "
@@ -134,7 +142,7 @@ class CreateWebDataset(DatasetTask):
         super().__init__(*arguments, **options)
         splits = self.clone(SplitDataset)
         self.label_column = self.label_column or (LABEL if splits.roll_up else splits.category_key)
-        self.recipe = Recipe(
+        self.options = Recipe(
             label_column=self.label_column,
             max_shard_size=self.max_shard_size,
             min_shards=self.min_shards,
@@ -153,20 +161,27 @@ class CreateWebDataset(DatasetTask):
             megadetector_results_json=Path(self.megadetector_results_json) if self.megadetector_results_json else None,
             detection_categories=split_list(self.detection_categories),
             detection_threshold=None if self.detection_threshold < 0 else self.detection_threshold,
+            crosswalk=Path(self.crosswalk) if self.crosswalk else None,
+            same_taxonomy=self.same_taxonomy,
         )
-        check_recipe(self.recipe)
-        self.FORMAT = self.recipe.format
+        check_recipe(self.options)
+        self.FORMAT = self.options.format
+
+    @property
+    def recipe(self) -> Recipe:
+        """The options with the checklist of the present manifest."""
+        return replace(self.options, checklist=load_checklist(self.paths))
 
     def check_options(self, columns: Collection[str]) -> None:
         """Check the columns and files that the options name. SplitDataset itself checks category_key."""
         splits = self.clone(SplitDataset)
         made = [splits.category_key, *([LABEL] if splits.roll_up else [])]
-        check_columns(self.recipe, list(dict.fromkeys([*columns, *made])))
-        check_files(self.recipe)
+        check_columns(self.options, list(dict.fromkeys([*columns, *made])))
+        check_files(self.options)
 
     def check_manifest(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         """Count the labels of the category map, and the entries of MegaDetector's file, that occur."""
-        return [*self._match_labels(connection), *match_detections(connection, self.recipe, "manifest")]
+        return [*self._match_labels(connection), *match_detections(connection, self.options, "manifest")]
 
     def _match_labels(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         options, columns = self.clone(SplitDataset).options, describe_columns(connection, "manifest")
@@ -176,7 +191,8 @@ class CreateWebDataset(DatasetTask):
             label = f"clean.{quote_name(self.label_column)}"
         else:  # a later stage adds the column
             return []
-        return match_category_map(connection, self.recipe, "manifest AS clean", label)
+        recipe = replace(self.options, checklist=validation.find_checklist(connection))
+        return match_category_map(connection, recipe, "manifest AS clean", label)
 
     def requires(self) -> list[DatasetTask]:
         """The splits. With --runner slurm also the chunks that Slurm writes."""

@@ -2,14 +2,22 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
 
+from gbif_webdataset.compare.label_changes import (
+    Labels,
+    TaxonomyOptions,
+    are_comparable,
+    explain_comparison,
+    load_explained,
+)
 from gbif_webdataset.errors import DamagedFileError, MissingPieceError
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.recorded_files import find_damaged_files
 from gbif_webdataset.storage.target_record import TargetRecord
@@ -19,18 +27,27 @@ from gbif_webdataset.terms.splits import split_paths
 
 MEMORY_LIMIT = "700MB"
 UNCHANGED, ADDED, DROPPED, LABEL, SPLIT, BOTH = "unchanged", "added", "dropped", "label", "split", "label-and-split"
+TAXONOMY, TAXONOMY_AND_SPLIT = "taxonomy", "taxonomy-and-split"
 ABSENT = "absent"
 NOT_IN_ARCHIVE = "not-in-archive"
 COLUMNS = [column.name for column in COMPARISON]
+# Whether the label of an image is the same, another one that the crosswalk explains, or another one.
+LABEL_CHANGE = """CASE WHEN NOT $compared THEN 'same'
+    WHEN e.old_label IS NOT NULL THEN CASE WHEN o.label = n.label THEN 'same' ELSE 'explained' END
+    WHEN l.old_label IS NOT NULL OR o.label IS DISTINCT FROM n.label THEN 'other' ELSE 'same' END"""
 # One row for each image of either dataset.
-JOINED = f"""CREATE TABLE joined AS SELECT coalesce(o.coreid, n.coreid) AS coreid,
-    coalesce(o.identifier, n.identifier) AS identifier, coalesce(n.image_path, o.image_path) AS image_path,
-    o.split AS old_split, n.split AS new_split, o.label AS old_label, n.label AS new_label,
-    CASE WHEN o.split IS NULL THEN '{ADDED}' WHEN n.split IS NULL THEN '{DROPPED}'
-        WHEN o.label IS DISTINCT FROM n.label AND o.split <> n.split THEN '{BOTH}'
-        WHEN o.label IS DISTINCT FROM n.label THEN '{LABEL}' WHEN o.split <> n.split THEN '{SPLIT}'
-        ELSE '{UNCHANGED}' END AS change
-    FROM old_rows o FULL JOIN new_rows n ON o.coreid = n.coreid AND o.identifier = n.identifier"""
+JOINED = f"""CREATE TABLE joined AS SELECT * EXCLUDE label_change, CASE
+        WHEN old_split IS NULL THEN '{ADDED}' WHEN new_split IS NULL THEN '{DROPPED}'
+        WHEN label_change = 'other' THEN CASE WHEN old_split <> new_split THEN '{BOTH}' ELSE '{LABEL}' END
+        WHEN label_change = 'explained' THEN
+            CASE WHEN old_split <> new_split THEN '{TAXONOMY_AND_SPLIT}' ELSE '{TAXONOMY}' END
+        WHEN old_split <> new_split THEN '{SPLIT}' ELSE '{UNCHANGED}' END AS change
+    FROM (SELECT coalesce(o.coreid, n.coreid) AS coreid, coalesce(o.identifier, n.identifier) AS identifier,
+            coalesce(n.image_path, o.image_path) AS image_path, o.split AS old_split, n.split AS new_split,
+            o.label AS old_label, n.label AS new_label, {LABEL_CHANGE} AS label_change
+        FROM old_rows o FULL JOIN new_rows n ON o.coreid = n.coreid AND o.identifier = n.identifier
+            LEFT JOIN explained e ON e.old_label = o.label AND e.new_label = n.label
+            LEFT JOIN listed l ON l.old_label = o.label)"""
 # Stage and reason are those of the dataset in which the image is absent.
 CHANGED = f"""CREATE TABLE changed AS SELECT j.change, j.coreid, j.identifier, j.image_path, j.old_split, j.new_split,
     j.old_label, j.new_label,
@@ -51,42 +68,53 @@ class Comparison:
     reasons: (change, stage, reason, images), why added images were not in the old dataset and dropped images are not
         in the new one, the most frequent first.
     labels: (old label, new label, images) of images with another label, the most frequent first.
+    explained: the same of images whose labels changed as the crosswalk says.
+    note: why labels are not compared, or may mean other taxa; empty if they are compared as they are.
     """
 
     flows: dict[tuple[str, str], int]
     changes: dict[str, int]
     reasons: list[tuple[str, str, str, int]]
     labels: list[tuple[str | None, str | None, int]]
+    explained: list[tuple[str | None, str | None, int]] = field(default_factory=list)
+    note: str = ""
 
     def count_images(self, side: int) -> int:
         """The images of the old dataset (side 0) or the new one (side 1)."""
         return sum(images for flow, images in self.flows.items() if flow[side] != ABSENT)
 
 
-def compare(old: DatasetPaths, new: DatasetPaths) -> Comparison:
+def compare(old: DatasetPaths, new: DatasetPaths, options: TaxonomyOptions | None = None) -> Comparison:
     """Compare two datasets, and write the rows that differ to comparison.csv in the report of the newer one.
 
     Two images are the same if occurrence and URL are equal. Labels are those of the shards of a dataset, or else those
-    of its splits.
+    of its splits. Keys of different checklists are compared only with a crosswalk, or if the user states that they are
+    the same.
 
     Raises:
         MissingPieceError: a folder has no dataset, or a split or its labels are missing.
         DamagedFileError: a table that is read is damaged.
     """
+    options = options or TaxonomyOptions()
+    before, after = (Labels(find_label_column(paths), load_checklist(paths)) for paths in (old, new))
     with tables.open_database(new.scratch, MEMORY_LIMIT) as connection:
         for name, paths in (("old", old), ("new", new)):
             _check_tables(paths)
             _load(connection, name, paths)
-        connection.execute(JOINED)
+        distinct = tables.fetch_rows(connection, "SELECT DISTINCT label FROM old_rows")
+        load_explained(connection, options, [label for (label,) in distinct])
+        connection.execute(JOINED, {"compared": are_comparable(before, after, options)})
         connection.execute("DROP TABLE old_rows; DROP TABLE new_rows")
         connection.execute(CHANGED)
         flows = f"""SELECT coalesce(old_split, '{ABSENT}'), coalesce(new_split, '{ABSENT}'), count(*)
             FROM joined GROUP BY 1, 2"""
         comparison = Comparison(
-            {(before, after): images for before, after, images in tables.fetch_rows(connection, flows)},
+            {(split, new_split): images for split, new_split, images in tables.fetch_rows(connection, flows)},
             dict(tables.fetch_rows(connection, "SELECT change, count(*) FROM joined GROUP BY 1")),
             tables.fetch_rows(connection, _count("change, stage, reason", (ADDED, DROPPED))),
             tables.fetch_rows(connection, _count("old_label, new_label", (LABEL, BOTH))),
+            tables.fetch_rows(connection, _count("old_label, new_label", (TAXONOMY, TAXONOMY_AND_SPLIT))),
+            explain_comparison(before, after, options),
         )
         connection.execute("DROP TABLE joined")
         _write(connection, new.comparison_table)

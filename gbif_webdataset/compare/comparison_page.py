@@ -14,6 +14,8 @@ from gbif_webdataset.compare.comparison import (
     LABEL,
     NOT_IN_ARCHIVE,
     SPLIT,
+    TAXONOMY,
+    TAXONOMY_AND_SPLIT,
     UNCHANGED,
     Comparison,
 )
@@ -30,6 +32,8 @@ CHANGES = {
     LABEL: "with another label",
     SPLIT: "in another split",
     BOTH: "with another label and in another split",
+    TAXONOMY: "with another label, as the crosswalk explains",
+    TAXONOMY_AND_SPLIT: "with another label, as the crosswalk explains, and in another split",
 }
 
 
@@ -92,6 +96,8 @@ def write_page(path: Path, old: ComparedDataset, new: ComparedDataset, compariso
             for change, stage, reason, images in comparison.reasons
         ],
         labels=comparison.labels,
+        explained=comparison.explained,
+        note=comparison.note,
         max_labels=MAX_LABEL_PAIRS,
         table=table_name,
     )
@@ -179,4 +185,5 @@ def summarize_comparison(comparison: Comparison, page: Path, table: Path) -> str
         ]
     moved = sorted(flow for flow in comparison.flows if flow[0] != flow[1] and ABSENT not in flow)
     lines += [f"  {_describe_flow(*flow)[1]}: {comparison.flows[flow]:,}" for flow in moved]
-    return "\n".join((*lines, f"  page   {page}", f"  table  {table}"))
+    notes = [f"  note   {comparison.note}"] if comparison.note else []
+    return "\n".join((*lines, *notes, f"  page   {page}", f"  table  {table}"))

@@ -54,12 +54,13 @@ def link_taxa(connection: duckdb.DuckDBPyConnection, limits: EvidenceLimits, off
         listed = (
             f"SELECT old_key, new_key FROM ({official}) JOIN old_keys USING (old_key) JOIN new_keys USING (new_key)"
         )
-        _add_candidates(connection, Evidence.TABLE, listed)
+        _add_candidates(connection, Evidence.TABLE, listed, "count(*) OVER (PARTITION BY old_key) = 1")
     _add_candidates(
         connection,
         Evidence.NAME,
         "SELECT old_key, new_key FROM old_keys o JOIN new_keys n ON o.rank = n.rank AND o.name = n.name "
         "AND o.name <> '' AND (o.kingdom = n.kingdom OR o.kingdom = '' OR n.kingdom = '')",
+        "count(*) OVER (PARTITION BY old_key) = 1 AND count(*) OVER (PARTITION BY new_key) = 1",
     )
     _decide(connection)
 
@@ -110,7 +111,8 @@ def _count_shared(connection: duckdb.DuckDBPyConnection) -> None:
     accepted = f"coalesce({', '.join((*ACCEPTED_KEYS, *KEY_COLUMNS))})"
     at_rank = """SELECT o.old_key, n.new_key, occurrences FROM pairs
         JOIN old_taxon_keys o ON o.taxon = old_taxon AND NOT o.is_accepted
-        JOIN new_taxon_keys n ON n.taxon = new_taxon AND NOT n.is_accepted AND n.rank = o.rank"""
+        JOIN (FROM new_taxon_keys QUALIFY row_number() OVER (PARTITION BY taxon, rank ORDER BY is_accepted) = 1) n
+            ON n.taxon = new_taxon AND n.rank = o.rank"""
     at_any_rank = f"""SELECT o.old_key, n.new_key, occurrences FROM pairs
         JOIN old_taxon_keys o ON o.taxon = old_taxon AND o.is_accepted
         JOIN (SELECT taxon, {accepted} AS new_key FROM new_taxa) n ON n.taxon = new_taxon"""
@@ -135,11 +137,11 @@ def _add_occurrences(connection: duckdb.DuckDBPyConnection, limits: EvidenceLimi
     )
 
 
-def _add_candidates(connection: duckdb.DuckDBPyConnection, evidence: Evidence, pairs: str) -> None:
-    """Add pairs of keys to `evidence`. They are decisive if the old key has one new key only."""
+def _add_candidates(connection: duckdb.DuckDBPyConnection, evidence: Evidence, pairs: str, is_decisive: str) -> None:
+    """Add the pairs of keys of a query to `evidence`. `is_decisive` is SQL on all pairs."""
     connection.execute(
-        f"INSERT INTO evidence SELECT {POSITIONS.index(evidence)}, old_key, new_key, "
-        f"count(*) OVER (PARTITION BY old_key) = 1 FROM (SELECT DISTINCT * FROM ({pairs}))"
+        f"INSERT INTO evidence SELECT {POSITIONS.index(evidence)}, old_key, new_key, {is_decisive} "
+        f"FROM (SELECT DISTINCT * FROM ({pairs}))"
     )
 
 

@@ -73,7 +73,7 @@ def describe_dataset(description: DatasetDescription, attribution: Path) -> dict
         "name": description.title,
         "description": f"{sum(description.samples.values()):,} images of {len(description.classes):,} classes "
         f"({samples}). Each image has its own licence; the most restrictive one is "
-        f"{licences.display_name(description.licence)}.",
+        f"{licences.display_name(description.licence)}. {description.taxonomy}",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "version": description.version,
         "citeAs": citation.cite_source(description.source),

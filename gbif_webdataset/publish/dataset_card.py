@@ -119,6 +119,7 @@ def _collect_values(description: DatasetDescription) -> dict[str, Any]:
         "samples": samples,
         "total": sum(samples.values()),
         "classes": description.classes,
+        "taxonomy": description.taxonomy,
         "has_names": any(one.name for one in description.classes),
         "max_classes": MAX_CLASSES,
         "shards": {split: [shard for shard in description.shards if shard.split == split] for split in samples},

@@ -17,7 +17,14 @@ from gbif_webdataset.account.dataset_numbers import DatasetNumbers
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
 from gbif_webdataset.publish.class_names import add_names
 from gbif_webdataset.publish.coverage import collect_coverage
-from gbif_webdataset.publish.description import DatasetDescription, Publication, read_classes, read_shards
+from gbif_webdataset.publish.description import (
+    DatasetDescription,
+    Publication,
+    Taxonomy,
+    read_classes,
+    read_rank,
+    read_shards,
+)
 from gbif_webdataset.publish.hub_header import name_classes
 from gbif_webdataset.read import provenance
 from gbif_webdataset.shards.loader_files import write_loader_files
@@ -25,6 +32,7 @@ from gbif_webdataset.shards.sample import get_extension
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, LABEL_NAMES
 from gbif_webdataset.shards.shard_files import PUBLISHED_FILES
 from gbif_webdataset.storage.atomic import atomic_file, file_sha256
+from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
 from gbif_webdataset.terms.splits import SPLITS, split_paths
@@ -62,6 +70,7 @@ def write_dataset_files(
         authors=publication.authors,
         url=publication.url,
         extensions=_find_extensions(paths, recipe["image_format"]),
+        taxonomy=Taxonomy(recipe["label_column"], read_rank(paths.classes), load_checklist(paths)),
         class_names=_read_class_names(shards),
         json_columns=_list_json_columns(recipe),
         has_captions=bool(recipe.get("caption_template")),

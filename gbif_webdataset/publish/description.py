@@ -14,6 +14,7 @@ from gbif_webdataset.publish.attribution import AttributionSummary
 from gbif_webdataset.publish.coverage import Coverage
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.splits import SPLITS
 
 PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")
@@ -63,6 +64,21 @@ class ClassCounts:
 
 
 @dataclass(frozen=True)
+class Taxonomy:
+    """The labels: their column, the rank of all classes (may be empty), and the checklist of the keys."""
+
+    label_column: str
+    rank: str = ""
+    checklist: Checklist = field(default_factory=Checklist)
+
+    def __str__(self) -> str:
+        """Two sentences about them."""
+        rank = f" (rank: {self.rank})" if self.rank else ""
+        checklist = f"the checklist {self.checklist}" if self.checklist.key else "an unknown checklist"
+        return f"The labels are values of {self.label_column}{rank}. The taxon keys belong to {checklist}."
+
+
+@dataclass(frozen=True)
 class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
@@ -82,6 +98,7 @@ class DatasetDescription:
     authors: tuple[str, ...] = ()
     url: str = ""
     extensions: tuple[str, ...] = field(default=("jpg",))
+    taxonomy: Taxonomy = field(default_factory=lambda: Taxonomy(""))
     findings: Sequence[Finding] = ()
     shared: Sequence[SharedImages] = ()
     coverage: Coverage = field(default_factory=lambda: Coverage(0))
@@ -149,6 +166,13 @@ def read_classes(path: Path) -> list[ClassCounts]:
         for label, *samples in counts.itertuples()
     ]
     return sorted(classes, key=lambda one: (-one.total, one.number, one.label))
+
+
+def read_rank(path: Path) -> str:
+    """The rank of all classes of classes.csv; empty if they have several, or it is not known."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    ranks = set(table["rank"]) if "rank" in table else set()
+    return str(ranks.pop()) if len(ranks) == 1 else ""
 
 
 def list_public_parameters(parameters: Mapping[str, Any]) -> dict[str, str]:

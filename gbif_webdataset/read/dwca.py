@@ -1,8 +1,6 @@
 """An open Darwin Core Archive: which files hold its records and its media."""
 
-import html
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +20,7 @@ IMAGE = "http://rs.gbif.org/terms/1.0/image"
 DOCUMENT = "http://eol.org/schema/media/document"
 OCCURRENCE = "http://rs.tdwg.org/dwc/terms/occurrence"
 EVENT = "http://rs.tdwg.org/dwc/terms/event"
+VERNACULAR_NAME = "http://rs.gbif.org/terms/1.0/vernacularname"
 ASSOCIATED_MEDIA = "http://rs.tdwg.org/dwc/terms/associatedmedia"
 URL_COLUMNS = {
     MULTIMEDIA: ("identifier", "accessURI", "bestQualityAccessURI", "goodQualityAccessURI"),
@@ -36,11 +35,6 @@ An archive's first type with rows is read. Of the terms, the first is used that 
 type, but a column of the occurrences, which is read if there is no media extension.
 """
 MEDIA, RECORDS = "media", "records"
-CHECKLIST = re.compile(r"(?i)checklist_?key\W{1,40}(?:is )?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-RELEASE = re.compile(
-    r"(?i)checklist_?(?:version|release)\W{1,40}(\w[\w.-]{0,39})"
-    r"|\b(?:COL|COL ?XR|Catalogue of Life(?: eXtended Release)?)[ -]?(20\d\d-\d\d(?:-\d\d)?|\d\d\.\d{1,2})\b"
-)
 MAX_DESCRIPTOR_BYTES = 4 << 20
 MAX_METADATA_BYTES = 16 << 20
 MAX_NOTES = 20
@@ -58,6 +52,7 @@ class Archive:
         layouts: MEDIA and RECORDS, the occurrences or taxa that the media belong to.
         is_of_events: whether its core has events, and the records are the occurrences of an extension.
         event_keys: how media name their event; None if they are matched by the records' id alone.
+        vernacular_names: the extension of vernacular names; None without one.
         events: the core of an archive of events.
         skipped_media: files of other media extensions that have rows, too, with their row types.
         metadata: path of the metadata document; None if meta.xml names none.
@@ -85,6 +80,8 @@ class Archive:
         if self.is_of_events:
             records, media, self.event_keys = match_occurrences(descriptor.core, records, media)
             self.events = descriptor.core
+        vernacular = (layout for layout in descriptor.extensions if layout.row_type == VERNACULAR_NAME)
+        self.vernacular_names = next(filter(self._has_files, vernacular), None) if not self.is_of_events else None
         self.layouts: Mapping[str, FileLayout] = {MEDIA: media, RECORDS: records}
         for location in (*records.locations, *media.locations):
             if self._member(location) not in self._names:
@@ -116,23 +113,6 @@ class Archive:
     def total_bytes(self) -> int:
         """Bytes of all data files that are read, decompressed."""
         return sum(map(self.count_bytes, self.layouts.values()))
-
-    @property
-    def checklist(self) -> str | None:
-        """The key of the checklist in the metadata document; None if it names none, or several."""
-        found = {key.lower() for key in CHECKLIST.findall(self._metadata_text)}
-        return found.pop() if len(found) == 1 else None
-
-    @property
-    def checklist_release(self) -> str:
-        """The release of the checklist in the metadata document; empty if it names none, or several."""
-        found = {first or second for first, second in RELEASE.findall(self._metadata_text)}
-        return found.pop() if len(found) == 1 else ""
-
-    @property
-    def _metadata_text(self) -> str:
-        data = (self.read_document(self.metadata, MAX_METADATA_BYTES) if self.metadata else None) or b""
-        return html.unescape(data.decode(errors="replace"))
 
     def read_document(self, location: str, max_bytes: int) -> bytes | None:
         """At most `max_bytes` of a file, by its path relative to meta.xml; None if it is not in the archive."""
@@ -187,6 +167,9 @@ class Archive:
 
     def _exists(self, location: str) -> bool:
         return self._member(location) in self._names
+
+    def _has_files(self, layout: FileLayout) -> bool:
+        return all(map(self._exists, layout.locations))
 
     def _has_rows(self, layout: FileLayout, location: str) -> bool:
         """Whether a line that is not blank follows the header. True for a missing file, which is reported later."""

@@ -12,9 +12,11 @@ from gbif_webdataset.read.dwca import GET_DWCA, MEDIA, RECORDS, URL_COLUMNS, Arc
 from gbif_webdataset.read.event_keys import KEY
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.vernacular_names import NAME as VERNACULAR
 from gbif_webdataset.read.where_clause import MEDIA_ROWS, OCCURRENCES, Subject, WhereClause
 from gbif_webdataset.storage.arrow import RECURRING
 from gbif_webdataset.terms.columns import DARWIN_CORE
+from gbif_webdataset.terms.ranks import NAME_COLUMNS
 
 OWN_COLUMNS = ("coreid", "identifier", "image_path", "licenseCode")
 """The manifest's columns that this tool computes; the others are copied from records and media."""
@@ -58,7 +60,8 @@ class ManifestColumns:
         where = _parse_where(archive.records, options.where, OCCURRENCES) if options.where else None
         requested = [*_list_requested(options), *_list_later(options)]
         records = ColumnSelection.from_layout(
-            archive.records, dict.fromkeys([*DARWIN_CORE, *requested, *(where.columns if where else ())])
+            archive.records,
+            dict.fromkeys([*DARWIN_CORE, *requested, *(where.columns if where else ()), *_list_compared(options)]),
         )
         media_where = _parse_where(archive.media, options.media_where, MEDIA_ROWS) if options.media_where else None
         urls = URL_COLUMNS[archive.media.row_type]
@@ -73,7 +76,8 @@ class ManifestColumns:
         if not url_columns:
             location, preferred = archive.media.locations[0], ", ".join(urls[:2])
             raise ArchiveError(f"{archive.path}: {location} has no column for a URL ({preferred}); {GET_DWCA}")
-        copied = dict.fromkeys(name for name in (*DARWIN_CORE, *requested) if name in records.names)
+        present = records.names | ({VERNACULAR} if archive.vernacular_names else set())
+        copied = dict.fromkeys(name for name in (*DARWIN_CORE, *requested) if name in present)
         of_media = [name for name, terms in MEDIUM_COLUMNS.items() if any(term in media.names for term in terms)]
         names = ["coreid", "identifier", "image_path", *copied, *of_media, "licenseCode"]
         schema = pa.schema(
@@ -89,7 +93,13 @@ def _list_requested(options: SelectionOptions) -> list[str]:
 
 
 def _list_later(options: SelectionOptions) -> list[str]:
-    return [name for name in options.later_columns if name not in OWN_COLUMNS and name not in MEDIUM_COLUMNS]
+    names = [*options.later_columns, *([options.subset_key] if options.subset is not None else [])]
+    return [name for name in names if name not in OWN_COLUMNS and name not in MEDIUM_COLUMNS]
+
+
+def _list_compared(options: SelectionOptions) -> tuple[str, ...]:
+    """Columns that names of the subset are compared with, beyond those of the manifest."""
+    return NAME_COLUMNS if options.has_names else ()
 
 
 def _check_requested(records: FileLayout, options: SelectionOptions) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gbif_webdataset.read.columns import RECORD_ID, SEVERAL, coalesce_columns, trim_texts
+from gbif_webdataset.read.columns import RECORD_ID, SEVERAL, trim_texts
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.media_decisions import (
     MediaDecisions,
@@ -19,6 +19,7 @@ from gbif_webdataset.read.media_decisions import (
 from gbif_webdataset.read.media_kinds import is_other_kind
 from gbif_webdataset.read.partition_archive import Partition
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_match import ENTRY
 from gbif_webdataset.read.urls import IS_HTTP, URL
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.licence_texts import classify_licence
@@ -116,9 +117,7 @@ class MediaRules:
     def _select_records(self, records: pa.Table) -> Iterator[tuple[MediumReason, Numbers]]:
         """Whether the subset and the condition select each record, with the reason if they do not."""
         if self._options.subset is not None:
-            category = arrow.decode_dictionary(coalesce_columns(records, (self._options.subset_key,)))
-            keys = arrow.to_text_array(self._options.subset)
-            yield MediumReason.NOT_IN_SUBSET, to_truths(pc.is_in(category, keys))
+            yield MediumReason.NOT_IN_SUBSET, arrow.to_numpy(records.column(ENTRY).combine_chunks()) >= 0
         where = self._columns.where
         if where is not None:
             if "coreid" not in records.column_names:

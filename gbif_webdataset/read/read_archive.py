@@ -12,19 +12,20 @@ from pathlib import Path
 
 from gbif_webdataset.errors import ArchiveError, SelectionError, option_text
 from gbif_webdataset.read import dwca
+from gbif_webdataset.read.archive_checklist import find_checklist
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archive import PartitionedArchive, Resources
-from gbif_webdataset.read.provenance import digest_in_background, find_download_date, write_source
+from gbif_webdataset.read.provenance import digest_in_background, write_source
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
-from gbif_webdataset.terms.checklists import KEY, RELEASE
+from gbif_webdataset.terms.checklists import KEY, RELEASE, Checklist
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
-SUBSET = "subset.csv"
 MIN_DATABASE_BYTES = 128 << 20  # for millions of rejected lines, which are sorted on the disk
 FROM_OPTIONS = {
     MediumReason.NOT_IN_SUBSET: "--ReadArchive-subset-list",
@@ -48,7 +49,7 @@ class ManifestCounts:
         further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
         passed_over: files of other media extensions, which were not read, with their row types.
         notes: what a user should know about the archive.
-        subset_keys: keys of subset_list.
+        subset_keys: entries of subset_list.
         subset_found: how many of them occur in records with media.
     """
 
@@ -65,6 +66,11 @@ class ManifestCounts:
     subset_found: int = 0
     checklist_release: str = ""
 
+    @property
+    def full_checklist(self) -> Checklist:
+        """The checklist with its release; an unknown one without a key."""
+        return Checklist(self.checklist or "", self.checklist_release)
+
 
 def read_archive(
     path: Path,
@@ -75,7 +81,8 @@ def read_archive(
 ) -> ManifestCounts:
     """Write the manifest's chunks, rejected.parquet, source.json, and the archive's citations.txt and rights.txt.
 
-    With a subset, subset.csv lists the records and images of each of its keys.
+    With a subset, subset.csv lists the records and images of each of its entries, and subset_occurrences.parquet the
+    entry of each record.
 
     All images of a record are in one chunk, chosen by its id alone. `progress` is called with the bytes read so far
     and the bytes in total.
@@ -93,8 +100,11 @@ def read_archive(
         selector = MediaSelector(connection, archive, options, rejected)
         partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
         partitioned.read(rejected, progress)
-        selector.prepare(partitioned.read_partitions)
         counts = _start_counts(archive, partitioned)
+        counts.notes += selector.read_vernacular_names()
+        if options.subset is not None:
+            stack.enter_context(selector.start_subset(options.subset, counts.full_checklist, writer.folder))
+        selector.prepare(partitioned.read_partitions)
         schema = selector.columns.schema
         if counts.checklist:
             schema = schema.with_metadata({KEY: counts.checklist, RELEASE: counts.checklist_release})
@@ -104,8 +114,9 @@ def read_archive(
         rejected.write(writer.folder / "rejected.parquet", archive)
         counts.rejected = rejected.count()
         if selector.subset is not None:
-            counts.subset_keys, counts.subset_found = selector.subset.keys, selector.subset.found
-            selector.subset.write(writer.folder / SUBSET)
+            summary = selector.subset.write()
+            counts.subset_keys, counts.subset_found = summary.entries, summary.found
+            counts.notes += [f"--ReadArchive-subset-list: {note}" for note in summary.notes]
         _check_counts(path, counts, options)
         source = write_source(archive, writer.folder, digest.result())
         counts.notes += source.notes
@@ -140,13 +151,14 @@ def outline_archive(path: Path, options: SelectionOptions, max_expansion: float 
 
 
 def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:
-    checklist = partitioned.checklist or archive.checklist
+    stated = find_checklist(archive)
+    checklist = partitioned.checklist or stated.key or None
     return ManifestCounts(
         media_files=archive.media_files,
         media_lines=partitioned.lines[MEDIA],
         record_lines=partitioned.lines[RECORDS],
         checklist=checklist,
-        checklist_release=(archive.checklist_release or find_download_date(archive)) if checklist else "",
+        checklist_release=stated.release if checklist else "",
         passed_over=archive.skipped_media,
         notes=list(archive.notes),
     )
@@ -170,10 +182,15 @@ def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions
         return f"{path}: its media file has no rows; {dwca.GET_DWCA}"
     from_options = [option for reason, option in FROM_OPTIONS.items() if reason in media]
     if from_options == [FROM_OPTIONS[MediumReason.NOT_IN_SUBSET]]:
+        option = option_text("--ReadArchive-subset-list", options.subset_list)
+        images = f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images)"
+        entries = f"none of its {counts.subset_keys:,} {'names' if options.has_names else 'keys'} is"
+        if options.has_names:
+            return f"{option}: {entries} that of {images}; check subset_list"
         return (
-            f"{option_text('--ReadArchive-subset-list', options.subset_list)}: none of its "
-            f"{len(options.subset or ()):,} keys is the {options.subset_key} of "
-            f"an image in {path} ({media[MediumReason.NOT_IN_SUBSET]:,} images); check subset_list and subset_key"
+            f"{option}: {entries} the {options.subset_key} of {images}; check subset_list and "
+            f"subset_key; keys of another taxonomy do not match (checklist of the archive: {counts.full_checklist}): "
+            f"{REMEDY}"
         )
     reasons = ", ".join(f"{count:,} {reason} ({MEANINGS[reason]})" for reason, count in media.items())
     remedy = f"change {' or '.join(from_options)}" if from_options else dwca.GET_DWCA

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read.category_cap import CategoryCap
 from gbif_webdataset.read.columns import HASH, MEDIUM_COLUMNS, cast_texts, coalesce_columns
-from gbif_webdataset.read.dwca import MEDIA, Archive
+from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.image_paths import ImagePaths
 from gbif_webdataset.read.manifest_columns import OWN_COLUMNS, ManifestColumns
 from gbif_webdataset.read.media_decisions import REASONS, MediaDecisions, Numbers
@@ -18,9 +20,14 @@ from gbif_webdataset.read.media_rules import MediaRules
 from gbif_webdataset.read.partition_archive import Partition
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.selection_options import SelectionOptions
-from gbif_webdataset.read.subset_list import SubsetCounts
+from gbif_webdataset.read.subset_counts import SubsetCounts
+from gbif_webdataset.read.subset_list import SubsetList
+from gbif_webdataset.read.subset_match import SubsetMatcher
+from gbif_webdataset.read.subset_taxonomy import relate_keys
 from gbif_webdataset.read.urls import resolve_urls
+from gbif_webdataset.read.vernacular_names import VernacularNames
 from gbif_webdataset.storage import arrow
+from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.reasons import LineFault, MediumReason
 
 LICENCE_TEXT = "mediaLicense"
@@ -62,7 +69,7 @@ class SelectedImages:
 class MediaSelector:
     """Selects the images of an archive, partition by partition. Rows are in the order of their lines.
 
-    `columns` are those of the manifest. `subset` counts the keys of the subset that occur; None without a subset.
+    `columns` are those of the manifest. `subset` counts what the user's list matches; None without one.
 
     Attributes:
         further_urls: media that are not lines of their own, because a line has several URLs.
@@ -85,19 +92,44 @@ class MediaSelector:
         self._rules = MediaRules(self.columns, options, archive.is_of_events)
         self._paths = ImagePaths(connection)
         self._cap = CategoryCap(connection, options) if options.num_images_per_category else None
-        self._subset_key = options.subset_key
-        self.subset = SubsetCounts(options.subset) if options.subset is not None else None
+        self._options = options
+        self._matcher: SubsetMatcher | None = None
+        self._names: VernacularNames | None = None
+        self._connection, self._archive = connection, archive
+        self.subset: SubsetCounts | None = None
+
+    def read_vernacular_names(self) -> list[str]:
+        """Read the archive's extension of vernacular names, if it has one; a note if the extension cannot be read."""
+        if layout := self._archive.vernacular_names:
+            languages = self._options.vernacular_languages
+            try:
+                self._names = VernacularNames(self._connection, self._archive, layout, languages)
+            except ArchiveError as error:
+                return [f"the vernacular names are not used: {error}"]
+        return []
+
+    def start_subset(self, listed: SubsetList, checklist: Checklist, folder: Path) -> SubsetCounts:
+        """Compare the records with the user's list; `checklist` is that of their keys. The counts go to `folder`.
+
+        Raises:
+            SelectionError: the list has keys of another checklist, and no names.
+        """
+        columns = self.columns.selections[RECORDS].names
+        self._matcher = SubsetMatcher(listed, self._options.subset_key, columns)
+        remarks = relate_keys(self._options, self._matcher, checklist)
+        self.subset = SubsetCounts(listed, self._matcher, remarks, folder)
+        return self.subset
 
     def prepare(self, read_partitions: Callable[[], Iterable[Partition]]) -> None:
         """Look at all partitions once, if the choice of images in one depends on the others."""
         if self._cap is not None:
-            partitions = map(self._resolve_urls, read_partitions())
+            partitions = map(self._prepare_partition, read_partitions())
             self._cap.find_limits((partition.records, self._rules.decide(partition)) for partition in partitions)
 
     def select(self, partition: Partition) -> SelectedImages:
         """The images of a partition. Other media, and records that repeat an id, become rejected lines."""
         lines = partition.media.num_rows
-        partition = self._resolve_urls(partition)
+        partition = self._prepare_partition(partition)
         records, media = partition.records, partition.media
         self.further_urls += media.num_rows - lines
         decisions = self._rules.decide(partition)
@@ -105,7 +137,7 @@ class MediaSelector:
             decisions.reject(MediumReason.OVER_CAP, self._cap.is_over(records, decisions))
         self._reject(partition, decisions)
         if self.subset is not None:
-            self.subset.add(coalesce_columns(records, (self._subset_key,)), decisions)
+            self.subset.add(records, decisions)
         schema = self.columns.schema
         of_media = {
             name: cast_texts(coalesce_columns(media, MEDIUM_COLUMNS[name]), schema.field(name).type)
@@ -116,8 +148,11 @@ class MediaSelector:
         copied = records.select(self.columns.record_columns)
         return SelectedImages(schema, copied, pa.table(of_media), self._list_images(partition, decisions))
 
-    def _resolve_urls(self, partition: Partition) -> Partition:
-        return replace(partition, media=resolve_urls(partition.media, self.columns.url_columns))
+    def _prepare_partition(self, partition: Partition) -> Partition:
+        """The partition with the URL of each medium, the vernacular name and the entry in the subset of each record."""
+        records = self._names.add_names(partition.records) if self._names is not None else partition.records
+        records = self._matcher.add_matches(records) if self._matcher is not None else records
+        return Partition(records, resolve_urls(partition.media, self.columns.url_columns))
 
     def _list_images(self, partition: Partition, decisions: MediaDecisions) -> pa.Table:
         paths = self._paths.compose(partition.records, decisions).combine_chunks()

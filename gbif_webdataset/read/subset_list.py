@@ -1,76 +1,124 @@
-"""The user's file of keys: occurrences to take."""
+"""The user's list of taxa: keys or names of the occurrences to take."""
 
 import csv
+import functools
+import io
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Self
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.read.media_decisions import MediaDecisions, Numbers
-from gbif_webdataset.storage import arrow
-from gbif_webdataset.storage.atomic import atomic_file
-from gbif_webdataset.terms import columns as described
+from gbif_webdataset.terms.checklists import Checklist
 
-COLUMNS = tuple(column.name for column in described.SUBSET)
+NAME, KEY, RANK, KINGDOM, CHECKLIST = CSV_COLUMNS = ("scientificname", "taxonkey", "rank", "kingdom", "checklistkey")
+"""The columns of a CSV, in lower case."""
+FORM = (
+    "write a JSON list or a text file with one key or name per line, or a CSV with the columns scientificName, "
+    "taxonKey, rank, kingdom"
+)
 
 
-def read_subset_list(path: Path) -> tuple[str, ...]:
-    """The keys in a JSON list, or in a text file with one key per line; sorted, each once.
+@dataclass(frozen=True)
+class SubsetList:
+    """The entries of a list, each once. All attributes but `checklist` have one text for each entry.
+
+    Attributes:
+        keys, names: what may match a key or a name; both are the same text if the list does not say which it is.
+        ranks, kingdoms: of the taxon, in lower case; empty if the list does not state them.
+        checklist: that of the keys.
+    """
+
+    keys: Sequence[str]
+    names: Sequence[str]
+    ranks: Sequence[str] = ()
+    kingdoms: Sequence[str] = ()
+    checklist: Checklist = Checklist()  # noqa: RUF009 - it is immutable
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Self:
+        """The list of keys or names, which is sorted and has each text once."""
+        return cls(texts, texts)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @functools.cached_property
+    def has_names(self) -> bool:
+        """Whether an entry is or may be a name."""
+        return any(map(is_like_name, self.names))
+
+    @functools.cached_property
+    def has_only_names(self) -> bool:
+        """Whether no entry may be a key."""
+        return not any(key and not (key == name and is_like_name(key)) for key, name in self.pairs)
+
+    @property
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Key and name of each entry."""
+        return zip(self.keys, self.names, strict=True)
+
+    def describe(self, entry: int) -> str:
+        """An entry, as the user wrote it."""
+        return self.names[entry] or self.keys[entry]
+
+
+def is_like_name(text: str) -> bool:
+    """Whether a text is a name rather than a key: it has a space, or one capital and small letters."""
+    return " " in text or (text[:1].isupper() and text[1:].islower() and text.replace("-", "").isalpha())
+
+
+def read_subset_list(path: Path) -> SubsetList:
+    """The keys and names in a JSON list, a text file with one per line, or a CSV.
 
     Keys are text: the number 6E4 in a JSON list is the key `6E4`.
 
     Raises:
-        ParameterError: the file cannot be read, or has no keys.
+        ParameterError: the file cannot be read, or has no entries.
     """
     option = f"--ReadArchive-subset-list {path}"
-    form = "write a JSON list of keys, or a text file with one key per line"
     try:
         content = path.read_text(encoding="utf-8-sig")
-        is_json = content.lstrip().startswith(("[", "{"))
-        keys = json.loads(content, parse_int=str, parse_float=str) if is_json else content.split("\n")
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"{option}: cannot be read ({error}); {form}") from error
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ParameterError(f"{option}: is not a list of keys; {form}")
-    keys = sorted({key.strip() for key in keys} - {""})
-    if not keys:
-        raise ParameterError(f"{option}: has no keys; {form}")
-    return tuple(keys)
+        header = _read_header(content)
+        if header:
+            listed = _read_csv(content, header)
+        else:
+            is_json = content.lstrip().startswith(("[", "{"))
+            texts = json.loads(content, parse_int=str, parse_float=str) if is_json else content.split("\n")
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise ParameterError(f"{option}: is not a list of keys; {FORM}")
+            listed = SubsetList.of(tuple(sorted({text.strip() for text in texts} - {""})))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ParameterError(f"{option}: cannot be read ({error}); {FORM}") from error
+    if not len(listed):
+        raise ParameterError(f"{option}: has no keys; {FORM}")
+    return listed
 
 
-class SubsetCounts:
-    """The records with media, and the images, of each key of the subset."""
+def _read_header(content: str) -> dict[str, int]:
+    """The positions of the columns of a CSV by name; empty for a file that is none."""
+    first = content.partition("\n")[0]
+    fields = [field.strip().lower() for field in next(csv.reader([first], delimiter=_find_delimiter(first)), [])]
+    positions = {name: fields.index(name) for name in CSV_COLUMNS if name in fields}
+    return positions if NAME in positions or KEY in positions else {}
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self._keys = arrow.to_text_array(keys)
-        self._records, self._images = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
 
-    @property
-    def keys(self) -> int:
-        """The number of keys."""
-        return len(self._keys)
+def _find_delimiter(header: str) -> str:
+    return next((delimiter for delimiter in "\t;" if delimiter in header), ",")
 
-    @property
-    def found(self) -> int:
-        """How many keys occur in records with media."""
-        return int(np.count_nonzero(self._records))
 
-    def add(self, values: pa.ChunkedArray, decisions: MediaDecisions) -> None:
-        """Count those of a partition, which may lack records without media. `values` has the key of each record."""
-        positions = pc.index_in(arrow.decode_dictionary(values), self._keys)
-        numbers = np.from_dlpack(pc.fill_null(positions, arrow.to_scalar(len(self._keys))).combine_chunks())
-        self._images += self._count(numbers[decisions.record[decisions.images]])
-        self._records += self._count(numbers[np.unique(decisions.record[decisions.record >= 0])])
-
-    def write(self, path: Path) -> None:
-        """Write subset.csv, in the order of the keys."""
-        with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(COLUMNS)
-            rows.writerows(zip(self._keys.to_pylist(), self._records.tolist(), self._images.tolist(), strict=True))
-
-    def _count(self, numbers: Numbers) -> Numbers:
-        return np.bincount(numbers, minlength=len(self._keys) + 1)[: len(self._keys)]
+def _read_csv(content: str, header: dict[str, int]) -> SubsetList:
+    rows = csv.reader(io.StringIO(content, newline=""), delimiter=_find_delimiter(content.partition("\n")[0]))
+    next(rows)
+    entries: dict[tuple[str, ...], None] = {}
+    checklists: set[str] = set()
+    for row in rows:
+        values = {name: row[position].strip() if position < len(row) else "" for name, position in header.items()}
+        if values.get(KEY) or values.get(NAME):
+            checklists.add(values.get(CHECKLIST, ""))
+            lowered = (values.get(RANK, "").lower(), values.get(KINGDOM, "").lower())
+            entries[values.get(KEY, ""), values.get(NAME, ""), *lowered] = None
+    keys, names, ranks, kingdoms = zip(*entries, strict=True) if entries else ((), (), (), ())
+    checklist = Checklist(checklists.pop()) if len(checklists) == 1 else Checklist()
+    return SubsetList(keys, names, ranks, kingdoms, checklist)

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from gbif_webdataset.account import costs
 from gbif_webdataset.account.cost_table import StageCost, sum_by_stage
 from gbif_webdataset.account.funnel import FunnelStage, build_funnel
+from gbif_webdataset.account.subset_stages import SubsetTable
 from gbif_webdataset.formatting import format_count, format_duration, format_size, split_scientific_name
 from gbif_webdataset.publish import citation
 from gbif_webdataset.publish.description import DatasetDescription, Shard, list_public_parameters
@@ -75,6 +76,7 @@ class ReportContent:
     transforms: the record of CreateWebDataset, which counts the images that were changed, by kind of change.
     costs: of each part of each stage.
     files: names of the files in report/, for links.
+    subset: what became of the user's list of taxa; None without one.
     """
 
     archive: Path
@@ -82,6 +84,7 @@ class ReportContent:
     transforms: Mapping[str, Any]
     costs: Sequence[costs.Cost]
     files: Sequence[str] = ()
+    subset: SubsetTable | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def _collect_results(
         "speeds": list(_measure_speeds(slurm_costs or content.costs, stages, bytes_by_stage)),
         "is_from_slurm": bool(slurm_costs),
         "files": content.files,
+        "subset": content.subset,
         "requested": description.settings.get("SplitDataset", {}),
     }
 
@@ -178,6 +182,7 @@ def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
     """Title, licences and citation."""
     return {
         "title": description.title,
+        "taxonomy": str(description.taxonomy),
         "source": description.source,
         "citation": citation.cite_source(description.source),
         "licence": licences.display_name(description.licence),

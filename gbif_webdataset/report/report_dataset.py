@@ -11,6 +11,7 @@ from gbif_webdataset.account.costs import Cost, list_task_costs
 from gbif_webdataset.account.dataset_numbers import collect_numbers
 from gbif_webdataset.account.run_summary import summarize_run
 from gbif_webdataset.account.stage_records import is_of_shard_part
+from gbif_webdataset.account.subset_stages import SubsetTable, write_subset_stages
 from gbif_webdataset.publish.dataset_files import write_dataset_files
 from gbif_webdataset.publish.description import Publication
 from gbif_webdataset.publish.loading_code import write_loading_code
@@ -52,12 +53,21 @@ def report_dataset(
     numbers = collect_numbers(paths, media_lines, lines, settings)
     description, published = write_dataset_files(paths, publication, numbers, settings)
     names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
-    page = write_page(paths, ReportContent(archive, description, shards, costs, names))
+    subset = write_subset_stages(paths)
+    page = write_page(paths, ReportContent(archive, description, shards, costs, names, subset))
     code = write_loading_code(str(paths.shards), description.shards, description.extensions)
     summary = summarize_run(numbers, description.findings, paths.report_page, code.webdataset_line)
     notes = [note for note in manifest.get("notes", []) if NO_DOI not in note] + description.source.notes
     lines_of_notes = "".join(f"\n  note       {note}" for note in notes)
-    return Report([paths.accounting, paths.costs, *published, *page], f"{summary}{lines_of_notes}")
+    files = [paths.accounting, paths.costs, *published, *page, *([paths.subset_stages] if subset else [])]
+    return Report(files, f"{summary}{_summarize_subset(subset)}{lines_of_notes}")
+
+
+def _summarize_subset(subset: SubsetTable | None) -> str:
+    if subset is None:
+        return ""
+    taxa = f"{subset.without_samples:,} of {subset.lines:,} taxa of subset_list"
+    return f"\n  list       {taxa} have no sample: report/subset.csv"
 
 
 def _list_settings(records: Mapping[str, TargetRecord]) -> dict[str, dict[str, Any]]:

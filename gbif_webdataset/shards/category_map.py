@@ -12,14 +12,15 @@ from gbif_webdataset.storage.atomic import atomic_file
 MAX_SHOWN_LABELS = 10
 
 
-def number_labels(labels: Iterable[str], previous: Mapping[str, int] | None = None) -> dict[str, int]:
+def number_labels(labels: Iterable[str], previous: Mapping[str, int] | None = None, first: int = 0) -> dict[str, int]:
     """The class number of each label: labels of `previous` keep theirs, new ones follow in the order of their text.
 
-    Labels that no longer occur keep their numbers, so that a trained model's outputs keep their meaning.
+    Labels that no longer occur keep their numbers, so that a trained model's outputs keep their meaning. New numbers
+    begin at `first` at least.
     """
     previous = previous or {}
     new = sorted(set(labels) - previous.keys())
-    first = max(previous.values(), default=-1) + 1
+    first = max(first, max(previous.values(), default=-1) + 1)
     return {**previous, **{label: number for number, label in enumerate(new, start=first)}}
 
 

@@ -6,11 +6,13 @@ from itertools import islice
 import duckdb
 
 from gbif_webdataset.errors import SelectionError, did_you_mean, option_text
+from gbif_webdataset.shards.categories import REMEDY, CategoryMap, check_checklist, load_map, read_crosswalk
 from gbif_webdataset.shards.category_map import read_category_map
 from gbif_webdataset.shards.megadetector import PARAMETER, load_boxes, read_boxes
 from gbif_webdataset.shards.recipe import Recipe, format_option
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.tables import fetch_rows
+from gbif_webdataset.terms.checklists import Relation
 from gbif_webdataset.terms.value_types import HIERARCHY
 
 MAPS = ("category_map_json", "previous_category_map")
@@ -56,6 +58,7 @@ def check_files(recipe: Recipe) -> None:
     for parameter in MAPS:
         if path := getattr(recipe, parameter):
             read_category_map(path, parameter)
+    read_crosswalk(recipe)
     if recipe.megadetector_results_json is not None:
         for _ in islice(read_boxes(recipe.megadetector_results_json, {}), CHECKED_ENTRIES):
             pass
@@ -73,14 +76,28 @@ def match_category_map(connection: duckdb.DuckDBPyConnection, recipe: Recipe, ta
     sentences = []
     for parameter in MAPS:
         if path := getattr(recipe, parameter):
-            labels = read_category_map(path, parameter).keys()
-            query = f"SELECT DISTINCT {label} FROM {table}"
-            found = len(labels & {name for (name,) in fetch_rows(connection, query)})
-            remedy = (
-                f"give a map whose labels are values of {recipe.label_column}; keys of another taxonomy do not match"
-            )
-            sentences.append(describe_match(format_option(parameter, path), "labels", found, len(labels), remedy))
+            given = load_map(path, parameter)
+            relation = check_checklist(recipe, parameter, path, given)
+            present = {name for (name,) in fetch_rows(connection, f"SELECT DISTINCT {label} FROM {table}")}
+            found = _count_present(recipe, parameter, given, present)
+            remedy = f"give a map whose labels are values of {recipe.label_column}"
+            if relation is not Relation.SAME:
+                remedy += (
+                    "; keys of another taxonomy do not match (checklist of the map: "
+                    f"{given.checklist}, of the archive: {recipe.checklist}): {REMEDY}"
+                )
+            option = format_option(parameter, path)
+            sentences.append(describe_match(option, "labels", found, len(given.labels), remedy))
     return sentences
+
+
+def _count_present(recipe: Recipe, parameter: str, given: CategoryMap, present: Collection[str]) -> int:
+    """How many labels of a map occur, if they have to be translated as one of their new labels."""
+    crosswalk = read_crosswalk(recipe) if parameter == "previous_category_map" else None
+    if crosswalk is None:
+        return len(given.labels.keys() & set(present))
+    links = crosswalk.translate(given.labels)
+    return sum(any(link.is_decided and link.new in present for link in found) for found in links.values())
 
 
 def match_detections(connection: duckdb.DuckDBPyConnection, recipe: Recipe, table: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gbif_webdataset.errors import ParameterError
@@ -11,6 +11,7 @@ from gbif_webdataset.images.jpeg_decode import CODECS
 from gbif_webdataset.shards.caption import CaptionTemplate, parse_template
 from gbif_webdataset.shards.sample import IMAGE_FORMATS, ORIGINAL, ImageSettings
 from gbif_webdataset.storage.atomic import file_sha256
+from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.splits import split_paths
 from gbif_webdataset.terms.value_types import has_numeric_term, list_json_columns
 
@@ -44,6 +45,9 @@ class Recipe:
     megadetector_results_json: Path | None = None
     detection_categories: tuple[str, ...] = ("animal",)  # empty: all categories that the file lists
     detection_threshold: float | None = None  # None: the file's typical threshold
+    crosswalk: Path | None = None  # from the taxonomy of previous_category_map to that of the splits
+    checklist: Checklist = field(default_factory=Checklist)  # that of the labels
+    same_taxonomy: bool = False  # whether the user states that maps have the same taxonomy
 
     @property
     def format(self) -> int:
@@ -81,7 +85,7 @@ def compute_digest(splits: Path, recipe: Recipe) -> str:
     """
     check_recipe(recipe)
     contents = {name: value for name, value in asdict(recipe).items() if not isinstance(value, Path)}
-    for name in ("category_map_json", "previous_category_map", "megadetector_results_json"):
+    for name in ("category_map_json", "previous_category_map", "crosswalk", "megadetector_results_json"):
         path: Path | None = getattr(recipe, name)
         if path is not None and not path.is_file():
             raise missing_file_error(name, path)
@@ -110,6 +114,11 @@ def check_recipe(recipe: Recipe) -> None:
         raise ParameterError(
             f"{format_option('resize_mode', 'square')}: the size of the square is not set; set "
             f"{format_option('resize_min_size')} to the length of a side in pixels"
+        )
+    if recipe.crosswalk and not recipe.previous_category_map:
+        raise ParameterError(
+            f"{format_option('crosswalk', recipe.crosswalk)}: there is no previous category map to translate; set "
+            f"{format_option('previous_category_map')}"
         )
     if recipe.category_map_json and recipe.previous_category_map:
         raise ParameterError(

@@ -14,9 +14,9 @@ from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.label_names import select_label_name
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, quote_name, quote_text, read_header, select_batches
 from gbif_webdataset.terms import columns
-from gbif_webdataset.terms.ranks import ranks_from
+from gbif_webdataset.terms.ranks import KEY_COLUMNS, LADDERS, MAIN_NAME_COLUMNS, RANKS, is_label_column, ranks_from
 from gbif_webdataset.terms.reasons import DropReason
-from gbif_webdataset.terms.splits import SPLITS, split_path, split_paths
+from gbif_webdataset.terms.splits import LABEL, SPLITS, split_path, split_paths
 from gbif_webdataset.terms.value_types import find_value_type
 
 NUMBER = r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
@@ -28,7 +28,8 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
 
     `keyed` has split (its index in SPLITS), image_path, label, width, height, file_size, sha256 (NULL if the splits
     lack it), format, json, caption (the values of the template's columns; NULL without one) and key. The table `names`
-    counts the images by label and name. Return the number of dropped rows by reason.
+    counts the images by label and name; the table `ranks` has the rank of labels. Return the number of dropped rows by
+    reason.
 
     Raises:
         SelectionError: a column is unknown, no row has a label, or two rows have the same key.
@@ -39,6 +40,7 @@ def load_rows(connection: duckdb.DuckDBPyConnection, splits: Path, folder: Path,
         check_columns(recipe, read_header(path), str(path))
     _load_labelled(connection, paths, recipe)
     _load_names(connection, paths, recipe)
+    _load_ranks(connection, paths, recipe)
     dropped = _write_dropped(connection, paths, folder / "dropped.csv", recipe)
     _check_rows(connection, splits, recipe)
     connection.execute(f"CREATE TABLE keyed AS {select_with_keys('labelled')}")
@@ -118,6 +120,44 @@ def _select_name(recipe: Recipe, header: Collection[str]) -> str:
         return select_label_name(recipe.label_column, f"clean.{quote_name(recipe.label_column)}", header)
     ranks = ranks_from(recipe.label_name, header) or [recipe.label_name]
     return f"coalesce({', '.join(f'clean.{quote_name(name)}' for name in ranks)})"
+
+
+def _load_ranks(connection: duckdb.DuckDBPyConnection, paths: Mapping[str, Path], recipe: Recipe) -> None:
+    """Create `ranks` (label, rank): the most frequent rank of each label."""
+    connection.execute("CREATE TABLE label_ranks (label VARCHAR, rank VARCHAR, images BIGINT)")
+    label = quote_name(recipe.label_column)
+    for path in paths.values():
+        if rank := rank_value(recipe.label_column, read_header(path)):
+            connection.execute(
+                f"INSERT INTO label_ranks SELECT {label}, {rank}, count(*) FROM {csv_source(path)} "
+                f"WHERE {label} IS NOT NULL AND {rank} IS NOT NULL GROUP BY ALL"
+            )
+    connection.execute(
+        "CREATE TABLE ranks AS SELECT label, rank FROM label_ranks GROUP BY label, rank "
+        "QUALIFY row_number() OVER (PARTITION BY label ORDER BY sum(images) DESC, rank) = 1"
+    )
+    connection.execute("DROP TABLE label_ranks")
+
+
+def rank_value(label_column: str, columns: Collection[str]) -> str:
+    """The SQL of the rank of a row's label: that of the column with the same value, or else taxonRank.
+
+    It is empty if nothing states the rank.
+    """
+    if label_column in MAIN_NAME_COLUMNS or label_column in KEY_COLUMNS:
+        ladder = KEY_COLUMNS if label_column in KEY_COLUMNS else MAIN_NAME_COLUMNS
+        return quote_text(RANKS[ladder.index(label_column)])
+    if not is_label_column(label_column) and label_column != LABEL:
+        return ""
+    label = quote_name(label_column)
+    cases = [
+        f"WHEN {label} = {quote_name(column)} THEN '{rank}'"
+        for ladder in LADDERS
+        for rank, column in zip(RANKS, ladder, strict=True)
+        if column in columns
+    ]
+    other = "nullif(lower(taxonRank), '')" if "taxonRank" in columns else "NULL"
+    return f"CASE {' '.join(cases)} ELSE {other} END" if cases else other
 
 
 def _write_dropped(

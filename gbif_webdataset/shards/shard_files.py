@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from gbif_webdataset.shards.categories import NAME as CATEGORIES
+from gbif_webdataset.shards.class_changes import NAME as CLASS_CHANGES
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES, LABEL_NAMES
 from gbif_webdataset.shards.size_groups import Group
 from gbif_webdataset.storage.atomic import TEMPORARY
@@ -14,8 +16,8 @@ from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_
 from gbif_webdataset.terms.splits import SPLITS
 
 SHARD_LIST = "shards.csv"
-TABLES = (SHARD_LIST, CATEGORY_MAP, CLASSES, "dropped.csv")
-OPTIONAL_TABLES = (LABEL_NAMES,)
+TABLES = (SHARD_LIST, CATEGORY_MAP, CATEGORIES, CLASSES, "dropped.csv")
+OPTIONAL_TABLES = (LABEL_NAMES, CLASS_CHANGES)
 PUBLISHED_FILES = (
     *("README.md", "croissant.json", "CITATION.cff", "citations.txt", "rights.txt"),
     *("attribution.parquet", "derived_dataset.csv"),

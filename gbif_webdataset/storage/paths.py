@@ -33,6 +33,16 @@ class DatasetPaths:
         return self.manifest / "rejected.parquet"
 
     @property
+    def subset(self) -> Path:
+        """What each entry of the user's list of taxa matched."""
+        return self.manifest / "subset.csv"
+
+    @property
+    def subset_occurrences(self) -> Path:
+        """The entry of each occurrence."""
+        return self.manifest / "subset_occurrences.parquet"
+
+    @property
     def images(self) -> Path:
         """The folder of the downloaded images."""
         return self.output / "images"
@@ -136,6 +146,11 @@ class DatasetPaths:
     def report_page(self) -> Path:
         """The report page."""
         return self.report / "index.html"
+
+    @property
+    def subset_stages(self) -> Path:
+        """The images of each entry of the user's list at each stage."""
+        return self.report / "subset.csv"
 
     @property
     def costs(self) -> Path:

@@ -56,11 +56,34 @@ REJECTED = (
 """Columns of `manifest/rejected.parquet`."""
 
 SUBSET = (
-    Column("key", TEXT, "a key of subset_list"),
-    Column("occurrences", INT64, "records of the archive that have this key and media"),
-    Column("images", INT64, "images of the manifest with this key"),
+    Column("entry", INT64, "number of the entry in subset_list, from 1; the keys and names of a text file are sorted"),
+    Column("requested", TEXT, "the name or key that the entry requests"),
+    Column("matched", TEXT, "the column of the archive that has it; empty if none has it"),
+    Column("key", TEXT, "key of the taxon; several taxa of an entry have a row each"),
+    Column("name", TEXT, "name of the taxon"),
+    Column("kingdom", TEXT, "kingdom of the taxon"),
+    Column("occurrences", INT64, "records of the archive that have media; each counts for its most specific entry"),
+    Column("images", INT64, "images of the manifest; the sum of all rows is the manifest"),
+    Column("note", TEXT, "why nothing or several taxa matched, or close names"),
 )
 """Columns of `manifest/subset.csv`."""
+SUBSET_OCCURRENCES = (
+    COREID,
+    Column("entry", INT64, "number of the entry in subset.csv"),
+    Column("key", TEXT, "key of the taxon in subset.csv"),
+    Column("kingdom", TEXT, "its kingdom, if it has no key"),
+)
+"""Columns of `manifest/subset_occurrences.parquet`."""
+SUBSET_STAGES = (
+    *SUBSET[:-1],
+    Column("fetched", INT64, "images that were downloaded"),
+    Column("verified", INT64, "images that can be used"),
+    Column("clean", INT64, "images that pass every filter"),
+    Column("split", INT64, "images in a split"),
+    Column("samples", INT64, "images in the shards"),
+    SUBSET[-1],
+)
+"""Columns of `report/subset.csv`."""
 
 LEDGER = (
     Column("status", TEXT, "`fetched`, `cached` or `failed`"),
@@ -170,8 +193,22 @@ CLASSES = (
     Column("class", INT64, "the class's number, as in `.cls`"),
     Column("samples", INT64, "samples of the class in the split"),
     Column("name", TEXT, "the class's name: of label_name, or else its scientific name; missing if there is none"),
+    Column("rank", TEXT, "rank of the class's taxon, such as species; empty if it is not known"),
+    Column("label_column", TEXT, "the column with the labels"),
+    Column("checklist", TEXT, "key of the checklist that the labels belong to; empty if it is not known"),
+    Column("checklist_release", TEXT, "release of the checklist, or the date of the download"),
 )
 """Columns of `shards/classes.csv`."""
+
+CLASS_CHANGES = (
+    Column("class", INT64, "the class's number; without a new label, the number that stays empty"),
+    Column("old_label", TEXT, "label in the previous category map; empty for a new class"),
+    Column("new_label", TEXT, "label in this dataset; empty if the class is gone or not decided"),
+    Column("old_name", TEXT, "name of the taxon in the older taxonomy"),
+    Column("new_name", TEXT, "name of the taxon in the newer taxonomy"),
+    Column("kind", TEXT, "what became of the class, as in `crosswalk.csv`; empty if the crosswalk does not list it"),
+)
+"""Columns of `shards/class_changes.csv`."""
 
 ACCOUNTING = (
     Column("stage", TEXT, "`archive`, the stage at which images left, or `sample`"),
@@ -207,7 +244,12 @@ ATTRIBUTION = (
 """Columns of `attribution.parquet`, a row for each sample."""
 
 COMPARISON = (
-    Column("change", TEXT, "`added`, `dropped`, `label`, `split` or `label-and-split`"),
+    Column(
+        "change",
+        TEXT,
+        "`added`, `dropped`, `label`, `split` or `label-and-split`; `taxonomy` and `taxonomy-and-split` are "
+        "changes of labels that the crosswalk explains",
+    ),
     COREID,
     IDENTIFIER,
     IMAGE_PATH,

@@ -40,7 +40,18 @@ OUTPUTS = (
         "The lines and media of the archive that are not images to fetch, each with its reason.",
         columns.REJECTED,
     ),
-    Output("manifest/subset.csv", "ReadArchive", "What subset_list matched; only with subset_list.", columns.SUBSET),
+    Output(
+        "manifest/subset.csv",
+        "ReadArchive",
+        "What each key or name of subset_list matched; only with subset_list.",
+        columns.SUBSET,
+    ),
+    Output(
+        "manifest/subset_occurrences.parquet",
+        "ReadArchive",
+        "The entry of subset_list that each occurrence with media counts for; only with subset_list.",
+        columns.SUBSET_OCCURRENCES,
+    ),
     Output("manifest/source.json", "ReadArchive", "DOI, download key, title and SHA-256 of the archive."),
     Output("manifest/citations.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
     Output("manifest/rights.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
@@ -154,6 +165,18 @@ OUTPUTS = (
     ),
     Output("shards/classes.csv", "CreateWebDataset", "Samples of each class in each split.", columns.CLASSES),
     Output("shards/category_map.json", "CreateWebDataset", "Maps each label to its class number."),
+    Output(
+        "shards/categories.json",
+        "CreateWebDataset",
+        "Label, name and rank of each class, the column with the labels, and the checklist of their keys. `classes` is "
+        "the number of classes, those without a label included.",
+    ),
+    Output(
+        "shards/class_changes.csv",
+        "CreateWebDataset",
+        "What became of each class of previous_category_map; only with crosswalk.",
+        columns.CLASS_CHANGES,
+    ),
     Output("shards/label_names.json", "CreateWebDataset", "Maps each label to its name, if labels have names."),
     Output(
         "shards/class_weights.json",
@@ -203,6 +226,12 @@ OUTPUTS = (
         "report/derived_dataset.csv",
         "ReportDataset",
         "Number of occurrences from each GBIF dataset, without a header, as GBIF's form requires; also in `shards/`.",
+    ),
+    Output(
+        "report/subset.csv",
+        "ReportDataset",
+        "The images of each entry of subset_list at each stage; only with subset_list.",
+        columns.SUBSET_STAGES,
     ),
     Output("report/costs.csv", "ReportDataset", "Time and memory of each stage.", columns.COSTS),
     Output("report/comparison.html", "CompareDatasets", "How this dataset differs from an older one."),

@@ -99,6 +99,12 @@ class DatasetTask(CheckedTask):
         description="Where chunks run. local: on this machine. slurm: each chunk in its own Slurm allocation; this "
         "command waits for them. (element is set by sbatch/*.sbatch; do not use it yourself.)",
     )
+    same_taxonomy: bool = Flag(
+        default=False,
+        significant=False,
+        description="true: the keys in your lists and category maps are those of the archive's taxonomy, although "
+        "their checklist is another or unknown. false: keys of another checklist are refused.",
+    )
     plan: bool = Flag(
         default=False,
         significant=False,
@@ -135,7 +141,7 @@ class DatasetTask(CheckedTask):
 
     def clone(self, cls: type[Other], **options: Any) -> Other:  # type: ignore[override]
         """Return another task of the same dataset. Luigi's own `clone` copies all parameters of the same name."""
-        shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner")}
+        shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner", "same_taxonomy")}
         return cls(**{"output": self.folder, **shared, **options})
 
     @property

@@ -14,7 +14,9 @@ from gbif_webdataset.errors import DatasetError, ParameterError
 from gbif_webdataset.shards.caption import parse_template
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.manifest_checklist import read_checklist
 from gbif_webdataset.storage.recorded_files import check_recorded_files
+from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.columns import LEDGER, MANIFEST, VERIFIED
 from gbif_webdataset.terms.splits import LABEL
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
@@ -98,13 +100,25 @@ def check_before_run(stages: Sequence[DatasetTask], read: DatasetTask, with_mani
 
 @contextmanager
 def open_manifest(chunks: Sequence[Path], scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a database with the view `manifest`. It writes nothing to `scratch` unless its memory is exceeded."""
+    """Yield a database with the view `manifest` and the table `checklist`.
+
+    It writes nothing to `scratch` unless its memory is exceeded.
+    """
     with closing(duckdb.connect()) as connection:
         connection.execute("SET memory_limit = $1", [tables.MEMORY_LIMIT])
         connection.execute("SET temp_directory = $1", [str(scratch / f"{TEMPORARY}checks-{uuid.uuid4().hex}")])
         connection.execute("SET enable_progress_bar = false")
         connection.execute(f"CREATE VIEW manifest AS SELECT * FROM {tables.parquet_source(chunks)}")
+        checklist = read_checklist(chunks[0])
+        values = [checklist.key, checklist.release]
+        connection.execute("CREATE TABLE checklist AS SELECT $1 AS key, $2 AS release", values)
         yield connection
+
+
+def find_checklist(connection: duckdb.DuckDBPyConnection) -> Checklist:
+    """Return the checklist of the manifest that `open_manifest` has opened."""
+    [row] = tables.fetch_rows(connection, "SELECT key, release FROM checklist")
+    return Checklist(*row)
 
 
 def _list_columns(chunks: Sequence[Path]) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from gbif_webdataset.crosswalk.link_taxa import EvidenceLimits
 from gbif_webdataset.errors import ParameterError
-from tests.support.taxonomies import A, C, make_crosswalk_of, occurrences, read_crosswalk, write_archives
+from tests.support.taxonomies import A, C, Taxon, make_crosswalk_of, occurrences, read_crosswalk, write_archives
 
 
 def test_subspecies_are_lumped_with_the_accepted_taxon_of_another_rank(tmp_path: Path) -> None:
@@ -12,6 +12,23 @@ def test_subspecies_are_lumped_with_the_accepted_taxon_of_another_rank(tmp_path:
     path = make_crosswalk_of(tmp_path, *write_archives(tmp_path, sub, occurrences((C, 5))))
     assert [(row["old_key"], row["new_key"], row["kind"]) for row in read_crosswalk(path, "subspecies")] == [
         ("7", "X1", "lumped")
+    ]
+
+
+def test_an_archive_that_has_only_accepted_keys_is_compared_at_their_rank(tmp_path: Path) -> None:
+    new = [row | {"speciesKey": ""} for row in occurrences((C, 5))]
+    for old, after in ((occurrences((A, 5)), new), (new, occurrences((A, 5)))):
+        path = make_crosswalk_of(tmp_path, *write_archives(tmp_path, old, after))
+        [row] = read_crosswalk(path)
+        assert (row["kind"], row["evidence"], row["shared_occurrences"]) == ("renamed", "occurrences", "5")
+
+
+def test_homonyms_of_one_kingdom_are_ambiguous_by_name(tmp_path: Path) -> None:
+    old = occurrences((A, 1), (Taxon("5", A.name), 1))
+    path = make_crosswalk_of(tmp_path, *write_archives(tmp_path, old, occurrences((Taxon("X9", A.name), 1), first=9)))
+    assert [(row["old_key"], row["kind"], row["evidence"]) for row in read_crosswalk(path)] == [
+        ("1", "ambiguous", "name"),
+        ("5", "ambiguous", "name"),
     ]
 
 

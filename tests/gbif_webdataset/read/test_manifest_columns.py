@@ -8,6 +8,7 @@ from gbif_webdataset.read.dwca import MEDIA as MEDIA_KIND
 from gbif_webdataset.read.dwca import open_archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.terms.columns import DARWIN_CORE
 from gbif_webdataset.terms.ranks import LADDERS
 from tests.support.archives import (
@@ -67,13 +68,13 @@ def test_keys_and_country_codes_are_text(tmp_path: Path) -> None:
 def test_any_column_of_the_occurrences_may_be_the_subset_key(tmp_path: Path) -> None:
     occurrences = [make_occurrence(1, occurrenceRemarks="red"), make_occurrence(2, occurrenceRemarks="blue")]
     archive = write_download(tmp_path / "a.zip", occurrences, [make_medium(1), make_medium(2)])
-    manifest = make_manifest(archive, tmp_path, SelectionOptions("occurrenceRemarks", ("blue",)))
+    manifest = make_manifest(archive, tmp_path, SelectionOptions("occurrenceRemarks", SubsetList.of(("blue",))))
     assert manifest.values("occurrenceRemarks") == {"2": "blue"}
 
 
 def test_a_column_that_the_archive_lacks_is_an_error_that_names_similar_columns(archive: Path) -> None:
     with pytest.raises(SelectionError) as raised, open_archive(archive) as opened:
-        ManifestColumns.from_archive(opened, SelectionOptions("acceptedtaxonkey", ("1",)))
+        ManifestColumns.from_archive(opened, SelectionOptions("acceptedtaxonkey", SubsetList.of(("1",))))
     assert str(raised.value) == (
         "--ReadArchive-subset-key acceptedtaxonkey: occurrence.txt has no column acceptedtaxonkey; did you mean "
         "acceptedTaxonKey?"

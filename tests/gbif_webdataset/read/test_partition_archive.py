@@ -11,6 +11,7 @@ from gbif_webdataset.read import line_blocks, partition_archive
 from gbif_webdataset.read.hash_partitions import HashPartitions
 from gbif_webdataset.read.partition_archive import Resources
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.storage import tables
 from tests.support.archives import (
     GBIF,
@@ -28,7 +29,13 @@ from tests.support.manifests import EVERYTHING, make_manifest
 
 LICENCES = ("CC0_1_0", "http://creativecommons.org/licenses/by/4.0/", "© all rights reserved", "")
 CHOSEN = SelectionOptions(
-    "acceptedTaxonKey", tuple(f"T{n}" for n in range(30)), 20, 7, (), ("cc0", "cc-by"), "lifeStage = 'Adult'"
+    "acceptedTaxonKey",
+    SubsetList.of(tuple(f"T{n}" for n in range(30))),
+    20,
+    7,
+    (),
+    ("cc0", "cc-by"),
+    "lifeStage = 'Adult'",
 )
 KEY = "7ddf754f-d193-4cc9-b351-99906754a03b"
 OTHER = "d7dddbf4-2cf0-4f39-9b2a-bb099caae36c"

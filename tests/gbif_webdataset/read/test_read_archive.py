@@ -10,6 +10,8 @@ import pytest
 from gbif_webdataset.errors import ArchiveError, SelectionError
 from gbif_webdataset.read.read_archive import outline_archive
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import SubsetList
+from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.terms.reasons import MEANINGS
 from tests.support.archives import (
     MEDIA,
@@ -47,12 +49,16 @@ def test_every_medium_gives_a_row_or_a_rejected_line(tmp_path: Path) -> None:
 def test_an_empty_selection_is_an_error_that_names_the_options_to_change(tmp_path: Path) -> None:
     archive = write_download(tmp_path / "a.zip", [make_occurrence(1)], [make_medium(1), make_medium(1, "")])
     with pytest.raises(SelectionError) as raised:
-        make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", ("a", "b"), subset_list="keys.txt"))
+        listed = SubsetList.of(("a", "b"))
+        make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", listed, subset_list="keys.txt"))
     assert str(raised.value) == (
         f"--ReadArchive-subset-list keys.txt: none of its 2 keys is the acceptedTaxonKey of an image in {archive} "
-        "(1 images); check subset_list and subset_key"
+        "(1 images); check subset_list and subset_key; keys of another taxonomy do not match (checklist of the archive: "
+        f"unknown): {REMEDY}"
     )
-    options = SelectionOptions("acceptedTaxonKey", ("5WZLF",), where="lifeStage = 'Adult'", licenses=("cc0",))
+    options = SelectionOptions(
+        "acceptedTaxonKey", SubsetList.of(("5WZLF",)), where="lifeStage = 'Adult'", licenses=("cc0",)
+    )
     with pytest.raises(SelectionError) as raised:
         make_manifest(archive, tmp_path, options)
     assert str(raised.value) == (
@@ -64,7 +70,7 @@ def test_an_empty_selection_is_an_error_that_names_the_options_to_change(tmp_pat
 def test_the_subset_list_is_not_blamed_if_another_option_rejects_images_of_it(tmp_path: Path) -> None:
     occurrences = [make_occurrence(n, acceptedTaxonKey=f"T{n}", lifeStage="Larva") for n in (1, 2, 3)]
     archive = write_download(tmp_path / "a.zip", occurrences, [make_medium(n) for n in (1, 2, 3)])
-    options = SelectionOptions("acceptedTaxonKey", ("T1", "T2"), where="lifeStage = 'Adult'")
+    options = SelectionOptions("acceptedTaxonKey", SubsetList.of(("T1", "T2")), where="lifeStage = 'Adult'")
     with pytest.raises(
         SelectionError, match=r"2 not-where .*; change --ReadArchive-subset-list or --ReadArchive-where"
     ):

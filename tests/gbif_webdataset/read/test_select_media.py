@@ -3,6 +3,7 @@ from collections import Counter
 from pathlib import Path
 
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_list import SubsetList
 from tests.support.archives import PHOTO, make_medium, make_occurrence, write_download
 from tests.support.manifests import make_manifest
 
@@ -46,7 +47,9 @@ def test_a_subset_of_many_keys_licences_a_condition_and_a_limit_apply_together(t
                 taken[f"T{n % 40}"] += 1
     expected["over-cap"] = sum(max(0, count - 20) for count in taken.values())
     keys = (*(f"T{n}" for n in range(30)), *(f"X{n}" for n in range(100_000)))
-    options = SelectionOptions("acceptedTaxonKey", keys, 20, 7, (), ("cc0", "cc-by"), "lifeStage = 'Adult'")
+    options = SelectionOptions(
+        "acceptedTaxonKey", SubsetList.of(keys), 20, 7, (), ("cc0", "cc-by"), "lifeStage = 'Adult'"
+    )
     manifest = make_manifest(archive, tmp_path, options)
     assert manifest.reasons == expected
     by_key = Counter(row["acceptedTaxonKey"] for row in manifest.rows)

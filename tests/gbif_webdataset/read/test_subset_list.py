@@ -5,7 +5,8 @@ import pytest
 
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.read.selection_options import SelectionOptions
-from gbif_webdataset.read.subset_list import read_subset_list
+from gbif_webdataset.read.subset_list import SubsetList, read_subset_list
+from gbif_webdataset.terms.checklists import Checklist
 from tests.support.archives import PHOTO, find_case, make_medium, make_occurrence, write_download
 from tests.support.manifests import make_manifest
 
@@ -14,14 +15,16 @@ from tests.support.manifests import make_manifest
 def test_keys_are_text_in_a_json_list_and_in_a_text_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "subset"
     path.write_text(content, encoding="utf-8", newline="")
-    assert read_subset_list(path) == ("12", "5WZLF", "6E4")
+    assert read_subset_list(path) == SubsetList.of(("12", "5WZLF", "6E4"))
 
 
 def test_only_occurrences_with_a_key_of_the_list_are_taken(tmp_path: Path) -> None:
     keys = ["5WZLF", "6E4", "60000", "12", ""]
     occurrences = [make_occurrence(number, acceptedTaxonKey=key) for number, key in enumerate(keys)]
     archive = write_download(tmp_path / "a.zip", occurrences, [make_medium(number) for number in range(5)])
-    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", ("12", "5WZLF", "6E4")))
+    manifest = make_manifest(
+        archive, tmp_path, SelectionOptions("acceptedTaxonKey", SubsetList.of(("12", "5WZLF", "6E4")))
+    )
     assert sorted(row["acceptedTaxonKey"] for row in manifest.rows) == ["12", "5WZLF", "6E4"]
     assert manifest.reasons == {"not-in-subset": 2}
 
@@ -40,17 +43,20 @@ def test_a_file_without_keys_is_an_error_that_names_it(tmp_path: Path, content: 
         read_subset_list(path)
 
 
-def test_the_records_and_images_of_each_key_are_counted(tmp_path: Path) -> None:
-    occurrences = [{"gbifID": str(number), "acceptedTaxonKey": f"T{number % 3}"} for number in range(9)]
-    media = [
-        {"gbifID": str(number), "type": "StillImage", "identifier": f"{PHOTO}{number}.jpg"}
-        for number in (0, 1, 3, 4, 8)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_has_names_keys_ranks_kingdoms_and_the_checklist_of_the_keys(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "list.csv"
+    rows = [
+        ("Kingdom", "scientificName", "taxonKey", "rank", "checklistKey", "remark"),
+        ("Animalia", "Oenanthe", "", "GENUS", "col", "x"),
+        ("", '"Aus, bus"' if delimiter == "," else "Aus, bus", "0012", "", "col", ""),
+        ("Plantae", "", "", "", "", ""),
+        ("Animalia", "Oenanthe", "", "genus", "col", ""),
     ]
-    media += [media[0] | {"identifier": f"{PHOTO}second.jpg"}, media[1] | {"type": "Sound"}]
-    archive = write_download(tmp_path / "a.zip", [*occurrences, occurrences[0]], media)
-    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", ("T0", "T1", "X9")))
-    assert (manifest.counts.subset_keys, manifest.counts.subset_found) == (3, 2)
-    assert (manifest.folder / "subset.csv").read_text() == "key,occurrences,images\nT0,2,3\nT1,2,2\nX9,0,0\n"
+    path.write_text("\ufeff" + "\r\n".join(delimiter.join(row) for row in rows), encoding="utf-8")
+    assert read_subset_list(path) == SubsetList(
+        ("", "0012"), ("Oenanthe", "Aus, bus"), ("genus", ""), ("animalia", ""), Checklist("col")
+    )
 
 
 def test_one_key_of_a_thousand_is_found(tmp_path: Path) -> None:

@@ -71,6 +71,20 @@ def test_a_map_of_which_no_label_occurs_is_refused(manifest: duckdb.DuckDBPyConn
         match_category_map(manifest, found, "manifest", '"speciesKey"')
 
 
+def test_labels_of_a_previous_map_are_translated_before_they_are_counted(
+    manifest: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    path, crosswalk = tmp_path / "map.json", tmp_path / "crosswalk.csv"
+    path.write_text('{"1": 0, "2": 1}')
+    crosswalk.write_text(
+        "rank,old_key,old_name,new_key,new_name,kind,evidence,shared_occurrences,share\n"
+        "species,1,A,a,A,renamed,occurrences,5,1.0\nspecies,2,B,b,B,renamed,occurrences,5,1.0\n"
+    )
+    found = recipe(previous_category_map=path, crosswalk=crosswalk)
+    [sentence] = match_category_map(manifest, found, "manifest", '"speciesKey"')
+    assert sentence == f"--CreateWebDataset-previous-category-map {path}: 2 of 2 labels occur in the archive"
+
+
 def test_the_labels_of_a_map_that_occur_are_counted(manifest: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = tmp_path / "map.json"
     path.write_text('{"a": 0, "x": 1, "y": 2}')

@@ -8,6 +8,7 @@ import pytest
 
 from gbif_webdataset.errors import MissingPieceError, ParameterError
 from gbif_webdataset.shards.recipe import FORMAT, FORMAT_OF_NUMBERS, check_recipe, compute_digest
+from gbif_webdataset.terms.checklists import Checklist
 from tests.support.shard_run import RECIPE, ShardRun
 
 
@@ -33,6 +34,10 @@ from tests.support.shard_run import RECIPE, ShardRun
         ({"jpeg_quality": 0}, "jpeg-quality 0: out of range; set it to 1 to 100"),
         ({"jpeg_quality": 101}, "jpeg-quality 101: out of range"),
         ({"resize_min_size": -1}, "resize-min-size -1: out of range; set it to 0 .keep the size. or more pixels"),
+        (
+            {"crosswalk": Path("a")},
+            "crosswalk a: there is no previous category map to translate; set .*previous-category",
+        ),
         (
             {"category_map_json": Path("a"), "previous_category_map": Path("b")},
             "previous-category-map b: --CreateWebDataset-category-map-json already .*; set only one",
@@ -68,11 +73,14 @@ def test_every_field_and_every_split_changes_the_digest(tmp_path: Path) -> None:
         "label_column": "country", "max_shard_size": 200_000, "shuffle": False, "seed": 1, "min_shards": 2,
         "image_format": "webp", "resize_min_size": 10, "resize_mode": "longer", "jpeg_quality": 90,
         "category_map_json": file, "previous_category_map": file, "label_name": "country",
-        "columns_to_json": ("country",), "hierarchy_to_json": True, "caption_template": "{country}", "megadetector_results_json": file,
-        "detection_categories": (), "detection_threshold": 0.5,
+        "columns_to_json": ("country",), "hierarchy_to_json": True, "caption_template": "{country}",
+        "megadetector_results_json": file, "detection_categories": (), "detection_threshold": 0.5, "crosswalk": file,
+        "checklist": Checklist("col"), "same_taxonomy": True,
     }  # fmt: skip
     assert changes.keys() == {field.name for field in fields(RECIPE)}
-    digests = [compute_digest(tmp_path / "splits", replace(RECIPE, **{name: changes[name]})) for name in changes]
+    needed = {"crosswalk": {"previous_category_map": file}}
+    recipes = [replace(RECIPE, **{name: changes[name]}, **needed.get(name, {})) for name in changes]
+    digests = [compute_digest(tmp_path / "splits", recipe) for recipe in recipes]
     digests.append(compute_digest(tmp_path / "splits", RECIPE))
     with (tmp_path / "splits/val.csv").open("a") as split:
         split.write("more")
