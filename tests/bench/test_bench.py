@@ -128,8 +128,8 @@ def test_a_dataset_made_without_downloading_leaves_nothing_to_do(tmp_path: Path)
 def test_every_class_has_its_shares_and_a_tenth_more_occurrences_moves_a_hundredth_of_the_images(
     images_per_occurrence: float,
 ) -> None:
-    quality = split.bench(3000, 60_000, images_per_occurrence, by_observer=False)
-    assert quality.classes > 300
+    quality = split.bench(3000, 200_000, images_per_occurrence, by_observer=False)
+    assert quality.classes > 1_000
     assert (quality.outside, quality.empty) == (0, 0)
     assert 0 < quality.moved <= 0.01
 
