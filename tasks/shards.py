@@ -28,7 +28,7 @@ from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.framework import validation
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
-from tasks.split import SplitDataset, digest_of_images
+from tasks.split import SplitDataset
 
 
 class CreateWebDataset(DatasetTask):
@@ -202,7 +202,7 @@ class CreateWebDataset(DatasetTask):
     def inputs(self) -> dict[str, str]:
         """The splits only: who writes the chunks changes no byte."""
         splits = self.upstream[0]
-        return {splits.label: digest_of_images(splits.output().record)}
+        return {splits.label: splits.output().record.digest_of_images}
 
     def run(self) -> None:
         """Write the shards and read them back."""

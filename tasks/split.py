@@ -25,7 +25,14 @@ from gbif_webdataset.storage.atomic import atomic_folder, restore_folder
 from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.split_method import SplitMethod, load_method
 from gbif_webdataset.storage.tables import describe_columns
-from gbif_webdataset.storage.target_record import Change, FileRecord, Fingerprint, TargetRecord, find_changes
+from gbif_webdataset.storage.target_record import (
+    DIGEST_OF_IMAGES,
+    Change,
+    FileRecord,
+    Fingerprint,
+    TargetRecord,
+    find_changes,
+)
 from gbif_webdataset.terms.ranks import DEFAULT_CATEGORY_KEY
 from gbif_webdataset.terms.splits import SPLITS, SPLITS_OF_CLASSES
 from tasks.clean import CleanDataset
@@ -35,8 +42,6 @@ from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, spl
 
 LIMITS = ("max_instances", "min_instances")
 """Parameters that drop images but do not decide the split of an image."""
-DIGEST = "digest of the images"
-"""The name of a result: a digest of the CSVs with images."""
 
 
 class SplitDataset(DatasetTask):
@@ -201,7 +206,7 @@ class SplitDataset(DatasetTask):
                     paths.record(self.label).unlink(missing_ok=True)
             for path in sorted(paths.splits.iterdir()):
                 target.add(path)
-            target.results[DIGEST] = _digest_images(target.files, record)
+            target.results[DIGEST_OF_IMAGES] = _digest_images(target.files, record)
         if self.is_root:  # otherwise the report prints it
             print_text(describe_splits(paths.splits, self.val_frac, self.test_frac))
 
@@ -221,16 +226,11 @@ class SplitDataset(DatasetTask):
         SplitMethod(decisive, is_kept, moved, images).save(folder)
 
 
-def digest_of_images(record: TargetRecord) -> str:
-    """A digest of the CSVs with images in the target of SplitDataset. It does not depend on what describes them."""
-    return str(record.results.get(DIGEST, record.digest))
-
-
 def _digest_images(files: Mapping[str, FileRecord], earlier: TargetRecord | None) -> str:
     """The digest of the CSVs with images: that of an earlier target if its CSVs are the same."""
     own = {name: files[name].sha256 for name in _list_image_files(files)}
     if earlier is not None and own == {name: earlier.files[name].sha256 for name in _list_image_files(earlier.files)}:
-        return digest_of_images(earlier)
+        return earlier.digest_of_images
     return digest_of(own)
 
 

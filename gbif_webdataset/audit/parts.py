@@ -172,7 +172,8 @@ def list_shard_parts(paths: DatasetPaths, records: DatasetRecords, damaged: Coll
 
 
 def _is_shard(name: str) -> bool:
-    return name.startswith("shards/") and name.endswith((".tar", ".idx"))
+    """Whether a file is a shard or its index. ReportDataset writes the `.tar.idx`."""
+    return name.startswith("shards/") and name.endswith((".tar", ".idx")) and not name.endswith(".tar.idx")
 
 
 def _cut(items: Sequence[Item]) -> Iterator[tuple[int, Sequence[Item]]]:

@@ -96,7 +96,7 @@ def _is_outdated(record: TargetRecord, whole: Mapping[str, TargetRecord]) -> boo
     read = whole.get(READ)
     manifest = read.files if read else {}
     for name, digest in record.fingerprint.inputs.items():
-        if name in whole and whole[name].digest != digest:
+        if name in whole and digest not in (whole[name].digest, whole[name].digest_of_images):
             return True
         if name.startswith("manifest/") and name in manifest and manifest[name].sha256 != digest:
             return True

@@ -80,7 +80,7 @@ class ColumnSelection:
     def complete_rows(self, rows: pa.Table, is_wrapped: bool) -> pa.Table:
         """Rows with quotes removed from wrapped fields, empty fields null, and defaults filled in."""
         columns = {name: rows.column(name) for name in self.indexes}
-        if is_wrapped:
+        if is_wrapped and rows.num_rows:  # pyarrow combines no chunks by means of pandas
             columns = {name: _unwrap_fields(column) for name, column in columns.items()}
         for name, default in self.defaults.items():
             if name in columns:

@@ -45,6 +45,10 @@ class Fingerprint:
     inputs: dict[str, str] = field(default_factory=dict)
 
 
+DIGEST_OF_IMAGES = "digest of the images"
+"""The result of SplitDataset that shards depend on: a digest of the CSVs with images."""
+
+
 class Results(dict[str, Any]):
     """The numbers that a record has for later stages. A record without a number that a stage needs is damaged."""
 
@@ -71,6 +75,11 @@ class TargetRecord:
     results: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     peak_bytes: int = 0
+
+    @property
+    def digest_of_images(self) -> str:
+        """A digest of the CSVs with images in the target of SplitDataset; of other targets and older ones `digest`."""
+        return str(self.results.get(DIGEST_OF_IMAGES, self.digest))
 
     @property
     def digest(self) -> str:

@@ -48,6 +48,7 @@ def make_older(dataset: Dataset) -> int:
     record = json.loads(path.read_text())
     written = int(record["made_from"]["format"])
     record["made_from"]["format"] = 3
+    del record["checksum"]
     for name in NEWER_PARAMETERS:
         del record["made_from"]["parameters"][name]
     path.write_text(json.dumps(record))

@@ -260,7 +260,17 @@ def test_a_killed_run_that_is_repeated_gives_the_bytes_of_an_undisturbed_run(
     assert moths.progress[-1] == (210, 210)
     assert hash_files(moths.root / "shards") == hash_files(moths.root / "undisturbed")
     assert sorted(path.name for path in (moths.root / "shards").iterdir()) == sorted(
-        ["categories.json", "category_map.json", "classes.csv", "dropped.csv", "shards.csv", *SPLITS]
+        [
+            ".nv-meta",
+            "_info.json",
+            "class_weights.json",
+            "categories.json",
+            "category_map.json",
+            "classes.csv",
+            "dropped.csv",
+            "shards.csv",
+            *SPLITS,
+        ]
     )
 
 

@@ -169,7 +169,7 @@ def test_every_example_in_our_settings_file_is_a_setting(folder: Path) -> None:
     (folder / "luigi.cfg").write_text(examples)
     ended = run("ReadArchive", "--dwca", "nowhere.zip")
     assert re.fullmatch(
-        r"ERROR: luigi.cfg, line \d+: --ReadArchive-subset-list species.json: there is no such file; check the path\n",
+        r"ERROR: luigi.cfg, line \d+: --ReadArchive-subset-list species.txt: there is no such file; check the path\n",
         ended.stderr,
     )
 
