@@ -87,11 +87,13 @@ def test_a_subset_of_a_million_keys_needs_little_memory(tmp_path: Path) -> None:
     assert report.peak < 700
 
 
-def test_peak_memory_does_not_grow_with_the_archive(tmp_path: Path, small_archive: Path) -> None:
-    generator.write(tmp_path / "many.zip", MANY, generator.Differences())
-    few = read_in_process(small_archive, tmp_path / "few", LITTLE_MEMORY)
+@pytest.mark.slow
+def test_peak_memory_hardly_grows_with_the_archive(tmp_path: Path) -> None:
+    generator.write(tmp_path / "few.zip", MANY, generator.Differences())
+    generator.write(tmp_path / "many.zip", 2 * MANY, generator.Differences())
+    few = read_in_process(tmp_path / "few.zip", tmp_path / "few", LITTLE_MEMORY)
     many = read_in_process(tmp_path / "many.zip", tmp_path / "many", LITTLE_MEMORY)
-    assert sum(many.images) > 3.9 * sum(few.images)
+    assert sum(many.images) > 1.9 * sum(few.images)
     assert many.spilled > few.spilled > 0
     assert many.peak < 1.3 * few.peak
 
