@@ -83,7 +83,7 @@ class DatasetDescription:
     """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
 
     `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
-    the numbers have gaps, or are too many to name. `json_columns` are the names in each `.json`, if there is one.
+    they are too many to name. `json_columns` are the names in each `.json`, if there is one.
     `findings` are what to know before training.
     """
 
