@@ -111,9 +111,13 @@ def describe_organisms(coverage: Coverage) -> str:
 
 def describe_shared(row: SharedImages) -> str:
     """How many images of a split share something with train, or that this is unknown."""
-    with_value = row.images if row.with_value is None else row.with_value
+    if not row.images:
+        return "no image"
+    if row.is_missing_in_train:
+        return "unknown (no image of train has a value)"
     if row.share is None:
-        return f"unknown (known for {with_value:,} of {row.images:,} images)" if row.images else "no image"
+        return "unknown" if row.with_value is None else f"unknown (known for 0 of {row.images:,} images)"
+    with_value = row.images if row.with_value is None else row.with_value
     return f"{row.shared:,} of {with_value:,} images ({100 * row.share:.1f} %)" + (
         f", known for {with_value:,} of {row.images:,}" if with_value < row.images else ""
     )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.account.before_training import Finding, Topic
-from gbif_webdataset.account.dataset_numbers import DatasetNumbers
+from gbif_webdataset.account.dataset_numbers import ClassSamples, DatasetNumbers
 from gbif_webdataset.account.run_summary import summarize_run
 
 LINES = [
@@ -36,7 +36,7 @@ def summarize(numbers: DatasetNumbers, findings: list[Finding]) -> list[str]:
 
 
 def test_the_summary_has_samples_images_left_out_findings_and_lines_that_load_them() -> None:
-    numbers = DatasetNumbers(1_052, LINES, classes=[{"train": 1_000}], temporary_failures=1)
+    numbers = DatasetNumbers(1_052, LINES, classes=[ClassSamples("moth", {"train": 1_000})], temporary_failures=1)
     assert summarize(numbers, FINDINGS) == [
         "1,000 samples of 1 class, from 1,052 media         open data/report/index.html",
         "  splits     train 1,000, val 0",
@@ -51,7 +51,7 @@ def test_the_summary_has_samples_images_left_out_findings_and_lines_that_load_th
 
 
 def test_a_dataset_with_all_images_and_nothing_to_check_says_so() -> None:
-    lines = summarize(DatasetNumbers(1_000, LINES[-2:], classes=[{"train": 1_000}]), [])
+    lines = summarize(DatasetNumbers(1_000, LINES[-2:], classes=[ClassSamples("moth", {"train": 1_000})]), [])
     assert lines[2:5] == [
         "  left out   none",
         '  train      wds.WebDataset("data/shards/train/train-000000.tar")',

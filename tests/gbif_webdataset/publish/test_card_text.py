@@ -83,6 +83,8 @@ def test_images_that_were_not_downloaded_are_a_limitation() -> None:
         (SharedImages("test", "observer", 90, 80, 20), "20 of 80 images (25.0 %), known for 80 of 90"),
         (SharedImages("test", "observer", 90, 90, 0), "0 of 90 images (0.0 %)"),
         (SharedImages("test", "event", 90, 0, None), "unknown (known for 0 of 90 images)"),
+        (SharedImages("test", "observer", 90, 90, None), "unknown (no image of train has a value)"),
+        (SharedImages("test", "observer", 90, None, None), "unknown"),
         (SharedImages("test", "event", 0, 0, None), "no image"),
     ],
 )
