@@ -79,9 +79,9 @@ def write_dataset_files(
         shared=numbers.shared,
         coverage=collect_coverage(paths),
         version=publication.version,
+        defaults=publication.defaults,
     )
-    findings = list_findings(replace(numbers, licence=description.licence))
-    description = replace(description, findings=findings)
+    description = replace(description, findings=list_findings(replace(numbers, licence=description.licence)))
     texts = provenance.copy_texts(source, paths.manifest, report)
     citation.write_cff(report / citation.CFF, description, paths.shard_list)
     dataset_card.write_card(report / dataset_card.CARD, description)
