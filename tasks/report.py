@@ -11,6 +11,8 @@ from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_text
 from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
+from tasks.framework.target import list_defaults
+from tasks.framework.validation import list_stages
 from tasks.shards import CreateWebDataset
 
 SAMPLE = "sample/archive.zip"
@@ -65,7 +67,8 @@ class ReportDataset(DatasetTask):
         from gbif_webdataset.report.report_dataset import report_dataset
 
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
-        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version)
+        defaults = {stage.task_family: list_defaults(stage) for stage in list_stages(self)}
+        publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version, defaults)
         with self.write_target() as target:
             report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
             for path in report.files:

@@ -39,6 +39,7 @@ from tasks.clean import CleanDataset
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_note, print_text
 from tasks.framework.parameters import Count, Flag, InputFolder, Real, Text, split_list
+from tasks.framework.target import list_defaults
 
 LIMITS = ("max_instances", "min_instances")
 """Parameters that drop images but do not decide the split of an image."""
@@ -163,7 +164,7 @@ class SplitDataset(DatasetTask):
         return any(change.name not in LIMITS for change in self._find_changes(parameters))
 
     def _find_changes(self, parameters: Mapping[str, Any]) -> list[Change]:
-        defaults = {name: parameter._default for name, parameter in self.get_params()}
+        defaults = list_defaults(self)
         now = self.fingerprint(with_inputs=False)
         return list(find_changes(Fingerprint(now.format, dict(parameters)), now, defaults))
 

@@ -1,10 +1,10 @@
 """What to know of a dataset before training with it: shown on the terminal, at the top of the page and in the card."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from gbif_webdataset.account.dataset_numbers import DatasetNumbers, count_samples
+from gbif_webdataset.account.dataset_numbers import ClassSamples, DatasetNumbers
 from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.terms import licences
@@ -12,6 +12,8 @@ from gbif_webdataset.terms.splits import HIGH_LEAKAGE, HUB_SPLITS, TEST, TRAIN, 
 
 IMBALANCE_RATIO = 10
 """How many times as many images in train the largest class has as the smallest, from which this is a finding."""
+MAX_NAMES = 3  # of classes in a finding
+MAX_NAME = 60  # characters
 
 
 class Topic(StrEnum):
@@ -61,25 +63,43 @@ def list_findings(numbers: DatasetNumbers) -> list[Finding]:
 
 
 def describe_leakage(rows: Sequence[SharedImages]) -> list[Finding]:
-    """The findings about what images of val and test share with train, and about what is unknown."""
-    return [*_find_leakage(rows), *_find_unknown_leakage(rows)]
+    """The findings about what images of val and test share with train, and about what is unknown.
+
+    The first one states what this means for the results.
+    """
+    findings = [*_find_leakage(rows), *_find_unknown_leakage(rows)]
+    if not findings:
+        return []
+    first, *others = findings
+    clause = ", so" if first.topic is Topic.LEAKAGE else "; if they do,"
+    return [replace(first, text=f"{first.text}{clause} results on them look better than they are"), *others]
 
 
 def _find_empty_splits(numbers: DatasetNumbers) -> Iterator[Finding]:
     for split in (VAL, TEST):
         name = HUB_SPLITS[split]
-        empty = sum(not samples.get(split) for samples in numbers.classes)
+        empty = [one for one in numbers.classes if not one.by_split.get(split)]
         if not numbers.fractions.get(split) or not empty:
             continue
-        if empty == len(numbers.classes):
+        if len(empty) == len(numbers.classes):
             yield Finding(Topic.EMPTY_SPLITS, f"the {name} split has no image")
         else:
-            verb = "has" if empty == 1 else "have"
-            yield Finding(Topic.EMPTY_SPLITS, f"{format_count(empty, 'class', 'classes')} {verb} no {name} image")
+            verb = "has" if len(empty) == 1 else "have"
+            text = f"{format_count(len(empty), 'class', 'classes')} {verb} no {name} image"
+            yield Finding(Topic.EMPTY_SPLITS, f"{text}: {_list_names(empty)}")
+
+
+def _list_names(classes: Sequence[ClassSamples]) -> str:
+    """The names of some classes, those with most samples first."""
+    largest = sorted(classes, key=lambda one: -one.total)[:MAX_NAMES]
+    more = len(classes) - len(largest)
+    names = [" ".join(one.name.split()) for one in largest]
+    names = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in names]
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
 
 
 def _find_single_images(numbers: DatasetNumbers) -> Iterator[Finding]:
-    single = sum(count_samples(samples) == 1 for samples in numbers.classes)
+    single = sum(one.total == 1 for one in numbers.classes)
     if single:
         verb = "has" if single == 1 else "have"
         yield Finding(
@@ -99,7 +119,7 @@ def _find_high_ranks(numbers: DatasetNumbers) -> Iterator[Finding]:
 
 
 def _find_imbalance(numbers: DatasetNumbers) -> Iterator[Finding]:
-    in_train = [samples.get(TRAIN, 0) for samples in numbers.classes]
+    in_train = [one.by_split.get(TRAIN, 0) for one in numbers.classes]
     in_train = [images for images in in_train if images]
     if in_train and max(in_train) >= IMBALANCE_RATIO * min(in_train):
         largest = format_count(max(in_train), "image")
@@ -126,26 +146,32 @@ def _find_leakage(rows: Sequence[SharedImages]) -> Iterator[Finding]:
 def _describe_remedy(rows: Sequence[SharedImages]) -> str:
     entry = next((row.group_by for row in rows if row.group_by), "")
     sizes = [
-        f"{HUB_SPLITS[row.split]} {row.images_with_group_by:,} in place of {row.images:,}"
-        for row in rows
-        if row.images_with_group_by is not None
+        (HUB_SPLITS[row.split], size, row.images) for row in rows if (size := row.images_with_group_by) is not None
     ]
-    effect = f" (images: {', '.join(sizes)})" if sizes else ""
-    return f"--SplitDataset-group-by {entry}{effect}" if entry else ""
+    if not entry or not sizes:
+        return f"--SplitDataset-group-by {entry}" if entry else ""
+    (split, size, images), *others = sizes
+    effects = [
+        f"{split} would then have {format_count(size, 'image')} instead of {images:,}",
+        *(f"{split} {size:,} instead of {images:,}" for split, size, images in others),
+    ]
+    return f"--SplitDataset-group-by {entry} ({', '.join(effects)})"
 
 
 def _find_unknown_leakage(rows: Sequence[SharedImages]) -> Iterator[Finding]:
-    """A finding for each number of images without a value; traits with the same number are in one."""
-    names: dict[tuple[int, int, str], list[str]] = {}
+    """A finding for each number of images for which a trait is unknown; traits with the same number are in one."""
+    found: dict[tuple[str, str], list[str]] = {}
     for own in _group_by_trait(rows):
-        described = [row for row in own if row.with_value is not None and row.images]
-        images = sum(row.images for row in described)
-        unknown = images - sum(row.with_value or 0 for row in described)
+        described = [row for row in own if row.images]
+        images, unknown = sum(row.images for row in described), sum(row.unknown for row in described)
         if unknown > HIGH_LEAKAGE * images:
             splits = " and ".join(HUB_SPLITS[row.split] for row in described)
-            names.setdefault((unknown, images, splits), []).append(described[0].name)
-    for (unknown, images, splits), traits in names.items():
-        text = f"{', '.join(traits)}: unknown for {unknown:,} of {images:,} {splits} images"
+            is_missing = any(row.is_missing_in_train for row in described)
+            reason = ", because no image of train has a value" if is_missing else ""
+            number = f"{unknown:,} of {images:,} images{reason}"
+            found.setdefault((splits, number), []).append(described[0].comparison)
+    for (splits, number), comparisons in found.items():
+        text = f"whether {splits} images {' or '.join(comparisons)} as training images is unknown for {number}"
         yield Finding(Topic.UNKNOWN_LEAKAGE, text)
 
 

@@ -18,12 +18,25 @@ from gbif_webdataset.terms.splits import HOLDOUT, LABEL, SPLITS_OF_CLASSES, TEST
 
 
 @dataclass(frozen=True)
+class ClassSamples:
+    """A class: its name with its label, such as `Noctua pronuba (6E4)`, and its samples by split."""
+
+    name: str
+    by_split: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """Its samples in train, val and test."""
+        return sum(self.by_split.get(split, 0) for split in SPLITS_OF_CLASSES)
+
+
+@dataclass(frozen=True)
 class DatasetNumbers:
     """The numbers that the findings, the card and the page are made from.
 
     Attributes:
         media_lines: media of the archive, for which `lines` account.
-        classes: of each class that train, val or test has, the samples by split.
+        classes: those that train, val or test has.
         fractions: the requested fractions of val and test, by split.
         shared: the rows of leakage.csv.
         above_species: samples of labels above species rank; None if this cannot be determined, or if all labels are of
@@ -37,7 +50,7 @@ class DatasetNumbers:
 
     media_lines: int
     lines: Sequence[AccountLine]
-    classes: Sequence[Mapping[str, int]] = ()
+    classes: Sequence[ClassSamples] = ()
     fractions: Mapping[str, float] = field(default_factory=dict)
     shared: Sequence[SharedImages] = ()
     above_species: int | None = None
@@ -49,12 +62,7 @@ class DatasetNumbers:
     @property
     def samples(self) -> int:
         """The samples of all classes in train, val and test."""
-        return sum(map(count_samples, self.classes))
-
-
-def count_samples(by_split: Mapping[str, int]) -> int:
-    """The samples of a class in train, val and test."""
-    return sum(by_split.get(split, 0) for split in SPLITS_OF_CLASSES)
+        return sum(one.total for one in self.classes)
 
 
 def collect_numbers(
@@ -81,13 +89,20 @@ def collect_numbers(
     )
 
 
-def _read_classes(path: Path) -> list[dict[str, int]]:
+def _read_classes(path: Path) -> list[ClassSamples]:
+    """The classes of classes.csv; those of older versions have no name."""
     by_label: dict[str, dict[str, int]] = {}
+    names: dict[str, str] = {}
     with tables.open_csv(path) as rows:
         for row in rows:
             if row["split"] in SPLITS_OF_CLASSES:
                 by_label.setdefault(row["label"], {})[row["split"]] = int(row["samples"])
-    return list(by_label.values())
+                names[row["label"]] = row.get("name") or ""
+    return [ClassSamples(_join_name(names[label], label), samples) for label, samples in by_label.items()]
+
+
+def _join_name(name: str, label: str) -> str:
+    return f"{name} ({label})" if name not in ("", label) else label
 
 
 def _is_above_species(label_column: str, category_key: str, columns: Sequence[str]) -> str:

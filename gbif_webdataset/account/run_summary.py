@@ -24,7 +24,7 @@ NOT_SELECTED = frozenset(
 )
 """Reasons of ReadArchive that the user's options cause."""
 WORDS_OF_STAGES = {
-    "read": "no photo",
+    "read": "not usable",
     "fetch": "not downloaded",
     "verify": "broken",
     "delete": "deleted",
@@ -42,8 +42,10 @@ WORDS_OF_REASONS: dict[str, str] = {
 }
 
 
-def summarize_run(numbers: DatasetNumbers, findings: Sequence[Finding], page: Path, loading_line: str) -> str:
-    """The lines for the terminal. `loading_line` is code that opens the shards."""
+def summarize_run(
+    numbers: DatasetNumbers, findings: Sequence[Finding], page: Path, loading_lines: Sequence[str]
+) -> str:
+    """The lines for the terminal. `loading_lines` are several ways to load the samples."""
     samples = {line.reason: line.images for line in numbers.lines if line.kept}
     total, classes = sum(samples.values()), len(numbers.classes)
     counts = f"{format_count(total, 'sample')} of {format_count(classes, 'class', 'classes')}"
@@ -54,7 +56,7 @@ def summarize_run(numbers: DatasetNumbers, findings: Sequence[Finding], page: Pa
             *_format_lines("splits", [", ".join(f"{split} {images:,}" for split, images in samples.items())]),
             *_format_lines("left out", [_describe_left_out(numbers) or "none"]),
             *_format_lines("check", list(_join_findings(findings))),
-            *_format_lines("train", [loading_line]),
+            *_format_lines("train", loading_lines),
         )
     )
 

@@ -14,6 +14,15 @@ TRAIT_NAMES = {
     "near-duplicate": "picture (nearly the same)",
 }
 """Values of `shares` in leakage.csv, in words."""
+COMPARISONS = {
+    "occurrence": "come from the same occurrence",
+    "observer": "come from the same observer",
+    "place+date": "come from the same place and date",
+    "event": "come from the same sampling event",
+    "content": "have the same bytes",
+    "near-duplicate": "look nearly the same",
+}
+"""What images do that share a trait; `as` follows."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,23 @@ class SharedImages:
     def name(self) -> str:
         """The trait in words."""
         return TRAIT_NAMES.get(self.trait, self.trait)
+
+    @property
+    def comparison(self) -> str:
+        """What images do that share the trait, such as `come from the same observer`."""
+        return COMPARISONS.get(self.trait, f"have the same {self.trait}")
+
+    @property
+    def unknown(self) -> int:
+        """Images of the split for which it cannot be determined whether they share the trait with train."""
+        if self.shared is None:
+            return self.images
+        return 0 if self.with_value is None else self.images - self.with_value
+
+    @property
+    def is_missing_in_train(self) -> bool:
+        """Whether images of the split have a value, but none of train has."""
+        return self.shared is None and bool(self.with_value)
 
     @property
     def share(self) -> float | None:

@@ -9,14 +9,21 @@ from gbif_webdataset.publish.coverage import MONTH, YEAR, Coverage, ValueSummary
 from gbif_webdataset.terms.ranks import MAIN_NAME_COLUMNS
 
 MAX_TEXT_CHARACTERS = 2_000  # of a text of the archive or the user
-# Characters with a meaning in Markdown or its dialects, some of them only at the start of a line.
-PUNCTUATION = re.compile(r"([\\`*_{}\[\]#!|~$:@^=]|^[-+]|(?<=www)\.)")
-NUMBERED = re.compile(r"^(\d+)([.)])")
+# Characters with a meaning in Markdown or its dialects: everywhere, beside a word, at the start or the end of a line.
+PUNCTUATION = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^[#=>]|^[-+](?=[-+ ]|$)|#$")
+NUMBERED = re.compile(r"^(\d+)([.)])(?= |$)")
+ENTITY = re.compile(r"&(?=#?\w+;)")
 DOI_URL = re.compile(r"https://doi\.org/[A-Za-z0-9./_%;()-]+")
 RANKS = tuple(reversed(MAIN_NAME_COLUMNS))  # from kingdom to species
 ITALIC_RANKS = ("genus", "species")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
+LIFE_STAGES = {
+    "adult": "adults", "egg": "eggs", "imago": "imagines", "juvenile": "juveniles", "larva": "larvae",
+    "nymph": "nymphs", "pupa": "pupae", "subadult": "subadults",
+}  # fmt: skip
+"""What images of a life stage show."""
+IS_FROM, SHOWS = ("is from", "are from"), ("shows", "show")
 PROPERTIES = {
     "countryCode": "country (ISO code)",
     YEAR: "year",
@@ -35,8 +42,8 @@ def escape_markdown(text: object, links: bool = False) -> str:
     if links and (url := DOI_URL.search(line)):
         before, after = line[: url.start()], line[url.end() :]
         return f"{escape_markdown(before)} <{url[0]}> {escape_markdown(after)}".strip()
-    escaped = NUMBERED.sub(r"\1\\\2", PUNCTUATION.sub(r"\\\1", line))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = NUMBERED.sub(r"\1\\\2", PUNCTUATION.sub(r"\\\g<0>", line))
+    return ENTITY.sub("&amp;", escaped).replace("<", "&lt;")
 
 
 def mark_name(name: str) -> str:
@@ -83,19 +90,19 @@ def describe_limitations(coverage: Coverage, not_downloaded: int) -> Iterator[st
         "how common it is in nature. That a class has no image from a place or a time does not show that it is absent."
     )
     places, months, stages = (coverage.values.get(name) for name in ("countryCode", MONTH, "lifeStage"))
-    yield _describe_bias("Places", "country", places, "other countries")
+    yield _describe_bias("**Places.** ", "country", places, IS_FROM, "other countries")
     years = ""
     if coverage.years:
         first, last = coverage.years
         years = f"The images are from {first}. " if first == last else f"The images are from {first} to {last}. "
-    yield _describe_bias("Dates", "month", _name_months(months), "other years and seasons", years)
+    yield _describe_bias(f"**Dates.** {years}", "month", _name_months(months), IS_FROM, "other years and seasons")
     yield _describe_observers(coverage.values.get("recordedBy"))
-    yield _describe_bias("Life stages", "life stage", stages, "other life stages")
+    yield _describe_bias("**Life stages.** ", "life stage", _name_stages(stages), SHOWS, "other life stages")
     if not_downloaded:
         verb = "was" if not_downloaded == 1 else "were"
         yield (
-            f"**Missing images.** {format_count(not_downloaded, 'image')} of the archive {verb} not downloaded. "
-            "The images in this dataset may differ from them."
+            f"**Missing images.** {format_count(not_downloaded, 'image')} of the archive {verb} not downloaded, so the "
+            "dataset may not represent the archive."
         )
 
 
@@ -111,18 +118,42 @@ def describe_organisms(coverage: Coverage) -> str:
 
 def describe_shared(row: SharedImages) -> str:
     """How many images of a split share something with train, or that this is unknown."""
-    with_value = row.images if row.with_value is None else row.with_value
+    if not row.images:
+        return "no image"
+    if row.is_missing_in_train:
+        return "unknown (no image of train has a value)"
     if row.share is None:
-        return f"unknown (known for {with_value:,} of {row.images:,} images)" if row.images else "no image"
+        return "unknown" if row.with_value is None else f"unknown (known for 0 of {row.images:,} images)"
+    with_value = row.images if row.with_value is None else row.with_value
     return f"{row.shared:,} of {with_value:,} images ({100 * row.share:.1f} %)" + (
         f", known for {with_value:,} of {row.images:,}" if with_value < row.images else ""
     )
+
+
+def describe_groups(group_by: str, by_occurrence: bool) -> str:
+    """Which images are in one split: sentences about the parameters of SplitDataset."""
+    links = [
+        entry.strip().replace("+", " and ").replace("-", " ")
+        for entry in group_by.split(",")
+        if entry.strip() not in ("", "occurrence")
+    ]
+    together = f" Photos that share one of these stay together as well: {', '.join(links)}." if links else ""
+    if not by_occurrence:
+        return "Photos of one occurrence may be in several splits." + together.replace(" as well", "")
+    return f"All photos of one occurrence stay together.{together}"
 
 
 def _name_months(found: ValueSummary | None) -> ValueSummary | None:
     if found is None:
         return None
     named = {MONTHS[int(number) - 1]: images for number, images in found.frequent.items()}
+    return ValueSummary(found.with_value, found.distinct, named)
+
+
+def _name_stages(found: ValueSummary | None) -> ValueSummary | None:
+    if found is None:
+        return None
+    named = {LIFE_STAGES.get(text, f"the life stage {text}"): images for text, images in found.frequent.items()}
     return ValueSummary(found.with_value, found.distinct, named)
 
 
@@ -155,23 +186,22 @@ def _describe_observers(found: ValueSummary | None) -> str:
     if found is None or not found.with_value:
         return "**Observers.** The observers are unknown, so it cannot be seen whether a few of them took most images."
     images, largest = found.with_value, max(found.frequent.values())
-    took = (
-        f"One observer took all {images:,} images with known observer"
-        if found.distinct == 1
-        else f"{found.distinct:,} observers took the {images:,} images with known observer; one took {largest:,}"
-    )
+    took = f"{found.distinct:,} observers took the {images:,} images with known observer"
+    took += f"; the most active one took {largest:,}"
+    if found.distinct == 1:
+        took = f"One observer took all {images:,} images with known observer"
     return (
         f"**Observers.** {took}. A model can learn the camera or the background of an observer instead of the organism."
     )
 
 
-def _describe_bias(title: str, name: str, found: ValueSummary | None, others: str, before: str = "") -> str:
+def _describe_bias(start: str, name: str, found: ValueSummary | None, verbs: tuple[str, str], others: str) -> str:
     if found is None or not found.with_value:
-        return f"**{title}.** {before}The {name} is unknown, so it cannot be seen which images are rare or missing."
+        return f"{start}The {name} is unknown, so it cannot be seen which images are rare or missing."
     text, images = next(iter(found.frequent.items()))
-    count = f"All {images:,} images" if images == found.with_value else f"{images:,} of the {found.with_value:,} images"
-    verb = "has" if images == 1 else "have"
-    return (
-        f"**{title}.** {before}{count} with known {name} {verb} the value {escape_markdown(text)}. "
-        f"Results may not hold for {others}."
-    )
+    verb = verbs[0] if images == 1 else verbs[1]
+    if images < found.with_value:
+        count = f"{images:,} of the {found.with_value:,} images"
+    else:
+        count = "The only image" if images == 1 else f"All {images:,} images"
+    return f"{start}{count} with known {name} {verb} {escape_markdown(text)}. Results may not hold for {others}."

@@ -34,7 +34,7 @@ class Coverage:
         samples: all samples.
         values: by column of the archive, and for `year` and `month`. Columns that the archive lacks are missing.
         years: the first and the last year; None if no year is known.
-        placed: samples with coordinates.
+        placed: samples with coordinates; 0, 0 stands for unknown ones.
         bounds: the southernmost, northernmost, westernmost and easternmost of them, in degrees.
         last_download: the day of the last download, such as 2026-11-28, in UTC; empty if it is not known.
     """
@@ -98,7 +98,8 @@ def _count_places(
 ) -> tuple[int, tuple[float, float, float, float] | None]:
     query = """SELECT count(*), min(latitude), max(latitude), min(longitude), max(longitude) FROM (
         SELECT try_cast(decimalLatitude AS DOUBLE) AS latitude, try_cast(decimalLongitude AS DOUBLE) AS longitude
-        FROM samples) WHERE latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"""
+        FROM samples) WHERE latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180
+        AND (latitude <> 0 OR longitude <> 0)"""
     [(placed, *bounds)] = tables.fetch_rows(connection, query)
     south, north, west, east = bounds
     return placed, (south, north, west, east) if placed else None

@@ -11,6 +11,7 @@ from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.publish import citation
 from gbif_webdataset.publish.card_text import (
+    describe_groups,
     describe_limitations,
     describe_organisms,
     describe_properties,
@@ -108,6 +109,18 @@ def _mark_options(text: str) -> str:
     return " ".join(marked)
 
 
+def _list_chosen_parameters(description: DatasetDescription, task: str) -> dict[str, str]:
+    """The public parameters of a task that differ from their defaults, without the one that the card begins with."""
+    parameters, defaults = description.settings.get(task, {}), description.defaults.get(task, {})
+    chosen = {
+        name: value
+        for name, value in parameters.items()
+        if name != "label_column" and (name not in defaults or value != defaults[name])
+    }
+    emptied = {name: "(empty)" for name, value in chosen.items() if name in defaults and value in ("", None, [])}
+    return list_public_parameters({**chosen, **emptied})
+
+
 def _collect_values(description: DatasetDescription) -> dict[str, Any]:
     """The values in the template."""
     samples, source = description.samples, description.source
@@ -150,7 +163,7 @@ def _collect_contents(description: DatasetDescription) -> dict[str, Any]:
         "fractions": {
             name: split_options[f"{name}_frac"] for name in ("val", "test") if f"{name}_frac" in split_options
         },
-        "group_by": split_options.get("group_by", ""),
+        "groups": describe_groups(split_options.get("group_by", ""), split_options.get("split_by_occurrence", True)),
         "licence": licences.display_name(description.licence),
         "conditions": licences.list_obligations(attribution.codes),
         "licences": description.licence_table,
@@ -182,6 +195,6 @@ def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
         "parameters": [
             (task, *parameter)
             for task in TASKS
-            for parameter in sorted(list_public_parameters(description.settings.get(task, {})).items())
+            for parameter in sorted(_list_chosen_parameters(description, task).items())
         ],
     }

@@ -27,6 +27,7 @@ from gbif_webdataset.publish.description import (
 )
 from gbif_webdataset.publish.hub_header import name_classes
 from gbif_webdataset.read import provenance
+from gbif_webdataset.shards.categories import count_classes
 from gbif_webdataset.shards.loader_files import write_loader_files
 from gbif_webdataset.shards.sample import get_extension
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, LABEL_NAMES
@@ -78,9 +79,9 @@ def write_dataset_files(
         shared=numbers.shared,
         coverage=collect_coverage(paths),
         version=publication.version,
+        defaults=publication.defaults,
     )
-    findings = list_findings(replace(numbers, licence=description.licence))
-    description = replace(description, findings=findings)
+    description = replace(description, findings=list_findings(replace(numbers, licence=description.licence)))
     texts = provenance.copy_texts(source, paths.manifest, report)
     citation.write_cff(report / citation.CFF, description, paths.shard_list)
     dataset_card.write_card(report / dataset_card.CARD, description)
@@ -103,7 +104,7 @@ def _read_class_names(shards: Path) -> list[str]:
         json.loads(path.read_text(encoding="utf-8")) if (path := shards / name).is_file() else {}
         for name in (CATEGORY_MAP, LABEL_NAMES)
     )
-    return name_classes(categories, names)
+    return name_classes(categories, names, count_classes(shards, categories.values()))
 
 
 def _find_extensions(paths: DatasetPaths, image_format: str) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ DEFAULT_VERSION = "1.0.0"
 class Publication:
     """The user's title, authors and address of the published dataset, and the archive's DOI; each may be empty.
 
-    `version` is the dataset's version: three numbers, as in https://semver.org.
+    `version` is the dataset's version: three numbers, as in https://semver.org. `defaults` are those of the parameters,
+    by task; the card leaves out parameters that have them.
     """
 
     title: str = ""
@@ -35,6 +36,7 @@ class Publication:
     url: str = ""
     doi: str = ""
     version: str = DEFAULT_VERSION
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,11 @@ class Taxonomy:
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """`settings` are the parameters by task; `lines` account for the archive's `media_lines` media.
+    """`settings` are the parameters by task, `defaults` their defaults.
 
-    `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
-    the numbers have gaps, or are too many to name. `json_columns` are the names in each `.json`, if there is one.
-    `findings` are what to know before training.
+    `lines` account for the archive's `media_lines` media. `extensions` are those of the images in the shards.
+    `class_names` are in the order of the class numbers; empty if they are too many to name. `json_columns` are the
+    names in each `.json`, if there is one. `findings` are what to know before training.
     """
 
     title: str
@@ -107,6 +109,7 @@ class DatasetDescription:
     json_columns: tuple[str, ...] = ()
     has_captions: bool = False
     shards_sha256: str = ""  # of shards.csv
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def published(self) -> str:

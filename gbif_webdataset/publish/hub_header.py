@@ -7,7 +7,7 @@ differ. It caches a dataset by the name of its configuration and of its folder o
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from gbif_webdataset.publish.description import DatasetDescription
@@ -45,18 +45,31 @@ def describe_for_hub(description: DatasetDescription) -> dict[str, Any]:
     }
 
 
-def name_classes(categories: Mapping[str, int], names: Mapping[str, str]) -> list[str]:
-    """The name of each class in the order of their numbers: its name in `names` or, without one, its label.
+def name_classes(categories: Mapping[str, int], names: Mapping[str, str], classes: int) -> list[str]:
+    """The names of the classes 0 to `classes` - 1: the name of the label in `names` or, without one, the label.
 
-    A name of several classes is followed by the label. The list is empty if the numbers are not 0, 1, 2 and so on, or
-    if there are more than MAX_NAMED_CLASSES: then the classes are numbers without names.
+    A name of several classes is followed by the label. A number without a label has a name such as `unused 7`. The list
+    is empty if there are more than MAX_NAMED_CLASSES: then the classes are numbers without names.
     """
-    labels = sorted(categories, key=categories.__getitem__)
-    if [categories[label] for label in labels] != list(range(len(labels))) or len(labels) > MAX_NAMED_CLASSES:
+    if classes > MAX_NAMED_CLASSES:
         return []
-    counts = Counter(names.get(label, label) for label in labels)
-    chosen = [name if counts[name := names.get(label, label)] == 1 else f"{name} ({label})" for label in labels]
-    return chosen if len(set(chosen)) == len(labels) else labels
+    counts = Counter(names.get(label, label) for label in categories)
+    chosen = {
+        label: name if counts[name := names.get(label, label)] == 1 else f"{name} ({label})" for label in categories
+    }
+    if len(set(chosen.values())) < len(categories):
+        chosen = {label: label for label in categories}
+    named = {number: chosen[label] for label, number in categories.items()}
+    taken = set(chosen.values())
+    return [named[number] if number in named else _name_unused(number, taken) for number in range(classes)]
+
+
+def _name_unused(number: int, taken: Set[str]) -> str:
+    """A name for a number without a label that is no name of a class."""
+    name = f"unused {number}"
+    while name in taken:
+        name += " (no label)"
+    return name
 
 
 def _list_features(description: DatasetDescription) -> list[dict[str, Any]]:

@@ -28,14 +28,16 @@ _Y = f"({HEIGHT / 2} - {_SCALE} * {_T} * ({_A[0]} + {_A[1]} * {_T}**2 + {_T}**6 
 
 
 def make_cell_key(side: float) -> str:
-    """The SQL expression of the cell of decimalLatitude and decimalLongitude, as one number; NULL for no valid place.
+    """The SQL expression of the cell of decimalLatitude and decimalLongitude, as one number.
 
-    `side` is that of the cells, CELL or a part of it.
+    It is NULL for no valid place and for 0, 0, which stands for unknown coordinates. `side` is that of the cells, CELL
+    or a part of it.
     """
     # At the equator the antimeridian is the edge of the map; it belongs to the last cell.
     column = f"greatest(0, least({math.ceil(WIDTH / side) - 1}, floor({_X} / {side})))"
     return (
         f"CASE WHEN {_LATITUDE} BETWEEN -90 AND 90 AND {_LONGITUDE} BETWEEN -180 AND 180 "
+        f"AND ({_LATITUDE} <> 0 OR {_LONGITUDE} <> 0) "
         f"THEN floor({_Y} / {side})::INTEGER * {_ROW} + {column}::INTEGER END"
     )
 

@@ -56,7 +56,8 @@ def report_dataset(
     subset = write_subset_stages(paths)
     page = write_page(paths, ReportContent(archive, description, shards, costs, names, subset))
     code = write_loading_code(str(paths.shards), description.shards, description.extensions)
-    summary = summarize_run(numbers, description.findings, paths.report_page, code.webdataset_line)
+    loading_lines = (code.webdataset_line, code.hugging_face_line)
+    summary = summarize_run(numbers, description.findings, paths.report_page, loading_lines)
     notes = [note for note in manifest.get("notes", []) if NO_DOI not in note] + description.source.notes
     lines_of_notes = "".join(f"\n  note       {note}" for note in notes)
     files = [paths.accounting, paths.costs, *published, *page, *([paths.subset_stages] if subset else [])]

@@ -1,7 +1,7 @@
 """categories.json: what the labels of category_map.json are, and the checklist of their keys."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,16 @@ def load_map(path: Path, parameter: str) -> CategoryMap:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass  # a map made before version 0.5, or by the user
     return CategoryMap(labels, Checklist(), classes)
+
+
+def count_classes(folder: Path, numbers: Collection[int]) -> int:
+    """The number of classes of shards, those without a label included: the outputs that a model of them has.
+
+    `numbers` are those of category_map.json; they decide it for shards of older versions, which lack categories.json.
+    """
+    path = folder / NAME
+    stated = json.loads(path.read_text(encoding="utf-8"))["classes"] if path.is_file() else 0
+    return max(int(stated), max(numbers, default=-1) + 1)
 
 
 def check_checklist(recipe: Recipe, parameter: str, path: Path, found: CategoryMap) -> Relation:

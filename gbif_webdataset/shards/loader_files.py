@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gbif_webdataset.shards.categories import count_classes
 from gbif_webdataset.shards.category_map import write_json
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES
 from gbif_webdataset.shards.shard_files import (
@@ -29,6 +30,8 @@ from gbif_webdataset.terms.splits import TRAIN
 BETA = 0.999
 """Of the effective number of samples, (1 - beta^n) / (1 - beta); the value that its authors chose for iNaturalist."""
 NO_IMAGES = ("cls", "json", "txt")  # extensions
+MAX_CLASSES = 1_000_000
+"""A user's category map can have any number, such as a key of GBIF: a list up to it would not fit in memory."""
 WEIGHT_DIGITS = 6  # so that the last digit does not depend on the machine
 
 
@@ -94,8 +97,14 @@ def _normalize(weights: Sequence[float]) -> list[float]:
 
 
 def _weigh_classes(shards: Path) -> dict[str, Any]:
-    """The weights of all classes of the category map for their samples in train, in the order of their numbers."""
+    """The weights of the classes 0, 1, 2 and so on for their samples in train; 0 for numbers without a label.
+
+    With more than MAX_CLASSES, only numbers that have a label are listed.
+    """
     numbers = sorted(json.loads((shards / CATEGORY_MAP).read_text(encoding="utf-8")).values())
+    count = count_classes(shards, numbers)
+    if count <= MAX_CLASSES:
+        numbers = list(range(count))
     with open_csv(shards / CLASSES) as lines:
         in_train = {int(line["class"]): int(line["samples"]) for line in lines if line["split"] == TRAIN}
     samples = [in_train.get(number, 0) for number in numbers]

@@ -181,8 +181,8 @@ OUTPUTS = (
     Output(
         "shards/class_weights.json",
         "CreateWebDataset",
-        "Weights of the classes by method, for training, in the order of `classes`, the class numbers. `samples` has "
-        "their samples in train. Mean 1; 0 for a class without samples in train.",
+        "Weights of the classes by method, for training: one for each class number from 0. `classes` has the numbers, "
+        "`samples` their samples in train. Mean 1; 0 for a number without a label or without samples in train.",
     ),
     Output("shards/_info.json", "CreateWebDataset", "For timm: the shards and samples of each split."),
     Output(

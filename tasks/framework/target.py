@@ -43,6 +43,11 @@ class TargetTask(Protocol):
         """Return what decides the target's bytes."""
 
 
+def list_defaults(task: TargetTask) -> dict[str, Any]:
+    """Return the default of each parameter of a task."""
+    return {name: parameter._default for name, parameter in task.get_params()}
+
+
 class DatasetTarget(luigi.Target):
     """The files of a task."""
 
@@ -72,10 +77,9 @@ class DatasetTarget(luigi.Target):
             damage = load_checked_record(path).damage
             return f"its record {path} {damage}" if damage else NOT_MADE
         now = task.fingerprint(with_inputs)
-        defaults = {name: parameter._default for name, parameter in task.get_params()}
         changes = [
             change
-            for change in find_changes(record.fingerprint, now, defaults)
+            for change in find_changes(record.fingerprint, now, list_defaults(task))
             if with_inputs or change.kind != "input"
         ]
         described = "; ".join(_describe_change(task, change) for change in _without_consequences(changes))

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.account.accounting import AccountLine
-from gbif_webdataset.account.dataset_numbers import collect_numbers
+from gbif_webdataset.account.dataset_numbers import ClassSamples, collect_numbers
 from gbif_webdataset.storage.paths import DatasetPaths
 
 IMAGES = [
@@ -25,7 +25,7 @@ def paths(tmp_path: Path) -> DatasetPaths:
         folder.mkdir()
     pq.write_table(pa.Table.from_pylist(IMAGES), paths.clean)
     paths.classes.write_text(
-        "split,label,class,samples,name\ntrain,0012,0,2,\nval,0012,0,1,\ntrain,6E4,1,1,\nholdout,NA,-1,5,\n"
+        "split,label,class,samples,name\ntrain,0012,0,2,\nval,0012,0,1,\ntrain,6E4,1,1,Noctua\nholdout,NA,-1,5,\n"
     )
     paths.leakage.write_text("split,shares,images,known,shared,share\ntest,observer,4,0,,\n")
     paths.split_dropped.write_text("stage,reason,image_path,identifier,coreid\nsplit,no-label,dropped,u,o\n")
@@ -42,7 +42,7 @@ def settings(category_key: str, label_column: str) -> dict[str, dict[str, Any]]:
 
 def test_classes_and_shared_images_are_read(paths: DatasetPaths) -> None:
     numbers = collect_numbers(paths, 5, [], settings("acceptedTaxonKey", "acceptedTaxonKey"))
-    assert numbers.classes == [{"train": 2, "val": 1}, {"train": 1}]
+    assert numbers.classes == [ClassSamples("0012", {"train": 2, "val": 1}), ClassSamples("Noctua (6E4)", {"train": 1})]
     assert (numbers.samples, numbers.fractions) == (4, {"val": 0.1, "test": 0.2})
     assert [(row.trait, row.share) for row in numbers.shared] == [("observer", None)]
 

@@ -4,6 +4,7 @@ import pytest
 
 from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.publish.card_text import (
+    describe_groups,
     describe_limitations,
     describe_organisms,
     describe_properties,
@@ -64,11 +65,45 @@ def test_organisms_are_the_lowest_taxon_that_all_samples_share(
 def test_limitations_name_the_most_frequent_value_and_what_is_unknown() -> None:
     values = {"countryCode": of(9, GB=7, DK=2), "lifeStage": of(3, adult=3), "recordedBy": of(10, 4, Ada=6)}
     coverage = Coverage(10, values, (1999, 2020))
-    assert "7 of the 9 images with known country have the value GB." in limitation("Places", coverage)
-    assert "All 3 images with known life stage have the value adult." in limitation("Life stages", coverage)
+    assert "7 of the 9 images with known country are from GB." in limitation("Places", coverage)
+    assert "All 3 images with known life stage show adults." in limitation("Life stages", coverage)
     assert "from 1999 to 2020. The month is unknown" in limitation("Dates", coverage)
-    assert "4 observers took the 10 images with known observer; one took 6." in limitation("Observers", coverage)
+    assert "4 observers took the 10 images with known observer; the most active one took 6." in limitation(
+        "Observers", coverage
+    )
     assert "The observers are unknown" in limitation("Observers", Coverage(10))
+
+
+def test_the_limitations_of_one_image_and_of_any_life_stage_are_sentences() -> None:
+    coverage = Coverage(
+        5, {"countryCode": of(1, GB=1), "month": of(2, **{"7": 1, "8": 1}), "lifeStage": of(5, instar=3)}
+    )
+    assert "The only image with known country is from GB." in limitation("Places", coverage)
+    assert "1 of the 2 images with known month is from July." in limitation("Dates", coverage)
+    assert "3 of the 5 images with known life stage show the life stage instar." in limitation("Life stages", coverage)
+
+
+@pytest.mark.parametrize(
+    ("group_by", "by_occurrence", "text"),
+    [
+        ("occurrence", True, "All photos of one occurrence stay together."),
+        ("", True, "All photos of one occurrence stay together."),
+        ("occurrence", False, "Photos of one occurrence may be in several splits."),
+        (
+            "occurrence, observer+date,near-duplicates",
+            True,
+            "All photos of one occurrence stay together. Photos that share one of these stay together as well: observer "
+            "and date, near duplicates.",
+        ),
+        (
+            "event",
+            False,
+            "Photos of one occurrence may be in several splits. Photos that share one of these stay together: event.",
+        ),
+    ],
+)
+def test_the_card_says_which_images_stay_together(group_by: str, by_occurrence: bool, text: str) -> None:
+    assert describe_groups(group_by, by_occurrence) == text
 
 
 def test_images_that_were_not_downloaded_are_a_limitation() -> None:
@@ -83,6 +118,8 @@ def test_images_that_were_not_downloaded_are_a_limitation() -> None:
         (SharedImages("test", "observer", 90, 80, 20), "20 of 80 images (25.0 %), known for 80 of 90"),
         (SharedImages("test", "observer", 90, 90, 0), "0 of 90 images (0.0 %)"),
         (SharedImages("test", "event", 90, 0, None), "unknown (known for 0 of 90 images)"),
+        (SharedImages("test", "observer", 90, 90, None), "unknown (no image of train has a value)"),
+        (SharedImages("test", "observer", 90, None, None), "unknown"),
         (SharedImages("test", "event", 0, 0, None), "no image"),
     ],
 )
@@ -93,4 +130,4 @@ def test_unknown_leakage_is_not_zero(row: SharedImages, text: str) -> None:
 def test_scientific_names_are_in_italics_and_cannot_become_markup() -> None:
     assert mark_name("Noctua pronuba (Linnaeus, 1758)") == "*Noctua pronuba* (Linnaeus, 1758)"
     assert mark_name("Noctuidae") == "Noctuidae"
-    assert mark_name("](https://evil.example) **bold**") == r"\](https\://evil.example) \*\*bold\*\*"
+    assert mark_name("](https://evil.example) **bold**") == r"\](https://evil.example) \*\*bold\*\*"

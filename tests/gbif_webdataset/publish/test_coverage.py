@@ -49,11 +49,11 @@ def test_years_are_taken_from_the_event_date_if_the_year_is_missing_or_impossibl
     assert found.values["month"].frequent == {"8": 1}
 
 
-@pytest.mark.parametrize("bad", [("91", "0"), ("", "5"), ("x", "5"), ("nan", "1")])
+@pytest.mark.parametrize("bad", [("91", "0"), ("", "5"), ("x", "5"), ("nan", "1"), ("0", "0.0")])
 def test_only_valid_coordinates_are_places(tmp_path: Path, bad: tuple[str, str]) -> None:
-    places = [("-22.5", "30"), ("58", "-84"), bad]
+    places = [("-22.5", "30"), ("58", "-84"), ("0", "9"), bad]
     found = collect(tmp_path, [{"decimalLatitude": lat, "decimalLongitude": lon} for lat, lon in places])
-    assert (found.placed, found.bounds) == (2, (-22.5, 58.0, -84.0, 30.0))
+    assert (found.placed, found.bounds) == (3, (-22.5, 58.0, -84.0, 30.0))
 
 
 def test_the_last_download_is_the_latest_day_of_the_samples(tmp_path: Path) -> None:

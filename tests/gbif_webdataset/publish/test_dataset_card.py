@@ -103,9 +103,7 @@ def test_the_text_has_splits_classes_citation_parameters_and_dropped_images(moth
     assert re.search(r"\| train \| 6 \| 1 \| [\d,]+ \|", text)
     assert "| moth 1 | 1 | 3 | 0 | 1 |" in text
     assert "GBIF.org (19 November 2024) GBIF Occurrence Download <https://doi.org/10.15468/dl.npd2js>" in text
-    assert "| CreateWebDataset | resize_min_size | 0 |".replace("_", r"\_") in text.replace(
-        "resize_min_size", r"resize\_min\_size"
-    )
+    assert "| CreateWebDataset | resize_min_size | 0 |" in text
     assert "/home/me" not in text
     assert "| clean | thumbnail | 2 |" in text
     assert "The archive has 20 media. 8 of them are samples." in text
@@ -130,7 +128,7 @@ def test_no_section_is_empty_and_unknown_is_said(moths: Dataset) -> None:
     assert titles == [
         "Before you train", "What the images show", "Limitations, and what not to conclude", "Licences",
         "Splits and leakage", "How to load it", "Classes", "How to cite it", "How to request removal",
-        "How it was made", "Images that were dropped",
+        "Images that were dropped", "How it was made",
     ]  # fmt: skip
     assert "| coordinates | 0 | unknown |" in body(moths)
     assert "The observers are unknown" in body(moths)
@@ -151,6 +149,18 @@ def test_of_a_path_only_the_last_part_and_the_sha256_of_the_file_are_published(m
     moths.publish(settings=settings)
     assert f"| CreateWebDataset | category_map_json | map.json (SHA-256 {'ab' * 32}) |" in body(moths)
     assert "secret" not in body(moths)
+
+
+def test_parameters_that_have_their_defaults_are_left_out(moths: Dataset) -> None:
+    settings = {"resize_min_size": 0, "jpeg_quality": 90, "label_name": "", "previous sha256": "ab", "older": 1}
+    defaults = {
+        "CreateWebDataset": {"resize_min_size": 0, "jpeg_quality": 95, "label_name": "species", "label_column": ""}
+    }
+    moths.publish(settings=settings, publication=Publication(defaults=defaults))
+    rows = re.findall(r"^\| CreateWebDataset \| (.*) \|$", body(moths), re.MULTILINE)
+    assert rows == [
+        "image_format | jpg", "jpeg_quality | 90", "label_name | (empty)", "older | 1",
+    ]  # fmt: skip
 
 
 def write_hostile_card(dataset: Dataset, name: str) -> None:
@@ -199,6 +209,12 @@ def test_escaping_leaves_plain_texts_as_they_are_and_shortens_long_ones() -> Non
     assert escape_markdown("Biston betularia (Linnaeus, 1758)") == "Biston betularia (Linnaeus, 1758)"
     assert escape_markdown("2019. A") == r"2019\. A"
     assert escape_markdown("- a") == r"\- a"
+    assert escape_markdown("# a: b-c. d_e & f = -5 > 3 (@g)!") == r"\# a: b-c. d_e & f = -5 > 3 (@g)!"
+    assert escape_markdown("-5") == "-5"
+    assert escape_markdown("10.15468/dl.x") == "10.15468/dl.x"
+    assert escape_markdown("_a_ __b &lt; <c> #") == r"\_a\_ \_\_b &amp;lt; &lt;c> \#"
+    assert escape_markdown("---") == r"\---"
+    assert escape_markdown("> a") == r"\> a"
     assert escape_markdown("x" * 3_000) == "x" * 2_000 + "…"
     assert escape_markdown("a https://doi.org/10.1/x b", links=True) == "a <https://doi.org/10.1/x> b"
 

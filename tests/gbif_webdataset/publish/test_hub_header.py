@@ -27,15 +27,22 @@ def moths(tmp_path: Path) -> Dataset:
         ({"5WZLF": 0, "6E4": 1}, {"5WZLF": "Agrotis", "6E4": "6E4"}, ["Agrotis", "6E4"]),
         ({"1": 0, "2": 1, "3": 2}, {"1": "Morus", "2": "Morus", "3": "Alca"}, ["Morus (1)", "Morus (2)", "Alca"]),
         ({"1": 0, "2": 1, "3": 2}, {"1": "M", "2": "M", "3": "M (1)"}, ["1", "2", "3"]),
-        ({"a": 0, "c": 2}, {}, []),
-        ({"a": 1}, {}, []),
+        ({"c": 2, "a": 0}, {}, ["a", "unused 1", "c"]),
+        ({"a": 1}, {}, ["unused 0", "a"]),
+        ({"a": 1, "b": 2}, {"a": "unused 0"}, ["unused 0 (no label)", "unused 0", "b"]),
+        ({"a": MAX_NAMED_CLASSES}, {}, []),
+        ({}, {}, []),
         ({f"{number}": number for number in range(MAX_NAMED_CLASSES + 1)}, {}, []),
     ],
 )
 def test_classes_have_unique_names_or_are_numbers(
     categories: dict[str, int], names: dict[str, str], expected: list[str]
 ) -> None:
-    assert name_classes(categories, names) == expected
+    assert name_classes(categories, names, max(categories.values(), default=-1) + 1) == expected
+
+
+def test_numbers_after_the_last_label_have_names_too() -> None:
+    assert name_classes({"a": 0}, {}, 3) == ["a", "unused 1", "unused 2"]
 
 
 def test_the_header_has_the_columns_in_order_and_the_samples_of_each_split(moths: Dataset) -> None:
@@ -73,12 +80,18 @@ def test_the_configuration_is_named_after_shards_csv_and_the_types(moths: Datase
     assert find_name().rpartition("-")[0] != first.rpartition("-")[0]
 
 
-def test_a_class_number_beyond_a_gap_leaves_the_classes_without_names(moths: Dataset, tmp_path: Path) -> None:
+def test_numbers_without_a_label_are_unused_classes_and_too_many_leave_the_classes_without_names(
+    moths: Dataset, tmp_path: Path
+) -> None:
+    def find_type(number: int) -> object:
+        path.write_text(json.dumps({"moth 0": 0, "moth 1": number}))
+        moths.publish(category_map_json=path)
+        columns = describe_for_hub(moths.description)["dataset_info"]["features"]
+        return next(column["dtype"] for column in columns if column["name"] == "cls")
+
     path = tmp_path / "map.json"
-    path.write_text('{"moth 0": 0, "moth 1": 7}')
-    moths.publish(category_map_json=path)
-    features = {column["name"]: column for column in describe_for_hub(moths.description)["dataset_info"]["features"]}
-    assert features["cls"] == {"name": "cls", "dtype": "int64"}
+    assert find_type(2) == {"class_label": {"names": {"0": "moth 0", "1": "unused 1", "2": "moth 1"}}}
+    assert find_type(MAX_NAMED_CLASSES) == "int64"
 
 
 def test_any_label_is_the_name_of_its_class(tmp_path: Path) -> None:

@@ -87,7 +87,6 @@ def test_a_subset_of_a_million_keys_needs_little_memory(tmp_path: Path) -> None:
     assert report.peak < 700
 
 
-@pytest.mark.slow
 def test_peak_memory_hardly_grows_with_the_archive(tmp_path: Path) -> None:
     generator.write(tmp_path / "few.zip", MANY, generator.Differences())
     generator.write(tmp_path / "many.zip", 2 * MANY, generator.Differences())

@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from gbif_webdataset.shards.loader_files import BETA, read_index, weigh_classes, write_loader_files
+from gbif_webdataset.shards.loader_files import BETA, MAX_CLASSES, read_index, weigh_classes, write_loader_files
 from gbif_webdataset.shards.shard_files import LOADER_FILES
 from gbif_webdataset.shards.tar_writer import TarWriter, make_member
 from tests.support.shard_run import RECIPE, ShardRun, encoded, hash_files, photo
@@ -107,8 +108,30 @@ def test_a_class_without_samples_has_no_weight_and_changes_no_other() -> None:
 
 def test_the_weights_are_of_train_in_the_order_of_the_class_numbers(run: ShardRun, tmp_path: Path) -> None:
     path = tmp_path / "map.json"
-    path.write_text('{"moth 1": 3, "never": 5, "moth 0": 9}')
+    path.write_text('{"moth 1": 2, "never": 4, "moth 0": 5}')
     run.create(replace(RECIPE, category_map_json=path))
-    content = json.loads((run.root / "shards" / "class_weights.json").read_text())
-    assert (content["beta"], content["classes"], content["samples"]) == (BETA, [3, 5, 9], [5, 0, 1])
-    assert content["inverse_frequency"] == pytest.approx([1 / 3, 0, 5 / 3], rel=1e-4)
+    content = load_weights(run)
+    assert (content["beta"], content["classes"], content["samples"]) == (BETA, list(range(6)), [0, 0, 5, 0, 0, 1])
+    assert content["inverse_frequency"] == pytest.approx([0, 0, 1 / 3, 0, 0, 5 / 3], rel=1e-4)
+
+
+def test_there_is_a_weight_for_each_class_that_categories_json_states(run: ShardRun) -> None:
+    run.create()
+    path = run.root / "shards" / "categories.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "classes": 4}))
+    write_loader_files(run.root / "shards")
+    assert load_weights(run)["samples"] == [1, 5, 0, 0]
+    path.unlink()  # as in shards of older versions
+    write_loader_files(run.root / "shards")
+    assert load_weights(run)["samples"] == [1, 5]
+
+
+def test_a_huge_class_number_gives_no_huge_list(run: ShardRun, tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps({"moth 0": 5, "moth 1": MAX_CLASSES}))
+    run.create(replace(RECIPE, category_map_json=path))
+    assert (load_weights(run)["classes"], load_weights(run)["samples"]) == ([5, MAX_CLASSES], [1, 5])
+
+
+def load_weights(run: ShardRun) -> Any:
+    return json.loads((run.root / "shards" / "class_weights.json").read_text())
