@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
@@ -142,15 +142,8 @@ class RunLock:
         A run that starts during this has written its own file later, and its temporary files after that.
         """
         status = self._path.stat()
-        is_alone = True
-        for path, run, age in list_runs(self._folder, status.st_mtime):
-            if path == self._path:
-                continue
-            if is_alive(run, age):
-                is_alone = False
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    path.rename(path.with_name(f"{_KILLED}{path.name}"))
+        living = _mark_killed_runs(list_runs(self._folder, status.st_mtime))
+        is_alone = [path for path, _, _ in living] == [self._path]
         killed = list(self._folder.glob(f"{_KILLED}*"))
         if is_alone and delete_leftovers(self._output, status.st_mtime_ns, has_killed_runs=bool(killed)):
             for path in killed:
@@ -165,7 +158,10 @@ class RunLock:
 
 
 def check_output_is_free(output: Path, run: Run) -> None:
-    """Raise BusyError if `run`, which is not started yet, would disturb a run that uses the dataset in `output`."""
+    """Raise BusyError if `run`, which is not started yet, would disturb a run that uses the dataset in `output`.
+
+    The files of killed runs of this machine are marked, because other machines do not see that these have ended.
+    """
     folder = output / RECORDS
     if not any(folder.glob(RUN_FILES)):
         return
@@ -173,9 +169,21 @@ def check_output_is_free(output: Path, run: Run) -> None:
     probe.touch()
     now = probe.stat().st_mtime
     probe.unlink()
-    for _, other, age in list_runs(folder, now):
-        if is_alive(other, age) and not run.is_compatible(other):
+    for _, other, age in _mark_killed_runs(list_runs(folder, now)):
+        if not run.is_compatible(other):
             raise make_busy_error(output, run, other, age)
+
+
+def _mark_killed_runs(runs: Iterable[tuple[Path, Run, float]]) -> list[tuple[Path, Run, float]]:
+    """Rename the files of runs that ended without deleting them; return the runs that may be alive."""
+    living = []
+    for path, run, age in runs:
+        if is_alive(run, age):
+            living.append((path, run, age))
+        else:
+            with contextlib.suppress(OSError):  # another process has renamed it, or the folder is another user's
+                path.rename(path.with_name(f"{_KILLED}{path.name}"))
+    return living
 
 
 def make_busy_error(output: Path, own: Run, run: Run, age: float) -> BusyError:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import BusyError, ParameterError, explain
+from gbif_webdataset.storage import runs
 from gbif_webdataset.storage.run_lock import RunLock, check_output_is_free
 from gbif_webdataset.storage.runs import STALE_SECONDS, Run, RunKind
 
@@ -246,3 +247,16 @@ def test_a_free_output_is_left_as_it_is_by_the_check(tmp_path: Path) -> None:
         with pytest.raises(BusyError):
             check_output_is_free(tmp_path, run(RunKind.ELEMENT))
         assert len(files(tmp_path)) == 1
+
+
+def test_elements_on_other_machines_do_not_wait_for_a_killed_run_after_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(tmp_path) as first:
+        kill(first)
+        check_output_is_free(tmp_path, run(RunKind.ELEMENT))
+        assert [path.name[:11] for path in files(tmp_path)] == ["killed-run-"]
+        monkeypatch.setattr(runs, "_identify_machine", lambda: "another machine, which does not see the process")
+        with RunLock(tmp_path, run(RunKind.ELEMENT)):
+            pass
+    assert files(tmp_path) == []
