@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count, islice
 
 from gbif_webdataset.audit.check_file import Finding
 from gbif_webdataset.audit.findings_file import FindingsFile
@@ -24,7 +24,9 @@ from gbif_webdataset.terms.differences import HARMLESS, Difference
 
 MAX_SHOWN = 3
 PARTLY_READ = ""
-"""The identity of a part with files that another run was changing. An audit that continues reads the part again."""
+"""The identity of a part that an audit that continues reads again, such as one that another run was changing."""
+FINDINGS_PER_PART = 10_000
+"""Findings of unrecorded files that are in memory at the same time. There may be as many as images."""
 
 
 @dataclass
@@ -99,8 +101,9 @@ def audit_dataset(
             parts_before=audit.parts_before,
             is_run_active=active,
         )
-        unrecorded = () if active else _find_unrecorded(audit, started_ns)
-        _write_table(paths, chain(of_records, audit.list_findings(), unrecorded), result)
+        if not active:
+            audit.find_unrecorded(started_ns)
+        _write_table(paths, chain(of_records, audit.list_findings()), result)
         if repair:
             result.repaired = repair_dataset(paths, chain(of_records, audit.list_findings()))
         found.delete()
@@ -133,6 +136,24 @@ class _Audit:
             self.damaged.update(finding.file for finding in self._found.read_part(part.name, identity))
         for part in _list_later_parts(self.paths, self.records, self.damaged):
             self._read_part(part)
+
+    def find_unrecorded(self, started_ns: int) -> None:
+        """Find the files that neither a record nor a ledger names, now or when the audit began."""
+        recorded: Collection[str] = {
+            name
+            for records in (self.records, load_records(self.paths))
+            for record in records.whole.values()
+            for name in record.files
+        }
+        ledgers = {part.table.path for part in list_image_parts(self.paths, self.records, self.damaged)}
+        findings = find_unrecorded_files(self.paths, recorded, sorted(ledgers), started_ns)
+        for number in count():
+            some = list(islice(findings, FINDINGS_PER_PART))
+            if not some:
+                return
+            name = f"unrecorded-{number:06d}"
+            self._found.add_part(name, PARTLY_READ, some)
+            self._read.append((name, PARTLY_READ))
 
     def list_findings(self) -> Iterator[Finding]:
         """The findings of all parts."""
@@ -173,19 +194,6 @@ def _check_records(paths: DatasetPaths, records: DatasetRecords, active: bool) -
         is_disturbed = active and finding.kind == Difference.MISSING
         if not is_disturbed and not has_changed(paths, finding.record, before):
             yield finding
-
-
-def _find_unrecorded(audit: "_Audit", started_ns: int) -> Iterator[Finding]:
-    """The files that neither a record nor a ledger names, now or when the audit began."""
-    paths = audit.paths
-    recorded: Collection[str] = {
-        name
-        for records in (audit.records, load_records(paths))
-        for record in records.whole.values()
-        for name in record.files
-    }
-    tables = {part.table.path for part in list_image_parts(paths, audit.records, audit.damaged)}
-    yield from find_unrecorded_files(paths, recorded, sorted(tables), started_ns)
 
 
 def _write_table(paths: DatasetPaths, findings: Iterable[Finding], result: AuditResult) -> None:

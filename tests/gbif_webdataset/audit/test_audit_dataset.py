@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.audit import audit_dataset as audit_module
 from gbif_webdataset.audit.audit_dataset import AuditResult, audit_dataset, count_files, summarize_audit
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.fetch.journal import Journal
@@ -153,6 +154,16 @@ def test_a_record_of_version_0_4_and_a_temporary_file_are_listed_and_are_no_diff
     result = audit(folder)
     assert result.counts == {"without-checksum": 1, "temporary": 1}
     assert result.differences == 0
+
+
+def test_unrecorded_files_are_found_some_at_a_time(folder: AuditedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "FINDINGS_PER_PART", 2)
+    names = [f"notes-{number}.txt" for number in range(5)]
+    for name in names:
+        (folder.paths.output / name).write_text("x")
+    assert audit(folder, repair=True).counts == {"not-recorded": 5}
+    assert [row["file"] for row in read_table(folder)] == names
+    assert all((folder.paths.output / name).exists() for name in names)
 
 
 def test_repair_lets_the_next_run_make_the_files_again_and_tells_nothing_else(folder: AuditedFolder) -> None:
