@@ -24,7 +24,7 @@ from gbif_webdataset.errors import BusyError
 from gbif_webdataset.storage.atomic import TEMPORARY
 from gbif_webdataset.storage.leftovers import delete_leftovers
 from gbif_webdataset.storage.paths import create_output_folder
-from gbif_webdataset.storage.runs import RUN_FILES, STALE_SECONDS, Run, is_alive, list_runs
+from gbif_webdataset.storage.runs import RUN_FILES, STALE_SECONDS, Run, RunKind, is_alive, list_runs
 from gbif_webdataset.storage.target_record import RECORDS
 
 HEARTBEAT_SECONDS = 60.0
@@ -193,6 +193,8 @@ def make_busy_error(output: Path, own: Run, run: Run, age: float) -> BusyError:
     if not run.is_on_this_machine():
         free = time.strftime("%H:%M:%S", time.localtime(time.time() + STALE_SECONDS - age + 1))
         remedy += f" there; if it was killed, this command works from {free}"
+    elif RunKind.ALONE in (own.kind, run.kind):
+        pass
     elif own.has_same_scheduler(run):
         which += f" with other parameters of {' and '.join(own.find_differences(run))}"
         remedy += ", or give both commands the same parameters"

@@ -19,11 +19,15 @@ RUN_FILES = "run-*.lock"
 
 
 class RunKind(StrEnum):
-    """How a run works: by itself, as the driver of Slurm allocations, or as an element of a Slurm job."""
+    """How a run works: by itself, as the driver of Slurm allocations, as an element of a Slurm job, or beside no other.
+
+    A LOCAL run shares the work with runs of the same central scheduler; one that is ALONE has none to share.
+    """
 
     LOCAL = "local"
     DRIVER = "slurm"
     ELEMENT = "element"
+    ALONE = "alone"
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,11 @@ class Run:
 
     def is_compatible(self, other: "Run") -> bool:
         """Whether both may use the dataset at the same time."""
+        kinds = {self.kind, other.kind}
+        if RunKind.ALONE in kinds:
+            return False
         if self.has_same_scheduler(other):
             return not self.find_differences(other)
-        kinds = {self.kind, other.kind}
         return RunKind.ELEMENT in kinds and kinds <= {RunKind.ELEMENT, RunKind.DRIVER}
 
     def has_same_scheduler(self, other: "Run") -> bool:

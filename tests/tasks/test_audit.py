@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gbif_webdataset.storage.test_run_lock import held
 from tests.support.audited_folder import AuditedFolder
 from tests.support.datasets import ROOT
 
@@ -49,6 +50,17 @@ def test_with_repair_the_command_succeeds(folder: AuditedFolder, option: str) ->
     assert ended.returncode == 0, ended.stderr
     assert "1 record deleted" in ended.stdout
     assert not folder.paths.record("CleanDataset").exists()
+
+
+def test_a_repair_does_not_run_beside_a_run_with_the_same_central_scheduler(folder: AuditedFolder) -> None:
+    folder.paths.clean.write_text("x")
+    scheduler = ("--local-scheduler", "false", "--scheduler-url", "http://node7.invalid:9")
+    with held(folder.paths.output, "local", "node7.invalid:9"):
+        ended = run(f"--output={folder.paths.output}", "--repair", *scheduler)
+    assert ended.returncode == 10, ended.stderr
+    assert "another run is using it (HeldTask on host" in ended.stderr
+    assert ended.stderr.endswith("); wait until it ends, or stop it\n")
+    assert folder.paths.record("CleanDataset").exists()
 
 
 def test_names_of_files_cannot_act_on_the_terminal(folder: AuditedFolder) -> None:

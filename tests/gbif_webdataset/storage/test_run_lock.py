@@ -101,11 +101,26 @@ def test_runs_that_work_together_share_a_dataset(
         (("local", ""), ("local", "a:1")),
         (("local", "a:1"), ("local", "a:2")),
         (("local", "a:1"), ("element", "")),
+        (("local", "a:1"), ("alone", "a:1")),
+        (("alone", "a:1"), ("local", "a:1")),
+        (("alone", "a:1"), ("alone", "a:1")),
+        (("element", ""), ("alone", "")),
     ],
 )
 def test_other_runs_do_not(first: tuple[str, str], second: tuple[str, str], tmp_path: Path) -> None:
     with held(tmp_path, *first), pytest.raises(BusyError), RunLock(tmp_path, run(RunKind(second[0]), second[1])):
         pass
+
+
+@pytest.mark.parametrize("kinds", [("local", "alone"), ("alone", "local")])
+def test_a_run_that_is_alone_is_not_advised_to_share_a_scheduler(kinds: tuple[str, str], tmp_path: Path) -> None:
+    for own, other in (("a:1", "a:1"), ("", "a:1")):
+        with (
+            held(tmp_path / own, kinds[0], other),
+            pytest.raises(BusyError, match=r"; wait until it ends, or stop it$"),
+            RunLock(tmp_path / own, run(RunKind(kinds[1]), own)),
+        ):
+            pass
 
 
 def test_a_killed_run_is_replaced_at_once(tmp_path: Path) -> None:
