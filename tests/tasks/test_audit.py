@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.audit.findings_file import FindingsFile
 from tests.gbif_webdataset.storage.test_run_lock import held
 from tests.support.audited_folder import AuditedFolder
 from tests.support.datasets import ROOT
@@ -50,6 +51,17 @@ def test_with_repair_the_command_succeeds(folder: AuditedFolder, option: str) ->
     assert ended.returncode == 0, ended.stderr
     assert "1 record deleted" in ended.stdout
     assert not folder.paths.record("CleanDataset").exists()
+
+
+def test_a_second_audit_gives_one_sentence(folder: AuditedFolder) -> None:
+    progress = folder.paths.audit_progress
+    with FindingsFile(progress):
+        ended = run(f"--output={folder.paths.output}")
+    assert ended.returncode not in (0, 40)
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("ERROR: ")]
+    assert errors == [
+        f"ERROR: AuditDataset: {progress}: another audit is reading this dataset; wait until it ends, or stop it"
+    ]
 
 
 def test_a_repair_does_not_run_beside_a_run_with_the_same_central_scheduler(folder: AuditedFolder) -> None:
