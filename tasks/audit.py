@@ -1,7 +1,6 @@
 """AuditDataset: every file of a dataset against its record."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -84,5 +83,5 @@ class AuditDataset(DatasetTask):
 
     def _is_run_active(self) -> bool:
         """Whether another run works on the dataset. With repair there is none, because this run has it for itself."""
-        runs = () if self.repair else list_runs(self.paths.records, time.time())
+        runs = () if self.repair else list_runs(self.paths.records)
         return any(is_alive(run, age) for _, run, age in runs)

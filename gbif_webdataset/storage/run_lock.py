@@ -163,13 +163,7 @@ def check_output_is_free(output: Path, run: Run) -> None:
     The files of killed runs of this machine are marked, because other machines do not see that these have ended.
     """
     folder = output / RECORDS
-    if not any(folder.glob(RUN_FILES)):
-        return
-    probe = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
-    probe.touch()
-    now = probe.stat().st_mtime
-    probe.unlink()
-    for _, other, age in _mark_killed_runs(list_runs(folder, now)):
+    for _, other, age in _mark_killed_runs(list_runs(folder)):
         if not run.is_compatible(other):
             raise make_busy_error(output, run, other, age)
 

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.audit.findings_file import FindingsFile
+from tasks import AuditDataset
 from tests.gbif_webdataset.storage.test_run_lock import held
 from tests.support.audited_folder import AuditedFolder
 from tests.support.datasets import ROOT
@@ -73,6 +75,15 @@ def test_a_repair_does_not_run_beside_a_run_with_the_same_central_scheduler(fold
     assert "another run is using it (HeldTask on host" in ended.stderr
     assert ended.stderr.endswith("); wait until it ends, or stop it\n")
     assert folder.paths.record("CleanDataset").exists()
+
+
+def test_a_run_is_seen_by_a_machine_with_a_wrong_clock(folder: AuditedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = AuditDataset(output=str(folder.paths.output))
+    assert not audit._is_run_active()
+    with held(folder.paths.output):
+        wrong = time.time() + 3600
+        monkeypatch.setattr(time, "time", lambda: wrong)
+        assert audit._is_run_active()
 
 
 def test_names_of_files_cannot_act_on_the_terminal(folder: AuditedFolder) -> None:
