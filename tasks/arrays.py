@@ -74,7 +74,8 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     if "\\" in str(report.paths.logs.absolute()):
         problem = "Slurm accepts no backslash in the path of a log"
         raise ParameterError.at(option_text("--output", report.paths.output), problem, "choose another folder")
-    check_output_is_free(report.paths.output, Run.of_this_process("make slurm", RunKind.ELEMENT))
+    if not dry_run:
+        check_output_is_free(report.paths.output, Run.of_this_process("make slurm", RunKind.ELEMENT))
     print_reasons(report)
     elements, queue = _array_size(report), _read_queue(report)
     submission = jobs.plan_submission(_by_element(find_missing(report), elements), queue)

@@ -1,14 +1,13 @@
 """AuditDataset: every file of a dataset against its record."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.audit.audit_dataset import audit_dataset, count_files, summarize_audit
 from gbif_webdataset.errors import DamagedFileError, escape_text
 from gbif_webdataset.formatting import format_count
-from gbif_webdataset.storage.runs import is_alive, list_runs
+from gbif_webdataset.storage.runs import RunKind, is_alive, list_runs
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Count, FilePath, Flag
 
@@ -43,6 +42,11 @@ class AuditDataset(DatasetTask):
     def changed_output(self) -> Path | None:
         """The folder of the dataset with `repair`; otherwise None, because the task only reads."""
         return self.paths.output if self.repair and not self.plan else None
+
+    @property
+    def run_kind(self) -> RunKind:
+        """Beside no other run: a run with the same central scheduler has no stage in common with an audit."""
+        return RunKind.ALONE
 
     def requires(self) -> list[DatasetTask]:
         """Nothing."""
@@ -79,5 +83,5 @@ class AuditDataset(DatasetTask):
 
     def _is_run_active(self) -> bool:
         """Whether another run works on the dataset. With repair there is none, because this run has it for itself."""
-        runs = () if self.repair else list_runs(self.paths.records, time.time())
+        runs = () if self.repair else list_runs(self.paths.records)
         return any(is_alive(run, age) for _, run, age in runs)

@@ -16,7 +16,8 @@ class CompareDatasets(RunTask):
     """Compare two datasets: images that were added or dropped and why, and images with another label or split.
 
     Writes report/comparison.html and report/comparison.csv into the newer dataset. Two images are the same if
-    occurrence and URL are equal. Both datasets must exist; this task creates neither.
+    occurrence and URL are equal. Both datasets must exist; this task creates neither. It may run beside another run,
+    because no stage reads its files.
     """
 
     old: str = InputFolder(description="Folder of the older dataset: its --output.")
@@ -40,11 +41,6 @@ class CompareDatasets(RunTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
-
-    @property
-    def changed_output(self) -> Path:
-        """The folder of the newer dataset, which gets the comparison. Of the older one the task only reads."""
-        return Path(self.new)
 
     def complete(self) -> bool:
         """Whether this process has compared the datasets, so that every command compares them again."""

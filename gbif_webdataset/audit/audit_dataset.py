@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count, islice
 
 from gbif_webdataset.audit.check_file import Finding
 from gbif_webdataset.audit.findings_file import FindingsFile
@@ -15,6 +15,7 @@ from gbif_webdataset.audit.records import DatasetRecords, has_changed, load_reco
 from gbif_webdataset.audit.repair import repair_dataset
 from gbif_webdataset.audit.unrecorded_files import find_unrecorded_files
 from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.formatting import format_count
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import CheckedRecord
@@ -22,6 +23,10 @@ from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.differences import HARMLESS, Difference
 
 MAX_SHOWN = 3
+PARTLY_READ = ""
+"""The identity of a part that an audit that continues reads again, such as one that another run was changing."""
+FINDINGS_PER_PART = 10_000
+"""Findings of unrecorded files that are in memory at the same time. There may be as many as images."""
 
 
 @dataclass
@@ -29,10 +34,11 @@ class AuditResult:
     """What an audit found: files read, findings by kind, and the first few files of each kind.
 
     `repaired` are the records that were deleted. `parts_before` is the number of parts that an earlier audit, which was
-    stopped, had read.
+    stopped, had read. `uncompared` files were not compared, because another run was changing them.
     """
 
     files: int = 0
+    uncompared: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, list[str]] = field(default_factory=dict)
     repaired: Sequence[str] = ()
@@ -89,9 +95,15 @@ def audit_dataset(
         audit.read_parts()
         active = was_active or is_run_active()
         of_records = list(_check_records(paths, records, active))
-        result = AuditResult(files=audit.files, parts_before=audit.parts_before, is_run_active=active)
-        unrecorded = () if active else _find_unrecorded(audit, started_ns)
-        _write_table(paths, chain(of_records, audit.list_findings(), unrecorded), result)
+        result = AuditResult(
+            files=audit.files - audit.uncompared,
+            uncompared=audit.uncompared,
+            parts_before=audit.parts_before,
+            is_run_active=active,
+        )
+        if not active:
+            audit.find_unrecorded(started_ns)
+        _write_table(paths, chain(of_records, audit.list_findings()), result)
         if repair:
             result.repaired = repair_dataset(paths, chain(of_records, audit.list_findings()))
         found.delete()
@@ -114,30 +126,56 @@ class _Audit:
         self._read: list[tuple[str, str]] = []
         self.damaged: set[str] = set()
         self.files = len(records.checked)
+        self.uncompared = 0
         self.parts_before = 0
 
     def read_parts(self) -> None:
         """Read tables, then the images that their ledgers name and the shards."""
         for part in list_table_parts(self.paths, self.records):
-            self._read_part(part)
-            self.damaged.update(finding.file for finding in self._found.read_part(part.name, part.identity))
+            identity = self._read_part(part)
+            self.damaged.update(finding.file for finding in self._found.read_part(part.name, identity))
         for part in _list_later_parts(self.paths, self.records, self.damaged):
             self._read_part(part)
+
+    def find_unrecorded(self, started_ns: int) -> None:
+        """Find the files that neither a record nor a ledger names, now or when the audit began."""
+        recorded: Collection[str] = {
+            name
+            for records in (self.records, load_records(self.paths))
+            for record in records.whole.values()
+            for name in record.files
+        }
+        ledgers = {part.table.path for part in list_image_parts(self.paths, self.records, self.damaged)}
+        findings = find_unrecorded_files(self.paths, recorded, sorted(ledgers), started_ns)
+        for number in count():
+            some = list(islice(findings, FINDINGS_PER_PART))
+            if not some:
+                return
+            name = f"unrecorded-{number:06d}"
+            self._found.add_part(name, PARTLY_READ, some)
+            self._read.append((name, PARTLY_READ))
 
     def list_findings(self) -> Iterator[Finding]:
         """The findings of all parts."""
         for name, identity in self._read:
             yield from self._found.read_part(name, identity)
 
-    def _read_part(self, part: Part) -> None:
-        if self._found.has_part(part.name, part.identity):
+    def _read_part(self, part: Part) -> str:
+        """Read a part, unless an earlier audit has; return the identity with which its findings are stored."""
+        identity = part.identity
+        if self._found.has_part(part.name, identity):
             self.parts_before += 1
         else:
-            findings = [finding for finding in part.check(self.paths, self._pool) if not self._is_outdated(finding)]
-            self._found.add_part(part.name, part.identity, findings)
-        self._read.append((part.name, part.identity))
+            found = part.check(self.paths, self._pool)
+            findings = [finding for finding in found or () if not self._is_outdated(finding)]
+            uncompared = part.files if found is None else len(found) - len(findings)
+            self.uncompared += uncompared
+            identity = PARTLY_READ if uncompared else identity
+            self._found.add_part(part.name, identity, findings)
+        self._read.append((part.name, identity))
         self.files += part.files
         self._progress(self.files)
+        return identity
 
     def _is_outdated(self, finding: Finding) -> bool:
         """Whether another run has changed the record that names the file since the audit began."""
@@ -158,19 +196,6 @@ def _check_records(paths: DatasetPaths, records: DatasetRecords, active: bool) -
             yield finding
 
 
-def _find_unrecorded(audit: "_Audit", started_ns: int) -> Iterator[Finding]:
-    """The files that neither a record nor a ledger names, now or when the audit began."""
-    paths = audit.paths
-    recorded: Collection[str] = {
-        name
-        for records in (audit.records, load_records(paths))
-        for record in records.whole.values()
-        for name in record.files
-    }
-    tables = {part.table.path for part in list_image_parts(paths, audit.records, audit.damaged)}
-    yield from find_unrecorded_files(paths, recorded, sorted(tables), started_ns)
-
-
 def _write_table(paths: DatasetPaths, findings: Iterable[Finding], result: AuditResult) -> None:
     with atomic_file(paths.audit_table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -187,12 +212,15 @@ def summarize_audit(paths: DatasetPaths, result: AuditResult) -> str:
         lines.append(f"  an audit that was stopped had read {result.parts_before:,} parts of them")
     if result.is_run_active:
         lines.append("  another run is working on this dataset: files that no record names are not listed")
+    if result.uncompared:
+        files = format_count(result.uncompared, "file")
+        lines.append(f"  {files} not compared, because another run is changing them")
     for kind in filter(result.counts.__contains__, Difference):
         first, number = ", ".join(result.first[kind]), result.counts[kind]
         more = ", ..." if number > len(result.first[kind]) else ""
         lines.append(f"  {number:>9,} {kind}: {first}{more}")
     if not result.differences:
-        lines.append("  every file is as it was written")
+        lines.append(f"  every {'other ' if result.uncompared else ''}file is as it was written")
     if result.counts:
         lines.append(f"  table  {paths.audit_table}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ A line is written when the part has been read. Findings are read back from the f
 into memory.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Self
 
 from gbif_webdataset.audit.check_file import Finding
+from gbif_webdataset.errors import BusyError
 from gbif_webdataset.storage.checked_json import CHECKSUM, digest_of
 
 
 class FindingsFile:
-    """The findings of the parts of an audit, each with the identity of what was read.
+    """The findings of the parts of an audit, each with the identity of what was read. One audit at a time has the file.
 
-    `read_before` is the number of parts that an earlier audit has read.
+    Raises:
+        BusyError: another audit has the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,10 +28,16 @@ class FindingsFile:
         self._path = path
         self._file = path.open("a+b")
         self._places: dict[tuple[str, str], int] = {}
-        self._load()
-        self.read_before = len(self._places)
 
     def __enter__(self) -> Self:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise BusyError(
+                f"{self._path}: another audit is reading this dataset; wait until it ends, or stop it"
+            ) from None
+        self._load()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -44,8 +44,8 @@ class Part(Protocol):
     def files(self) -> int:
         """The number of files."""
 
-    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> Iterator[Finding]:
-        """Read the files; yield their differences."""
+    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> list[Finding] | None:
+        """Read the files; return their differences, or None if another run is changing the files."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class TablePart:
         """The number of files."""
         return len(self.expected)
 
-    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> Iterator[Finding]:
+    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> list[Finding]:
         """Compare the files with their records."""
-        yield from filter(None, pool.map(partial(check_file, paths.output), self.expected))
+        return list(filter(None, pool.map(partial(check_file, paths.output), self.expected)))
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,14 @@ class LedgerPart:
     label: str
     files: int = 1
 
-    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> Iterator[Finding]:
+    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> list[Finding]:
         """Read the table."""
         try:
             for _ in arrow.iterate_parquet(paths.output / self.name, 4_096):
                 pass
         except (DatasetError, OSError):
-            yield Finding(self.name, str(Difference.UNREADABLE), self.label, "the table is damaged")
+            return [Finding(self.name, str(Difference.UNREADABLE), self.label, "the table is damaged")]
+        return []
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,15 @@ class ImagePart:
     identity: str
     files: int
 
-    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> Iterator[Finding]:
-        """Compare the images with the ledger, unless the chunk is being fetched."""
+    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> list[Finding] | None:
+        """Compare the images with the ledger; None if the chunk is being fetched, before or after that."""
+        if is_being_fetched(paths, self.chunk):
+            return None
         try:
             findings = list(check_images(paths, self.chunk, self.table, pool))
         except DatasetError:  # the table is damaged, and reported itself
-            return
-        if not is_being_fetched(paths, self.chunk):
-            yield from findings
+            findings = []
+        return None if is_being_fetched(paths, self.chunk) else findings
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,9 @@ class ShardPart:
         """The number of files."""
         return 2 * len(self.shards)
 
-    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> Iterator[Finding]:
+    def check(self, paths: DatasetPaths, pool: ThreadPoolExecutor) -> list[Finding]:
         """Compare the shards with their record, shards.csv and their indexes."""
-        yield from chain.from_iterable(pool.map(partial(check_shard, paths.output), self.shards))
+        return list(chain.from_iterable(pool.map(partial(check_shard, paths.output), self.shards)))
 
 
 def list_table_parts(paths: DatasetPaths, records: DatasetRecords) -> list[Part]:

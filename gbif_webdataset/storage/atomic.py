@@ -21,13 +21,15 @@ OLD = "-old"
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which is synced and renamed to `path` when the block ends.
 
-    If the block fails, the temporary file is removed and an older `path` stays unchanged.
+    If the block fails, the temporary file is removed and an older `path` stays unchanged. The temporary file is locked,
+    so that `delete_unless_locked` keeps it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
-    os.close(handle)
     temporary = Path(name)
     try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         sync(temporary)
@@ -35,6 +37,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -74,12 +77,12 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     machine = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
     prefix = f"{TEMPORARY}{name}-{machine[:60]}-"
     for left in parent.glob(f"{prefix}*"):
-        if handle := _lock(left, fcntl.LOCK_NB):
+        if handle := _lock(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
             shutil.rmtree(left)
             os.close(handle)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        if handle := _lock(folder):
+        if handle := _lock(folder, fcntl.LOCK_EX):
             break  # no other process removed it before it was locked
     try:
         yield folder
@@ -88,13 +91,28 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         os.close(handle)
 
 
-def _lock(folder: Path, mode: int = 0) -> int | None:
-    """A file handle that keeps the folder locked; None if the folder is gone or another process locks it."""
-    with contextlib.suppress(FileNotFoundError):
-        handle = os.open(folder, os.O_RDONLY)
+def delete_unless_locked(path: Path) -> None:
+    """Delete a temporary file or folder, unless the process that writes it is running."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    # Network file systems allow an exclusive lock only if the file is open for writing.
+    elif handle := _lock(path, fcntl.LOCK_SH | fcntl.LOCK_NB):
+        try:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+def _lock(path: Path, mode: int) -> int | None:
+    """A file handle that keeps a file or folder locked; None if it is gone, another process's or another user's."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        handle = os.open(path, os.O_RDONLY)
         with contextlib.suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | mode)
-            if folder.exists():
+            fcntl.flock(handle, mode)
+            if path.exists():
                 return handle
         os.close(handle)
     return None

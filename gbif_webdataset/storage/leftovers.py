@@ -2,31 +2,31 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.atomic import TEMPORARY, delete_unless_locked
 from gbif_webdataset.storage.chunks import chunk_name
 
 
 def delete_leftovers(output: Path, before: int, has_killed_runs: bool) -> bool:
     """Delete the temporary files of a dataset that were modified before this time, in nanoseconds since 1970.
 
-    Call it only if no run uses files of that age. The folder of images, which may have millions of files, is listed
-    only with `has_killed_runs`, and once all chunks are fetched: a killed run that moved images may have left the only
-    copy of one under its temporary name. Return whether nothing can be left.
+    Call it only if no run that changes the dataset uses files of that age. Those of an audit and of other tasks that
+    only read are locked, and kept. The folder of images, which may have millions of files, is listed only with
+    `has_killed_runs`, and once all chunks are fetched: a killed run that moved images may have left the only copy of
+    one under its temporary name. Return whether nothing can be left.
     """
     for folder in (output, *_list_folders(output)):
         for path in _list_temporary(folder, before):
             # ReadArchive reads outcomes from these folders, and deletes them.
             if folder.name != "fetched" or not path.is_dir():
-                _delete(path)
+                delete_unless_locked(path)
     if not has_killed_runs or not _is_fetched(output):
         return not has_killed_runs
     for folder in _list_subfolders(output / "images"):
         for path in _list_temporary(folder, before):
-            _delete(path)
+            delete_unless_locked(path)
     return True
 
 
@@ -56,10 +56,3 @@ def _is_fetched(output: Path) -> bool:
     ledgers = {path.name for path in (output / "fetched").glob("chunk-*")}
     is_whole = all(chunk_name(chunk) in ledgers for chunk in range(chunks))
     return is_whole and not any(name.endswith(".journal") for name in ledgers)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

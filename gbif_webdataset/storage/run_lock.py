@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
@@ -24,7 +24,7 @@ from gbif_webdataset.errors import BusyError
 from gbif_webdataset.storage.atomic import TEMPORARY
 from gbif_webdataset.storage.leftovers import delete_leftovers
 from gbif_webdataset.storage.paths import create_output_folder
-from gbif_webdataset.storage.runs import RUN_FILES, STALE_SECONDS, Run, is_alive, list_runs
+from gbif_webdataset.storage.runs import RUN_FILES, STALE_SECONDS, Run, RunKind, is_alive, list_runs
 from gbif_webdataset.storage.target_record import RECORDS
 
 HEARTBEAT_SECONDS = 60.0
@@ -142,15 +142,8 @@ class RunLock:
         A run that starts during this has written its own file later, and its temporary files after that.
         """
         status = self._path.stat()
-        is_alone = True
-        for path, run, age in list_runs(self._folder, status.st_mtime):
-            if path == self._path:
-                continue
-            if is_alive(run, age):
-                is_alone = False
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    path.rename(path.with_name(f"{_KILLED}{path.name}"))
+        living = _mark_killed_runs(list_runs(self._folder, status.st_mtime))
+        is_alone = [path for path, _, _ in living] == [self._path]
         killed = list(self._folder.glob(f"{_KILLED}*"))
         if is_alone and delete_leftovers(self._output, status.st_mtime_ns, has_killed_runs=bool(killed)):
             for path in killed:
@@ -165,17 +158,26 @@ class RunLock:
 
 
 def check_output_is_free(output: Path, run: Run) -> None:
-    """Raise BusyError if `run`, which is not started yet, would disturb a run that uses the dataset in `output`."""
+    """Raise BusyError if `run`, which is not started yet, would disturb a run that uses the dataset in `output`.
+
+    The files of killed runs of this machine are marked, because other machines do not see that these have ended.
+    """
     folder = output / RECORDS
-    if not any(folder.glob(RUN_FILES)):
-        return
-    probe = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
-    probe.touch()
-    now = probe.stat().st_mtime
-    probe.unlink()
-    for _, other, age in list_runs(folder, now):
-        if is_alive(other, age) and not run.is_compatible(other):
+    for _, other, age in _mark_killed_runs(list_runs(folder)):
+        if not run.is_compatible(other):
             raise make_busy_error(output, run, other, age)
+
+
+def _mark_killed_runs(runs: Iterable[tuple[Path, Run, float]]) -> list[tuple[Path, Run, float]]:
+    """Rename the files of runs that ended without deleting them; return the runs that may be alive."""
+    living = []
+    for path, run, age in runs:
+        if is_alive(run, age):
+            living.append((path, run, age))
+        else:
+            with contextlib.suppress(OSError):  # another process has renamed it, or the folder is another user's
+                path.rename(path.with_name(f"{_KILLED}{path.name}"))
+    return living
 
 
 def make_busy_error(output: Path, own: Run, run: Run, age: float) -> BusyError:
@@ -185,6 +187,8 @@ def make_busy_error(output: Path, own: Run, run: Run, age: float) -> BusyError:
     if not run.is_on_this_machine():
         free = time.strftime("%H:%M:%S", time.localtime(time.time() + STALE_SECONDS - age + 1))
         remedy += f" there; if it was killed, this command works from {free}"
+    elif RunKind.ALONE in (own.kind, run.kind):
+        pass
     elif own.has_same_scheduler(run):
         which += f" with other parameters of {' and '.join(own.find_differences(run))}"
         remedy += ", or give both commands the same parameters"

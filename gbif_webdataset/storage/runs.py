@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -13,17 +14,23 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from gbif_webdataset.storage.atomic import TEMPORARY
+
 STALE_SECONDS = 300.0
 """A run whose file is older than this has ended without deleting it."""
 RUN_FILES = "run-*.lock"
 
 
 class RunKind(StrEnum):
-    """How a run works: by itself, as the driver of Slurm allocations, or as an element of a Slurm job."""
+    """How a run works: by itself, as the driver of Slurm allocations, as an element of a Slurm job, or beside no other.
+
+    A LOCAL run shares the work with runs of the same central scheduler; one that is ALONE has none to share.
+    """
 
     LOCAL = "local"
     DRIVER = "slurm"
     ELEMENT = "element"
+    ALONE = "alone"
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,11 @@ class Run:
 
     def is_compatible(self, other: "Run") -> bool:
         """Whether both may use the dataset at the same time."""
+        kinds = {self.kind, other.kind}
+        if RunKind.ALONE in kinds:
+            return False
         if self.has_same_scheduler(other):
             return not self.find_differences(other)
-        kinds = {self.kind, other.kind}
         return RunKind.ELEMENT in kinds and kinds <= {RunKind.ELEMENT, RunKind.DRIVER}
 
     def has_same_scheduler(self, other: "Run") -> bool:
@@ -118,15 +127,30 @@ class Run:
         return f"{self.task} on host {self.host}, process {self.pid}, started {started}"
 
 
-def list_runs(folder: Path, now: float) -> Iterator[tuple[Path, Run, float]]:
+def list_runs(folder: Path, now: float | None = None) -> Iterator[tuple[Path, Run, float]]:
     """Yield the file of each run in a folder, the run, and the seconds since its last heartbeat.
 
-    `now` is the time of a file that was written on the same file system: clocks of machines differ.
+    `now` is the time of a file that was written on the same file system: clocks of machines differ. Without it a file
+    is written for this, if there are runs.
     """
-    for path in sorted(folder.glob(RUN_FILES)):
+    files = sorted(folder.glob(RUN_FILES))
+    if not files:
+        return
+    now = _read_clock(folder) if now is None else now
+    for path in files:
         with contextlib.suppress(FileNotFoundError):
             modified = path.stat().st_mtime
             yield path, Run.from_json(path.read_text(encoding="utf-8", errors="replace")), now - modified
+
+
+def _read_clock(folder: Path) -> float:
+    """Return the time of a folder's file system, in seconds since 1970."""
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+    try:
+        return os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+        Path(name).unlink(missing_ok=True)  # a run that starts may have deleted it
 
 
 def is_alive(run: Run, age: float) -> bool:

@@ -250,6 +250,8 @@ def test_runs_that_only_read_are_not_refused(
         assert (status.returncode, "fetch" in status.stdout) == (0, True), status.stderr
         compared = run_tasks("CompareDatasets", f"--old={dataset.output}", f"--new={newer.output}")
         assert "another run" not in compared.stderr
+        commands = run_tasks("slurm", "submit", "--dry-run", *which(dataset))
+        assert (commands.returncode, "sbatch" in commands.stdout) == (0, True), commands.stderr
         assert locks(dataset) == lock
         submitted = run_tasks("slurm", "submit", *which(dataset))
         assert (submitted.returncode, submitted.stdout) == (1, "")

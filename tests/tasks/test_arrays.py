@@ -9,6 +9,7 @@ from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm.jobs import ARRAYS, STAGES
 from gbif_webdataset.terms.outcomes import REFUSALS, is_temporary
 from tasks import ReportDataset, arrays
+from tests.gbif_webdataset.storage.test_run_lock import held
 from tests.support.datasets import ROOT, Dataset
 
 
@@ -90,3 +91,15 @@ def test_a_finished_job_is_done_and_submits_nothing_unless_a_retry_is_requested(
     ]  # fmt: skip
     assert all("--FetchChunk-retry-after=0" in job for job in jobs)
     assert "failed downloads will be retried" in ended.stderr
+
+
+def test_a_dry_run_beside_a_run_only_reads(dataset: Dataset, environment: dict[str, str]) -> None:
+    with held(dataset.output):
+        folder = dataset.output / ".made"
+        before = folder.stat().st_mtime_ns, sorted(folder.iterdir())
+        ended = run_arrays(dataset, environment, "submit", "--dry-run")
+        assert ended.stdout == "nothing to do: everything is up to date\n"
+        assert (folder.stat().st_mtime_ns, sorted(folder.iterdir())) == before
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            run_arrays(dataset, environment, "submit")
+        assert "another run is using it (HeldTask on host" in refused.value.stderr

@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.audit.findings_file import FindingsFile
+from tasks import AuditDataset
+from tests.gbif_webdataset.storage.test_run_lock import held
 from tests.support.audited_folder import AuditedFolder
 from tests.support.datasets import ROOT
 
@@ -49,6 +53,37 @@ def test_with_repair_the_command_succeeds(folder: AuditedFolder, option: str) ->
     assert ended.returncode == 0, ended.stderr
     assert "1 record deleted" in ended.stdout
     assert not folder.paths.record("CleanDataset").exists()
+
+
+def test_a_second_audit_gives_one_sentence(folder: AuditedFolder) -> None:
+    progress = folder.paths.audit_progress
+    with FindingsFile(progress):
+        ended = run(f"--output={folder.paths.output}")
+    assert ended.returncode not in (0, 40)
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("ERROR: ")]
+    assert errors == [
+        f"ERROR: AuditDataset: {progress}: another audit is reading this dataset; wait until it ends, or stop it"
+    ]
+
+
+def test_a_repair_does_not_run_beside_a_run_with_the_same_central_scheduler(folder: AuditedFolder) -> None:
+    folder.paths.clean.write_text("x")
+    scheduler = ("--local-scheduler", "false", "--scheduler-url", "http://node7.invalid:9")
+    with held(folder.paths.output, "local", "node7.invalid:9"):
+        ended = run(f"--output={folder.paths.output}", "--repair", *scheduler)
+    assert ended.returncode == 10, ended.stderr
+    assert "another run is using it (HeldTask on host" in ended.stderr
+    assert ended.stderr.endswith("); wait until it ends, or stop it\n")
+    assert folder.paths.record("CleanDataset").exists()
+
+
+def test_a_run_is_seen_by_a_machine_with_a_wrong_clock(folder: AuditedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = AuditDataset(output=str(folder.paths.output))
+    assert not audit._is_run_active()
+    with held(folder.paths.output):
+        wrong = time.time() + 3600
+        monkeypatch.setattr(time, "time", lambda: wrong)
+        assert audit._is_run_active()
 
 
 def test_names_of_files_cannot_act_on_the_terminal(folder: AuditedFolder) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.terms.splits import SPLITS_OF_CLASSES
+from tests.gbif_webdataset.storage.test_run_lock import held
 from tests.support.datasets import ROOT, Dataset
 
 
@@ -28,6 +29,13 @@ def test_the_command_compares_each_time_and_writes_into_the_newer_report(dataset
         assert f"{len(rows):,} in another split" in ended.stdout
         assert "<svg" in (dataset.output / "report" / "comparison.html").read_text()
     assert not (made.output / "report" / "comparison.csv").exists()
+
+
+def test_the_command_does_not_disturb_elements_of_a_slurm_job(dataset: Dataset, made: Dataset) -> None:
+    with held(dataset.output, "element"):
+        ended = run("--old", str(made.output), "--new", str(dataset.output))
+        assert ended.returncode == 0, ended.stderr
+        assert (dataset.output / "report" / "comparison.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.audit import audit_dataset as audit_module
 from gbif_webdataset.audit.audit_dataset import AuditResult, audit_dataset, count_files, summarize_audit
 from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.fetch.journal import Journal
+from gbif_webdataset.storage.chunks import journal_name
 from gbif_webdataset.storage.paths import DatasetPaths
 from tests.support.audited_folder import AuditedFolder
 
@@ -113,7 +116,29 @@ def test_what_another_run_changes_meanwhile_is_no_difference(folder: AuditedFold
 
     result = audit(folder, is_run_active=is_run_active)
     assert read_table(folder) == []
-    assert "another run is working on this dataset" in summarize_audit(paths, result)
+    assert (result.files, result.uncompared) == (27, 2)
+    assert summarize_audit(paths, result).splitlines()[1:] == [
+        "  another run is working on this dataset: files that no record names are not listed",
+        "  2 files not compared, because another run is changing them",
+        "  every other file is as it was written",
+    ]
+
+
+def test_the_images_of_a_chunk_that_is_being_fetched_are_not_counted_as_read(folder: AuditedFolder) -> None:
+    (folder.paths.images / "d1" / "0.jpg").unlink()
+
+    def stop_at_the_end(done: int) -> None:
+        if done == count_files(folder.paths):
+            raise KeyboardInterrupt
+
+    with Journal(folder.paths.fetched / journal_name(1)):
+        result = audit(folder)
+        assert (result.files, result.uncompared, result.differences) == (24, 5, 0)
+        with pytest.raises(KeyboardInterrupt):
+            audit(folder, progress=stop_at_the_end)
+    result = audit(folder)
+    assert result.parts_before > 0
+    assert (result.files, result.uncompared, result.counts) == (29, 0, {"missing": 1})
 
 
 def test_a_difference_that_another_run_did_not_make_is_found_meanwhile(folder: AuditedFolder) -> None:
@@ -129,6 +154,16 @@ def test_a_record_of_version_0_4_and_a_temporary_file_are_listed_and_are_no_diff
     result = audit(folder)
     assert result.counts == {"without-checksum": 1, "temporary": 1}
     assert result.differences == 0
+
+
+def test_unrecorded_files_are_found_some_at_a_time(folder: AuditedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "FINDINGS_PER_PART", 2)
+    names = [f"notes-{number}.txt" for number in range(5)]
+    for name in names:
+        (folder.paths.output / name).write_text("x")
+    assert audit(folder, repair=True).counts == {"not-recorded": 5}
+    assert [row["file"] for row in read_table(folder)] == names
+    assert all((folder.paths.output / name).exists() for name in names)
 
 
 def test_repair_lets_the_next_run_make_the_files_again_and_tells_nothing_else(folder: AuditedFolder) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from gbif_webdataset.audit.check_file import Finding
 from gbif_webdataset.audit.findings_file import FindingsFile
+from gbif_webdataset.errors import BusyError
 
 FINDINGS = [Finding("images/\u00e9.jpg", "changed", "FetchChunk-00000", "x"), Finding("a", "missing")]
 
@@ -39,6 +40,19 @@ def test_a_line_that_a_kill_left_incomplete_is_read_again(tmp_path: Path, cut: i
         assert not found.has_part("images", "1")
         found.add_part("images", "1", [])
         assert list(found.read_part("images", "1")) == []
+
+
+def test_a_second_audit_is_refused_and_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "audit.progress"
+    with FindingsFile(path) as found:
+        found.add_part("tables", "1", FINDINGS)
+        with path.open("ab") as file:
+            file.write(b"half a line")
+        with pytest.raises(BusyError, match="another audit is reading this dataset"), FindingsFile(path):
+            pass
+        assert path.read_bytes().endswith(b"half a line")
+    with FindingsFile(path) as found:
+        assert list(found.read_part("tables", "1")) == FINDINGS
 
 
 @pytest.mark.parametrize("content", [b"", bytes(100), b"\xff\n", b"[]\n", b'{"part": 1}\n'])

@@ -1,7 +1,9 @@
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,58 @@ def test_images_are_looked_through_after_a_killed_run_once_all_chunks_are_fetche
 def test_newer_files_are_kept(output: Path) -> None:
     assert delete_leftovers(output, 1, has_killed_runs=True)
     assert present(output, [*TEMPORARY, IMAGE]) == [*TEMPORARY, IMAGE]
+
+
+USING = """
+import sys
+from pathlib import Path
+from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.atomic import atomic_file
+
+output = Path(sys.argv[1])
+with tables.open_database(output / ".scratch"), atomic_file(output / "audit.csv") as temporary:
+    temporary.write_text("findings")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def reader(output: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that uses temporary files, without a lock of the dataset, until its standard input is closed."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", USING, str(output)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as task:
+        assert task.stdout is not None
+        assert task.stdout.readline() == "ready\n"
+        yield task
+
+
+def test_files_of_a_task_that_only_reads_are_kept(output: Path) -> None:
+    with reader(output) as task:
+        assert delete_leftovers(output, later(), has_killed_runs=False)
+        left = [path for folder in (output, output / ".scratch") for path in folder.glob(".tmp-*")]
+        assert [path.name[:12] for path in left] == [".tmp-audit.c", ".tmp-duckdb-"]
+        task.communicate("")
+        assert task.returncode == 0
+    assert (output / "audit.csv").read_text() == "findings"
+
+
+def test_files_of_a_killed_task_that_only_read_are_deleted(output: Path) -> None:
+    with reader(output) as task:
+        kill(task)
+    assert list(output.glob(".tmp-audit.csv-*"))
+    assert delete_leftovers(output, later(), has_killed_runs=False)
+    assert not list(output.glob(".tmp-*"))
+    assert not list((output / ".scratch").glob(".tmp-*"))
+
+
+def test_a_link_with_a_temporary_name_is_deleted_and_not_its_target(output: Path) -> None:
+    (output / ".tmp-link").symlink_to(output / "notes")
+    (output / ".tmp-broken").symlink_to(output / "nowhere")
+    delete_leftovers(output, later(), has_killed_runs=False)
+    assert not list(output.glob(".tmp-*"))
+    assert present(output, KEPT) == KEPT
 
 
 def test_an_output_that_does_not_exist_has_no_leftovers(tmp_path: Path) -> None:

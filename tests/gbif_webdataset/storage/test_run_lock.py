@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import BusyError, ParameterError, explain
+from gbif_webdataset.storage import runs
 from gbif_webdataset.storage.run_lock import RunLock, check_output_is_free
 from gbif_webdataset.storage.runs import STALE_SECONDS, Run, RunKind
 
@@ -100,11 +101,26 @@ def test_runs_that_work_together_share_a_dataset(
         (("local", ""), ("local", "a:1")),
         (("local", "a:1"), ("local", "a:2")),
         (("local", "a:1"), ("element", "")),
+        (("local", "a:1"), ("alone", "a:1")),
+        (("alone", "a:1"), ("local", "a:1")),
+        (("alone", "a:1"), ("alone", "a:1")),
+        (("element", ""), ("alone", "")),
     ],
 )
 def test_other_runs_do_not(first: tuple[str, str], second: tuple[str, str], tmp_path: Path) -> None:
     with held(tmp_path, *first), pytest.raises(BusyError), RunLock(tmp_path, run(RunKind(second[0]), second[1])):
         pass
+
+
+@pytest.mark.parametrize("kinds", [("local", "alone"), ("alone", "local")])
+def test_a_run_that_is_alone_is_not_advised_to_share_a_scheduler(kinds: tuple[str, str], tmp_path: Path) -> None:
+    for own, other in (("a:1", "a:1"), ("", "a:1")):
+        with (
+            held(tmp_path / own, kinds[0], other),
+            pytest.raises(BusyError, match=r"; wait until it ends, or stop it$"),
+            RunLock(tmp_path / own, run(RunKind(kinds[1]), own)),
+        ):
+            pass
 
 
 def test_a_killed_run_is_replaced_at_once(tmp_path: Path) -> None:
@@ -246,3 +262,16 @@ def test_a_free_output_is_left_as_it_is_by_the_check(tmp_path: Path) -> None:
         with pytest.raises(BusyError):
             check_output_is_free(tmp_path, run(RunKind.ELEMENT))
         assert len(files(tmp_path)) == 1
+
+
+def test_elements_on_other_machines_do_not_wait_for_a_killed_run_after_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(tmp_path) as first:
+        kill(first)
+        check_output_is_free(tmp_path, run(RunKind.ELEMENT))
+        assert [path.name[:11] for path in files(tmp_path)] == ["killed-run-"]
+        monkeypatch.setattr(runs, "_identify_machine", lambda: "another machine, which does not see the process")
+        with RunLock(tmp_path, run(RunKind.ELEMENT)):
+            pass
+    assert files(tmp_path) == []

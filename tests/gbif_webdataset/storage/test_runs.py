@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -67,3 +68,22 @@ def test_the_age_of_a_heartbeat_is_measured_with_the_clock_of_the_file_system(tm
     os.utime(path, (1000, 1000))
     ((found, run, age),) = list_runs(tmp_path, 1090.0)
     assert (found, run.task, age) == (path, "OtherTask", 90.0)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_process_with_a_wrong_clock_knows_the_age_of_a_heartbeat(
+    hours: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run-a.lock").write_text(json.dumps(asdict(make_run())))
+    wrong = time.time() + 3600 * hours
+    monkeypatch.setattr(time, "time", lambda: wrong)
+    ((_, run, age),) = list_runs(tmp_path)
+    assert abs(age) < STALE_SECONDS
+    assert is_alive(run, age)
+    assert [path.name for path in tmp_path.iterdir()] == ["run-a.lock"]
+
+
+def test_without_runs_no_file_is_written(tmp_path: Path) -> None:
+    before = tmp_path.stat().st_mtime_ns
+    assert list(list_runs(tmp_path)) == list(list_runs(tmp_path / "missing")) == []
+    assert tmp_path.stat().st_mtime_ns == before
