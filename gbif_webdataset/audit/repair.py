@@ -13,7 +13,7 @@ from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.chunks import journal_name
-from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
+from gbif_webdataset.storage.ledger_marks import has_image, mark_in_ledger
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.columns import IDENTIFIER, IMAGE_PATH, LEDGER
 from gbif_webdataset.terms.differences import HARMLESS, Difference
@@ -70,7 +70,8 @@ def _repair_chunk(paths: DatasetPaths, label: str, damaged: set[str], changed: M
     chunk = int(label.partition("-")[2])
     ledger, verified = paths.chunk("fetched", chunk), paths.chunk("verified", chunk)
     if output_name(paths.output, ledger) not in damaged and ledger.exists():
-        mark_in_ledgers([ledger], changed)
+        if has_image(ledger, changed):
+            mark_in_ledger(ledger, changed)
         return
     if output_name(paths.output, verified) not in damaged and verified.exists():
         _restore_journal(verified, paths.fetched / journal_name(chunk), changed)

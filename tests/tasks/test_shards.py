@@ -1,10 +1,17 @@
 """CreateWebDataset by the command: images that changed after they were verified."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from gbif_webdataset.errors import ChangedImageError
+from gbif_webdataset.storage import arrow
+from gbif_webdataset.terms.outcomes import Defect
+from tasks import shards
+from tests.support.audited_folder import AuditedFolder
 from tests.support.datasets import Dataset
 
 NEWER_PARAMETERS = ("hierarchy_to_json", "caption_template")
@@ -40,6 +47,25 @@ def test_changed_and_missing_images_are_in_no_shard_and_downloaded_by_the_next_r
     assert changed.read_bytes() == data
     assert missing.exists()
     assert dataset.shards() == undisturbed.shards() != before
+
+
+def test_a_kill_while_images_are_marked_leaves_no_record_of_another_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = AuditedFolder(tmp_path).paths
+    write, found = arrow.write_parquet, {"d1/0.jpg": str(Defect.CHANGED_FILE)}
+    records: list[list[str]] = []
+
+    def write_and_die(batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Schema) -> None:
+        write(batches, path, schema)
+        records.append(sorted(path.stem for path in paths.records.glob("FetchChunk-*.json")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(arrow, "write_parquet", write_and_die)
+    monkeypatch.setattr(shards, "find_changed_images", lambda *_: found)
+    with pytest.raises(KeyboardInterrupt), shards._marking_changed_images(paths):
+        raise ChangedImageError("d1/0.jpg: its bytes have changed")
+    assert records == [["FetchChunk-00000"]]
 
 
 def make_older(dataset: Dataset) -> int:
