@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
+from gbif_webdataset.storage.recorded_files import load_deletions
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import Status
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
@@ -196,11 +196,8 @@ class FetchChunk(ChunkTask):
 
     def input_records(self) -> list[TargetRecord]:
         """This chunk's part of the manifest, its ledger, and the deleted images."""
-        manifest = self.upstream[0].output().record
-        names = self.inputs()
-        own = replace(manifest, files={name: file for name, file in manifest.files.items() if name in names})
-        kept = (TargetRecord.load(self.paths.record(label)) for label in (self.label, "DeleteImages"))
-        return [own, *filter(None, kept)]
+        manifest = self.upstream[0].output().record.select_files(*self.inputs())
+        return [manifest, *filter(None, [self.record()]), *load_deletions(self.paths)]
 
     def run(self) -> None:
         """Fetch the images that are missing, and write the ledger."""
