@@ -143,15 +143,16 @@ class FetchChunk(ChunkTask):
         maximum=1,
         significant=False,
         description="Maximum share of all images of the job, from 0 to 1, with temporary failures; with more "
-        "VerifyImages fails.",
+        "VerifyImages fails. 401, 403, and images that are too slow or too large do not count.",
     )
     retry_failed: str = Choice(
         default=RETRY_TEMPORARY,
         choices=RETRY_CHOICES,
         significant=False,
         description="Failures of earlier runs to retry. may-pass: temporary failures older than retry_after; these are "
-        "all except 404, 410, 451, opted-out images, answers that are no image, and blocked addresses; 401 and 403 are "
-        "retried once. all: every failure. none: no failure.",
+        "all except 404, 410, 451, opted-out images, answers that are no image, invalid URLs and blocked addresses; "
+        "401 and 403 are retried once, images that are too slow or too large if the limit is raised. all: every "
+        "failure. none: no failure.",
     )
     retry_after: float = Real(
         default=3600.0,
