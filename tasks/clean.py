@@ -93,7 +93,7 @@ class CleanDataset(DatasetTask):
 
     def input_records(self) -> list[TargetRecord]:
         """The verified images and the deletions."""
-        return [*super().input_records(), *self.requires().input_records()]
+        return self.requires().input_records()
 
     def filters(self) -> Filters:
         """The filters. Raises ParameterError if a value is not valid."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from gbif_webdataset.clean.delete_images import DeletionFiles, check_image_list, delete_images, match_image_list
+from gbif_webdataset.storage.recorded_files import load_deletions
 from gbif_webdataset.storage.target_record import TargetRecord
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.parameters import Flag, InputFile
@@ -40,7 +41,7 @@ class DeleteImages(DatasetTask):
 
     def input_records(self) -> list[TargetRecord]:
         """The verified images, and the images that earlier runs deleted."""
-        return [*super().input_records(), *filter(None, [self.record()])]
+        return [*super().input_records(), *load_deletions(self.paths)]
 
     def run(self) -> None:
         """Delete the images, and list them in deleted.csv or would-delete.csv."""

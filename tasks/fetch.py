@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
+from gbif_webdataset.storage.recorded_files import load_deletions
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import Status
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
@@ -143,15 +143,16 @@ class FetchChunk(ChunkTask):
         maximum=1,
         significant=False,
         description="Maximum share of all images of the job, from 0 to 1, with temporary failures; with more "
-        "VerifyImages fails.",
+        "VerifyImages fails. 401, 403, and images that are too slow or too large do not count.",
     )
     retry_failed: str = Choice(
         default=RETRY_TEMPORARY,
         choices=RETRY_CHOICES,
         significant=False,
         description="Failures of earlier runs to retry. may-pass: temporary failures older than retry_after; these are "
-        "all except 404, 410, 451, opted-out images, answers that are no image, and blocked addresses; 401 and 403 are "
-        "retried once. all: every failure. none: no failure.",
+        "all except 404, 410, 451, opted-out images, answers that are no image, invalid URLs and blocked addresses; "
+        "401 and 403 are retried once, images that are too slow or too large if the limit is raised. all: every "
+        "failure. none: no failure.",
     )
     retry_after: float = Real(
         default=3600.0,
@@ -196,11 +197,8 @@ class FetchChunk(ChunkTask):
 
     def input_records(self) -> list[TargetRecord]:
         """This chunk's part of the manifest, its ledger, and the deleted images."""
-        manifest = self.upstream[0].output().record
-        names = self.inputs()
-        own = replace(manifest, files={name: file for name, file in manifest.files.items() if name in names})
-        kept = (TargetRecord.load(self.paths.record(label)) for label in (self.label, "DeleteImages"))
-        return [own, *filter(None, kept)]
+        manifest = self.upstream[0].output().record.select_files(*self.inputs())
+        return [manifest, *filter(None, [self.record()]), *load_deletions(self.paths)]
 
     def run(self) -> None:
         """Fetch the images that are missing, and write the ledger."""

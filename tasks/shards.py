@@ -20,7 +20,7 @@ from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
-from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
+from gbif_webdataset.storage.ledger_marks import has_image, mark_in_ledger
 from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
@@ -238,8 +238,10 @@ def _marking_changed_images(paths: DatasetPaths) -> Iterator[None]:
         changed = find_changed_images(paths.splits, paths.images)
         if not changed:
             raise
-        for ledger in mark_in_ledgers(paths.list_chunks("fetched"), changed):
-            paths.record(f"FetchChunk-{parse_chunk_name(ledger.name):05d}").unlink(missing_ok=True)
+        for ledger in paths.list_chunks("fetched"):
+            if has_image(ledger, changed):
+                paths.record(f"FetchChunk-{parse_chunk_name(ledger.name):05d}").unlink(missing_ok=True)
+                mark_in_ledger(ledger, changed)
         raise changed_images_error(paths.images, changed) from None
 
 

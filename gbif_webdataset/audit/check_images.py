@@ -18,12 +18,11 @@ from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.chunks import journal_name
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.differences import Difference
-from gbif_webdataset.terms.outcomes import Defect, Status
+from gbif_webdataset.terms.outcomes import WITHOUT_FILE, Status
 
 BATCH_ROWS = 4_096
 IMAGES_PER_CALL = 32  # handing single images to the threads would take a large part of the time of a small image
 COLUMNS = ("image_path", "identifier", "status", "error", "bytes", "sha256")
-WITHOUT_BYTES = (Defect.CHANGED_FILE, Defect.MISSING_FILE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,17 @@ class ImageTable:
     path: Path
     manifest: Path | None = None
 
+    def read_names(self) -> set[str] | None:
+        """The paths of the images of the chunk; None if the table has no others.
+
+        Raises:
+            DamagedFileError: `manifest` is damaged.
+        """
+        if self.manifest is None:
+            return None
+        batches = arrow.iterate_parquet(self.manifest, BATCH_ROWS, ["image_path"])
+        return {name for batch in batches for name in batch.column(0).to_pylist()}
+
 
 def find_image_table(paths: DatasetPaths, chunk: int, damaged: Collection[str]) -> ImageTable | None:
     """The table of the images of a chunk; None if there is none that can be read.
@@ -63,15 +73,10 @@ def read_images(table: ImageTable, label: str) -> Iterator[list[ImageRow]]:
     Raises:
         DamagedFileError: the table is damaged.
     """
-    named = {f"images/{name}" for name in _read_names(table.manifest)} if table.manifest else None
+    names = table.read_names()
     for batch in arrow.iterate_parquet(table.path, BATCH_ROWS, COLUMNS):
         rows = _list_images(batch, label)
-        yield [row for row in rows if named is None or row.expected.file in named]
-
-
-def _read_names(manifest: Path) -> Iterator[str]:
-    for batch in arrow.iterate_parquet(manifest, BATCH_ROWS, ["image_path"]):
-        yield from batch.column(0).to_pylist()
+        yield [row for row in rows if names is None or row.expected.file.removeprefix("images/") in names]
 
 
 def check_images(paths: DatasetPaths, chunk: int, table: ImageTable, pool: ThreadPoolExecutor) -> Iterator[Finding]:
@@ -105,7 +110,7 @@ def is_being_fetched(paths: DatasetPaths, chunk: int) -> bool:
 def _list_images(batch: pa.RecordBatch, label: str) -> Iterator[ImageRow]:
     for path, url, status, error, size, sha256 in zip(*(batch.column(n).to_pylist() for n in COLUMNS), strict=True):
         name = PurePosixPath("images", path)
-        if status != Status.FAILED and error not in WITHOUT_BYTES and ".." not in name.parts and name.parts[0] != "/":
+        if status != Status.FAILED and error not in WITHOUT_FILE and ".." not in name.parts and name.parts[0] != "/":
             yield ImageRow(url, Expected(str(name), label, size, sha256))
 
 

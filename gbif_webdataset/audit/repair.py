@@ -7,17 +7,17 @@ from itertools import groupby
 from pathlib import Path
 
 from gbif_webdataset.audit.check_file import Finding
-from gbif_webdataset.audit.check_images import WITHOUT_BYTES
+from gbif_webdataset.audit.check_images import ImageTable, find_image_table
 from gbif_webdataset.audit.records import FETCH, output_name
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.chunks import journal_name
-from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
+from gbif_webdataset.storage.ledger_marks import has_image, mark_in_ledger
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.columns import IDENTIFIER, IMAGE_PATH, LEDGER
 from gbif_webdataset.terms.differences import HARMLESS, Difference
-from gbif_webdataset.terms.outcomes import Defect
+from gbif_webdataset.terms.outcomes import WITHOUT_FILE, Defect
 
 OUTCOME = tuple(column.name for column in (IMAGE_PATH, IDENTIFIER, *LEDGER))
 """The values of a line of a journal."""
@@ -29,7 +29,7 @@ NOT_REPAIRED = HARMLESS | {Difference.NOT_RECORDED}
 def repair_dataset(paths: DatasetPaths, findings: Iterable[Finding]) -> list[str]:
     """Delete the records of files that differ, and mark images in their ledgers; the labels of the records.
 
-    `findings` have tables before images. A damaged ledger is deleted; what its verified table shows of it becomes the
+    `findings` have tables before images. A damaged ledger is deleted; what a verified table shows of it becomes the
     journal of the chunk, so that the next run downloads only images that differ. No other file is deleted, except
     damaged lists that no task makes again.
     """
@@ -68,27 +68,30 @@ def _name_defect(finding: Finding) -> str:
 def _repair_chunk(paths: DatasetPaths, label: str, damaged: set[str], changed: Mapping[str, str]) -> None:
     """Mark the changed images in the ledger of a chunk, or replace the ledger by a journal if it is damaged."""
     chunk = int(label.partition("-")[2])
-    ledger, verified = paths.chunk("fetched", chunk), paths.chunk("verified", chunk)
+    ledger = paths.chunk("fetched", chunk)
     if output_name(paths.output, ledger) not in damaged and ledger.exists():
-        mark_in_ledgers([ledger], changed)
+        if has_image(ledger, changed):
+            mark_in_ledger(ledger, changed)
         return
-    if output_name(paths.output, verified) not in damaged and verified.exists():
-        _restore_journal(verified, paths.fetched / journal_name(chunk), changed)
+    table = find_image_table(paths, chunk, damaged)
+    if table and output_name(paths.output, table.path) not in damaged:
+        _restore_journal(table, paths.fetched / journal_name(chunk), changed)
     _delete_file(ledger)
 
 
-def _restore_journal(verified: Path, journal: Path, changed: Mapping[str, str]) -> None:
+def _restore_journal(table: ImageTable, journal: Path, changed: Mapping[str, str]) -> None:
     """Write the outcomes of the downloaded images to the journal, before those that it has."""
     present = journal.read_bytes() if journal.exists() else b""
     with atomic_file(journal) as temporary, temporary.open("wb") as file, contextlib.suppress(DatasetError):
-        for values in _list_outcomes(verified):
+        for values in _list_outcomes(table):
             if values[0] not in changed:
                 file.write(json.dumps(values).encode() + b"\n")
         file.write(present)
 
 
-def _list_outcomes(verified: Path) -> Iterator[list[object]]:
-    for batch in arrow.iterate_parquet(verified, BATCH_ROWS):
+def _list_outcomes(table: ImageTable) -> Iterator[list[object]]:
+    names = table.read_names()
+    for batch in arrow.iterate_parquet(table.path, BATCH_ROWS):
         for row in batch.to_pylist():
-            if row["error"] not in WITHOUT_BYTES:
+            if row["error"] not in WITHOUT_FILE and (names is None or row["image_path"] in names):
                 yield [{**row, "error": ""}.get(name) for name in OUTCOME]

@@ -25,9 +25,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 RESOLVED_SECONDS = 300.0
 """How long the addresses of a name are used before it is resolved again."""
 MAX_CONNECT_SECONDS = 10.0
-"""Longest wait for a connection: time for a request that is lost three times."""
+"""Longest wait for a connection to any address of a name: time for a request that is lost three times."""
 NEXT_ADDRESS_SECONDS = 3.0
-"""Wait for a connection to an address of a name that has further addresses."""
+"""Longest wait for a connection to an address of a name that has further addresses."""
+MIN_ADDRESS_SECONDS = 1.0
+"""Shortest wait for a connection to an address of a name that has many."""
 MAX_RESOLVE_SECONDS = 10.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
@@ -191,7 +193,8 @@ class _GuardedConnection(HTTPConnection):
     resolver: Resolver
 
     def _new_conn(self) -> socket.socket:
-        """Resolve the name once, check all of its addresses, and connect to one of them."""
+        """Resolve the name once, check all of its addresses, and connect to one of them, which share the time."""
+        begun = time.monotonic()
         try:
             addresses = self.resolver.resolve(self._dns_host, self.port)
         except (socket.gaierror, UnicodeError) as error:
@@ -199,20 +202,24 @@ class _GuardedConnection(HTTPConnection):
             raise NameResolutionError(self.host, self, unresolved) from error
         for address in addresses:
             self.guard.check_address(address)
+        latest = begun + MAX_RESOLVE_SECONDS + MIN_ADDRESS_SECONDS
         timeout = float(self.timeout or MAX_CONNECT_SECONDS)
-        for last, address in enumerate(addresses, 1):
-            seconds = timeout if last == len(addresses) else min(timeout, NEXT_ADDRESS_SECONDS)
+        deadline = min(time.monotonic() + timeout, latest)
+        failure: OSError = TimeoutError()
+        for number, address in enumerate(addresses):
+            left, others = deadline - time.monotonic(), len(addresses) - number - 1
+            if left <= 0:
+                break
+            share = min(max(left / (others + 1), MIN_ADDRESS_SECONDS), NEXT_ADDRESS_SECONDS, left) if others else left
             try:
-                connected = create_connection((address, self.port), seconds, self.source_address, self.socket_options)
-            except TimeoutError as error:
-                if last == len(addresses):
-                    raise ConnectTimeoutError(self, f"connecting to {self.host} took too long") from error
+                connected = create_connection((address, self.port), share, self.source_address, self.socket_options)
             except OSError as error:
-                if last == len(addresses):
-                    raise NewConnectionError(self, f"cannot connect to {self.host}: {error}") from error
-            else:
-                connected.settimeout(timeout)
-                self.resolver.prefer(self._dns_host, self.port, address)
-                sys.audit("http.client.connect", self, self.host, self.port)
-                return connected
-        raise NameResolutionError(self.host, self, socket.gaierror("no address"))
+                failure = error
+                continue
+            connected.settimeout(timeout)
+            self.resolver.prefer(self._dns_host, self.port, address)
+            sys.audit("http.client.connect", self, self.host, self.port)
+            return connected
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"connecting to {self.host} took too long") from failure
+        raise NewConnectionError(self, f"cannot connect to {self.host}: {failure}") from failure

@@ -16,7 +16,7 @@ from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, READ_ROWS, Outcome
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.chunks import chunk_name
-from gbif_webdataset.terms.outcomes import FETCHED_AGAIN, Defect, FetchFailure, Status
+from gbif_webdataset.terms.outcomes import DELETED_UNDAMAGED, WITHOUT_FILE, FetchFailure, Status
 
 _DELETION = ("image_path", "identifier", "reason")
 """Columns of deleted.csv in every version."""
@@ -99,7 +99,7 @@ def is_retried(outcome: Outcome, attempt: Attempt, options: FetchOptions) -> boo
     """Whether a run with these options retries an image whose `attempt` failed."""
     if options.retry_failed == RETRY_ALL:
         return True
-    if outcome.error in (Defect.CHANGED_FILE, Defect.MISSING_FILE):  # marks of CreateWebDataset
+    if outcome.error in WITHOUT_FILE:  # marks of CreateWebDataset
         return True
     if outcome.error == FetchFailure.TOO_LARGE:
         return (outcome.bytes or 0) <= options.limits.max_bytes
@@ -138,12 +138,13 @@ class Settlement:
 
 
 def is_fetched_again(deletion: Mapping[str, str]) -> bool:
-    """Whether a line of deleted.csv is about an image whose file was not damaged, as far as this version can say.
+    """Whether the image of a line of deleted.csv is downloaded again.
 
-    Versions before 0.5, which wrote no version, also found damage in sound files.
+    It is if its file was missing or had changed. Versions before 0.5, which wrote no version, also deleted sound files
+    as damaged. This version deletes a sound file only on request, and it stays deleted.
     """
     reason = deletion["reason"]
-    return reason in FETCHED_AGAIN or (reason == Defect.CORRUPT_DATA and not deletion.get("version"))
+    return reason in WITHOUT_FILE or (reason in DELETED_UNDAMAGED and not deletion.get("version"))
 
 
 def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path) -> int:

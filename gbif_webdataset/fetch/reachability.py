@@ -17,7 +17,7 @@ from gbif_webdataset.formatting import format_count
 from gbif_webdataset.terms.outcomes import FetchFailure
 
 MAX_OFFLINE_SECONDS = 15.0
-"""After this time without a connection to any host, fetching stops. Requests that are being sent take 10 s more."""
+"""After this time without a connection to any host, fetching stops. Requests that are being sent take 11 s more."""
 MIN_TRIED_HOSTS = 3
 """So many hosts, or all, have to be tried before fetching stops."""
 MAX_NOTE_AGE = 3600.0

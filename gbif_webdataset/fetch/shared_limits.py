@@ -51,24 +51,32 @@ class SharedLimits:
     def acquire(self, host: str) -> float:
         """0 if a request may be sent to `host` now; otherwise the seconds after which to ask again."""
         limits = self._table.find_limits(host)
+        connection = self._lock_connection(host, limits.connections)
+        if connection is None:
+            return BUSY_SECONDS  # a turn that is reserved is kept until a connection is free
         if limits.requests_per_second and (wait := self._wait_for_turn(host, 1 / limits.requests_per_second)):
+            os.close(connection)
             return wait
-        for number in range(limits.connections):
-            file = self._open(host, str(number))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(file)
-                continue
-            self._connections[host].append(file)
-            return 0.0
-        return BUSY_SECONDS
+        self._connections[host].append(connection)
+        return 0.0
 
     def release(self, host: str, running: int) -> None:
         """Note that only so many requests of this chunk to `host` are still running."""
         connections = self._connections[host]
         while len(connections) > running:
             os.close(connections.pop())
+
+    def _lock_connection(self, host: str, connections: int) -> int | None:
+        """The locked file of a connection to a host; None if other requests use all."""
+        for number in range(connections):
+            file = self._open(host, str(number))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                continue
+            return file
+        return None
 
     def _wait_for_turn(self, host: str, interval: float) -> float:
         """Seconds until the turn of this chunk to send a request; 0 if it is now."""

@@ -1,29 +1,28 @@
 """Marks in the ledger: images that changed or disappeared, so that the next run downloads them again."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.terms.outcomes import Status
 
 
-def mark_in_ledgers(ledgers: list[Path], changed: Mapping[str, str]) -> list[Path]:
-    """Mark images in the ledgers as failed, with their Defect as the error. The ledgers that were written again.
+def has_image(ledger: Path, images: Collection[str]) -> bool:
+    """Whether one of the images, given by their paths, is in a ledger."""
+    return not set(images).isdisjoint(arrow.read_parquet(ledger, ["image_path"])["image_path"].to_pylist())
 
-    `changed` has the Defect of each image by its path.
+
+def mark_in_ledger(ledger: Path, changed: Mapping[str, str]) -> None:
+    """Mark images in a ledger as failed, with their Defect as the error; `changed` has it for each image by its path.
+
+    The caller deletes the record of the ledger before. A run that is killed in between would otherwise leave a record
+    of other bytes, which counts as damage.
     """
-    return [ledger for ledger in ledgers if _mark_in_ledger(ledger, changed)]
-
-
-def _mark_in_ledger(ledger: Path, changed: Mapping[str, str]) -> bool:
-    paths = arrow.read_parquet(ledger, ["image_path"])["image_path"].to_pylist()
-    if not changed.keys() & paths:
-        return False
     table = arrow.read_parquet(ledger)
+    paths = table["image_path"].to_pylist()
     marks = {"status": dict.fromkeys(changed, str(Status.FAILED)), "error": changed}
     for name, by_path in marks.items():
         at = table.schema.get_field_index(name)
         values = [by_path.get(path, value) for path, value in zip(paths, table[name].to_pylist(), strict=True)]
         table = table.set_column(at, table.schema.field(at), arrow.to_typed_array(values, table.schema.field(at).type))
     arrow.write_parquet(table.to_batches(), ledger, table.schema)
-    return True

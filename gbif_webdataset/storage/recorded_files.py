@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import FileRecord, TargetRecord, digest_of_file, record_path
 
 
@@ -44,6 +45,12 @@ def is_as_recorded(path: Path, file: FileRecord) -> bool:
         return path.stat().st_size == file.bytes and digest_of_file(path) == file.sha256
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return False
+
+
+def load_deletions(paths: DatasetPaths) -> list[TargetRecord]:
+    """The record of deleted.csv, if there is one. Users may edit or delete the other lists that DeleteImages writes."""
+    record = TargetRecord.load(paths.record("DeleteImages"))
+    return [record.select_files(paths.deleted.name)] if record else []
 
 
 def _is_kept(name: str) -> bool:

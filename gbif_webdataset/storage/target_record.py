@@ -7,7 +7,7 @@ versions before 0.5 lack. A damaged record counts as absent.
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -96,6 +96,10 @@ class TargetRecord:
             else:
                 if size != file.bytes:
                     yield name, "has the wrong size"
+
+    def select_files(self, *names: str) -> "TargetRecord":
+        """The record with only those of its files that have one of the names."""
+        return replace(self, files={name: file for name, file in self.files.items() if name in names})
 
     def save(self, path: Path) -> None:
         """Write the record to `path`."""

@@ -113,5 +113,8 @@ class DecoderWarning(Code):
 NO_DAMAGE = frozenset({Defect.UNSUPPORTED_FORMAT, Defect.TOO_MANY_PIXELS, Defect.TOO_COMPLEX})
 """Errors of sound files. The images are left out of the dataset, and their files are kept."""
 
-FETCHED_AGAIN = frozenset({*NO_DAMAGE, Defect.MISSING_FILE, Defect.CHANGED_FILE})
-"""Errors for which an image without a file is downloaded again. Earlier versions deleted sound files, too."""
+WITHOUT_FILE = frozenset({Defect.MISSING_FILE, Defect.CHANGED_FILE})
+"""Errors of images whose downloaded bytes are lost. The images are downloaded again."""
+
+DELETED_UNDAMAGED = frozenset({*NO_DAMAGE, Defect.CORRUPT_DATA})
+"""Errors for which versions before 0.5 deleted sound files. These images are downloaded again."""

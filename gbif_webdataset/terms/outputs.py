@@ -326,7 +326,7 @@ def _describe_retries(code: Code) -> str:
         return " (one later run retries it)"
     if code in LIMIT_FAILURES:
         return " (a later run retries it if the limit is raised)"
-    return " (temporary: a later run retries it)" if is_temporary(code) else ""
+    return " (temporary: a later run retries it)" if is_temporary(code) else " (permanent)"
 
 
 if __name__ == "__main__":

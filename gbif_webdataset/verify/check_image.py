@@ -4,6 +4,7 @@ import hashlib
 import io
 import struct
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -29,18 +30,19 @@ from gbif_webdataset.verify.unsupported import is_unsupported
 
 # The formats that `identify_image` knows and Pillow decodes by itself. EPS would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000")
+TakeTurn = Callable[[bool], AbstractContextManager[None]]
 _Decoded = tuple[int, Pixels | None]
 """The EXIF orientation and, if the image can be used, a small grey picture."""
 
 
 def check_image(
-    path: Path, sha256: str, max_pixels: int, strict: bool = False, start: Callable[[], None] = lambda: None
+    path: Path, sha256: str, max_pixels: int, strict: bool = False, take_turn: TakeTurn = decode_alone
 ) -> Finding:
     """The result of checking the image at `path`.
 
     `sha256` is the hash of the bytes that were downloaded. Images of more than `max_pixels` pixels are not decoded.
-    With `strict`, decoder warnings count as errors. `start` is called when decoding starts, which for a large image may
-    be long after the call.
+    With `strict`, decoder warnings count as errors. An image is decoded within `take_turn(is_large)`, which for a large
+    image may wait.
     """
     try:
         data = path.read_bytes()
@@ -55,8 +57,8 @@ def check_image(
         finding.error = Defect.TOO_COMPLEX
         return finding
     try:
-        orientation, grey = _check_plain_jpeg(data, max_pixels, finding, start) or _check_with_pillow(
-            data, max_pixels, finding, start
+        orientation, grey = _check_plain_jpeg(data, max_pixels, finding, take_turn) or _check_with_pillow(
+            data, max_pixels, finding, take_turn
         )
     except MemoryError:
         raise
@@ -73,7 +75,7 @@ def check_image(
     return finding
 
 
-def _check_plain_jpeg(data: bytes, max_pixels: int, finding: Finding, start: Callable[[], None]) -> _Decoded | None:
+def _check_plain_jpeg(data: bytes, max_pixels: int, finding: Finding, take_turn: TakeTurn) -> _Decoded | None:
     """Check a JPEG with a plain header, which most JPEGs have, without Pillow. None for files that need Pillow."""
     header = jpeg_damage.read_plain_header(data) if jpeg_damage.HAS_SIMPLEJPEG else None
     if header is None or header.mode == "CMYK":
@@ -83,14 +85,13 @@ def _check_plain_jpeg(data: bytes, max_pixels: int, finding: Finding, start: Cal
     if header.width * header.height > max_pixels:
         finding.error = Defect.TOO_MANY_PIXELS
         return 1, None
-    with decode_alone(header.is_progressive and header.width * header.height > LARGE_PIXELS):
-        start()
+    with take_turn(header.is_progressive and header.width * header.height > LARGE_PIXELS):
         check = jpeg_damage.check_jpeg(data, header.width, header.height)
     finding.error, finding.warning = check.error, check.warning
     return (1, check.grey) if check.error or check.grey is not None else None
 
 
-def _check_with_pillow(data: bytes, max_pixels: int, finding: Finding, start: Callable[[], None]) -> _Decoded:
+def _check_with_pillow(data: bytes, max_pixels: int, finding: Finding, take_turn: TakeTurn) -> _Decoded:
     """Check a file with Pillow, which raises errors of any type for damaged files and for files that are no images."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         finding.format, finding.mode = image.format, image.mode
@@ -102,12 +103,10 @@ def _check_with_pillow(data: bytes, max_pixels: int, finding: Finding, start: Ca
             return 1, None
         if image.format in ("JPEG", "MPO"):
             orientation = read_orientation(image)
-            with decode_alone("progressive" in image.info and pixels > LARGE_PIXELS):
-                start()
+            with take_turn("progressive" in image.info and pixels > LARGE_PIXELS):
                 return orientation, _check_opened_jpeg(image, data, finding)
         finding.error = check_png(data) if image.format == "PNG" else ""
-        with decode_alone(pixels > LARGE_PIXELS):
-            start()
+        with take_turn(pixels > LARGE_PIXELS):
             grey = None if finding.error else shrink_to_grey(image, jpeg_damage.MIN_SIDE)
             return read_orientation(image), grey
 

@@ -1,10 +1,14 @@
 """A limit on the time that one image takes to be decoded. It stops a chunk whose decoder hangs; it drops no image."""
 
+import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gbif_webdataset.errors import DatasetError, option_text
+from gbif_webdataset.images.large_images import decode_alone, end_turn
 
 MAX_DECODING_SECONDS = 600.0
 """Seconds after which a decoder hangs. Counts of pixels, scans and tiles keep sound files far below it."""
@@ -24,23 +28,29 @@ class DecodingWatch:
         """Note that this thread starts with an image."""
         self._images[threading.get_ident()] = path, url, time.monotonic()
 
-    def restart(self) -> None:
-        """Note that this thread has waited for its turn to decode a large image, and starts now."""
-        path, url, _ = self._images[threading.get_ident()]
-        self.start(path, url)
+    @contextmanager
+    def decode_alone(self, is_large: bool) -> Iterator[None]:
+        """Wait for the turn of a large image. The time until then does not count, as other images may take it."""
+        thread = threading.get_ident()
+        path, url, _ = self._images[thread]
+        self._images[thread] = path, url, math.inf
+        with decode_alone(is_large):
+            self.start(path, url)
+            yield
 
     def stop(self) -> None:
         """Note that this thread has finished its image."""
         del self._images[threading.get_ident()]
 
     def check(self) -> None:
-        """Return if no image takes too long.
+        """Return if no image takes too long. Otherwise further large images are decoded without waiting for it.
 
         Raises:
             HungDecoderError: an image has taken more than MAX_DECODING_SECONDS.
         """
-        for path, url, started in list(self._images.values()):
+        for thread, (path, url, started) in list(self._images.items()):
             if time.monotonic() - started > MAX_DECODING_SECONDS:
+                end_turn(thread)
                 where = "identifier <> '{}'".format(url.replace("'", "''"))
                 raise HungDecoderError.at(
                     str(path),

@@ -70,7 +70,7 @@ def verify_chunk(
         findings = []
         for (path, sha256), (_, _, url), found in zip(files, rows, earlier.find(files), strict=True):
             watch.start(path, url)
-            findings.append(found or check_image(path, sha256, options.max_pixels, options.strict, watch.restart))
+            findings.append(found or check_image(path, sha256, options.max_pixels, options.strict, watch.decode_alone))
             watch.stop()
         return findings
 

@@ -10,8 +10,7 @@ from luigi import interface
 from luigi.retcodes import retcode
 
 from gbif_webdataset.errors import DamagedFileError, DatasetError, explain
-from gbif_webdataset.storage.recorded_files import check_recorded_files
-from gbif_webdataset.storage.target_record import TargetRecord
+from gbif_webdataset.storage.recorded_files import check_recorded_files, load_deletions
 from tasks.framework import validation
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
 from tasks.framework.messages import print_note
@@ -114,8 +113,7 @@ def _print_before_run(task: Any) -> None:
 def _check_deleted_images(root: DatasetTask, to_run: list[DatasetTask]) -> None:
     """Compare deleted.csv with its record here, if chunks are fetched: otherwise each of them would report it."""
     if any(task.task_family == "FetchChunk" for task in to_run):
-        record = TargetRecord.load(root.paths.record("DeleteImages"))
-        check_recorded_files(root.paths.output, filter(None, [record]))
+        check_recorded_files(root.paths.output, load_deletions(root.paths))
 
 
 def _fail(error: Exception) -> NoReturn:

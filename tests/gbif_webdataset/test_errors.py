@@ -73,6 +73,11 @@ def test_similar_names_are_suggested_in_any_case_and_with_any_separator(
         ),
         (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
         (
+            OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)),
+            "Function not implemented; the file system has no file locks: choose an --output on another one, or ask for "
+            "it to be mounted with locks (Lustre: -o flock)",
+        ),
+        (
             OSError(errno.EISDIR, os.strerror(errno.EISDIR), "/data/.tmp-x", None, "/data/x"),
             "/data/x: Is a directory; a file and a folder have changed places: move it away and run the same command "
             "again",

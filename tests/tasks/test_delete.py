@@ -65,6 +65,23 @@ def test_a_dry_run_deletes_nothing_and_lists_what_it_would_delete(dataset: Datas
     assert dataset.rows("unmatched-images.csv") == [{"image_path": "nowhere/1.jpg"}]
 
 
+def test_the_lists_of_a_dry_run_may_be_edited_and_deleted(dataset: Dataset, tmp_path: Path) -> None:
+    listing = tmp_path / "list.txt"
+    list_two_images(dataset, listing)
+    with listing.open("a") as file:
+        file.write("nowhere/1.jpg\n")
+    deletion = ("--DeleteImages-image-list", str(listing))
+    dataset.make(*deletion, "--DeleteImages-dry-run", task="DeleteImages")
+    unmatched = dataset.output / "unmatched-images.csv"
+
+    unmatched.write_text(unmatched.read_text().replace("nowhere", "NOWHERE"))
+    (dataset.output / "would-delete.csv").unlink()
+    dataset.make("--FetchChunk-refetch-deleted", task="FetchImages")
+    dataset.make(*deletion, task="DeleteImages")
+    unmatched.write_text(unmatched.read_text().replace("nowhere", "NOWHERE"))
+    dataset.make(*deletion, task="CleanDataset")
+
+
 def test_a_list_with_a_path_outside_images_deletes_nothing(dataset: Dataset, tmp_path: Path) -> None:
     listing = tmp_path / "list.txt"
     chosen = list_two_images(dataset, listing)

@@ -1,10 +1,17 @@
 """CreateWebDataset by the command: images that changed after they were verified."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from gbif_webdataset.errors import ChangedImageError
+from gbif_webdataset.storage import arrow
+from gbif_webdataset.terms.outcomes import Defect
+from tasks import shards
+from tests.support.audited_folder import AuditedFolder
 from tests.support.datasets import Dataset
 
 NEWER_PARAMETERS = ("hierarchy_to_json", "caption_template")
@@ -42,10 +49,30 @@ def test_changed_and_missing_images_are_in_no_shard_and_downloaded_by_the_next_r
     assert dataset.shards() == undisturbed.shards() != before
 
 
+def test_a_kill_while_images_are_marked_leaves_no_record_of_another_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = AuditedFolder(tmp_path).paths
+    write, found = arrow.write_parquet, {"d1/0.jpg": str(Defect.CHANGED_FILE)}
+    records: list[list[str]] = []
+
+    def write_and_die(batches: Iterable[pa.RecordBatch], path: Path, schema: pa.Schema) -> None:
+        write(batches, path, schema)
+        records.append(sorted(path.stem for path in paths.records.glob("FetchChunk-*.json")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(arrow, "write_parquet", write_and_die)
+    monkeypatch.setattr(shards, "find_changed_images", lambda *_: found)
+    with pytest.raises(KeyboardInterrupt), shards._marking_changed_images(paths):
+        raise ChangedImageError("d1/0.jpg: its bytes have changed")
+    assert records == [["FetchChunk-00000"]]
+
+
 def make_older(dataset: Dataset) -> int:
     """Change the record of the shards into one that version 0.4 would have written; the format that it had."""
     path = dataset.output / ".made" / "CreateWebDataset.json"
     record = json.loads(path.read_text())
+    del record["checksum"]
     written = int(record["made_from"]["format"])
     record["made_from"]["format"] = 3
     del record["checksum"]

@@ -2,6 +2,7 @@ import csv
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -83,6 +84,29 @@ def test_a_damaged_ledger_becomes_the_journal_of_the_images_in_its_verified_tabl
     assert json.loads(lines[-1])[0] == "d1/9.jpg"
     journal.write_text("\n".join(lines[:-1]) + "\n")
     assert list(read_journal(journal)) == [rows[0], rows[1], rows[4]]
+
+
+def test_the_table_of_all_chunks_replaces_a_damaged_ledger_whose_verified_table_is_damaged_too(
+    folder: AuditedFolder,
+) -> None:
+    paths = folder.paths
+    ledgers = [pq.read_table(paths.chunk("fetched", chunk)) for chunk in (0, 1)]
+    verified = paths.chunk("verified", 1)
+    for path in (verified, paths.chunk("manifest", 1)):
+        path.parent.mkdir()
+        pq.write_table(ledgers[1], path)
+    pq.write_table(pa.concat_tables(ledgers), paths.verified)
+
+    findings = [
+        Finding(LEDGER, "changed", FETCH),
+        Finding("verified/chunk-00001.parquet", "changed", "VerifyChunk-00001"),
+        Finding("images/d1/3.jpg", "missing", FETCH),
+    ]
+    repair_dataset(paths, findings)
+
+    assert not paths.chunk("fetched", 1).exists()
+    restored = [outcome.image_path for outcome in read_journal(paths.fetched / "chunk-00001.journal")]
+    assert restored == ["d1/0.jpg", "d1/1.jpg", "d1/2.jpg", "d1/4.jpg"]
 
 
 def test_a_damaged_ledger_without_a_verified_table_is_deleted(folder: AuditedFolder) -> None:

@@ -201,6 +201,25 @@ def test_a_host_whose_only_address_does_not_answer_is_a_timeout_of_the_connectio
     assert time.monotonic() - begun < 3
 
 
+def test_the_addresses_of_a_name_share_the_time_for_connecting(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = [f"127.0.0.{number}" for number in range(2, 8)]
+    resolving(monkeypatch, "manifold.example", silent, [*silent[:2], INSIDE])
+    monkeypatch.setattr(download, "MAX_CONNECT_SECONDS", 3.0)
+    url = f"http://manifold.example:{server.port}/good"
+    with contextlib.ExitStack() as stack:
+        for address in silent:
+            stack.enter_context(unanswering(address, server.port))
+        first, second = (
+            stack.enter_context(Downloader(limits(silence=30), AddressGuard(["127.0.0.0/8"]))) for _ in "12"
+        )
+        begun = time.monotonic()
+        assert code_of(first, url, tmp_path / "a") == "timeout"
+        assert time.monotonic() - begun < 5
+        assert second.download_image(url, tmp_path / "a").bytes == len(JPEG)
+
+
 def test_a_network_without_ipv6_costs_one_attempt(
     server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -547,6 +547,7 @@ def test_a_deleted_image_is_fetched_again_only_with_refetch_deleted(run: FetchRu
     ("reason", "version", "is_fetched"),
     [
         ("unsupported-format", "", True), ("too-many-pixels", "", True), ("corrupt-data", "", True),
+        ("unsupported-format", "0.5.0", False), ("too-many-pixels", "0.5.0", False), ("too-complex", "0.5.0", False),
         ("corrupt-data", "0.5.0", False), ("truncated", "", False), ("not-an-image", "", False), ("listed", "", False),
         ("padding", "", False), ("changed-file", "0.5.0", True), ("missing-file", "0.5.0", True),
     ],

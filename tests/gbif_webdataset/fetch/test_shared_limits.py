@@ -79,6 +79,20 @@ def test_a_turn_that_was_not_used_in_time_is_lost(tmp_path: Path, clock: Clock) 
     assert (first.acquire(HOST), second.acquire(HOST)) == (0, 0.5)
 
 
+def test_requests_that_take_longer_than_a_turn_follow_each_other_without_a_pause(tmp_path: Path, clock: Clock) -> None:
+    first, second, *_ = share(tmp_path, clock, HostLimits(1, 1))
+    starts, chunks = [clock.now - 1000], [second, first]
+    assert first.acquire(HOST) == 0
+    while len(starts) < 5:
+        clock.now += 0.5
+        if clock.now - 1000 - starts[-1] == 1.5:
+            chunks[1].release(HOST, 0)
+        if chunks[0].acquire(HOST) == 0:
+            starts.append(clock.now - 1000)
+            chunks.reverse()
+    assert starts == [0, 1.5, 3, 4.5, 6]
+
+
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b"\xff" * 8, b"\x7f" * 8])
 def test_a_damaged_file_or_a_clock_that_was_wrong_delays_no_request(
     tmp_path: Path, clock: Clock, content: bytes

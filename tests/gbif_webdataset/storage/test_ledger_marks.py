@@ -3,7 +3,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from gbif_webdataset.fetch.ledger import make_outcome_table
-from gbif_webdataset.storage.ledger_marks import mark_in_ledgers
+from gbif_webdataset.storage.ledger_marks import has_image, mark_in_ledger
 from tests.support.outcomes import make_outcome
 
 
@@ -13,7 +13,9 @@ def test_images_are_marked_in_their_ledgers_and_others_stay_as_they_are(tmp_path
         rows = [make_outcome(f"d/{number}{letter}.jpg") for letter in "abc"]
         pq.write_table(make_outcome_table(rows), ledger)
     before = [pq.read_table(ledger) for ledger in ledgers]
-    assert mark_in_ledgers(ledgers, {"d/1b.jpg": "changed-file", "d/9.jpg": "missing-file"}) == [ledgers[1]]
+    changed = {"d/1b.jpg": "changed-file", "d/9.jpg": "missing-file"}
+    assert [has_image(ledger, changed) for ledger in ledgers] == [False, True]
+    mark_in_ledger(ledgers[1], changed)
     after = [pq.read_table(ledger) for ledger in ledgers]
     assert after[0].equals(before[0])
     marked = after[1].to_pylist()

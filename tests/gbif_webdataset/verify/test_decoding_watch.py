@@ -1,8 +1,12 @@
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.images.large_images import decode_alone
 from gbif_webdataset.verify import decoding_watch
 from gbif_webdataset.verify.decoding_watch import DecodingWatch, HungDecoderError
 
@@ -26,15 +30,63 @@ def test_the_sentence_names_an_image_that_takes_too_long_and_how_to_leave_it_out
         watch.check()
 
 
-def test_the_time_before_a_restart_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(decoding_watch.time, "monotonic", lambda: now[0])
-    watch = DecodingWatch()
-    watch.start(Path("images/d/a.jpg"), "http://a.org/a.jpg")
-    now[0] = 599.0
-    watch.restart()
-    now[0] = 1198.0
-    watch.check()
-    now[0] = 1200.0
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def test_an_image_that_waits_for_its_turn_does_not_hang(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, waits, has_turn, end = DecodingWatch(), threading.Event(), threading.Event(), threading.Event()
+
+    def wait_for_turn(is_large: bool) -> AbstractContextManager[None]:
+        waits.set()
+        return decode_alone(is_large)
+
+    monkeypatch.setattr(decoding_watch, "MAX_DECODING_SECONDS", -1.0)
+    monkeypatch.setattr(decoding_watch, "decode_alone", wait_for_turn)
+
+    def decode() -> None:
+        watch.start(Path("images/d/a.jpg"), "http://a.org/a.jpg")
+        with watch.decode_alone(True):
+            has_turn.set()
+            end.wait(30)
+
+    with decode_alone(True):
+        decoding = pool.submit(decode)
+        waits.wait(30)
+        assert not has_turn.wait(0.1)
+        watch.check()
+    has_turn.wait(30)
     with pytest.raises(HungDecoderError):
         watch.check()
+    end.set()
+    decoding.result()
+
+
+def test_a_decoder_that_hangs_keeps_no_other_large_image_waiting(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, has_turn, end = DecodingWatch(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        watch.start(Path("images/d/a.jpg"), "http://a.org/a.jpg")
+        with watch.decode_alone(True):
+            has_turn.set()
+            end.wait(30)
+
+    def decode() -> None:
+        with decode_alone(True):
+            pass
+
+    hung = pool.submit(hang)
+    has_turn.wait(30)
+    monkeypatch.setattr(decoding_watch, "MAX_DECODING_SECONDS", -1.0)
+    with pytest.raises(HungDecoderError):
+        watch.check()
+    pool.submit(decode).result(timeout=10)
+    assert not hung.done()
+    end.set()
+    hung.result()
