@@ -209,7 +209,9 @@ class SubsetCounts:
         for entry in unmatched[:MAX_SUGGESTED]:
             requested = self._listed.names[entry]
             same = by_initials[_list_initials(requested)]
-            near = [name for name in same if abs(len(name) - len(requested)) <= MAX_LENGTH_DIFFERENCE]
+            near = [
+                name for name in same if name != requested and abs(len(name) - len(requested)) <= MAX_LENGTH_DIFFERENCE
+            ]
             if close := difflib.get_close_matches(requested, near, MAX_CLOSE, CLOSENESS):
                 suggestions[entry] = f"did you mean {' or '.join(close)}?"
         return suggestions

@@ -74,7 +74,7 @@ def test_records_without_media_are_compared_by_key_rank_and_kingdom_too(tmp_path
         ("1", "1", ""),
         ("6", "0", WITHOUT_MEDIA),
         ("Oenanthe", "0", WITHOUT_MEDIA),
-        ("Oenanthe", "0", "did you mean Oenanthe?"),
+        ("Oenanthe", "0", ""),
     ]
 
 
