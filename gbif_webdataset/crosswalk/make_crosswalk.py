@@ -65,7 +65,8 @@ def make_crosswalk(request: CrosswalkRequest, output: Path, resources: Crosswalk
             official = load_official_table(connection, request.table) if request.table else ""
             link_taxa(connection, request.limits, official)
             _write(connection, output)
-            return _summarize(connection, output, official)
+            checklists = [f"  {side:<6} checklist: {copied[f'--{side}'].checklist}" for side in SIDES]
+            return "\n".join([_summarize(connection, output, official), *checklists])
 
 
 def _write(connection: duckdb.DuckDBPyConnection, output: Path) -> None:
