@@ -12,7 +12,7 @@ from gbif_webdataset.read.partition_archive import Resources
 from gbif_webdataset.read.read_archive import ManifestCounts, outline_archive, read_archive
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_counts import SUBSET
-from gbif_webdataset.read.subset_list import read_subset_list
+from gbif_webdataset.read.subset_list import SubsetList, read_subset_list
 from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
@@ -171,7 +171,8 @@ class ReadArchive(DatasetTask):
                 counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
                 for note in counts.notes:
                     progress.print_once(f"{self.dwca}: {note}")
-                self._report_subset(counts, options.has_names, progress.print_once)
+                if options.subset is not None:
+                    self._report_subset(counts, options.subset, progress.print_once)
                 chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
                 validation.check_manifest(self, chunks, progress.print_once)
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
@@ -179,13 +180,19 @@ class ReadArchive(DatasetTask):
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
 
-    def _report_subset(self, counts: ManifestCounts, names: bool, report: Callable[[str], None]) -> None:
-        if self.subset_list:
-            option = option_text("--ReadArchive-subset-list", self.subset_list)
-            check = "check their spelling" if names else f"check that they are values of {self.subset_key}"
-            remedy = f"manifest/{SUBSET} lists all of them; {check} (checklist of the archive: {counts.full_checklist})"
-            entries = "names" if names else "keys"
-            report(describe_match(option, entries, counts.subset_found, counts.subset_keys, f"{remedy}: {REMEDY}"))
+    def _report_subset(self, counts: ManifestCounts, subset: SubsetList, report: Callable[[str], None]) -> None:
+        option = option_text("--ReadArchive-subset-list", self.subset_list)
+        check = "check their spelling" if subset.has_names else f"check that they are values of {self.subset_key}"
+        remedy = f"manifest/{SUBSET} lists all of them; {check}"
+        if not subset.has_only_names:
+            remedy += f" (checklist of the archive: {counts.full_checklist}): {REMEDY}"
+        entries = "names" if subset.has_names else "keys"
+        report(describe_match(option, entries, counts.subset_found, counts.subset_keys, remedy))
+        if missing := counts.subset_without_media:
+            report(
+                f"{option}: {missing:,} of these {entries} {'has' if missing == 1 else 'have'} no media in the "
+                f"archive; the column note of manifest/{SUBSET} says which"
+            )
 
     def _read_crosswalk(self) -> CrosswalkTable | None:
         option = "--ReadArchive-crosswalk"

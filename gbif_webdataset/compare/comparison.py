@@ -11,6 +11,7 @@ from gbif_webdataset.compare.label_changes import (
     Labels,
     TaxonomyOptions,
     are_comparable,
+    are_texts_comparable,
     explain_comparison,
     load_explained,
 )
@@ -34,7 +35,8 @@ COLUMNS = [column.name for column in COMPARISON]
 # Whether the label of an image is the same, another one that the crosswalk explains, or another one.
 LABEL_CHANGE = """CASE WHEN NOT $compared THEN 'same'
     WHEN e.old_label IS NOT NULL THEN CASE WHEN o.label = n.label THEN 'same' ELSE 'explained' END
-    WHEN l.old_label IS NOT NULL OR o.label IS DISTINCT FROM n.label THEN 'other' ELSE 'same' END"""
+    WHEN l.old_label IS NOT NULL OR ($texts_compared AND o.label IS DISTINCT FROM n.label) THEN 'other'
+    ELSE 'same' END"""
 # One row for each image of either dataset.
 JOINED = f"""CREATE TABLE joined AS SELECT * EXCLUDE label_change, CASE
         WHEN old_split IS NULL THEN '{ADDED}' WHEN new_split IS NULL THEN '{DROPPED}'
@@ -101,9 +103,12 @@ def compare(old: DatasetPaths, new: DatasetPaths, options: TaxonomyOptions | Non
         for name, paths in (("old", old), ("new", new)):
             _check_tables(paths)
             _load(connection, name, paths)
-        distinct = tables.fetch_rows(connection, "SELECT DISTINCT label FROM old_rows")
-        load_explained(connection, options, [label for (label,) in distinct])
-        connection.execute(JOINED, {"compared": are_comparable(before, after, options)})
+        distinct = tables.fetch_rows(connection, "SELECT DISTINCT label, label IN (SELECT label FROM new_rows) FROM "
+                                                 "old_rows")  # fmt: skip
+        load_explained(connection, options, [label for label, _ in distinct])
+        compared = are_comparable(before, after, options)
+        texts_compared = are_texts_comparable(before, after, options)
+        connection.execute(JOINED, {"compared": compared, "texts_compared": texts_compared})
         connection.execute("DROP TABLE old_rows; DROP TABLE new_rows")
         connection.execute(CHANGED)
         flows = f"""SELECT coalesce(old_split, '{ABSENT}'), coalesce(new_split, '{ABSENT}'), count(*)
@@ -114,7 +119,7 @@ def compare(old: DatasetPaths, new: DatasetPaths, options: TaxonomyOptions | Non
             tables.fetch_rows(connection, _count("change, stage, reason", (ADDED, DROPPED))),
             tables.fetch_rows(connection, _count("old_label, new_label", (LABEL, BOTH))),
             tables.fetch_rows(connection, _count("old_label, new_label", (TAXONOMY, TAXONOMY_AND_SPLIT))),
-            explain_comparison(before, after, options),
+            explain_comparison(before, after, options, sum(is_shared for _, is_shared in distinct), len(distinct)),
         )
         connection.execute("DROP TABLE joined")
         _write(connection, new.comparison_table)

@@ -28,9 +28,12 @@ class Labels:
     checklist: Checklist
 
 
-def explain_comparison(old: Labels, new: Labels, options: TaxonomyOptions) -> str:
-    """Why labels are not compared, or may mean other taxa; empty if they are compared as they are."""
-    if options.same_taxonomy or options.crosswalk or {old.column, new.column} <= set(NAME_COLUMNS):
+def explain_comparison(old: Labels, new: Labels, options: TaxonomyOptions, shared: int, count: int) -> str:
+    """Why labels are not compared, or may mean other taxa; empty if they are compared as they are.
+
+    `count` is the number of distinct old labels, `shared` how many of them are labels of the new dataset, too.
+    """
+    if options.crosswalk or _are_same(old, new, options):
         return ""
     relation = old.checklist.compare(new.checklist)
     remedy = "make a crosswalk (make crosswalk OLD=... NEW=...) and set --crosswalk"
@@ -39,18 +42,27 @@ def explain_comparison(old: Labels, new: Labels, options: TaxonomyOptions) -> st
             f"labels are not compared, because they are keys of {old.checklist} and of {new.checklist}; {remedy}, or "
             "set --same-taxonomy if the keys mean the same taxa"
         )
-    if relation is Relation.UNKNOWN and (old.checklist.key or new.checklist.key):
+    if relation is Relation.UNKNOWN and 2 * shared < count:
         return (
-            f"the labels may be keys of different taxonomies ({old.checklist}; {new.checklist}); if many labels "
-            f"changed, {remedy}"
+            f"the labels may be keys of different taxonomies ({old.checklist}; {new.checklist}): {shared:,} of "
+            f"{count:,} old labels are in both datasets; {remedy}"
         )
     return ""
 
 
 def are_comparable(old: Labels, new: Labels, options: TaxonomyOptions) -> bool:
     """Whether labels may be compared: not if they are keys of different checklists, and there is no crosswalk."""
-    is_explained = bool(explain_comparison(old, new, options))
-    return not (is_explained and old.checklist.compare(new.checklist) is Relation.DIFFERENT)
+    return options.crosswalk is not None or are_texts_comparable(old, new, options)
+
+
+def are_texts_comparable(old: Labels, new: Labels, options: TaxonomyOptions) -> bool:
+    """Whether labels that no crosswalk lists may be compared: not if they are keys of different checklists."""
+    return _are_same(old, new, options) or old.checklist.compare(new.checklist) is not Relation.DIFFERENT
+
+
+def _are_same(old: Labels, new: Labels, options: TaxonomyOptions) -> bool:
+    """Whether the user states that the taxonomies are the same, or labels are names."""
+    return options.same_taxonomy or {old.column, new.column} <= set(NAME_COLUMNS)
 
 
 def load_explained(

@@ -62,6 +62,11 @@ def link_taxa(connection: duckdb.DuckDBPyConnection, limits: EvidenceLimits, off
         "AND o.name <> '' AND (o.kingdom = n.kingdom OR o.kingdom = '' OR n.kingdom = '')",
         "count(*) OVER (PARTITION BY old_key) = 1 AND count(*) OVER (PARTITION BY new_key) = 1",
     )
+    # shared occurrences that are too few to decide, for keys without any other evidence
+    connection.execute(
+        f"INSERT INTO evidence SELECT {POSITIONS.index(Evidence.OCCURRENCES)}, old_key, new_key, false "
+        "FROM shared ANTI JOIN evidence USING (old_key)"
+    )
     _decide(connection)
 
 

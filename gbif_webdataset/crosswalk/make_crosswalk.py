@@ -65,7 +65,8 @@ def make_crosswalk(request: CrosswalkRequest, output: Path, resources: Crosswalk
             official = load_official_table(connection, request.table) if request.table else ""
             link_taxa(connection, request.limits, official)
             _write(connection, output)
-            return _summarize(connection, output)
+            checklists = [f"  {side:<6} checklist: {copied[f'--{side}'].checklist}" for side in SIDES]
+            return "\n".join([_summarize(connection, output, official), *checklists])
 
 
 def _write(connection: duckdb.DuckDBPyConnection, output: Path) -> None:
@@ -79,10 +80,18 @@ def _write(connection: duckdb.DuckDBPyConnection, output: Path) -> None:
             lines.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 
-def _summarize(connection: duckdb.DuckDBPyConnection, output: Path) -> str:
-    """The taxa of each kind at each rank."""
+def _summarize(connection: duckdb.DuckDBPyConnection, output: Path, official: str) -> str:
+    """The taxa of each kind at each rank, and the pairs of keys of the official table."""
+    listed = []
+    if official:
+        query = f"SELECT count(*), count(old_keys.old_key) FILTER (new_keys.new_key IS NOT NULL) FROM ({official}) " \
+                "LEFT JOIN old_keys USING (old_key) LEFT JOIN new_keys USING (new_key)"  # fmt: skip
+        [(pairs, common)] = tables.fetch_rows(connection, query)
+        listed = [f"{common:,} of {pairs:,} pairs of keys of the official table are in both datasets"]
     counts = dict(tables.fetch_rows(connection, "SELECT kind, count(DISTINCT coalesce(old_key, new_key)) FROM links "
                                     "GROUP BY kind"))  # fmt: skip
     [(shared,)] = tables.fetch_rows(connection, "SELECT coalesce(sum(occurrences), 0) FROM pairs")
     taxa = (f"  {counts[kind]:>9,} {kind}: {kind.meaning}" for kind in ChangeKind if kind in counts)
-    return "\n".join((f"{shared:,} occurrences are in both datasets; taxa of all ranks:", *taxa, f"  table  {output}"))
+    return "\n".join(
+        (*listed, f"{shared:,} occurrences are in both datasets; taxa of all ranks:", *taxa, f"  table  {output}")
+    )

@@ -27,7 +27,7 @@ def load_official_table(connection: duckdb.DuckDBPyConnection, path: Path) -> st
     is found out by comparing both with `old_taxa` and `new_taxa`. Rows without one of the keys are left out.
 
     Raises:
-        ParameterError: the file cannot be read, or lacks these columns.
+        ParameterError: the file cannot be read, lacks these columns, or has no pair of keys that is in both datasets.
     """
     connection.execute("CREATE TABLE official (first VARCHAR, second VARCHAR)")
     statement = "INSERT INTO official SELECT DISTINCT trim(first), trim(second) FROM rows " \
@@ -45,6 +45,12 @@ def load_official_table(connection: duckdb.DuckDBPyConnection, path: Path) -> st
         )[0][0]
         for old, new in (("first", "second"), ("second", "first"))
     )
+    [(pairs,)] = tables.fetch_rows(connection, "SELECT count(*) FROM official")
+    if not max(first, second):
+        raise ParameterError(
+            f"--MakeCrosswalk-table {path}: none of its {pairs:,} pairs of keys is in both datasets; give the table of "
+            "these two checklists, or no table"
+        )
     return f"SELECT {'first' if first >= second else 'second'} AS old_key, " \
            f"{'second' if first >= second else 'first'} AS new_key FROM official"  # fmt: skip
 

@@ -7,21 +7,26 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.read import dwca
+from gbif_webdataset.read.archive_checklist import find_checklist
 from gbif_webdataset.read.columns import RECORD_ID, ColumnSelection
 from gbif_webdataset.read.dwca import RECORDS, Archive
 from gbif_webdataset.read.read_ahead import read_ahead
 from gbif_webdataset.read.row_reader import RowReader
 from gbif_webdataset.storage import arrow, tables
+from gbif_webdataset.storage.manifest_checklist import read_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.ranks import KEY_COLUMNS, MAIN_NAME_COLUMNS
 
 ACCEPTED_KEYS = ("acceptedTaxonKey", "taxonKey")
 ACCEPTED_NAMES = ("acceptedScientificName", "scientificName")
 BATCHES_AHEAD = 1
+CHECKLIST = "checklistKey"
 COLUMNS = (*KEY_COLUMNS, *MAIN_NAME_COLUMNS, *ACCEPTED_KEYS, *ACCEPTED_NAMES, "taxonRank")
 UNWRAP = """CREATE OR REPLACE MACRO unwrap_field(field, is_wrapped) AS CASE
     WHEN is_wrapped AND starts_with(field, '"') AND ends_with(field, '"') AND length(field) > 1
@@ -50,12 +55,14 @@ class OccurrenceFiles:
         id_column: the column of the occurrences' ids.
         is_wrapped: whether fields that contain a quote are enclosed in quotes.
         defaults: values of columns where the field is empty.
+        checklist: that of the taxon keys.
     """
 
     paths: tuple[Path, ...]
     id_column: str
     is_wrapped: bool = False
     defaults: Mapping[str, str] = field(default_factory=dict)
+    checklist: Checklist = Checklist()  # noqa: RUF009 - it is immutable
 
 
 def copy_occurrences(source: Source, progress: Callable[[int], None]) -> tuple[str, OccurrenceFiles]:
@@ -68,7 +75,7 @@ def copy_occurrences(source: Source, progress: Callable[[int], None]) -> tuple[s
         MissingPieceError: a folder is neither a dataset nor an archive, or has no taxon keys.
     """
     if manifest := source.manifest:
-        files = OccurrenceFiles(tuple(manifest), "coreid")
+        files = OccurrenceFiles(tuple(manifest), "coreid", checklist=read_checklist(manifest[0]))
         columns = set(pq.read_schema(manifest[0]).names)
     elif source.path.is_dir() and not any(source.path.rglob("meta.xml")):
         raise MissingPieceError(
@@ -89,7 +96,7 @@ def copy_occurrences(source: Source, progress: Callable[[int], None]) -> tuple[s
 def _copy_archive(archive: Archive, copy: Path, progress: Callable[[int], None]) -> tuple[OccurrenceFiles, set[str]]:
     """Copy the ids and the columns of taxa of an archive's occurrences; the columns that have values."""
     layout = archive.layouts[RECORDS]
-    selection = ColumnSelection.from_layout(layout, COLUMNS)
+    selection = ColumnSelection.from_layout(layout, (*COLUMNS, CHECKLIST))
     readers = []
 
     def read_batches() -> Iterator[pa.RecordBatch]:
@@ -106,7 +113,14 @@ def _copy_archive(archive: Archive, copy: Path, progress: Callable[[int], None])
 
     arrow.write_parquet(read_batches(), copy, selection.schema)
     is_wrapped = any(reader.has_quotes for reader in readers) and not any(reader.has_raw_quotes for reader in readers)
-    return OccurrenceFiles((copy,), RECORD_ID, is_wrapped, dict(selection.defaults)), selection.names - {RECORD_ID}
+    stated, defaults = find_checklist(archive), dict(selection.defaults)
+    named = {defaults[CHECKLIST]} if CHECKLIST in defaults else set()
+    if CHECKLIST in selection.schema.names:
+        values = pc.unique(pq.read_table(copy, columns=[CHECKLIST]).column(CHECKLIST)).to_pylist()
+        named = {value.strip('" ') for value in values if value} or named
+    checklist = Checklist(named.pop(), stated.release) if len(named) == 1 else stated
+    files = OccurrenceFiles((copy,), RECORD_ID, is_wrapped, defaults, checklist)
+    return files, selection.names - {RECORD_ID, CHECKLIST}
 
 
 def load_taxa(connection: duckdb.DuckDBPyConnection, side: str, files: OccurrenceFiles) -> None:

@@ -1,6 +1,6 @@
 """The two data files of an archive, read once, in partitions by a hash of the record's id."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.columns import FILE, HASH, LINE, RECORD_ID, SEVERAL
+from gbif_webdataset.read.distinct_taxa import DistinctTaxa
 from gbif_webdataset.read.dwca import ASSOCIATED_MEDIA, MEDIA, RECORDS, Archive
 from gbif_webdataset.read.hash_partitions import Hashes, HashPartitions
 from gbif_webdataset.read.manifest_columns import ManifestColumns
@@ -62,6 +63,8 @@ class Partition:
 class PartitionedArchive:
     """The records and media of an archive in `count` partitions. Records without media are left out.
 
+    Of these, the first of each taxon stays if `read` gets the columns of taxa.
+
     Attributes:
         lines: data lines of MEDIA and RECORDS.
     """
@@ -96,11 +99,15 @@ class PartitionedArchive:
         key = named.pop() if len(named) == 1 else None
         return key if key and len(key) <= MAX_CHECKLIST_CHARACTERS else None
 
-    def read(self, rejected: RejectedLines, progress: Callable[[int, int], None]) -> None:
+    def read(
+        self, rejected: RejectedLines, progress: Callable[[int, int], None], taxon_columns: Sequence[str] = ()
+    ) -> None:
         """Read both files; unreadable lines and records without an id become rejected lines.
 
-        `progress` is called with the bytes read so far and the bytes in total.
+        `progress` is called with the bytes read so far and the bytes in total. Records without media are the same taxon
+        if their values of `taxon_columns` are equal.
         """
+        self._taxa = DistinctTaxa(self._connection, taxon_columns)
         total, done = self._archive.total_bytes, 0
 
         def advance(count: int) -> None:
@@ -113,8 +120,9 @@ class PartitionedArchive:
             rejected.clear()
             self._partitions = self._make_partitions()
             self._slots.clear()
+            self._taxa = DistinctTaxa(self._connection, taxon_columns)
             self._read_all(rejected, ignore_progress)
-        del self._slots  # tens of megabytes for many media
+        del self._taxa, self._slots  # tens of megabytes for many media
 
     def read_partitions(self) -> Iterator[Partition]:
         """All partitions that have rows, in the order of their hashes."""
@@ -185,10 +193,10 @@ class PartitionedArchive:
             self._slots.add_media(hashes)
         else:
             self._collect_checklists(rows)
-            kept = self._slots.add_records(hashes)
-            if rows.column(RECORD_ID).null_count:
+            kept, has_id = self._slots.add_records(hashes), rows.column(RECORD_ID).is_valid().to_numpy()
+            if not has_id.all():
                 rejected.add_records(rows.filter(rows.column(RECORD_ID).is_null()), LineFault.NO_ID)
-                kept &= rows.column(RECORD_ID).is_valid().to_numpy()
+            kept = has_id & (kept | self._taxa.find_first(rows, has_id & ~kept))
             if not kept.all():
                 rows, hashes = rows.filter(arrow.to_array(kept)), hashes[kept]
         self._partitions[kind].add(rows, hashes)

@@ -50,7 +50,8 @@ class ManifestCounts:
         passed_over: files of other media extensions, which were not read, with their row types.
         notes: what a user should know about the archive.
         subset_keys: entries of subset_list.
-        subset_found: how many of them occur in records with media.
+        subset_found: how many of them occur in records.
+        subset_without_media: how many of these occur only in records without media.
     """
 
     media_files: tuple[str, ...]
@@ -64,6 +65,7 @@ class ManifestCounts:
     notes: list[str] = field(default_factory=list)
     subset_keys: int = 0
     subset_found: int = 0
+    subset_without_media: int = 0
     checklist_release: str = ""
 
     @property
@@ -99,11 +101,11 @@ def read_archive(
         rejected = RejectedLines(connection)
         selector = MediaSelector(connection, archive, options, rejected)
         partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
-        partitioned.read(rejected, progress)
+        partitioned.read(rejected, progress, selector.taxon_columns)
         counts = _start_counts(archive, partitioned)
         counts.notes += selector.read_vernacular_names()
-        if options.subset is not None:
-            stack.enter_context(selector.start_subset(options.subset, counts.full_checklist, writer.folder))
+        if subset := selector.start_subset(counts.full_checklist, writer.folder):
+            stack.enter_context(subset)
         selector.prepare(partitioned.read_partitions)
         schema = selector.columns.schema
         if counts.checklist:
@@ -113,9 +115,10 @@ def read_archive(
         counts.further_urls = selector.further_urls
         rejected.write(writer.folder / "rejected.parquet", archive)
         counts.rejected = rejected.count()
-        if selector.subset is not None:
-            summary = selector.subset.write()
+        if subset is not None:
+            summary = subset.write()
             counts.subset_keys, counts.subset_found = summary.entries, summary.found
+            counts.subset_without_media = summary.without_media
             counts.notes += [f"--ReadArchive-subset-list: {note}" for note in summary.notes]
         _check_counts(path, counts, options)
         source = write_source(archive, writer.folder, digest.result())

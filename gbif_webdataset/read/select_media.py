@@ -21,7 +21,6 @@ from gbif_webdataset.read.partition_archive import Partition
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_counts import SubsetCounts
-from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.read.subset_match import SubsetMatcher
 from gbif_webdataset.read.subset_taxonomy import relate_keys
 from gbif_webdataset.read.urls import resolve_urls
@@ -93,10 +92,16 @@ class MediaSelector:
         self._paths = ImagePaths(connection)
         self._cap = CategoryCap(connection, options) if options.num_images_per_category else None
         self._options = options
-        self._matcher: SubsetMatcher | None = None
+        read = self.columns.selections[RECORDS].names
+        self._matcher = SubsetMatcher(options.subset, options.subset_key, read) if options.subset is not None else None
         self._names: VernacularNames | None = None
         self._connection, self._archive = connection, archive
         self.subset: SubsetCounts | None = None
+
+    @property
+    def taxon_columns(self) -> list[str]:
+        """The columns that the user's list is compared with; empty without a list."""
+        return self._matcher.read_columns if self._matcher is not None else []
 
     def read_vernacular_names(self) -> list[str]:
         """Read the archive's extension of vernacular names, if it has one; a note if the extension cannot be read."""
@@ -108,16 +113,15 @@ class MediaSelector:
                 return [f"the vernacular names are not used: {error}"]
         return []
 
-    def start_subset(self, listed: SubsetList, checklist: Checklist, folder: Path) -> SubsetCounts:
+    def start_subset(self, checklist: Checklist, folder: Path) -> SubsetCounts | None:
         """Compare the records with the user's list; `checklist` is that of their keys. The counts go to `folder`.
 
         Raises:
             SelectionError: the list has keys of another checklist, and no names.
         """
-        columns = self.columns.selections[RECORDS].names
-        self._matcher = SubsetMatcher(listed, self._options.subset_key, columns)
-        remarks = relate_keys(self._options, self._matcher, checklist)
-        self.subset = SubsetCounts(listed, self._matcher, remarks, folder)
+        if self._matcher is not None:
+            remarks = relate_keys(self._options, self._matcher, checklist)
+            self.subset = SubsetCounts(self._matcher, remarks, folder)
         return self.subset
 
     def prepare(self, read_partitions: Callable[[], Iterable[Partition]]) -> None:

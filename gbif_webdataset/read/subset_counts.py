@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from gbif_webdataset.read.columns import HASH, RECORD_ID, coalesce_columns, trim_texts
 from gbif_webdataset.read.media_decisions import MediaDecisions, Numbers, number_values
-from gbif_webdataset.read.subset_list import SubsetList, is_like_name
+from gbif_webdataset.read.subset_list import is_like_name
 from gbif_webdataset.read.subset_match import ENTRY, MATCHED, NAMES_OF_A_RANK, NAMES_OF_ANY_RANK, SubsetMatcher
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file
@@ -29,7 +29,8 @@ SUBSET, SUBSET_OCCURRENCES = "subset.csv", "subset_occurrences.parquet"
 MAX_NOTES = 10
 MAX_SUGGESTED = 100  # entries without a match for which close names are searched
 MAX_CLOSE, CLOSENESS, MAX_LENGTH_DIFFERENCE = 3, 0.85, 3
-HOMONYM = "several taxa have this name; add kingdom, rank or taxonKey"
+HOMONYM = "several taxa have this name; add kingdom or rank"
+WITHOUT_MEDIA = "in the archive, but without media"
 COUNTED_ELSEWHERE = "its occurrences are counted with more specific entries of the list"
 
 
@@ -46,10 +47,16 @@ class MatchedTaxon:
 
 @dataclass
 class SubsetSummary:
-    """How many entries the list has, how many of them occur in records with media, and what the user should know."""
+    """How many entries the list has, and what the user should know.
 
-    entries: int = 0
-    found: int = 0
+    Attributes:
+        found: how many of them occur in records.
+        without_media: how many of these occur only in records without media.
+    """
+
+    entries: int
+    found: int
+    without_media: int
     notes: list[str] = field(default_factory=list)
 
     def add_note(self, note: str) -> None:
@@ -64,8 +71,8 @@ class SubsetCounts:
     `remarks` are texts on entries, by number, for the column `note`.
     """
 
-    def __init__(self, listed: SubsetList, matcher: SubsetMatcher, remarks: dict[int, str], folder: Path) -> None:
-        self._listed, self._matcher, self._remarks, self._folder = listed, matcher, remarks, folder
+    def __init__(self, matcher: SubsetMatcher, remarks: dict[int, str], folder: Path) -> None:
+        self._listed, self._matcher, self._remarks, self._folder = matcher.listed, matcher, remarks, folder
         self._counts: dict[MatchedTaxon, Numbers] = defaultdict(lambda: np.zeros(2, np.int64))
         self._stack = ExitStack()
         self._pending = arrow.make_empty_table(OCCURRENCES)
@@ -82,10 +89,12 @@ class SubsetCounts:
         self._path.unlink(missing_ok=True)
 
     def add(self, records: pa.Table, decisions: MediaDecisions) -> None:
-        """Count those of a partition, which may lack records without media."""
+        """Count those of a partition, which has at least one record of each taxon without media."""
         entry = arrow.to_numpy(records.column(ENTRY).combine_chunks())
         with_media = np.unique(decisions.record[decisions.record >= 0])
-        self._matcher.mark_hits(records.select(self._matcher.read_columns).take(arrow.to_array(with_media)))
+        has_media = np.zeros(records.num_rows, bool)
+        has_media[with_media] = True
+        self._matcher.mark_hits(records, has_media)
         with_media = with_media[entry[with_media] >= 0]
         if not len(with_media):
             return
@@ -140,7 +149,8 @@ class SubsetCounts:
         by_entry: dict[int, list[MatchedTaxon]] = defaultdict(list)
         for taxon in sorted(self._counts):
             by_entry[taxon.entry].append(taxon)
-        summary = SubsetSummary(len(self._listed), int(np.count_nonzero(self._matcher.hit)))
+        found, hit = (int(np.count_nonzero(entries)) for entries in (self._matcher.in_archive, self._matcher.hit))
+        summary = SubsetSummary(len(self._listed), found, found - hit)
         suggestions = self._suggest_names()
         with atomic_file(self._folder / SUBSET) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
@@ -161,9 +171,11 @@ class SubsetCounts:
         """The rows of an entry: one for each taxon that it matched, or one without a taxon."""
         requested, remark = self._listed.describe(entry), self._remarks.get(entry, "")
         if not taxa:
-            note = COUNTED_ELSEWHERE if self._matcher.hit[entry] else remark or suggestions.get(entry, "")
-            if note and entry in suggestions:
-                summary.add_note(f"{requested}: no occurrence with media has this name; {note}")
+            note = remark or suggestions.get(entry, "")
+            if self._matcher.in_archive[entry]:
+                note = COUNTED_ELSEWHERE if self._matcher.hit[entry] else WITHOUT_MEDIA
+            if entry in suggestions:
+                summary.add_note(f"{requested}: no occurrence has this name; {note}")
             yield (entry + 1, requested, "", "", "", "", 0, 0, note)
             return
         if _is_homonym(taxa):
@@ -180,25 +192,33 @@ class SubsetCounts:
             yield (entry + 1, requested, column, *named, occurrences, images, remark)
 
     def _suggest_names(self) -> dict[int, str]:
-        """Close names of the archive for the first entries that look like a name and match nothing."""
+        """Close names of the archive for the first entries that look like a name and match nothing.
+
+        Only names whose words have the same initials are compared, because an archive may have a million names.
+        """
         unmatched = [
             entry
-            for entry in np.flatnonzero(~self._matcher.hit).tolist()
+            for entry in np.flatnonzero(~self._matcher.in_archive).tolist()
             if is_like_name(self._listed.names[entry]) and entry not in self._remarks
         ]
-        by_initial: dict[str, list[str]] = defaultdict(list)
+        by_initials: dict[tuple[str, ...], list[str]] = defaultdict(list)
         if unmatched:
             for name in sorted(self._matcher.seen):
-                by_initial[name[:1]].append(name)
+                by_initials[_list_initials(name)].append(name)
         suggestions = {}
         for entry in unmatched[:MAX_SUGGESTED]:
             requested = self._listed.names[entry]
+            same = by_initials[_list_initials(requested)]
             near = [
-                name for name in by_initial[requested[:1]] if abs(len(name) - len(requested)) <= MAX_LENGTH_DIFFERENCE
+                name for name in same if name != requested and abs(len(name) - len(requested)) <= MAX_LENGTH_DIFFERENCE
             ]
             if close := difflib.get_close_matches(requested, near, MAX_CLOSE, CLOSENESS):
                 suggestions[entry] = f"did you mean {' or '.join(close)}?"
         return suggestions
+
+
+def _list_initials(name: str) -> tuple[str, ...]:
+    return tuple(word[0] for word in name.split())
 
 
 def _find_taxon_columns(column: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -116,9 +116,11 @@ def _read_csv(content: str, header: dict[str, int]) -> SubsetList:
     for row in rows:
         values = {name: row[position].strip() if position < len(row) else "" for name, position in header.items()}
         if values.get(KEY) or values.get(NAME):
-            checklists.add(values.get(CHECKLIST, ""))
+            checklists |= {values.get(CHECKLIST, "").lower()} if values.get(KEY) else set()
             lowered = (values.get(RANK, "").lower(), values.get(KINGDOM, "").lower())
             entries[values.get(KEY, ""), values.get(NAME, ""), *lowered] = None
     keys, names, ranks, kingdoms = zip(*entries, strict=True) if entries else ((), (), (), ())
-    checklist = Checklist(checklists.pop()) if len(checklists) == 1 else Checklist()
+    if len(checklists) > 1:
+        raise ValueError("its column checklistKey has several values; write a list for each checklist")
+    checklist = Checklist(checklists.pop()) if checklists else Checklist()
     return SubsetList(keys, names, ranks, kingdoms, checklist)

@@ -29,17 +29,20 @@ class SubsetMatcher:
     to the most specific entry. Texts are compared as they are. A record without a rank or kingdom agrees with any.
 
     Attributes:
+        listed: the list.
         columns: the columns that are compared, in this order.
         read_columns: these columns, and those that have to agree.
         hit: whether an entry is the text of a column of a record with media, which may belong to another entry.
-        seen: the names of the records with media.
+        in_archive: the same for all records.
+        seen: the names of the records.
     """
 
     def __init__(self, listed: SubsetList, subset_key: str, columns: Iterable[str]) -> None:
+        self.listed = listed
         present = set(columns)
         names = (*NAMES_OF_ANY_RANK, *NAMES_OF_A_RANK) if listed.has_names else ()
         self.columns = tuple(dict.fromkeys(name for name in (subset_key, *names) if name in present))
-        self.hit = np.zeros(len(listed), bool)
+        self.hit, self.in_archive = np.zeros(len(listed), bool), np.zeros(len(listed), bool)
         self.seen: set[str] = set()
         compared = dict.fromkeys([*self.columns, "taxonRank", "kingdom"])
         self.read_columns = [name for name in compared if name in present]
@@ -66,11 +69,12 @@ class SubsetMatcher:
         added = records.append_column(ENTRY, pa.chunked_array([arrow.to_array(entry)]))
         return added.append_column(MATCHED, pa.chunked_array([arrow.to_array(matched)]))
 
-    def mark_hits(self, records: pa.Table) -> None:
-        """Note the entries and names of records with media in `hit` and `seen`."""
+    def mark_hits(self, records: pa.Table, has_media: Numbers) -> None:
+        """Note the entries and names of records in `hit`, `in_archive` and `seen`. `has_media` has truth values."""
         for name in self.columns:
             found = self._find_entries(records, name)
-            self.hit[found[found >= 0]] = True
+            self.in_archive[found[found >= 0]] = True
+            self.hit[found[has_media & (found >= 0)]] = True
             if name != self._subset_key:
                 values, numbers = _encode(records, name)
                 self.seen.update(values[number] for number in np.unique(numbers).tolist() if number < len(values))

@@ -11,6 +11,7 @@ REMEDY = (
     "make a crosswalk (make crosswalk OLD=... NEW=...) and set --ReadArchive-crosswalk, list names, or set "
     "--same-taxonomy if the keys mean the same taxa"
 )
+OTHER_CHECKLIST = "its key belongs to another checklist"
 
 
 def relate_keys(options: SelectionOptions, matcher: SubsetMatcher, checklist: Checklist) -> dict[int, str]:
@@ -34,7 +35,9 @@ def relate_keys(options: SelectionOptions, matcher: SubsetMatcher, checklist: Ch
     if relation is not Relation.SAME and listed.keys is not listed.names:
         is_compared = relation is Relation.UNKNOWN
         pairs = enumerate(listed.pairs)
-        matcher.replace_keys({key: entry for entry, (key, name) in pairs if key and not name and is_compared})
+        by_key = {key: entry for entry, (key, name) in pairs if key and not name}
+        matcher.replace_keys(by_key if is_compared else {})
+        return {} if is_compared else dict.fromkeys(by_key.values(), OTHER_CHECKLIST)
     return {}
 
 

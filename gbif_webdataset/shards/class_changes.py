@@ -47,9 +47,15 @@ def renumber_classes(
 
 
 def list_changes(
-    previous: Mapping[str, int], links: Mapping[str, list[Link]], numbers: Mapping[str, int]
+    previous: Mapping[str, int],
+    links: Mapping[str, list[Link]],
+    numbers: Mapping[str, int],
+    links_by_new: Mapping[str, Link],
 ) -> list[ClassChange]:
-    """What became of each class of `previous`, in the order of its number, then the new classes."""
+    """What became of each class of `previous`, in the order of its number, then the new classes.
+
+    Name and kind of a new class are those of its link in `links_by_new`.
+    """
     changes = []
     for old, number in sorted(previous.items(), key=lambda item: item[1]):
         if old not in links:
@@ -62,7 +68,11 @@ def list_changes(
                 )
     listed = {change.new_label for change in changes}
     added = sorted((number, label) for label, number in numbers.items() if label not in listed)
-    return changes + [ClassChange(number, "", label, "", "", str(ChangeKind.NEW)) for number, label in added]
+    for number, label in added:
+        found = links_by_new.get(label)
+        name, kind = (found.new_name, found.kind) if found else ("", ChangeKind.NEW)
+        changes.append(ClassChange(number, "", label, "", name, str(kind)))
+    return changes
 
 
 def write_changes(changes: Iterable[ClassChange], path: Path) -> None:

@@ -73,7 +73,8 @@ def _choose_categories(
     if crosswalk := read_crosswalk(recipe):
         links = crosswalk.translate(previous.labels)
         numbers = renumber_classes(previous.labels, links, labels, previous.classes)
-        write_changes(list_changes(previous.labels, links, numbers), folder / CLASS_CHANGES)
+        changes = list_changes(previous.labels, links, numbers, crosswalk.find_by_new(numbers))
+        write_changes(changes, folder / CLASS_CHANGES)
     else:
         numbers = number_labels(labels, previous.labels, previous.classes)
     return numbers, max(previous.classes, max(numbers.values(), default=-1) + 1)

@@ -66,6 +66,15 @@ class CrosswalkTable:
         names = _group_links(by_name)
         return names if len(names) > len(by_key) else by_key
 
+    def find_by_new(self, labels: Collection[str]) -> dict[str, Link]:
+        """The first link to each new label that the crosswalk lists, as a key or a name."""
+        listed = frozenset(labels)
+        found: dict[str, Link] = {}
+        for link in self.links:
+            for label in {link.new, link.new_name} & listed:
+                found.setdefault(label, link)
+        return found
+
     def find_by_key(self, keys: Collection[str]) -> dict[str, list[Link]]:
         """The links of each old key that the crosswalk lists."""
         listed = frozenset(keys)

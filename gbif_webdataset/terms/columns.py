@@ -58,13 +58,13 @@ REJECTED = (
 SUBSET = (
     Column("entry", INT64, "number of the entry in subset_list, from 1; the keys and names of a text file are sorted"),
     Column("requested", TEXT, "the name or key that the entry requests"),
-    Column("matched", TEXT, "the column of the archive that has it; empty if none has it"),
+    Column("matched", TEXT, "the column of the archive that has it; empty if no record with media has it"),
     Column("key", TEXT, "key of the taxon; several taxa of an entry have a row each"),
     Column("name", TEXT, "name of the taxon"),
     Column("kingdom", TEXT, "kingdom of the taxon"),
     Column("occurrences", INT64, "records of the archive that have media; each counts for its most specific entry"),
     Column("images", INT64, "images of the manifest; the sum of all rows is the manifest"),
-    Column("note", TEXT, "why nothing or several taxa matched, or close names"),
+    Column("note", TEXT, "why there is no image or several taxa matched, or close names"),
 )
 """Columns of `manifest/subset.csv`."""
 SUBSET_OCCURRENCES = (

@@ -12,7 +12,7 @@ class ChangeKind(Code):
     SPLIT = "split", "the older taxon is several"
     GONE = "gone", "the newer dataset has no such taxon"
     NEW = "new", "the older dataset has no such taxon"
-    AMBIGUOUS = "ambiguous", "several newer taxa may be the older one, and no evidence decides"
+    AMBIGUOUS = "ambiguous", "no evidence decides which newer taxon it is"
 
 
 class Evidence(Code):

@@ -5,9 +5,15 @@ import pytest
 
 from gbif_webdataset.compare.comparison import Comparison, compare
 from gbif_webdataset.compare.comparison_page import summarize_comparison
-from gbif_webdataset.compare.label_changes import Labels, TaxonomyOptions, are_comparable, explain_comparison
+from gbif_webdataset.compare.label_changes import (
+    Labels,
+    TaxonomyOptions,
+    are_comparable,
+    are_texts_comparable,
+    explain_comparison,
+)
 from gbif_webdataset.storage.crosswalk_table import CrosswalkTable, Link
-from gbif_webdataset.terms.checklists import BACKBONE, CATALOGUE_OF_LIFE, Checklist
+from gbif_webdataset.terms.checklists import BACKBONE, CATALOGUE_OF_LIFE, Checklist, Relation
 from gbif_webdataset.terms.crosswalk_kinds import ChangeKind
 from tests.support.output_folder import OutputFolder
 
@@ -53,7 +59,7 @@ def test_changes_that_the_crosswalk_explains_are_apart_from_others(tmp_path: Pat
         (OLD, NEW, TaxonomyOptions(same_taxonomy=True), True, ""),
         (OLD, NEW, TaxonomyOptions(LINKS), True, ""),
         (OLD, Checklist(), TaxonomyOptions(), True, "the labels may be keys of different taxonomies"),
-        (Checklist(), Checklist(), TaxonomyOptions(), True, ""),
+        (Checklist(), Checklist(), TaxonomyOptions(), True, "the labels may be keys of different taxonomies"),
         (OLD, OLD, TaxonomyOptions(), True, ""),
     ],
 )
@@ -62,7 +68,13 @@ def test_keys_of_different_checklists_are_not_compared(
 ) -> None:
     labels = Labels("speciesKey", old), Labels("speciesKey", new)
     assert are_comparable(*labels, options) == is_compared
-    note = explain_comparison(*labels, options)
+    note = explain_comparison(*labels, options, 1, 3)
     assert note.startswith(sentence)
     assert bool(note) == bool(sentence)
-    assert explain_comparison(Labels("species", old), Labels("species", new), TaxonomyOptions()) == ""
+    assert explain_comparison(Labels("species", old), Labels("species", new), TaxonomyOptions(), 1, 3) == ""
+    if old.compare(new) is Relation.UNKNOWN:
+        assert "1 of 3 old labels are in both datasets" in note
+        assert explain_comparison(*labels, options, 2, 3) == ""
+        assert are_texts_comparable(*labels, options)
+    elif options.crosswalk:
+        assert not are_texts_comparable(*labels, options)

@@ -36,3 +36,11 @@ def test_homonyms_of_one_kingdom_are_ambiguous_by_name(tmp_path: Path) -> None:
 def test_limits_out_of_range_are_errors(share: float, occurrences: int) -> None:
     with pytest.raises(ParameterError, match=r"--MakeCrosswalk-min-.*out of range"):
         EvidenceLimits(share, occurrences)
+
+
+def test_too_few_shared_occurrences_without_other_evidence_are_ambiguous_and_counted(tmp_path: Path) -> None:
+    path = make_crosswalk_of(tmp_path, *write_archives(tmp_path, occurrences((A, 2)), occurrences((C, 2))))
+    [row] = [row for row in read_crosswalk(path) if row["old_key"]]
+    assert [row[name] for name in ("new_key", "kind", "evidence", "shared_occurrences", "share")] == [
+        "X1", "ambiguous", "occurrences", "2", "1.0"
+    ]  # fmt: skip

@@ -32,3 +32,10 @@ def test_a_file_that_is_no_such_table_is_named(tmp_path: Path, content: bytes, p
     paths = write_archives(tmp_path, occurrences((A, 1)), occurrences((C, 1)))
     with pytest.raises(ParameterError, match=rf"^--MakeCrosswalk-table {table}: {problem}.*give a table with two"):
         make_crosswalk_of(tmp_path, *paths, table)
+
+
+def test_a_table_of_other_checklists_is_refused(tmp_path: Path) -> None:
+    paths = write_archives(tmp_path, occurrences((A, 1)), occurrences((C, 1)))
+    table = write_official_table(tmp_path / "other.tsv.gz", [("8", "X9")])
+    with pytest.raises(ParameterError, match=r"none of its 1 pairs of keys is in both datasets"):
+        make_crosswalk_of(tmp_path, *paths, table)

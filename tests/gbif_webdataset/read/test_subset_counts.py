@@ -4,7 +4,7 @@ import pytest
 
 from gbif_webdataset.errors import SelectionError
 from gbif_webdataset.read.selection_options import SelectionOptions
-from gbif_webdataset.read.subset_counts import COUNTED_ELSEWHERE, HOMONYM
+from gbif_webdataset.read.subset_counts import COUNTED_ELSEWHERE, HOMONYM, WITHOUT_MEDIA
 from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.storage.atomic import file_sha256
 from tests.gbif_webdataset.read.test_subset_match import ALL, BIRD, COLUMNS, GAMMA, PLANT, read_subset, select
@@ -44,19 +44,38 @@ def test_homonyms_without_keys_are_found_by_their_kingdoms(tmp_path: Path) -> No
     assert [row["note"] for row in read_subset(select(tmp_path, SubsetList.of(("Oenanthe",)), rows))] == [HOMONYM] * 2
 
 
-def test_a_taxon_without_media_is_not_found(tmp_path: Path) -> None:
-    """Its record may be kept beside those with media, because their ids share a slot."""
+def test_a_taxon_without_media_is_told_from_one_that_is_not_in_the_archive(tmp_path: Path) -> None:
     rows = [GAMMA] * 3000 + [GAMMA | {"species": f"Autographa s{number}"} for number in range(3000)]
-    listed = SubsetList.of(tuple(sorted({row["species"] for row in rows})))
+    listed = SubsetList.of(tuple(sorted({*(row["species"] for row in rows), "Felis catus"})))
     occurrences = [row | {"gbifID": str(number)} for number, row in enumerate(rows)]
     media = make_lines(MEDIA, [make_medium(number, f"{PHOTO}{number}/{'x' * 2000}") for number in range(3000)])
     files = {"meta.xml": make_gbif_meta_xml(COLUMNS), "occurrence.txt": make_lines(COLUMNS, occurrences)}
     archive = write_zip(tmp_path / "a.zip", files | {"multimedia.txt": media})
     manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", listed))
-    assert (manifest.counts.subset_keys, manifest.counts.subset_found) == (3001, 1)
-    assert {row["note"] for row in read_subset(manifest) if row["images"] == "0"} <= {
-        "", "did you mean Autographa?", "did you mean Autographa gamma?"
-    }  # fmt: skip
+    counts = manifest.counts
+    assert (counts.subset_keys, counts.subset_found, counts.subset_without_media) == (3002, 3001, 3000)
+    found = read_subset(manifest)
+    assert {row["note"] for row in found if row["requested"].startswith("Autographa s")} == {WITHOUT_MEDIA}
+    assert [(row["images"], row["note"]) for row in found if row["requested"] == "Felis catus"] == [("0", "")]
+    assert sum(int(row["images"]) for row in found) == len(manifest.rows) == 3000
+
+
+def test_records_without_media_are_compared_by_key_rank_and_kingdom_too(tmp_path: Path) -> None:
+    """Their fields may be enclosed in quotes."""
+    quoted = {name: f'"{value}"' for name, value in PLANT.items()} | {"gbifID": "2"}
+    occurrences = [GAMMA | {"gbifID": "1", "scientificName": '"Autographa gamma"'}, quoted, quoted]
+    files = {"meta.xml": make_gbif_meta_xml(COLUMNS), "occurrence.txt": make_lines(COLUMNS, occurrences)}
+    archive = write_zip(tmp_path / "a.zip", files | {"multimedia.txt": make_lines(MEDIA, [make_medium(1)])})
+    listed = SubsetList(
+        ("1", "6", "", ""), ("", "", "Oenanthe", "Oenanthe"), ("", "", "genus", "genus"), ("", "", "plantae", "fungi")
+    )
+    manifest = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", listed))
+    assert [(row["requested"], row["occurrences"], row["note"]) for row in read_subset(manifest)] == [
+        ("1", "1", ""),
+        ("6", "0", WITHOUT_MEDIA),
+        ("Oenanthe", "0", WITHOUT_MEDIA),
+        ("Oenanthe", "0", ""),
+    ]
 
 
 def test_close_names_are_suggested_and_never_taken(tmp_path: Path) -> None:
@@ -65,7 +84,7 @@ def test_close_names_are_suggested_and_never_taken(tmp_path: Path) -> None:
     assert (found["key"], found["images"]) == ("3", "1")
     assert (missing["images"], missing["note"]) == ("0", "did you mean Autographa gamma?")
     [note] = [note for note in manifest.counts.notes if "Autografa" in note]
-    assert note.endswith("no occurrence with media has this name; did you mean Autographa gamma?")
+    assert note.endswith("no occurrence has this name; did you mean Autographa gamma?")
 
 
 def test_an_image_counts_for_its_most_specific_entry(tmp_path: Path) -> None:

@@ -68,3 +68,10 @@ def test_one_key_of_a_thousand_is_found(tmp_path: Path) -> None:
     )
     counts = make_manifest(archive, tmp_path, SelectionOptions("acceptedTaxonKey", keys)).counts
     assert (counts.subset_keys, counts.subset_found) == (1000, 1)
+
+
+def test_a_csv_with_keys_of_several_checklists_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("taxonKey,checklistKey\n1,a\n2,b\n")
+    with pytest.raises(ParameterError, match="its column checklistKey has several values; write a list for each"):
+        read_subset_list(path)

@@ -5,6 +5,7 @@ import pytest
 from gbif_webdataset.errors import SelectionError
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import SubsetList, read_subset_list
+from gbif_webdataset.read.subset_taxonomy import OTHER_CHECKLIST
 from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.terms.checklists import BACKBONE, CATALOGUE_OF_LIFE, Checklist
 from tests.gbif_webdataset.read.test_subset_match import read_subset
@@ -33,6 +34,8 @@ def test_names_count_where_it_is_unknown_whether_the_keys_are_of_the_same_taxono
         listed = SubsetList(("GJ3L", "7F6E4"), ("Pieris rapae", ""), ("", ""), ("", ""), checklist)
         manifest = make_manifest(find_case(NEW), tmp_path, options(listed))
         expected = [("speciesKey", "6E4")] + ([] if checklist.key == BACKBONE else [("acceptedTaxonKey", "7F6E4")])
+        note = OTHER_CHECKLIST if checklist.key == BACKBONE else ""
+        assert [row["note"] for row in read_subset(manifest) if row["requested"] == "7F6E4"] == [note]
         assert [(row["matched"], row["key"]) for row in read_subset(manifest) if row["images"] != "0"] == [
             (column.replace("speciesKey", "species"), key) for column, key in expected
         ]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gbif_webdataset.shards.class_changes import list_changes, renumber_classes
-from gbif_webdataset.storage.crosswalk_table import Link
+from gbif_webdataset.storage.crosswalk_table import CrosswalkTable, Link
 from gbif_webdataset.terms.crosswalk_kinds import ChangeKind
 from tests.support.shard_run import RECIPE, ShardRun, encoded, photo
 from tests.support.taxonomies import make_crosswalk_of, plan_taxonomies, write_pair
@@ -25,7 +25,9 @@ def test_the_largest_part_and_the_largest_of_lumped_classes_decide_the_number() 
     }
     numbers = renumber_classes(previous, links, ["x", "p", "q", "a", "fresh"], 7)
     assert numbers == {"x": 1, "p": 2, "a": 4, "fresh": 7, "q": 8}
-    changes = [(one.number, one.old_label, one.new_label, one.kind) for one in list_changes(previous, links, numbers)]
+    changes = [
+        (one.number, one.old_label, one.new_label, one.kind) for one in list_changes(previous, links, numbers, {})
+    ]
     assert changes == [
         (1, "a", "x", "lumped"),
         (1, "b", "x", "lumped"),
@@ -37,12 +39,24 @@ def test_the_largest_part_and_the_largest_of_lumped_classes_decide_the_number() 
     ]
 
 
+def test_a_new_class_has_the_name_and_kind_of_the_crosswalk() -> None:
+    renamed = link("other", "x", ChangeKind.RENAMED)
+    links_by_new = CrosswalkTable((renamed,)).find_by_new(["x", "fresh"])
+    changes = list_changes({}, {}, {"x": 0, "fresh": 1}, links_by_new)
+    assert [(one.new_label, one.new_name, one.kind) for one in changes] == [
+        ("x", "name x", "renamed"),
+        ("fresh", "", "new"),
+    ]
+
+
 def test_an_ambiguous_class_keeps_its_number_empty_and_a_class_that_is_not_listed_as_well() -> None:
     previous = {"a": 0, "b": 1}
     links = {"a": [link("a", "x", ChangeKind.AMBIGUOUS), link("a", "y", ChangeKind.AMBIGUOUS)]}
     numbers = renumber_classes(previous, links, ["x", "b"], 2)
     assert numbers == {"b": 2, "x": 3}
-    assert {(one.number, one.old_label, one.new_label, one.kind) for one in list_changes(previous, links, numbers)} >= {
+    assert {
+        (one.number, one.old_label, one.new_label, one.kind) for one in list_changes(previous, links, numbers, {})
+    } >= {
         (0, "a", "", "ambiguous"),
         (1, "b", "", ""),
     }
