@@ -76,8 +76,10 @@ class Taxonomy:
     def __str__(self) -> str:
         """Two sentences about them."""
         rank = f" (rank: {self.rank})" if self.rank else ""
-        checklist = f"the checklist {self.checklist}" if self.checklist.key else "an unknown checklist"
-        return f"The labels are values of {self.label_column}{rank}. The taxon keys belong to {checklist}."
+        keys = f"The taxon keys belong to the checklist {self.checklist}."
+        if not self.checklist.key:
+            keys = "The archive does not state which taxonomy its taxon keys belong to; match taxa by name, not by key."
+        return f"The labels are values of {self.label_column}{rank}. {keys}"
 
 
 @dataclass(frozen=True)
