@@ -193,7 +193,7 @@ class PartitionedArchive:
             self._slots.add_media(hashes)
         else:
             self._collect_checklists(rows)
-            kept, has_id = self._slots.add_records(hashes), rows.column(RECORD_ID).is_valid().to_numpy()
+            kept, has_id = self._slots.add_records(hashes), arrow.find_valid(rows.column(RECORD_ID))
             if not has_id.all():
                 rejected.add_records(rows.filter(rows.column(RECORD_ID).is_null()), LineFault.NO_ID)
             kept = has_id & (kept | self._taxa.find_first(rows, has_id & ~kept))

@@ -45,6 +45,12 @@ def to_numpy(array: pa.Array) -> "np.ndarray[Any, Any]":
     return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * np.dtype(kind).itemsize)
 
 
+def find_valid(column: pa.ChunkedArray) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Whether each value is not null."""
+    pieces = [to_numpy(piece.is_valid().cast(pa.uint8())) for piece in column.chunks]
+    return np.concatenate(pieces).astype(bool) if pieces else np.zeros(0, bool)
+
+
 def to_text_array(values: Sequence[str | None]) -> pa.Array:
     """Texts, and None for nulls, as an Arrow array."""
     encoded = [(value or "").encode() for value in values]

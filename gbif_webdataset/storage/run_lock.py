@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from gbif_webdataset.errors import BusyError
-from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.leftovers import delete_leftovers
 from gbif_webdataset.storage.paths import create_output_folder
 from gbif_webdataset.storage.runs import RUN_FILES, STALE_SECONDS, Run, RunKind, is_alive, list_runs
@@ -94,15 +94,10 @@ class RunLock:
         raise make_busy_error(self._output, self._run, run, age)
 
     def _write(self, is_claiming: bool = False) -> None:
-        temporary = self._folder / f"{TEMPORARY}{self._path.name}"
         values = asdict(replace(self._run, is_claiming=is_claiming))
         self._make_folder()
-        try:
+        with atomic_file(self._path) as temporary:  # it is locked, so another run does not delete it
             temporary.write_text(json.dumps(values), encoding="utf-8")
-            temporary.replace(self._path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def _make_folder(self) -> None:
         missing = [path for path in (self._folder, *self._folder.parents) if not path.exists()]

@@ -75,6 +75,8 @@ def make(name: str, folder: Path, change: Callable[[Path], dict[str, bytes | str
 def read_page(dataset: Dataset, browser: webdriver.Chrome, name: str) -> str:
     """The text of the page; it is no wider than a phone."""
     url = (dataset.output / "report" / "index.html").as_uri()
+    browser.get(url)
+    browser.get_log("browser")  # may have errors of pages that other tests opened
     for size in (WIDE, PHONE):
         resize(browser, size)
         browser.get(url)

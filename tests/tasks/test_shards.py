@@ -72,7 +72,6 @@ def make_older(dataset: Dataset) -> int:
     """Change the record of the shards into one that version 0.4 would have written; the format that it had."""
     path = dataset.output / ".made" / "CreateWebDataset.json"
     record = json.loads(path.read_text())
-    del record["checksum"]
     written = int(record["made_from"]["format"])
     record["made_from"]["format"] = 3
     del record["checksum"]
