@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.audit.audit_dataset import audit_dataset, count_files, summarize_audit
-from gbif_webdataset.errors import DamagedFileError, escape_text
+from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.storage.runs import RunKind, is_alive, list_runs
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_text
 from tasks.framework.parameters import Count, FilePath, Flag
 
 
@@ -67,11 +68,9 @@ class AuditDataset(DatasetTask):
                 is_run_active=self._is_run_active,
                 progress=lambda done: progress.update(done, files),
             )
-        print(escape_text(summarize_audit(self.paths, result), keep="\n"), flush=True)
+        print_text(summarize_audit(self.paths, result))
         if self.repair and result.differences:
-            print(
-                f"  {format_count(len(result.repaired), 'record')} deleted; run the job again to make them", flush=True
-            )
+            print_text(f"  {format_count(len(result.repaired), 'record')} deleted; run the job again to make them")
         elif result.differences:
             is_one = result.differences == 1
             problem = "file differs from the records and is" if is_one else "files differ from the records and are"

@@ -1,7 +1,6 @@
 """DeleteImages: deletes the images that cannot be used, or those on a list of the user."""
 
 import datetime
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from gbif_webdataset.clean.delete_images import DeletionFiles, check_image_list,
 from gbif_webdataset.storage.recorded_files import load_deletions
 from gbif_webdataset.storage.target_record import TargetRecord
 from tasks.framework.dataset_task import DatasetTask
+from tasks.framework.messages import print_note
 from tasks.framework.parameters import Flag, InputFile
 from tasks.verify import VerifyImages
 
@@ -57,5 +57,5 @@ class DeleteImages(DatasetTask):
             target.results = {"reasons": deletion.reasons}
             target.add(deleted)
             if deletion.unmatched:
-                print(deletion.match, file=sys.stderr, flush=True)
+                print_note(deletion.match)
                 target.add(paths.unmatched_images)

@@ -1,7 +1,6 @@
 """PlanFetch: estimate what fetching will take."""
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,10 +61,8 @@ class PlanFetch(DatasetTask):
         manifests = self.paths.chunks("manifest", self.chunks)
 
         def announce(images: int, hosts: int) -> None:
-            print(
-                f"requesting the sizes of {format_count(images, 'image')} from {format_count(hosts, 'host')} ...",
-                file=sys.stderr,
-                flush=True,
+            print_note(
+                f"requesting the sizes of {format_count(images, 'image')} from {format_count(hosts, 'host')} ..."
             )
 
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)

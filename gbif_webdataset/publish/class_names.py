@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from gbif_webdataset.publish.description import ClassCounts
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.label_names import select_label_name
+from gbif_webdataset.storage.label_names import select_frequent_names, select_label_name
 from gbif_webdataset.storage.paths import DatasetPaths
 
 
@@ -23,10 +23,7 @@ def add_names(classes: Sequence[ClassCounts], paths: DatasetPaths, label_column:
     name = select_label_name(label_column, label, columns)
     if not name:
         return classes
-    source = tables.parquet_source([paths.clean])
-    query = f"""SELECT label, arg_max(name, (images, name)) FROM (
-            SELECT {label}::VARCHAR AS label, {name} AS name, count(*) AS images
-            FROM {source} AS clean WHERE {name} IS NOT NULL GROUP BY ALL) GROUP BY label"""
+    query = select_frequent_names(tables.parquet_source([paths.clean]), label, name)
     with tables.open_database(paths.scratch) as connection:
         names = dict(tables.fetch_rows(connection, query))
     return [replace(one, name=names.get(one.label, "")) for one in classes]

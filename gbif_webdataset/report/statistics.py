@@ -16,7 +16,7 @@ from gbif_webdataset.report.equal_earth import CELL, Cell, decode_cell, make_cel
 from gbif_webdataset.report.facets import FACETS, SAMPLE_FACETS, Breakdown
 from gbif_webdataset.report.map_view import WORLD, View, choose_view
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.label_names import select_label_name
+from gbif_webdataset.storage.label_names import select_frequent_names, select_label_name
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.outcomes import Status
 from gbif_webdataset.terms.splits import split_paths
@@ -171,10 +171,7 @@ def _find_names(connection: duckdb.DuckDBPyConnection, label_column: str) -> dic
     name = select_label_name(label_column, label, columns)
     if not name:
         return {}
-    counted = f"""SELECT {label}::VARCHAR AS label, left({name}, 500) AS name, count(*) AS images
-        FROM labelled AS clean WHERE {name} IS NOT NULL GROUP BY ALL"""
-    query = f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"
-    return dict(tables.fetch_rows(connection, query))
+    return dict(tables.fetch_rows(connection, select_frequent_names("labelled", label, name)))
 
 
 def _count_failures(connection: duckdb.DuckDBPyConnection) -> Iterator[HostFailures]:

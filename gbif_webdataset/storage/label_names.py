@@ -1,10 +1,22 @@
-"""The SQL of the scientific name of an image's label."""
+"""The SQL of the scientific names of labels."""
 
 from collections.abc import Collection
 
 from gbif_webdataset.storage.tables import quote_name
 from gbif_webdataset.terms.ranks import KEY_COLUMNS, LABEL_NAME_COLUMNS, MAIN_NAME_COLUMNS
 from gbif_webdataset.terms.splits import LABEL
+
+MAX_NAME_CHARACTERS = 500
+
+
+def select_frequent_names(source: str, label: str, name: str) -> str:
+    """The SQL query of label and most frequent name of its images. `source` is a table or its SQL; it becomes `clean`.
+
+    `label` and `name` are the SQL of an image's label and of its name.
+    """
+    counted = f"""SELECT {label}::VARCHAR AS label, left({name}, {MAX_NAME_CHARACTERS}) AS name, count(*) AS images
+        FROM {source} AS clean WHERE {name} IS NOT NULL GROUP BY ALL"""
+    return f"SELECT label, arg_max(name, (images, name)) FROM ({counted}) GROUP BY label"
 
 
 def select_label_name(label_column: str, label: str, columns: Collection[str]) -> str:

@@ -71,6 +71,8 @@ def test_names_of_taxa_are_not_keys_so_that_their_checklist_does_not_matter(run:
     run.create(
         replace(RECIPE, label_column="species", checklist=NEW, previous_category_map=run.root / "old/category_map.json")
     )
+    maps = [json.loads((run.root / name / "category_map.json").read_text()) for name in ("old", "shards")]
+    assert maps[0] == maps[1] != {}
 
 
 def test_a_map_without_its_categories_json_has_an_unknown_checklist(run: ShardRun) -> None:

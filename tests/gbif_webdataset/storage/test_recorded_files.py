@@ -18,6 +18,7 @@ def write_record(output: Path, name: str) -> TargetRecord:
 
 def test_files_as_they_were_written_pass(tmp_path: Path) -> None:
     check_recorded_files(tmp_path, [write_record(tmp_path, "clean.parquet"), write_record(tmp_path, "splits/val.csv")])
+    assert record_path(tmp_path, "Task").is_file()
 
 
 @pytest.mark.parametrize("content", [b"", b"CONTENT", bytes(7), None])
