@@ -6,6 +6,7 @@ With NO_SKIPS set, as where changes are judged, a skipped test fails the run, un
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,11 @@ OPTIONAL = "optional: "  # how the reason begins of a test of what is in no list
 
 
 def pytest_configure() -> None:
-    """Give each process of pytest-xdist its own temporary folder: Luigi locks equal commands there."""
+    """Give each process of pytest-xdist its own temporary folder: Luigi locks equal commands there.
+
+    A shell that runs pytest in the background lets it ignore Ctrl-C, and every process that a test starts, too.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["TMPDIR"] = tempfile.mkdtemp(prefix=f"{worker}-")
         atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
