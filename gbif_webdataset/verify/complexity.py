@@ -21,6 +21,7 @@ MAX_METADATA_BYTES = 32 << 20
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)
 _SCAN, _END = 0xDA, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL_FRAMES = (0xC0, 0xC1)
 _TEXT_LIMITS = ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY")  # of Pillow, in its messages
 
 
@@ -39,19 +40,21 @@ def is_limit_of_pillow(fault: Exception) -> bool:
 
 
 def _is_complex_jpeg(data: bytes) -> bool:
-    segments, pixels, at = 0, 0, 2
+    segments, pixels, components, at = 0, 0, 0, 2
     while (found := _MARKER.search(data, at)) and found[1][0] != _SCAN:
         segments += 1
         at = found.end() + max(2, int.from_bytes(data[found.end() : found.end() + 2]))
         if segments > MAX_SEGMENTS or at > MAX_METADATA_BYTES + found.end():
             return True
         if found[1][0] in _FRAMES:
-            height, width = struct.unpack_from(">HH", data, found.end() + 3)
-            pixels = height * width
+            height, width, components = struct.unpack_from(">HHB", data, found.end() + 3)
+            pixels, components = height * width, components if found[1][0] in _SEQUENTIAL_FRAMES else 0
     if found is None:
         return False
     if found.start() > MAX_METADATA_BYTES:
         return True
+    if data[found.end() + 2] == components:
+        return False  # the scan has all components, and libjpeg refuses a second one
     max_scans = min(MAX_SCANS, MAX_SCANNED_PIXELS // (pixels or 1))
     # Markers in metadata and behind the end of the image are counted, too, so this is only the first, fast check.
     return data.count(b"\xff\xda") > max(max_scans, 1) and _count_scans(data, found.start()) > max(max_scans, 1)
