@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "compare": {*BASE, "compare", "account"},
     "audit": {*BASE, "audit"},
     "crosswalk": {*BASE, "crosswalk", "read"},
+    "obtain": {*BASE, "obtain"},
 }
 """Which parts of gbif_webdataset (folders and top modules) each part may import; see docs/architecture.md."""
 
