@@ -107,6 +107,11 @@ RemoteSource = DownloadKey | DownloadDoi | ArchiveUrl | RequestFile
 Source = LocalArchive | RemoteSource
 
 
+def is_download_key(text: str) -> bool:
+    """Whether a text has the form of a key that GBIF gives to downloads."""
+    return _KEY.fullmatch(text) is not None
+
+
 def parse_sources(value: str) -> tuple[Source, ...]:
     """Return what a value of `--dwca` names, each source once, in the given order.
 
@@ -223,7 +228,7 @@ def _parse_source(text: str, path: Path | None, place: str) -> Source:
         return RequestFile(path) if content and content.lstrip().startswith("{") else LocalArchive(path)
     if page := _GBIF_PAGE.fullmatch(text):
         text = page[1]
-    if _KEY.fullmatch(text):
+    if is_download_key(text):
         return DownloadKey(text)
     if found := _DOI.fullmatch(text):
         return _parse_doi(found[1].lower(), place)
@@ -234,7 +239,7 @@ def _parse_source(text: str, path: Path | None, place: str) -> Source:
         shown = re.sub("//[^/]*@", "//...@", place)
         raise ParameterError.at(shown, "not an https:// address without a password", ACCEPTED)
     problem = "there is no such file or folder"
-    if _KEY.fullmatch(_remove_ending(text)):
+    if is_download_key(_remove_ending(text)):
         problem += f" (the key of the download is {_remove_ending(text)}, without .zip)"
     raise ParameterError.at(place, problem, ACCEPTED)
 
