@@ -60,7 +60,10 @@ def fetch_archives(sources: Sequence[RemoteSource], obtaining: Obtaining) -> lis
     archives = [find_archive(source) for source in sources]
     complete = {archive: entry for archive in archives if (entry := _find_complete(archive, obtaining))}
     begun = {archive: _look_up(archive, obtaining) for archive in archives if archive not in complete}
-    return [complete.get(archive) or _obtain(begun[archive], archive, obtaining) for archive in archives]
+    return [
+        complete.get(archive) or _find_complete(archive, obtaining) or _obtain(begun[archive], archive, obtaining)
+        for archive in archives
+    ]
 
 
 def find_archive(source: RemoteSource) -> RemoteArchive:

@@ -230,6 +230,13 @@ def test_an_archive_that_is_complete_needs_no_request(server: GbifApi, run: Obta
     assert len(server.log) == before
 
 
+def test_a_download_that_is_named_twice_is_transferred_once(server: GbifApi, run: ObtainRun) -> None:
+    server.add()
+    first, second = run.obtain(f"{DOI},{KEY}")
+    assert first.sha256 == second.sha256
+    assert len(server.requests("GET", "/files/")) == 1
+
+
 def test_an_archive_that_was_changed_is_downloaded_again(server: GbifApi, run: ObtainRun) -> None:
     download = server.add()
     run.obtain(KEY)
