@@ -1,10 +1,10 @@
 """FetchArchive: from a download key, a DOI, an address or a request to the archive."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from gbif_webdataset.errors import MissingPieceError, option_text
+from gbif_webdataset.errors import MissingPieceError, ParameterError, option_text
 from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.obtain.archive_entry import find_entry
 from gbif_webdataset.obtain.fetch_archive import Obtaining, Reports, fetch_archives, find_archive
@@ -57,6 +57,13 @@ class FetchArchive(DatasetTask):
     def sources(self) -> list[RemoteSource]:
         """The archives that --dwca names and that are not on this machine."""
         return [source for source in parse_sources(self.dwca) if not isinstance(source, LocalArchive)]
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether an archive is not on this machine. A value that names nothing is reported when it is read."""
+        with suppress(ParameterError):
+            return bool(self.sources)
+        return False
 
     def inputs(self) -> dict[str, str]:
         """A digest of the sources; of a request, what it asks for."""

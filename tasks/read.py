@@ -111,7 +111,7 @@ class ReadArchive(DatasetTask):
     def requires(self) -> list[DatasetTask]:
         """Return the task that downloads the archive, if it is not on this machine."""
         fetch = self.clone(FetchArchive)
-        return [fetch] if fetch.sources else []
+        return [fetch] if fetch.is_needed else []
 
     @property
     def archive(self) -> Path:

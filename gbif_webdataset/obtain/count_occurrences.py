@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from gbif_webdataset.obtain.gbif_api import GbifApi
+from gbif_webdataset.obtain.gbif_api import GbifApi, Query
 from gbif_webdataset.obtain.http_client import TemporaryError
 from gbif_webdataset.obtain.occurrence_filters import OccurrenceFilters
 from gbif_webdataset.obtain.pauses import Pauses
@@ -32,11 +32,12 @@ def count_occurrences(
     for match in {match.key: match for match in matches if match.key}.values():
         query = filters.make_query(match.key, checklist)
         query += [("limit", "0"), ("facet", "year"), ("facetLimit", str(MAX_YEARS))]
-        yield pauses.retry(lambda match=match, query=query: _parse_counts(match, api.read_json(SEARCH, query)))
+        yield pauses.retry(partial(_count_taxon, api, match, query))
         pauses.restart()
 
 
-def _parse_counts(match: NameMatch, answer: Any) -> TaxonCount:
+def _count_taxon(api: GbifApi, match: NameMatch, query: Query) -> TaxonCount:
+    answer = api.read_json(SEARCH, query)
     try:
         years = {
             str(one["name"]): int(one["count"])

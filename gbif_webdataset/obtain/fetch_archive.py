@@ -59,7 +59,7 @@ def fetch_archives(sources: Sequence[RemoteSource], obtaining: Obtaining) -> lis
     """
     archives = [find_archive(source) for source in sources]
     complete = {archive: entry for archive in archives if (entry := _find_complete(archive, obtaining))}
-    begun = {archive: _look_up(archive, obtaining) for archive in archives if archive not in complete}
+    begun = {archive: _find_metadata(archive, obtaining) for archive in archives if archive not in complete}
     return [
         complete.get(archive) or _find_complete(archive, obtaining) or _obtain(begun[archive], archive, obtaining)
         for archive in archives
@@ -76,7 +76,7 @@ def _find_complete(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry
     return entry if entry and entry.is_complete(obtaining.folder) else None
 
 
-def _look_up(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry:
+def _find_metadata(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry:
     """Return the entry of an archive, as GBIF describes it now, and save it."""
     if isinstance(archive, ArchiveUrl):
         entry = find_entry(obtaining.folder, archive) or ArchiveEntry.of_url(archive)

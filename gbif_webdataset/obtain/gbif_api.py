@@ -58,10 +58,8 @@ class GbifDownload:
             keys = [str(one.get("key")) for one in several if isinstance(one, dict)]
             if len(keys) == 1:
                 return cls.parse(several[0])
-            named = ", ".join(keys[:10]) or "none"
-            raise FetchError.at(
-                f"downloads {named}", f"the DOI stands for {len(keys)} downloads", "give one of the keys"
-            )
+            problem = f"GBIF has {len(keys)} downloads for it"
+            raise FetchError.at(", ".join(keys[:10]) or "no key", problem, "give the key of one of them")
         if not isinstance(values, dict) or not is_download_key(str(values.get("key"))):
             raise TemporaryError("the answer of GBIF does not describe a download")
         request = values.get("request")

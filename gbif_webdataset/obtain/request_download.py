@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,7 +78,7 @@ def _find_equal(api: GbifApi, request: Mapping[str, Any], credentials: Credentia
     path = f"{DOWNLOADS}/user/{quote(credentials.user, safe='')}"
     for page in range(MAX_PAGES):
         query = [("limit", str(PAGE)), ("offset", str(page * PAGE)), *(("status", status) for status in USABLE)]
-        answer = pauses.retry(lambda query=query: api.read_json(path, query, credentials))
+        answer = pauses.retry(partial(api.read_json, path, query, credentials))
         results = answer.get("results") if isinstance(answer, dict) else None
         if not isinstance(results, list):
             raise FetchError.at(api.base, "the answer does not list your downloads", "run the same command again later")

@@ -124,13 +124,13 @@ def parse_sources(value: str) -> tuple[Source, ...]:
         raise ParameterError.at(f'{OPTION} ""', "no archive is named", ACCEPTED)
     found: list[Source] = []
     for part in _split_at_commas(value):
-        place = option_text(OPTION, part)
+        place = option_text(OPTION, part.strip())
         path = _find_path(part)
         lines = _read_list(path) if path else None
         if path and lines is not None:
             found += _parse_lines(path, lines)
         else:
-            found.append(_parse_source(part, path, place))
+            found.append(_parse_source(part.strip(), path, place))
     return tuple(dict.fromkeys(found))
 
 
@@ -161,7 +161,7 @@ def _split_at_commas(value: str) -> Iterator[str]:
         ends = range(len(parts), first + 1, -1)
         joined = (",".join(parts[first:end]) for end in ends)
         end = next((end for end, text in zip(ends, joined, strict=True) if _find_path(text)), first + 1)
-        if part := ",".join(parts[first:end]).strip():
+        if (part := ",".join(parts[first:end])).strip():
             yield part
         first = end
 

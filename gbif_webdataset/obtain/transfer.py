@@ -3,10 +3,11 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 
 import requests
@@ -87,9 +88,16 @@ def transfer(client: HttpClient, file: Transfer, report_bytes: Callable[[int, in
         _check_status(response)
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             offset = 0
+        read = partial(response.raw.read1, PIECE_BYTES, decode_content=False)
+        first = read()
+        if not offset and not first.startswith(ZIP):
+            raise WrongContentError(f"the answer is {_describe_content(response, first)}, not a zip")
         total = _find_total(response, file, offset)
         _check_space(file, total - offset)
-        _save_body(response, file, offset, lambda done: report_bytes(done, total))
+        if not offset:
+            file.restart()
+            _save_validator(response, file)
+        _append(file, chain([first], iter(read, b"")), lambda done: report_bytes(done, total))
 
 
 def _read_validator(file: Transfer) -> str:
@@ -141,24 +149,15 @@ def _check_space(file: Transfer, missing: int) -> None:
         raise FetchError.at(str(file.part.parent), problem, remedy)
 
 
-def _save_body(response: requests.Response, file: Transfer, offset: int, report_bytes: Callable[[int], None]) -> None:
-    """Append the body to the bytes so far, or write it in their place if `offset` is 0."""
-    read = partial(response.raw.read1, PIECE_BYTES, decode_content=False)
-    piece: bytes = read()
-    if not offset:
-        while 0 < len(piece) < len(ZIP) and (more := read()):
-            piece += more
-        if not piece.startswith(ZIP):
-            raise WrongContentError(f"the answer is {_describe_content(response, piece)}, not a zip")
-        file.restart()
-        _save_validator(response, file)
+def _append(file: Transfer, pieces: Iterable[bytes], report_bytes: Callable[[int], None]) -> None:
+    """Append pieces to the bytes so far, each at once: a killed process has lost none of them."""
+    done = file.count_bytes()
     with file.part.open("ab") as target:
-        while piece:
+        for piece in pieces:
             target.write(piece)
-            offset += len(piece)
-            report_bytes(offset)
-            piece = read()
-        target.flush()
+            target.flush()
+            done += len(piece)
+            report_bytes(done)
         os.fsync(target.fileno())
 
 

@@ -88,8 +88,7 @@ class GbifApi:
         self.behaviours: defaultdict[str, list[Behaviour]] = defaultdict(list)
         self.log: list[ApiRequest] = []
         self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer((address, 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((address, 0), Handler)
         self._server.owner = self  # type: ignore[attr-defined]
         self.url = f"http://{address}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -115,6 +114,14 @@ class GbifApi:
     def requests(self, method: str = "", path: str = "") -> list[ApiRequest]:
         """The requests so far, of a method and to paths that begin so."""
         return [one for one in self.log if one.method.startswith(method) and one.path.startswith(path)]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Do nothing: clients are killed while they read."""
 
 
 def metadata_path(key: str = KEY) -> str:

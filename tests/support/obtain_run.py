@@ -10,6 +10,7 @@ from gbif_webdataset.obtain.fetch_archive import Obtaining, Reports, fetch_archi
 from gbif_webdataset.obtain.http_client import HttpClient
 from gbif_webdataset.obtain.pauses import Clock, Pauses
 from gbif_webdataset.obtain.sources import LocalArchive, parse_sources
+from gbif_webdataset.storage.atomic import TEMPORARY
 from tests.support.gbif_api import GbifApi
 
 LOOPBACK = "127.0.0.1/32"
@@ -54,4 +55,5 @@ class ObtainRun:
         return (self.folder / f"{key}.zip").read_bytes()
 
     def list_files(self) -> set[str]:
-        return {path.name for path in self.folder.iterdir()}
+        """The files, without temporary ones of killed processes, which the next run of a task deletes."""
+        return {path.name for path in self.folder.iterdir() if not path.name.startswith(TEMPORARY)}

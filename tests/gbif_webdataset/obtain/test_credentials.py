@@ -66,7 +66,7 @@ def test_entries_of_other_hosts_are_not_used(text: str, home: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mode", "reason"),
     [
-        ("machine api.gbif.org login moth s3cret\n", 0o600, "line 1 is not valid"),
+        ("machine api.gbif.org login moth s3cret\n", 0o600, r"line \d is not valid"),
         ("machine api.gbif.org login moth password s3cret\n", 0o644, "others can read it"),
     ],
 )

@@ -93,7 +93,7 @@ SUCCEEDING = {
         interrupt(
             break_off(HALF), lambda visit: visit.send(b"PK", 206, "application/zip", Content_Range="bytes 0-1/50886")
         ),
-        [60, 60],
+        [60, 120],
         [None, RESUMED, None],
         sentences=("another part of the file",),
     ),
@@ -276,7 +276,12 @@ def test_the_request_of_an_erased_download_is_written_for_the_next_one(server: G
 
 def test_a_disk_that_is_too_small_is_reported_before_the_transfer(server: GbifApi, run: ObtainRun) -> None:
     server.add(size=10**18)
-    server.before(file_path(), lambda visit: visit.send_head(200, "application/zip", 10**18))
+
+    def announce(visit: Handler) -> None:
+        visit.send_head(200, "application/zip", 10**18)
+        visit.wfile.write(b"PK")
+
+    server.before(file_path(), announce)
     with pytest.raises(
         FetchError, match=r"archive: the archive needs 1,000,000\.0 TB more, but only .* free; free some"
     ):

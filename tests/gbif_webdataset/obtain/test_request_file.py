@@ -39,7 +39,10 @@ def test_a_request_is_read_as_it_was_written(tmp_path: Path) -> None:
         (b"[]", "not a download request, because it has no predicate"),
         (b"{}", "not a download request"),
         (b'{"predicate": {}}', "the format of the request is None, which has no media"),
-        (b'{"predicate": {}, "format": "SIMPLE_CSV"}', 'is SIMPLE_CSV, which has no media; set "format": "DWCA"'),
+        (
+            b'{"predicate": {}, "format": "SIMPLE_CSV"}',
+            'the format of the request is SIMPLE_CSV, which has no media; set "format": "DWCA"',
+        ),
     ],
 )
 def test_a_file_that_is_no_request_gives_a_sentence(content: bytes | None, sentence: str, tmp_path: Path) -> None:
