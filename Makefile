@@ -11,10 +11,19 @@ SCHEDULER ?=
 PLAN ?=
 DRY_RUN ?=
 RETRY ?=
+NAMES ?=
+COUNTRY ?=
+YEAR ?=
+LICENSES ?=
+BASIS ?=
+TAXONOMY ?=
+SEND ?=
 ARGS ?=
 PYTHON ?= python3
 
 SHELL := /bin/bash
+# Only `make request` needs the password at GBIF.
+unexport GBIF_USER GBIF_PWD
 VENV := .venv
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
@@ -62,7 +71,7 @@ SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(fil
 QUICK_TESTS := tests/test_layout.py tests/test_makefile.py tests/test_requirements.py tests/gbif_webdataset/test_*.py \
 	$(addprefix tests/gbif_webdataset/,terms slurm account split storage compare clean publish)
 
-.PHONY: help docs dataset manifest fetch verify delete clean split shards report compare crosswalk audit check lint test test-all bench \
+.PHONY: help docs dataset manifest fetch verify delete clean split shards report request compare crosswalk audit check lint test test-all bench \
 	scheduler slurm slurm-status
 
 help: ## list the targets and variables
@@ -72,7 +81,8 @@ help: ## list the targets and variables
 	@echo
 	@echo '  "..." stands for all that the line above does.'
 	@echo
-	@echo '  DWCA       the Darwin Core Archive; without one, the bundled sample'
+	@echo '  DWCA       the Darwin Core Archive: path, DOI or key of a GBIF download, https:// address, request.json, or several'
+	@echo '             of these with commas between them; without one, the bundled sample'
 	@echo '  OUTPUT     the folder of the dataset (default: data/<archive name>)'
 	@echo '  CHUNKS     number of parts in which images are downloaded and verified (default: 16)'
 	@echo '  WORKERS    number of stages or chunks that run at the same time, each in a process (default: 1)'
@@ -82,6 +92,10 @@ help: ## list the targets and variables
 	@echo '  DRY_RUN    1: make slurm prints its commands and submits nothing'
 	@echo '  RETRY      1: download images again whose last attempt had a temporary failure, even within the last hour'
 	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare; or archives, for make crosswalk'
+	@echo '  NAMES      file of scientific names, one per line, for make request'
+	@echo '  COUNTRY, YEAR, LICENSES, BASIS  limits of the request: DK,SE and 2015,2026 and cc0,cc-by and HUMAN_OBSERVATION'
+	@echo '  TAXONOMY   checklist of the request: catalogue-of-life (default) or backbone'
+	@echo '  SEND       1: make request submits the request to GBIF'
 	@echo '  TABLE      official table of the keys in both taxonomies, such as gbif-col265.tsv.gz, for make crosswalk'
 	@echo '  PYTHON     the Python that creates .venv (default: python3)'
 
@@ -110,6 +124,14 @@ shards: $(READY) ## ... and write the WebDataset shards
 
 report: $(READY) ## ... and write accounting.csv and the report page (the same as dataset)
 	@$(call RUN_STAGE,ReportDataset)
+
+request: private export GBIF_USER := $(value GBIF_USER)
+request: private export GBIF_PWD := $(value GBIF_PWD)
+request: $(READY) ## request a GBIF download (NAMES=species.txt): write OUTPUT=request.json and count; SEND=1: submit it
+	@$(COMMAND) RequestDownload $(call value_of,--names,NAMES) $(call value_of,--country,COUNTRY) \
+	$(call value_of,--year,YEAR) $(call value_of,--licenses,LICENSES) $(call value_of,--basis,BASIS) \
+	$(call value_of,--taxonomy,TAXONOMY) $(if $(filter-out 0,$(SEND)),--send) $(call value_of,--request,OUTPUT) \
+	$(value ARGS)
 
 crosswalk: $(READY) ## map the taxa of an older dataset or archive to those of a newer one: make crosswalk OLD=data/a NEW=b.zip
 	@$(COMMAND) MakeCrosswalk $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(call value_of,--table,TABLE) \

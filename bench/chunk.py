@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from bench import photos, runs, server
 from bench.runs import Run
 from gbif_webdataset.fetch import download, fetch_chunk, journal
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.image_response import Download, DownloadLimits
+from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.storage.chunks import chunk_name
 
 LIMITS = DownloadLimits(

@@ -9,6 +9,7 @@ gc.disable()  # it takes a tenth of the time of the imports, and modules are no 
 
 framework.install()
 
+from tasks.archive import FetchArchive
 from tasks.audit import AuditDataset
 from tasks.clean import CleanDataset
 from tasks.compare import CompareDatasets
@@ -18,6 +19,7 @@ from tasks.fetch import FetchChunk, FetchImages
 from tasks.plan import PlanFetch
 from tasks.read import ReadArchive
 from tasks.report import ReportDataset
+from tasks.request import RequestDownload
 from tasks.shards import CreateWebDataset, PlanShards, ShardChunk
 from tasks.split import SplitDataset
 from tasks.verify import VerifyChunk, VerifyImages
@@ -31,6 +33,7 @@ __all__ = [
     "CompareDatasets",
     "CreateWebDataset",
     "DeleteImages",
+    "FetchArchive",
     "FetchChunk",
     "FetchImages",
     "MakeCrosswalk",
@@ -38,6 +41,7 @@ __all__ = [
     "PlanShards",
     "ReadArchive",
     "ReportDataset",
+    "RequestDownload",
     "ShardChunk",
     "SplitDataset",
     "VerifyChunk",

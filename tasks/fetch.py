@@ -10,13 +10,13 @@ from luigi.interface import core
 
 from gbif_webdataset import __version__
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.attempts import RetryBacklog
 from gbif_webdataset.fetch.earlier_outcomes import count_fetched_again
 from gbif_webdataset.fetch.fetch_options import RETRY_ALL, RETRY_CHOICES, RETRY_NONE, RETRY_TEMPORARY, FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_table
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
+from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.storage.recorded_files import load_deletions
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import Status
@@ -166,7 +166,7 @@ class FetchChunk(ChunkTask):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.guard = AddressGuard(split_list(self.allow_addresses))
+        self.guard = AddressGuard(split_list(self.allow_addresses), "--FetchChunk-allow-addresses")
 
     def check_options(self, columns: Collection[str]) -> None:
         """Check the table of host limits."""

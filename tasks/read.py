@@ -21,6 +21,7 @@ from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms import licences
+from tasks.archive import FetchArchive
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_note
@@ -107,9 +108,22 @@ class ReadArchive(DatasetTask):
         default="", significant=False, description="Folder for temporary files. Empty uses the folder of --scratch."
     )
 
+    def requires(self) -> list[DatasetTask]:
+        """Return the task that downloads the archive, if it is not on this machine."""
+        fetch = self.clone(FetchArchive)
+        return [fetch] if fetch.is_needed else []
+
+    @property
+    def archive(self) -> Path:
+        """The path of the archive."""
+        archives = self.clone(FetchArchive).list_archives()
+        if len(archives) > 1:
+            raise ParameterError.at(option_text("--dwca", self.dwca), "these are several archives", "name one")
+        return archives[0]
+
     def inputs(self) -> dict[str, str]:
         """A digest of the archive, the number of chunks, and the columns that parameters of later stages name."""
-        inputs = {"archive": containers.compute_identity(Path(self.dwca)), "chunks": str(self.chunks)}
+        inputs = {"archive": containers.compute_identity(self.archive), "chunks": str(self.chunks)}
         columns = self.later_columns()
         return inputs | {"columns": ",".join(columns)} if columns else inputs
 
@@ -149,7 +163,7 @@ class ReadArchive(DatasetTask):
 
     def check_archive(self, report: Callable[[str], None]) -> int:
         """Check all stages against the columns of the archive. The number of bytes to read."""
-        outline = outline_archive(Path(self.dwca), self.selection_options(), self.max_expansion)
+        outline = outline_archive(self.archive, self.selection_options(), self.max_expansion)
         validation.check_options(self, outline.columns, report)
         return outline.total_bytes
 
@@ -168,7 +182,7 @@ class ReadArchive(DatasetTask):
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)
-                counts = read_archive(Path(self.dwca), writer, options, resources, progress.update)
+                counts = read_archive(self.archive, writer, options, resources, progress.update)
                 for note in counts.notes:
                     progress.print_once(f"{self.dwca}: {note}")
                 if options.subset is not None:
@@ -176,7 +190,7 @@ class ReadArchive(DatasetTask):
                 chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
                 validation.check_manifest(self, chunks, progress.print_once)
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
-            target.results = {"archive": Path(self.dwca).name, **asdict(counts)}
+            target.results = {"archive": self.archive.name, **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
 

@@ -1,7 +1,6 @@
 """ReportDataset: the accounting, the report page, and the files that are published with the shards."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import luigi
 
@@ -13,6 +12,7 @@ from tasks.framework.messages import print_text
 from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
 from tasks.framework.target import list_defaults
 from tasks.framework.validation import list_stages
+from tasks.read import ReadArchive
 from tasks.shards import CreateWebDataset
 
 SAMPLE = "sample/archive.zip"
@@ -70,7 +70,7 @@ class ReportDataset(DatasetTask):
         defaults = {stage.task_family: list_defaults(stage) for stage in list_stages(self)}
         publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version, defaults)
         with self.write_target() as target:
-            report = report_dataset(Path(self.dwca), self.paths, records, publication, slurm_costs)
+            report = report_dataset(self.clone(ReadArchive).archive, self.paths, records, publication, slurm_costs)
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
@@ -78,7 +78,7 @@ class ReportDataset(DatasetTask):
 
     def print_summary(self, summary: str) -> None:
         """Print the name of the archive and the summary of its report."""
-        heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else Path(self.dwca).name
+        heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else self.clone(ReadArchive).archive.name
         print_text(f"{heading}\n{summary}")
 
 

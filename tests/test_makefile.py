@@ -124,3 +124,29 @@ def test_retry_is_passed_to_runs_and_to_slurm(checkout: Path, retry: str, is_ret
     run, submission = (recorded(checkout, target, "DWCA=a.zip", retry) for target in ("dataset", "slurm"))
     assert ("--FetchChunk-retry-after" in run) is is_retried
     assert ("--retry" in submission) is is_retried
+
+
+def test_request_passes_its_variables_and_only_it_has_the_password(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = checkout / ".venv" / "bin" / "gbif-webdataset"
+    program.write_text(
+        program.read_text() + 'import os; pathlib.Path("password").write_text(os.environ.get("GBIF_PWD", ""))\n'
+    )
+    monkeypatch.setenv("GBIF_PWD", "a$b$$c'\"d")
+    words = ["NAMES=my species.txt", "COUNTRY=DK,SE", "YEAR=2015,2026", "LICENSES=cc0", "BASIS=OBSERVATION"]
+    assert recorded(checkout, "request", *words, "TAXONOMY=backbone", "OUTPUT=r.json", "SEND=1") == [
+        "RequestDownload",
+        "--names=my species.txt",
+        "--country=DK,SE",
+        "--year=2015,2026",
+        "--licenses=cc0",
+        "--basis=OBSERVATION",
+        "--taxonomy=backbone",
+        "--send",
+        "--request=r.json",
+    ]
+    assert (checkout / "password").read_text() == "a$b$$c'\"d"
+    assert recorded(checkout, "request", "SEND=0") == ["RequestDownload"]
+    recorded(checkout, "manifest", "DWCA=10.15468/dl.abc123")
+    assert (checkout / "password").read_text() == ""

@@ -71,7 +71,8 @@ def _list_files(output: Path, folder: str, started_ns: int) -> Iterator[str]:
 
 def _is_unrecorded(file: str) -> bool:
     is_of_chunk = file.startswith("fetched/chunk-") and file.endswith((".journal", ".attempts"))
-    return is_of_chunk or file in UNRECORDED
+    is_of_archive = file.startswith("archive/") and not file.endswith(".zip")  # parts of transfers, and requests
+    return is_of_chunk or is_of_archive or file in UNRECORDED
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[str]) -> None:

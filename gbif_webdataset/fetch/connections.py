@@ -13,7 +13,7 @@ import requests
 from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool
 
-from gbif_webdataset.fetch.address_guard import AddressGuard, GuardedAdapter
+from gbif_webdataset.network.address_guard import AddressGuard, GuardedAdapter
 
 # URLs that requests leaves unchanged. Preparing such a URL would take a tenth of the time of a fetch.
 PLAIN_URL = re.compile(

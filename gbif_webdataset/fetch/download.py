@@ -28,7 +28,6 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from gbif_webdataset.fetch.address_guard import MAX_CONNECT_SECONDS, AddressGuard, BlockedAddressError
 from gbif_webdataset.fetch.connections import ConnectionPools, Route
 from gbif_webdataset.fetch.http_response import DeadlineReader, FinalResponse
 from gbif_webdataset.fetch.image_response import (
@@ -40,6 +39,7 @@ from gbif_webdataset.fetch.image_response import (
     read_size,
     save_image,
 )
+from gbif_webdataset.network.address_guard import MAX_CONNECT_SECONDS, AddressGuard, BlockedAddressError
 from gbif_webdataset.terms.outcomes import FetchFailure
 
 MAX_REDIRECTS = 5

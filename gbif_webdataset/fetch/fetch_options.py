@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.host_limits import HostTable
 from gbif_webdataset.fetch.host_queues import DEFAULT_BACKOFF, BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.fetch.inaturalist import AS_GIVEN
+from gbif_webdataset.network.address_guard import AddressGuard
 
 RETRY_CHOICES = RETRY_TEMPORARY, RETRY_ALL, RETRY_NONE = "may-pass", "all", "none"
 """The failures of earlier runs that a run retries: those that are temporary, all, or none."""

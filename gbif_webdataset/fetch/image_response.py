@@ -2,10 +2,7 @@
 
 import hashlib
 import re
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from urllib3.exceptions import DecodeError
 
 from gbif_webdataset.images.completeness import is_complete_image
 from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
+from gbif_webdataset.network.retry_after import parse_retry_after
 from gbif_webdataset.terms.outcomes import FetchFailure
 
 PIECE_BYTES = 1 << 18  # read at a time, if they have arrived; with a quarter of it, CPU time grows by a third
@@ -114,7 +112,7 @@ def check_response(response: BaseHTTPResponse, reached: Download, limits: Downlo
     if status not in (HTTPStatus.OK, expected):
         if (response.length_remaining or MAX_DRAINED_BYTES) < MAX_DRAINED_BYTES:
             response.read(MAX_DRAINED_BYTES)
-        raise DownloadError(_classify_status(status), reached, _parse_retry_after(response.headers))
+        raise DownloadError(_classify_status(status), reached, parse_retry_after(response.headers))
     if limits.respect_opt_out and is_opted_out(response.headers, limits.user_agent):
         raise DownloadError(FetchFailure.OPTED_OUT, reached)
     declared = response.length_remaining
@@ -206,17 +204,6 @@ def read_size(response: BaseHTTPResponse, reached: Download, max_bytes: int) -> 
     if size and size > max_bytes:
         raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
     return replace(reached, bytes=size or None)  # some hosts answer HEAD with a length of 0
-
-
-def _parse_retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a Retry-After header asks for, as seconds or as a date (RFC 9110, 10.2.3); 0 if there is none."""
-    value = headers.get("Retry-After")
-    if not value:
-        return 0.0
-    try:
-        return max(0.0, float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _classify_status(status: int) -> str:

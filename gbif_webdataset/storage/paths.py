@@ -23,6 +23,11 @@ class DatasetPaths:
         return cls(output, Path(scratch) if scratch else output / ".scratch")
 
     @property
+    def archive(self) -> Path:
+        """The folder of the archives that were downloaded."""
+        return self.output / "archive"
+
+    @property
     def manifest(self) -> Path:
         """The folder of ReadArchive's tables."""
         return self.output / "manifest"

@@ -33,6 +33,19 @@ class Output(NamedTuple):
 
 
 OUTPUTS = (
+    Output(
+        "archive/<key>.zip", "FetchArchive", "The archive, if `--dwca` names no file; `.part` while it is transferred."
+    ),
+    Output(
+        "archive/<key>.json",
+        "FetchArchive",
+        "Request, status, size, SHA-256, DOI, licence, checklistKey and time of the archive.",
+    ),
+    Output(
+        "archive/<key>.request.json",
+        "FetchArchive",
+        "The request of a download whose file GBIF does not have any more; `make request SEND=1` submits it again.",
+    ),
     Output("manifest/chunk-NNNNN.parquet", "ReadArchive", "The images to fetch, one row each.", columns.MANIFEST),
     Output(
         "manifest/rejected.parquet",

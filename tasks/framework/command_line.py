@@ -19,6 +19,7 @@ from luigi.parameter import UnconsumedParameterWarning
 from luigi.task_register import Register
 
 from gbif_webdataset.errors import DatasetError, did_you_mean, escape_text, option_text
+from gbif_webdataset.obtain.credentials import take_from_environment
 from tasks.framework import memory, settings
 from tasks.framework.settings import SettingsError
 
@@ -85,6 +86,7 @@ def begin_run() -> None:
     Raises SettingsError for a mistake in the settings files.
     """
     memory.share_heap()
+    take_from_environment()
     # `--local-scheduler false` overrides the settings; Luigi's own flag can only be given or not.
     vars(interface.core)["local_scheduler"].parsing = luigi.BoolParameter.EXPLICIT_PARSING
     config = get_config()

@@ -16,6 +16,7 @@ from luigi.task import flatten
 
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, escape_text, explain
+from gbif_webdataset.obtain.sources import name_folder
 from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.paths import DatasetPaths, create_output_folder
 from gbif_webdataset.storage.recorded_files import check_recorded_files
@@ -79,9 +80,16 @@ class DatasetTask(CheckedTask):
 
     _complete_at = float("-inf")
 
-    dwca: str = FilePath(description="Path of the Darwin Core Archive: a zip, a tar.gz or a folder.")
+    dwca: str = FilePath(
+        description="The Darwin Core Archive: the path of a zip, a tar.gz or a folder, the key or DOI of a GBIF "
+        "download, the https:// address of a zip, a request.json that was submitted, or several of these, separated by "
+        "commas or in a text file, one per line."
+    )
     folder: str = FilePath(
-        default="", on_page=True, description="Folder of the dataset. Empty: data/<name of the archive>."
+        default="",
+        on_page=True,
+        description="Folder of the dataset. Empty: data/<name of the archive, key or DOI>; a request and several "
+        "archives need a folder.",
     )
     chunks: int = Count(
         default=16,
@@ -123,7 +131,7 @@ class DatasetTask(CheckedTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
-        self.paths = DatasetPaths.under(Path(self.folder or Path("data") / _archive_name(self.dwca)), self.scratch)
+        self.paths = DatasetPaths.under(Path(self.folder or Path("data") / name_folder(self.dwca)), self.scratch)
         self.task_id = _make_task_id(self)
         self.param_kwargs["output"] = str(self.paths.output)  # Luigi's page shows it, even if `output` is empty
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
@@ -341,11 +349,3 @@ class ChunkTask(DatasetTask):
         if issubclass(root_task_class(), ChunkTask):  # the other chunks are not part of this run
             return self.progress(stage, "images", images[self.chunk])
         return self.make_progress(Stage(stage, "images", images, count_done, self.chunk))
-
-
-def _archive_name(archive: str) -> str:
-    """Return an archive's file name without its ending."""
-    name = Path(archive).name
-    for ending in (".tar.gz", ".tgz", ".zip"):
-        name = name.removesuffix(ending)
-    return name or "dataset"

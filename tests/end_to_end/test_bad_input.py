@@ -146,7 +146,7 @@ def with_a_flipped_byte(path: Path) -> None:
 
 ENTITY = meta(CORE, MEDIA).replace("?>", '?>\n<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>')
 ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "the archive does not exist; give the path of a GBIF download"),
+    "missing": (lambda path: None, "there is no such file or folder; give the path of an archive, the key"),
     "folder": (Path.mkdir, "meta.xml is missing, so this is not a Darwin Core Archive; search occurrences"),
     "text": (lambda path: path.write_text("hello\n"), "not a zip, a tar.gz or a folder; give the archive as GBIF"),
     "empty": (Path.touch, "not a zip, a tar.gz or a folder; give the archive as GBIF"),

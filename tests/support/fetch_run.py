@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.fetch.fetch_chunk import fetch_chunk
 from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
+from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.storage.chunks import chunk_name
 from tests.support.visits import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 

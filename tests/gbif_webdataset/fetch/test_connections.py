@@ -5,8 +5,8 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.connections import PLAIN_URL, ConnectionPools
+from gbif_webdataset.network.address_guard import AddressGuard
 
 PLAIN_URLS = (
     "https://inaturalist-open-data.s3.amazonaws.com/photos/123/original.jpg",

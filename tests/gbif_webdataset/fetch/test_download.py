@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.fetch import download
-from gbif_webdataset.fetch.address_guard import NEXT_ADDRESS_SECONDS, AddressGuard
 from gbif_webdataset.fetch.download import Downloader
 from gbif_webdataset.fetch.image_response import Download, DownloadError, DownloadLimits
+from gbif_webdataset.network.address_guard import NEXT_ADDRESS_SECONDS, AddressGuard
 from gbif_webdataset.terms.outcomes import FetchFailure
 from tests.support.faulty_server import FaultyServer
 from tests.support.response_cases import CASES

@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.errors import BusyError
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.earlier_outcomes import count_fetched_again
 from gbif_webdataset.fetch.fetch_chunk import fetch_chunk
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import RECOVERY, BackoffPolicy
 from gbif_webdataset.fetch.journal import Journal, journal_path
 from gbif_webdataset.fetch.ledger import COLUMNS, OUTCOME_COLUMNS, Outcome
+from gbif_webdataset.network.address_guard import AddressGuard
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import LIMITS, MANIFEST, OPTIONS, FetchRun, limits
 from tests.support.response_cases import CASES, OWN

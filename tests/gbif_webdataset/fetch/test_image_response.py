@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.download import Downloader
 from gbif_webdataset.fetch.image_response import Download, DownloadError
+from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.terms.outcomes import FetchFailure
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import limits

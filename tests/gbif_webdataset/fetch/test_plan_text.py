@@ -2,8 +2,8 @@ import time
 
 import pytest
 
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
+from gbif_webdataset.network.address_guard import AddressGuard
 from tests.support.faulty_server import FaultyServer
 from tests.support.plan_run import PlanRun, add_images, serve_bytes
 

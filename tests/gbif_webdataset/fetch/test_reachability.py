@@ -6,10 +6,10 @@ import pytest
 
 from gbif_webdataset.errors import FetchError, RepeatedError
 from gbif_webdataset.fetch import reachability
-from gbif_webdataset.fetch.address_guard import MAX_RESOLVE_SECONDS
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.reachability import HostNotes, Reachability, describe_network_remedy
+from gbif_webdataset.network.address_guard import MAX_RESOLVE_SECONDS
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun
 

@@ -4,9 +4,9 @@ import time
 import pytest
 
 from gbif_webdataset.fetch import size_sample
-from gbif_webdataset.fetch.address_guard import AddressGuard
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
+from gbif_webdataset.network.address_guard import AddressGuard
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import OPTIONS, limits
 from tests.support.plan_run import PlanRun, add_images, find_host, list_methods, serve_bytes, serve_ranges

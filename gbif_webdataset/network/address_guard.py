@@ -1,4 +1,4 @@
-"""The network addresses that images may be fetched from, checked on the address that is connected to.
+"""The network addresses that files may be fetched from, checked on the address that is connected to.
 
 An archive is untrusted: its URLs may point into the user's own network or at the cloud's metadata service.
 """
@@ -44,17 +44,18 @@ class BlockedAddressError(Exception):
 class AddressGuard:
     """Allows connections to public addresses and to those in the `allowed` CIDR blocks.
 
+    `option` names the blocks in errors.
+
     Raises:
         ParameterError: a block is not valid.
     """
 
-    def __init__(self, allowed: Sequence[str] = ()) -> None:
+    def __init__(self, allowed: Sequence[str] = (), option: str = "allow_addresses") -> None:
         try:
             self._allowed = [ipaddress.ip_network(block, strict=False) for block in allowed]
         except ValueError as error:
             raise ParameterError(
-                f"--FetchChunk-allow-addresses {','.join(allowed)}: {error}; write CIDR blocks such as 10.1.0.0/16, "
-                "separated by commas"
+                f"{option} {','.join(allowed)}: {error}; write CIDR blocks such as 10.1.0.0/16, separated by commas"
             ) from error
 
     @property

@@ -1,7 +1,7 @@
 import pytest
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.fetch.address_guard import AddressGuard, BlockedAddressError
+from gbif_webdataset.network.address_guard import AddressGuard, BlockedAddressError
 
 NOT_PUBLIC = [
     "10.1.2.3",
@@ -109,6 +109,6 @@ def test_an_allowed_block_allows_its_addresses_and_no_others(
 def test_a_block_that_is_not_valid_is_an_error(block: str) -> None:
     with pytest.raises(
         ParameterError,
-        match=r"^--FetchChunk-allow-addresses .*: .*; write CIDR blocks such as 10\.1\.0\.0/16, separated by commas$",
+        match=r"^--Task-allow-addresses .*: .*; write CIDR blocks such as 10\.1\.0\.0/16, separated by commas$",
     ):
-        AddressGuard([block])
+        AddressGuard([block], "--Task-allow-addresses")

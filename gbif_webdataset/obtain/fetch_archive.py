@@ -1,0 +1,175 @@
+"""FetchArchive: obtain the archives that keys, DOIs, addresses and requests stand for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from gbif_webdataset.errors import FetchError
+from gbif_webdataset.obtain.archive_entry import ArchiveEntry, RemoteArchive, find_entry
+from gbif_webdataset.obtain.check_zip import DamagedZipError, check_zip
+from gbif_webdataset.obtain.download_status import check_status, explain_gone
+from gbif_webdataset.obtain.gbif_api import DOWNLOADS, GbifApi, GbifDownload, GoneError, NotFoundError
+from gbif_webdataset.obtain.http_client import HttpClient, TemporaryError
+from gbif_webdataset.obtain.pauses import CONTINUE, Clock, Pauses
+from gbif_webdataset.obtain.request_file import resolve_request
+from gbif_webdataset.obtain.sources import ArchiveUrl, DownloadDoi, DownloadKey, RemoteSource, RequestFile
+from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfer
+from gbif_webdataset.storage.atomic import file_sha256, sync
+
+MAX_WRONG_ANSWERS = 3
+"""So many answers in a row may be something else than the zip."""
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Who is informed: `sentence` of each change and pause, `bytes` of an archive's name, its bytes so far and all.
+
+    All bytes are 0 if the size is not known.
+    """
+
+    sentence: Callable[[str], None]
+    bytes: Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Obtaining:
+    """The folder of the archives, and what is needed to fill it."""
+
+    folder: Path
+    client: HttpClient
+    api: GbifApi
+    clock: Clock
+    wait_hours: float
+    reports: Reports
+
+    def start_pauses(self) -> Pauses:
+        """Return the pauses of a new phase, with all of its time before it."""
+        return Pauses(self.clock, self.wait_hours, self.reports.sentence)
+
+
+def fetch_archives(sources: Sequence[RemoteSource], obtaining: Obtaining) -> list[ArchiveEntry]:
+    """Obtain an archive for each source. Those that are complete in the folder need no request.
+
+    All downloads are looked up before the first transfer, so that a wrong key is reported at once.
+
+    Raises:
+        FetchError, NotFoundError, GoneError, ParameterError: an archive cannot be had, or not within the time.
+    """
+    archives = [find_archive(source) for source in sources]
+    complete = {archive: entry for archive in archives if (entry := _find_complete(archive, obtaining))}
+    begun = {archive: _find_metadata(archive, obtaining) for archive in archives if archive not in complete}
+    return [
+        complete.get(archive) or _find_complete(archive, obtaining) or _obtain(begun[archive], archive, obtaining)
+        for archive in archives
+    ]
+
+
+def find_archive(source: RemoteSource) -> RemoteArchive:
+    """Return the archive of a source: that of a request has the key under which it was submitted."""
+    return DownloadKey(resolve_request(source.path)) if isinstance(source, RequestFile) else source
+
+
+def _find_complete(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry | None:
+    entry = find_entry(obtaining.folder, archive)
+    return entry if entry and entry.is_complete(obtaining.folder) else None
+
+
+def _find_metadata(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry:
+    """Return the entry of an archive, as GBIF describes it now, and save it."""
+    if isinstance(archive, ArchiveUrl):
+        entry = find_entry(obtaining.folder, archive) or ArchiveEntry.of_url(archive)
+    else:
+        entry = ArchiveEntry.of_download(str(archive), _read_status(archive, obtaining, obtaining.start_pauses()))
+    entry.save(obtaining.folder)
+    return entry
+
+
+def _read_status(archive: DownloadKey | DownloadDoi, obtaining: Obtaining, pauses: Pauses) -> GbifDownload:
+    """Return the metadata of a download; temporary failures are retried."""
+    try:
+        download = pauses.retry(lambda: obtaining.api.find_download(str(archive)))
+    except NotFoundError:
+        remedy = "check it: it is on the page of your download on gbif.org"
+        raise NotFoundError.at(f"--dwca {archive}", "GBIF has no such download", remedy) from None
+    except GoneError as error:
+        raise explain_gone(str(archive), {}, obtaining.folder) from error
+    _check_identity(archive, download)
+    return download
+
+
+def _check_identity(archive: DownloadKey | DownloadDoi, download: GbifDownload) -> None:
+    given = download.key if isinstance(archive, DownloadKey) else download.doi
+    if given != str(archive):
+        problem = f"GBIF answers with another download, {download.key} ({download.doi or 'without a DOI'})"
+        raise FetchError.at(f"--dwca {archive}", problem, "give the key or DOI that is on the page of your download")
+
+
+def _obtain(entry: ArchiveEntry, archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry:
+    """Wait until the zip is ready, transfer it and check it."""
+    if not isinstance(archive, ArchiveUrl):
+        entry = _wait_until_ready(entry, archive, obtaining)
+    file = Transfer(
+        url=entry.url or f"{obtaining.api.base}{DOWNLOADS}/request/{entry.zip_name}",
+        path=obtaining.folder / entry.zip_name,
+        size=entry.size,
+    )
+    try:
+        _transfer_and_check(file, obtaining)
+    except GoneError as error:
+        if isinstance(archive, ArchiveUrl):
+            raise
+        raise explain_gone(entry.name, entry.request, obtaining.folder) from error
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = replace(entry, size=file.count_bytes(), sha256=file_sha256(file.part), time=now)
+    entry.save(obtaining.folder)
+    file.part.replace(file.path)
+    sync(obtaining.folder)
+    file.validator_path.unlink(missing_ok=True)
+    return entry
+
+
+def _wait_until_ready(entry: ArchiveEntry, archive: DownloadKey | DownloadDoi, obtaining: Obtaining) -> ArchiveEntry:
+    """Return the entry of a download whose zip is ready."""
+    pauses = obtaining.start_pauses()
+    while sentence := check_status(entry, obtaining.folder):
+        pauses.wait(sentence)
+        entry = ArchiveEntry.of_download(entry.source, _read_status(archive, obtaining, pauses))
+        entry.save(obtaining.folder)
+    return entry
+
+
+def _transfer_and_check(file: Transfer, obtaining: Obtaining) -> None:
+    """Transfer a file, in as many attempts as it takes, and check that it is a complete zip.
+
+    Raises:
+        FetchError: the host sends something else, or too many attempts brought no byte.
+    """
+    pauses, wrong = obtaining.start_pauses(), 0
+    while True:
+        before = file.count_bytes()
+        try:
+            transfer(obtaining.client, file, partial(obtaining.reports.bytes, file.name))
+            _check_file(file, obtaining)
+            return
+        except TemporaryError as error:
+            if file.count_bytes() > before:
+                pauses, wrong = obtaining.start_pauses(), 0
+            pauses.wait_after(error)
+        except (WrongContentError, DamagedZipError) as error:
+            file.restart()
+            wrong += 1
+            if wrong >= MAX_WRONG_ANSWERS:
+                raise FetchError.at(file.url, f"{error} ({wrong} attempts)", f"{CONTINUE}, or ask the host") from error
+            pauses.wait(f"{file.url}: {error}; it is requested again")
+
+
+def _check_file(file: Transfer, obtaining: Obtaining) -> None:
+    size = file.count_bytes()
+    if file.size and size < file.size:
+        raise TemporaryError(f"the transfer stopped after {size:,} of {file.size:,} bytes")
+    if file.size and size > file.size:
+        raise WrongContentError(f"the file has {size:,} bytes in place of {file.size:,}")
+    obtaining.reports.sentence(f"{file.name}: the transfer is complete; checking the zip")
+    check_zip(file.part)

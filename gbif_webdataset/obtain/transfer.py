@@ -1,0 +1,173 @@
+"""One attempt to transfer a file, which continues where an earlier one stopped."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from itertools import chain
+from pathlib import Path
+
+import requests
+
+from gbif_webdataset.errors import FetchError
+from gbif_webdataset.formatting import format_size
+from gbif_webdataset.obtain.gbif_api import GoneError, NotFoundError
+from gbif_webdataset.obtain.http_client import HttpClient, TemporaryError
+from gbif_webdataset.storage.free_space import free_bytes
+
+PIECE_BYTES = 1 << 18
+ZIP = b"PK"
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
+
+
+class WrongContentError(Exception):
+    """An answer that is not the file. The text says what it is."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A file to transfer: its address, its path when it is complete, and its size; 0 if the size is not known."""
+
+    url: str
+    path: Path
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
+
+    @property
+    def part(self) -> Path:
+        """The file with the bytes so far."""
+        return self.path.with_name(f"{self.name}.part")
+
+    @property
+    def validator_path(self) -> Path:
+        """The file with the ETag or date of the bytes so far."""
+        return self.part.with_name(f"{self.part.name}.json")
+
+    def count_bytes(self) -> int:
+        """The number of bytes so far."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def restart(self) -> None:
+        """Delete the bytes so far."""
+        self.part.unlink(missing_ok=True)
+        self.validator_path.unlink(missing_ok=True)
+
+
+def transfer(client: HttpClient, file: Transfer, report_bytes: Callable[[int, int], None]) -> None:
+    """Transfer what is missing of a file. `report_bytes` gets the number of bytes so far and of all, 0 if not known.
+
+    A part is continued only if the host confirms, by ETag or date, that it is of the same file. Otherwise the transfer
+    starts over.
+
+    Raises:
+        TemporaryError: the transfer stopped early; the next attempt continues.
+        WrongContentError: the answer is not this file.
+        NotFoundError, GoneError, FetchError: the file cannot be had, or the disk has too little space.
+    """
+    offset, validator = file.count_bytes(), _read_validator(file)
+    if file.size and offset == file.size:
+        return
+    if offset and (not validator or (file.size and offset > file.size)):
+        file.restart()
+        offset = 0
+    headers = {"Range": f"bytes={offset}-", "If-Range": validator} if offset else {}
+    with client.open(file.url, headers) as response:
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
+            if _is_at_end(response, offset):
+                return
+            file.restart()
+            raise TemporaryError("the file has changed since its transfer began; it starts over")
+        _check_status(response)
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            offset = 0
+        read = partial(response.raw.read1, PIECE_BYTES, decode_content=False)
+        first = read()
+        if not offset and not first.startswith(ZIP):
+            raise WrongContentError(f"the answer is {_describe_content(response, first)}, not a zip")
+        total = _find_total(response, file, offset)
+        _check_space(file, total - offset)
+        if not offset:
+            file.restart()
+            _save_validator(response, file)
+        _append(file, chain([first], iter(read, b"")), lambda done: report_bytes(done, total))
+
+
+def _read_validator(file: Transfer) -> str:
+    try:
+        return str(json.loads(file.validator_path.read_text(encoding="utf-8"))["validator"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+
+
+def _is_at_end(response: requests.Response, offset: int) -> bool:
+    found = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return found is not None and int(found[1]) == offset
+
+
+def _check_status(response: requests.Response) -> None:
+    status, url = response.status_code, response.url
+    if status == HTTPStatus.NOT_FOUND:
+        raise NotFoundError.at(url, "there is no such file (status 404)", "check the key, DOI or address")
+    if status == HTTPStatus.GONE:
+        raise GoneError.at(url, "the file was deleted (status 410)", "request it again")
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise FetchError.at(url, f"the request is refused (status {status})", "check the key, DOI or address")
+
+
+def _find_total(response: requests.Response, file: Transfer, offset: int) -> int:
+    """Return the size of the whole file, or 0 if it is not known.
+
+    Raises:
+        WrongContentError: the answer has another size or begins at another byte.
+    """
+    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not found or int(found[1]) != offset:
+            raise WrongContentError("the answer has another part of the file than was requested")
+        total = int(found[2]) if found[2] != "*" else file.size
+    else:
+        declared = response.headers.get("Content-Length", "")
+        total = int(declared) if declared.isdecimal() else file.size
+    if file.size and total != file.size:
+        raise WrongContentError(f"the file has {total:,} bytes in place of {file.size:,}")
+    return total
+
+
+def _check_space(file: Transfer, missing: int) -> None:
+    free = free_bytes(file.part.parent)
+    if missing > free:
+        problem = f"the archive needs {format_size(missing)} more, but only {format_size(free)} are free"
+        remedy = "free some space or choose another --output, and run the same command again"
+        raise FetchError.at(str(file.part.parent), problem, remedy)
+
+
+def _append(file: Transfer, pieces: Iterable[bytes], report_bytes: Callable[[int], None]) -> None:
+    """Append pieces to the bytes so far, each at once: a killed process has lost none of them."""
+    done = file.count_bytes()
+    with file.part.open("ab") as target:
+        for piece in pieces:
+            target.write(piece)
+            target.flush()
+            done += len(piece)
+            report_bytes(done)
+        os.fsync(target.fileno())
+
+
+def _describe_content(response: requests.Response, piece: bytes) -> str:
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    return "a web page" if "html" in kind else f"of the type {kind}" if piece and kind else "empty or something else"
+
+
+def _save_validator(response: requests.Response, file: Transfer) -> None:
+    """Save the ETag of a file or, if it has only a weak one, its date (RFC 9110, 13.1.5)."""
+    tag = response.headers.get("ETag", "")
+    validator = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+    file.validator_path.write_text(json.dumps({"validator": validator}), encoding="utf-8")

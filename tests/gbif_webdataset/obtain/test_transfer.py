@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfer
+from tests.support.gbif_api import KEY, LAST_MODIFIED, Download, GbifApi, break_off, file_path
+from tests.support.obtain_run import ObtainRun
+
+
+def begin(server: GbifApi, folder: Path, size: int = 0) -> tuple[Download, Transfer]:
+    download = server.add()
+    return download, Transfer(server.url + file_path(), folder / f"{KEY}.zip", size)
+
+
+def fetch(run: ObtainRun, file: Transfer) -> list[tuple[int, int]]:
+    reported: list[tuple[int, int]] = []
+    transfer(run.client, file, lambda done, total: reported.append((done, total)))
+    return reported
+
+
+def test_a_file_of_unknown_size_is_transferred(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
+    download, file = begin(server, tmp_path)
+    reported = fetch(run, file)
+    assert file.part.read_bytes() == download.content
+    assert reported[-1] == (len(download.content), len(download.content))
+
+
+def test_a_part_is_continued_with_the_etag_of_its_file(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
+    download, file = begin(server, tmp_path)
+    server.before(file_path(), break_off(20_000))
+    with pytest.raises(Exception, match="the connection broke"):
+        fetch(run, file)
+    fetch(run, file)
+    headers = server.log[-1].headers
+    assert (headers["range"], headers["if-range"]) == ("bytes=20000-", download.etag)
+    assert file.part.read_bytes() == download.content
+
+
+@pytest.mark.parametrize("tag", [{"ETag": 'W/"weak"'}, {}])
+def test_without_a_strong_etag_the_date_is_sent(
+    tag: dict[str, str], server: GbifApi, run: ObtainRun, tmp_path: Path
+) -> None:
+    download, file = begin(server, tmp_path)
+
+    def break_without_tag(visit: object) -> None:
+        visit.send_head(200, "application/zip", 50_000, Last_Modified=LAST_MODIFIED, **tag)
+        visit.wfile.write(download.content[:20_000])
+        visit.reset()
+
+    server.before(file_path(), break_without_tag)
+    with pytest.raises(Exception, match="the connection broke"):
+        fetch(run, file)
+    received = file.count_bytes()
+    fetch(run, file)
+    assert file.part.read_bytes() == download.content
+    if received:
+        assert server.log[-1].headers["if-range"] == LAST_MODIFIED
+
+
+@pytest.mark.parametrize("validator", ["", '{"validator": ""}', "{", "[]"])
+def test_a_part_without_a_validator_is_not_continued(
+    validator: str, server: GbifApi, run: ObtainRun, tmp_path: Path
+) -> None:
+    download, file = begin(server, tmp_path)
+    file.part.write_bytes(b"PK of another file")
+    if validator:
+        file.validator_path.write_text(validator)
+    fetch(run, file)
+    assert "range" not in server.log[-1].headers
+    assert file.part.read_bytes() == download.content
+
+
+def test_a_part_that_is_larger_than_the_file_is_not_continued(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
+    download, file = begin(server, tmp_path, size=len(Download().content))
+    file.part.write_bytes(download.content + b"more")
+    file.validator_path.write_text('{"validator": "x"}')
+    fetch(run, file)
+    assert file.part.read_bytes() == download.content
+
+
+def test_a_complete_part_of_unknown_size_is_recognised_by_416(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
+    download, file = begin(server, tmp_path)
+    fetch(run, file)
+    fetch(run, file)
+    assert server.log[-1].headers["range"] == f"bytes={len(download.content)}-"
+    assert file.part.read_bytes() == download.content
+
+
+def test_an_empty_answer_is_not_a_zip(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
+    _, file = begin(server, tmp_path)
+    server.before(file_path(), lambda visit: visit.send(b"", 200, ""))
+    with pytest.raises(WrongContentError, match="the answer is empty or something else, not a zip"):
+        fetch(run, file)
+    assert not file.part.exists()
