@@ -74,7 +74,7 @@ def write_report(folder: Path, images: int) -> None:
     paths = DatasetPaths.under(folder)
     description = DatasetDescription(
         title="Many images",
-        source=Source("many.zip"),
+        sources=[Source("many.zip")],
         attribution=AttributionSummary({"train": {"cc0": images}}, (), {}),
         shards=[Shard("train", "train/train-000000.tar", images, 0, "")],
         classes=read_classes(paths.classes),
@@ -82,7 +82,7 @@ def write_report(folder: Path, images: int) -> None:
         lines=[AccountLine("sample", "train", images, kept=True)],
         settings={"CreateWebDataset": {"label_column": LABEL}},
     )
-    write_page(paths, ReportContent(folder / "many.zip", description, {}, []))
+    write_page(paths, ReportContent([folder / "many.zip"], description, {}, []))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Sizes, durations, counts and names for people."""
 
 import re
+from collections.abc import Sequence
 
 
 def format_size(count: int) -> str:
@@ -52,3 +53,8 @@ def split_scientific_name(name: str) -> tuple[str, str]:
     found = _SPECIES.match(name)
     end = found.end() if found else 0
     return name[:end], name[end:]
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Words with commas between them, and `and` before the last."""
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -1,4 +1,4 @@
-"""ReadArchive: archive to manifest."""
+"""ReadArchive: archives to manifest."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,8 +8,8 @@ from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca
 from gbif_webdataset.read.manifest_writer import ManifestWriter
-from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.read_archive import ManifestCounts, outline_archive, read_archive
+from gbif_webdataset.read.partition_archives import Resources
+from gbif_webdataset.read.read_archive import ManifestCounts, outline_archives, read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_counts import SUBSET
 from gbif_webdataset.read.subset_list import SubsetList, read_subset_list
@@ -34,10 +34,11 @@ LATER_STAGES = ("CleanDataset", "SplitDataset", "CreateWebDataset")
 class ReadArchive(DatasetTask):
     """Read the archive and write the manifest: one row for each photo, in chunks.
 
-    All other lines of the archive go to manifest/rejected.parquet, each with the reason. If the archive has several
-    media extensions, the first with rows is read, in the order Multimedia, Audubon Core, Image, Document. The record,
-    .made/ReadArchive.json, lists the files of the other media extensions in `passed_over`, and faults of parts that are
-    not read, or a missing DOI, in `notes`.
+    All other lines of the archive go to manifest/rejected.parquet, each with the reason. If several archives have an
+    occurrence, the record of the newest counts, and media that only older ones have are added; the order in which
+    --dwca names the archives changes nothing. If an archive has several media extensions, the first with rows is read,
+    in the order Multimedia, Audubon Core, Image, Document. The record, .made/ReadArchive.json, lists the files of the
+    other media extensions in `passed_over`, and faults of parts that are not read, or a missing DOI, in `notes`.
     """
 
     FORMAT = 3
@@ -114,16 +115,13 @@ class ReadArchive(DatasetTask):
         return [fetch] if fetch.is_needed else []
 
     @property
-    def archive(self) -> Path:
-        """The path of the archive."""
-        archives = self.clone(FetchArchive).list_archives()
-        if len(archives) > 1:
-            raise ParameterError.at(option_text("--dwca", self.dwca), "these are several archives", "name one")
-        return archives[0]
+    def archives(self) -> tuple[Path, ...]:
+        """The paths of the archives."""
+        return tuple(dict.fromkeys(self.clone(FetchArchive).list_archives()))
 
     def inputs(self) -> dict[str, str]:
-        """A digest of the archive, the number of chunks, and the columns that parameters of later stages name."""
-        inputs = {"archive": containers.compute_identity(self.archive), "chunks": str(self.chunks)}
+        """A digest of the archives, the number of chunks, and the columns that parameters of later stages name."""
+        inputs = {"archive": containers.compute_joint_identity(self.archives), "chunks": str(self.chunks)}
         columns = self.later_columns()
         return inputs | {"columns": ",".join(columns)} if columns else inputs
 
@@ -162,8 +160,8 @@ class ReadArchive(DatasetTask):
         )
 
     def check_archive(self, report: Callable[[str], None]) -> int:
-        """Check all stages against the columns of the archive. The number of bytes to read."""
-        outline = outline_archive(self.archive, self.selection_options(), self.max_expansion)
+        """Check all stages against the columns of the archives. The number of bytes to read."""
+        outline = outline_archives(self.archives, self.selection_options(), self.max_expansion)
         validation.check_options(self, outline.columns, report)
         return outline.total_bytes
 
@@ -182,15 +180,16 @@ class ReadArchive(DatasetTask):
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)
-                counts = read_archive(self.archive, writer, options, resources, progress.update)
+                counts = read_archives(self.archives, writer, options, resources, progress.update)
                 for note in counts.notes:
-                    progress.print_once(f"{self.dwca}: {note}")
+                    progress.print_once(note if len(self.archives) > 1 else f"{self.dwca}: {note}")
                 if options.subset is not None:
                     self._report_subset(counts, options.subset, progress.print_once)
                 chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
                 validation.check_manifest(self, chunks, progress.print_once)
                 carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
-            target.results = {"archive": self.archive.name, **asdict(counts)}
+            names = sorted(path.name for path in self.archives)
+            target.results = {"archive": ", ".join(names), **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):
                 target.add(path)
 

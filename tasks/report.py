@@ -70,15 +70,17 @@ class ReportDataset(DatasetTask):
         defaults = {stage.task_family: list_defaults(stage) for stage in list_stages(self)}
         publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version, defaults)
         with self.write_target() as target:
-            report = report_dataset(self.clone(ReadArchive).archive, self.paths, records, publication, slurm_costs)
+            archives = self.clone(ReadArchive).archives
+            report = report_dataset(archives, self.paths, records, publication, slurm_costs)
             for path in report.files:
                 target.add(path)
             target.results = {"summary": report.summary}
         self.print_summary(report.summary)
 
     def print_summary(self, summary: str) -> None:
-        """Print the name of the archive and the summary of its report."""
-        heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else self.clone(ReadArchive).archive.name
+        """Print the names of the archives and the summary of the report."""
+        names = ", ".join(sorted(archive.name for archive in self.clone(ReadArchive).archives))
+        heading = "Bundled sample (no DWCA given)" if self.dwca == SAMPLE else names
         print_text(f"{heading}\n{summary}")
 
 

@@ -8,9 +8,10 @@ import duckdb
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage import tables
+from gbif_webdataset.storage.arrow import read_parquet_schema
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.paths import DatasetPaths
-from gbif_webdataset.terms.columns import SUBSET_STAGES
+from gbif_webdataset.terms.columns import IMAGE_STEM, SUBSET_STAGES
 from gbif_webdataset.terms.outcomes import Status
 from gbif_webdataset.terms.splits import split_paths
 
@@ -65,14 +66,17 @@ def write_subset_stages(paths: DatasetPaths) -> SubsetTable | None:
         columns = "entry BIGINT, key VARCHAR, kingdom VARCHAR, stage VARCHAR, images BIGINT"
         connection.execute(f"CREATE TABLE counts ({columns})")
         occurrences = tables.parquet_source([paths.subset_occurrences])
+        has_stems = IMAGE_STEM.name in read_parquet_schema(paths.subset_occurrences).names
+        key = IMAGE_STEM.name if has_stems else "coreid"
         connection.execute(
-            "CREATE TABLE occurrences AS SELECT DISTINCT coreid, entry, coalesce(key, '') AS key, "
+            f"CREATE TABLE occurrences AS SELECT DISTINCT {key} AS occurrence, entry, coalesce(key, '') AS key, "
             f"coalesce(kingdom, '') AS kingdom FROM {occurrences}"
         )
+        occurrence = r"regexp_replace(image_path, '(_\d+)?\.jpg$', '')" if has_stems else "coreid"
         for stage, source in _list_sources(paths):
             connection.execute(
-                f"INSERT INTO counts SELECT entry, key, kingdom, '{stage}', count(*) FROM ({source}) JOIN occurrences "
-                "USING (coreid) GROUP BY ALL"
+                f"INSERT INTO counts SELECT entry, key, kingdom, '{stage}', count(*) FROM (SELECT {occurrence} AS "
+                f"occurrence FROM ({source})) JOIN occurrences USING (occurrence) GROUP BY ALL"
             )
         _check_sum(connection, paths)
         return _write(connection, paths)
@@ -82,16 +86,15 @@ def _list_sources(paths: DatasetPaths) -> Iterator[tuple[str, str]]:
     """SQL of the images that are left after each stage."""
     clean = tables.parquet_source([paths.clean])
     fetched = tables.parquet_source(paths.list_chunks("fetched"))
-    yield "images", f"SELECT coreid FROM {tables.parquet_source(paths.list_chunks('manifest'))}"
-    yield "fetched", f"SELECT coreid FROM {fetched} WHERE status <> '{Status.FAILED}'"
-    yield "verified", f"SELECT coreid FROM {tables.parquet_source([paths.verified])} WHERE valid"
-    yield "clean", f"SELECT coreid FROM {clean}"
-    splits = " UNION ALL ".join(
-        f"SELECT coreid, image_path FROM {tables.csv_source(path)}" for path in split_paths(paths.splits).values()
-    )
+    columns = "SELECT coreid, image_path FROM"
+    yield "images", f"{columns} {tables.parquet_source(paths.list_chunks('manifest'))}"
+    yield "fetched", f"{columns} {fetched} WHERE status <> '{Status.FAILED}'"
+    yield "verified", f"{columns} {tables.parquet_source([paths.verified])} WHERE valid"
+    yield "clean", f"{columns} {clean}"
+    splits = " UNION ALL ".join(f"{columns} {tables.csv_source(path)}" for path in split_paths(paths.splits).values())
     yield "split", splits
     dropped = f"SELECT image_path FROM {tables.csv_source(paths.shards_dropped)}"
-    yield "samples", f"SELECT coreid FROM ({splits}) ANTI JOIN ({dropped}) USING (image_path)"
+    yield "samples", f"SELECT coreid, image_path FROM ({splits}) ANTI JOIN ({dropped}) USING (image_path)"
 
 
 def _check_sum(connection: duckdb.DuckDBPyConnection, paths: DatasetPaths) -> None:

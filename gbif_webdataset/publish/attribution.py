@@ -1,7 +1,7 @@
 """attribution.parquet, the licence and the names of each sample, and derived_dataset.csv for GBIF."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.shards.sample_keys import select_with_keys
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.arrow import RECURRING
@@ -34,7 +35,6 @@ SOURCES = {
 }
 """Columns of the table, and the columns of the splits that fill them: the first of these that has a value."""
 DISTINCT = {"key", "image_path", "identifier", "coreid", "references"}
-SCHEMA = pa.schema([(name, pa.string() if name in DISTINCT else RECURRING) for name, *_ in columns.ATTRIBUTION])
 MAX_UNKNOWN_TEXTS = 10
 DATASET_KEY = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -62,20 +62,30 @@ class AttributionSummary:
         )
 
 
-def write_attribution(paths: DatasetPaths, label_column: str, samples: Mapping[str, int]) -> AttributionSummary:
+def list_columns(sources: Sequence[Source]) -> tuple[columns.Column, ...]:
+    """The columns of attribution.parquet."""
+    return columns.ATTRIBUTION_OF_SEVERAL if len(sources) > 1 else columns.ATTRIBUTION
+
+
+def write_attribution(
+    paths: DatasetPaths, label_column: str, samples: Mapping[str, int], sources: Sequence[Source]
+) -> AttributionSummary:
     """Write attribution.parquet, one row for each sample of the shards, and derived_dataset.csv into report/.
 
-    `samples` is the number of samples in the shards, by split. If a medium has no rights holder or publisher, the row
-    has those of its record.
+    `samples` is the number of samples in the shards, by split, and `sources` describe the archives. If a medium has no
+    rights holder or publisher, the row has those of its record.
 
     Raises:
         MissingPieceError: the splits do not have these samples.
     """
     path = paths.report / ATTRIBUTION
     with tables.open_database(paths.scratch, MEMORY_LIMIT) as connection:
-        queries = [_select(csv, split, label_column) for split, csv in split_paths(paths.splits).items()]
+        names = [column.name for column in list_columns(sources)]
+        schema = pa.schema([(name, pa.string() if name in DISTINCT else RECURRING) for name in names])
+        archive = _select_archive(sources)
+        queries = [_select(csv, split, label_column, archive) for split, csv in split_paths(paths.splits).items()]
         batches = (batch for query in queries for batch in tables.select_batches(connection, query))
-        count = arrow.write_parquet((batch.cast(SCHEMA) for batch in batches), path, SCHEMA)
+        count = arrow.write_parquet((batch.cast(schema) for batch in batches), path, schema)
         if count != sum(samples.values()):
             raise MissingPieceError(
                 f"{paths.splits}: {count:,} rows have a label, but the shards have {sum(samples.values()):,} "
@@ -86,14 +96,24 @@ def write_attribution(paths: DatasetPaths, label_column: str, samples: Mapping[s
     return summary
 
 
-def _select(path: Path, split: str, label_column: str) -> str:
-    """The query of a split's rows with the columns of the table."""
+def _select_archive(sources: Sequence[Source]) -> list[str]:
+    """SQL of the columns that a dataset of several archives has beyond the usual ones."""
+    if len(sources) == 1:
+        return []
+    dois = " ".join(f"WHEN {tables.quote_text(source.name)} THEN {tables.quote_text(source.doi)}" for source in sources)
+    archive = tables.quote_name(columns.ARCHIVE.name)
+    return [archive, f"nullif(CASE {archive} {dois} END, '') AS {tables.quote_name(columns.ARCHIVE_DOI.name)}"]
+
+
+def _select(path: Path, split: str, label_column: str, more: Sequence[str]) -> str:
+    """The query of a split's rows with the columns of the table; `more` is SQL of the last ones."""
     names = tables.read_header(path)
     label = tables.quote_name(label_column)
     selected = [f"'{split}' AS split", "key", f"{label} AS label"]
     for name, sources in SOURCES.items():
         present = [tables.quote_name(source) for source in sources if source in names]
         selected.append(f"coalesce({', '.join(present) or 'NULL'}) AS {tables.quote_name(name)}")
+    selected += more
     return f"SELECT {', '.join(selected)} FROM ({select_with_keys(tables.csv_source(path))}) WHERE {label} IS NOT NULL"
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import yaml
 
+from gbif_webdataset.formatting import join_words
 from gbif_webdataset.publish.description import DatasetDescription
 from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.storage.atomic import atomic_file, file_sha256
@@ -38,6 +39,11 @@ def cite_source(source: Source) -> str:
     if not any((source.title, source.doi)):
         parts.append(f"Darwin Core Archive {source.archive}" + (f", SHA-256 {source.sha256}" if source.sha256 else ""))
     return ". ".join(part.rstrip(".") for part in parts if part)
+
+
+def cite_sources(sources: Sequence[Source]) -> str:
+    """The citations of all archives in one text."""
+    return "; ".join(map(cite_source, sources))
 
 
 def find_spdx_licence(description: DatasetDescription) -> str:
@@ -78,8 +84,8 @@ def write_cff(path: Path, description: DatasetDescription, shards: Path) -> None
         content["license"] = licence
     else:
         names = [licences.display_name(code) for code in description.attribution.codes]
-        content["abstract"] = f"The images are under {_join_words(names)}."
-    content["references"] = [_describe_source(description.source)]
+        content["abstract"] = f"The images are under {join_words(names)}."
+    content["references"] = list(map(_describe_source, description.sources))
     with atomic_file(path) as temporary:
         temporary.write_text(dump_yaml(content), encoding="utf-8")
 
@@ -121,7 +127,3 @@ def _spell_out(day: str) -> str:
     except ValueError:
         return day
     return f"{parsed.day} {parsed:%B %Y}"
-
-
-def _join_words(words: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -1,14 +1,16 @@
 """croissant.json, metadata in the format of MLCommons: https://docs.mlcommons.org/croissant/."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.publish import citation
-from gbif_webdataset.publish.attribution import ATTRIBUTION
+from gbif_webdataset.publish.attribution import ATTRIBUTION, list_columns
 from gbif_webdataset.publish.description import DatasetDescription
 from gbif_webdataset.storage.atomic import atomic_file, file_sha256
-from gbif_webdataset.terms import columns, licences
+from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.columns import Column
 
 CROISSANT = "croissant.json"
 CONTEXT = {
@@ -76,13 +78,13 @@ def describe_dataset(description: DatasetDescription, attribution: Path) -> dict
         f"{licences.display_name(description.licence)}. {description.taxonomy}",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "version": description.version,
-        "citeAs": citation.cite_source(description.source),
+        "citeAs": citation.cite_sources(description.sources),
         "license": [_find_licence(code, description) for code in description.attribution.codes],
         "creator": [
             {"@type": "sc:Organization", "name": name} for name in description.authors or (citation.ALL_CREATORS,)
         ],
         "distribution": [_describe_table(attribution), *_describe_shards(description)],
-        "recordSet": [_describe_rows(), _describe_images()],
+        "recordSet": [_describe_rows(list_columns(description.sources)), _describe_images()],
     }
     optional = {"url": description.url, "datePublished": description.published}
     return content | {name: value for name, value in optional.items() if value}
@@ -137,7 +139,7 @@ def _describe_shards(description: DatasetDescription) -> list[dict[str, Any]]:
     return [*tars, images]
 
 
-def _describe_rows() -> dict[str, Any]:
+def _describe_rows(columns: Sequence[Column]) -> dict[str, Any]:
     fields = [
         {
             "@type": "cr:Field",
@@ -147,7 +149,7 @@ def _describe_rows() -> dict[str, Any]:
             "dataType": "sc:Text",
             "source": {"fileObject": {"@id": ATTRIBUTION}, "extract": {"column": column.name}},
         }
-        for column in columns.ATTRIBUTION
+        for column in columns
     ]
     return {
         "@type": "cr:RecordSet",

@@ -8,7 +8,7 @@ import jinja2
 
 from gbif_webdataset import __version__
 from gbif_webdataset.account.shared_images import SharedImages
-from gbif_webdataset.formatting import format_count
+from gbif_webdataset.formatting import format_count, join_words
 from gbif_webdataset.publish import citation
 from gbif_webdataset.publish.card_text import (
     describe_groups,
@@ -22,6 +22,7 @@ from gbif_webdataset.publish.card_text import (
 from gbif_webdataset.publish.description import DatasetDescription, list_public_parameters
 from gbif_webdataset.publish.hub_header import describe_for_hub
 from gbif_webdataset.publish.loading_code import write_loading_code
+from gbif_webdataset.read.provenance import Source, list_texts
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.reasons import explain_reason
@@ -123,7 +124,7 @@ def _list_chosen_parameters(description: DatasetDescription, task: str) -> dict[
 
 def _collect_values(description: DatasetDescription) -> dict[str, Any]:
     """The values in the template."""
-    samples, source = description.samples, description.source
+    samples, sources = description.samples, description.sources
     dropped = [(line, explain_reason(line.reason)) for line in description.lines if not line.kept]
     return {
         **_collect_contents(description),
@@ -140,8 +141,25 @@ def _collect_values(description: DatasetDescription) -> dict[str, Any]:
         "code": write_loading_code(SHARDS_FOLDER, description.shards, description.extensions),
         "media": description.media_lines,
         "dropped": dropped,
-        "source": source,
+        "is_of_several": len(sources) > 1,
+        "archives": join_words([_name_archive(source) for source in sources]),
+        "notes": [note for source in sources for note in source.notes],
+        "texts": list_texts(sources),
+        "is_of_gbif": description.is_of_gbif,
     }
+
+
+def _name_archive(source: Source) -> str:
+    """The name of an archive with its DOI, in Markdown."""
+    doi = f" (DOI {escape_markdown(source.doi)})" if source.doi else ""
+    return f"{escape_markdown(source.name)}{doi}"
+
+
+def _list_origin(source: Source) -> list[tuple[str, str]]:
+    """What is known about where an archive comes from."""
+    values = {"file": source.archive, "DOI": source.doi, "key": source.key, "published": source.published}
+    values |= {"query": source.query, "SHA-256": source.sha256}
+    return [(name, value) for name, value in values.items() if value]
 
 
 def _collect_contents(description: DatasetDescription) -> dict[str, Any]:
@@ -178,10 +196,7 @@ def _collect_contents(description: DatasetDescription) -> dict[str, Any]:
 
 
 def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
-    """The archive, how the dataset was made, and how to cite it."""
-    source = description.source
-    origin = {"DOI": source.doi, "key": source.key, "published": source.published, "query": source.query}
-    origin["SHA-256"] = source.sha256
+    """The archives, how the dataset was made, and how to cite it."""
     return {
         "version": description.version,
         "published": description.published,
@@ -189,8 +204,8 @@ def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
         "last_download": description.coverage.last_download,
         "authors": description.authors,
         "url": description.url,
-        "citation": citation.cite_source(source),
-        "origin": [(name, value) for name, value in origin.items() if value],
+        "citations": list(map(citation.cite_source, description.sources)),
+        "origin": [value for source in description.sources for value in _list_origin(source)],
         "datasets": len(description.attribution.occurrences),
         "parameters": [
             (task, *parameter)

@@ -7,13 +7,15 @@ are in the folder of the shards, which can be uploaded as it is, and in report/ 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.account.before_training import list_findings
 from gbif_webdataset.account.dataset_numbers import DatasetNumbers
+from gbif_webdataset.errors import ParameterError, option_text
+from gbif_webdataset.formatting import join_words
 from gbif_webdataset.publish import attribution, citation, croissant, dataset_card
 from gbif_webdataset.publish.class_names import add_names
 from gbif_webdataset.publish.coverage import collect_coverage
@@ -27,6 +29,7 @@ from gbif_webdataset.publish.description import (
 )
 from gbif_webdataset.publish.hub_header import name_classes
 from gbif_webdataset.read import provenance
+from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.shards.categories import count_classes
 from gbif_webdataset.shards.loader_files import write_loader_files
 from gbif_webdataset.shards.sample import get_extension
@@ -38,6 +41,8 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import csv_source, fetch_rows, open_database
 from gbif_webdataset.terms.splits import SPLITS, split_paths
 from gbif_webdataset.terms.value_types import list_json_columns
+
+MAX_TITLES = 3  # in the title of the dataset
 
 
 def write_dataset_files(
@@ -57,12 +62,12 @@ def write_dataset_files(
         (shards / name).unlink(missing_ok=True)
     listed = read_shards(paths.shard_list)
     samples = {split: sum(shard.samples for shard in listed if shard.split == split) for split in SPLITS}
-    source, recipe = provenance.load_source(paths.manifest), settings["CreateWebDataset"]
-    source = replace(source, doi=publication.doi or source.doi)
+    sources, recipe = provenance.load_sources(paths.manifest), settings["CreateWebDataset"]
+    sources = set_doi(sources, publication.doi) if publication.doi else sources
     description = DatasetDescription(
-        title=publication.title or f"Images of {source.title or source.archive}",
-        source=source,
-        attribution=attribution.write_attribution(paths, recipe["label_column"], samples),
+        title=publication.title or f"Images of {_name_sources(sources)}",
+        sources=sources,
+        attribution=attribution.write_attribution(paths, recipe["label_column"], samples, sources),
         shards=listed,
         classes=add_names(read_classes(paths.classes), paths, recipe["label_column"]),
         media_lines=numbers.media_lines,
@@ -82,7 +87,7 @@ def write_dataset_files(
         defaults=publication.defaults,
     )
     description = replace(description, findings=list_findings(replace(numbers, licence=description.licence)))
-    texts = provenance.copy_texts(source, paths.manifest, report)
+    texts = provenance.copy_texts(sources, paths.manifest, report)
     citation.write_cff(report / citation.CFF, description, paths.shard_list)
     dataset_card.write_card(report / dataset_card.CARD, description)
     croissant.write_croissant(report / croissant.CROISSANT, description, report / attribution.ATTRIBUTION)
@@ -90,6 +95,25 @@ def write_dataset_files(
     written = [*texts, *(report / name for name in names)]
     copies = [_link_into(shards, path) for path in written]
     return description, [*written, *copies, *write_loader_files(shards)]  # shards of older versions lack the latter
+
+
+def set_doi(sources: Sequence[Source], doi: str) -> tuple[Source, ...]:
+    """The sources, of which the one archive, or the only one of several without a DOI, gets this DOI.
+
+    Raises:
+        ParameterError: of several archives none, or more than one, has no DOI.
+    """
+    unknown = [source for source in sources if not source.doi or len(sources) == 1]
+    if len(unknown) != 1:
+        problem = f"of {len(sources)} archives {len(unknown)} have no DOI, so it is not known which one has this DOI"
+        remedy = "leave it empty, and add the DOI to the metadata of its archive"
+        raise ParameterError.at(option_text("--ReportDataset-doi", doi), problem, remedy)
+    return tuple(replace(source, doi=doi) if source is unknown[0] else source for source in sources)
+
+
+def _name_sources(sources: Sequence[Source]) -> str:
+    names = [source.title or source.archive for source in sources]
+    return join_words(names) if len(names) <= MAX_TITLES else f"{len(names)} archives"
 
 
 def _list_json_columns(recipe: Mapping[str, Any]) -> tuple[str, ...]:

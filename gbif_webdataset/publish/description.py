@@ -86,13 +86,14 @@ class Taxonomy:
 class DatasetDescription:
     """`settings` are the parameters by task, `defaults` their defaults.
 
-    `lines` account for the archive's `media_lines` media. `extensions` are those of the images in the shards.
-    `class_names` are in the order of the class numbers; empty if they are too many to name. `json_columns` are the
-    names in each `.json`, if there is one. `findings` are what to know before training.
+    `sources` describe the archives, the preferred one first. `lines` account for their `media_lines` media.
+    `extensions` are those of the images in the shards. `class_names` are in the order of the class numbers; empty if
+    they are too many to name. `json_columns` are the names in each `.json`, if there is one. `findings` are what to
+    know before training.
     """
 
     title: str
-    source: Source
+    sources: Sequence[Source]
     attribution: AttributionSummary
     shards: Sequence[Shard]
     classes: Sequence[ClassCounts]
@@ -112,6 +113,11 @@ class DatasetDescription:
     has_captions: bool = False
     shards_sha256: str = ""  # of shards.csv
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_of_gbif(self) -> bool:
+        """Whether an archive is a GBIF download."""
+        return any(source.is_gbif_download for source in self.sources)
 
     @property
     def published(self) -> str:

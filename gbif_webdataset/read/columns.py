@@ -14,6 +14,9 @@ from gbif_webdataset.storage.arrow import RECURRING
 
 # Columns of this tool beside those of the archive; no column of an archive has a name with #.
 RECORD_ID, LINE, FILE, HASH, SEVERAL = "#id", "#line", "#file", "#hash", "#several"
+ARCHIVE, SPACE, OWNER = "#archive", "#space", "#owner"
+"""Only with several archives: the number of the row's archive; that of the ids with which its id may be compared; and
+that of the occurrence within a partition."""
 
 MEDIUM_COLUMNS = {
     "mediaType": ("type",),
@@ -92,7 +95,7 @@ class ColumnSelection:
             name: cast_texts(column, pa.string() if name in DISTINCT_COLUMNS else RECURRING)
             for name, column in columns.items()
         }
-        own = [name for name in (HASH, FILE, LINE, SEVERAL) if name in rows.column_names]
+        own = [name for name in (HASH, FILE, LINE, SEVERAL, SPACE) if name in rows.column_names]
         return pa.table({**{name: rows.column(name) for name in own}, **typed})
 
 

@@ -11,7 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -321,6 +321,16 @@ def compute_identity(path: Path) -> str:
     else:
         raise ArchiveError(MISSING.format(path))
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def compute_joint_identity(paths: Sequence[Path]) -> str:
+    """A digest that changes with the content of one of the archives; of one archive, `compute_identity`.
+
+    Raises:
+        ArchiveError: an archive is missing or damaged.
+    """
+    identities = sorted(map(compute_identity, paths))
+    return identities[0] if len(identities) == 1 else hashlib.sha256("\n".join(identities).encode()).hexdigest()
 
 
 def _check_zip_index(path: Path) -> None:

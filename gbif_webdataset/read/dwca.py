@@ -1,7 +1,8 @@
 """An open Darwin Core Archive: which files hold its records and its media."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -49,6 +50,7 @@ class Archive:
     """An open archive.
 
     Attributes:
+        label: what distinguishes it from other archives of the dataset; empty if there is only one.
         layouts: MEDIA and RECORDS, the occurrences or taxa that the media belong to.
         is_of_events: whether its core has events, and the records are the occurrences of an extension.
         event_keys: how media name their event; None if they are matched by the records' id alone.
@@ -59,8 +61,8 @@ class Archive:
         notes: what a user should know: faults in parts that are not read, and where the media come from.
     """
 
-    def __init__(self, path: Path, files: Container) -> None:
-        self.path, self._files = path, files
+    def __init__(self, path: Path, files: Container, label: str = "") -> None:
+        self.path, self._files, self.label = path, files, label
         self._names = set(files.list_files())
         descriptor_name = _find_descriptor(path, self._names)
         self._folder = PurePosixPath(descriptor_name).parent
@@ -107,7 +109,12 @@ class Archive:
     def label_file(self, kind: str, location: str) -> str:
         """The name of a file of MEDIA or RECORDS. The occurrences have another name if they are read as media, too."""
         is_column = kind == MEDIA and self.media.row_type == ASSOCIATED_MEDIA
-        return f"{location} (associatedMedia)" if is_column else location
+        name = f"{self.label}/{location}" if self.label else location
+        return f"{name} (associatedMedia)" if is_column else name
+
+    def name_itself(self, notes: Sequence[str]) -> list[str]:
+        """The notes, each after the label, if there is one."""
+        return [f"{self.label}: {note}" if self.label else note for note in notes]
 
     @property
     def total_bytes(self) -> int:
@@ -185,15 +192,21 @@ class Archive:
             return any(piece.strip(blank) for piece in iter(lambda: text.readline(PIECE_CHARACTERS), ""))
 
 
+def number_files(archives: Iterable[Archive]) -> list[int]:
+    """The number of the first file of each archive; files of MEDIA and of RECORDS are numbered through all archives."""
+    counts = [max(len(layout.locations) for layout in archive.layouts.values()) for archive in archives]
+    return [0, *itertools.accumulate(counts)][:-1]
+
+
 @contextmanager
-def open_archive(path: Path, max_expansion: float = MAX_EXPANSION) -> Iterator[Archive]:
+def open_archive(path: Path, max_expansion: float = MAX_EXPANSION, label: str = "") -> Iterator[Archive]:
     """Open a Darwin Core Archive: a zip, a tar or a folder.
 
     Raises:
         ArchiveError: it is missing or damaged, expands more than `max_expansion` times, or has no media.
     """
     with containers.open_container(path, max_expansion) as files:
-        yield Archive(path, files)
+        yield Archive(path, files, label)
 
 
 @contextmanager

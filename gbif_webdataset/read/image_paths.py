@@ -1,11 +1,12 @@
 """The path of each image: <datasetKey>/<coreid>[_<number>].jpg, safe on every file system."""
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gbif_webdataset.read.columns import coalesce_columns
-from gbif_webdataset.read.media_decisions import MediaDecisions
+from gbif_webdataset.read.columns import ARCHIVE, RECORD_ID, coalesce_columns, trim_texts
+from gbif_webdataset.read.media_decisions import MediaDecisions, Numbers, number_values
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.device_names import DEVICE_NAMES
 
@@ -25,17 +26,32 @@ class ImagePaths:
         self._connection = connection
         connection.execute(MAKE_SAFE)
 
-    def compose(self, records: pa.Table, decisions: MediaDecisions) -> pa.ChunkedArray:
-        """The path of each image, in the order of `decisions.images`."""
-        images = decisions.images
+    def compose_stems(self, records: pa.Table, decisions: MediaDecisions) -> pa.ChunkedArray:
+        """The path of each record's images without their number and `.jpg`.
+
+        Records of several archives may have the same datasetKey and coreid. Those after the first get ~2, ~3, ...
+        """
         datasets = arrow.decode_dictionary(coalesce_columns(records, ("datasetKey",)))
         datasets = pc.fill_null(datasets, arrow.to_scalar(NO_DATASET)).combine_chunks().dictionary_encode()
-        dataset_of_image = datasets.indices.take(arrow.to_array(decisions.record[images]))
-        folders = self._make_safe(datasets.dictionary).take(dataset_of_image)
-        numbers = decisions.image_number[images]
+        ids = trim_texts(records.column(RECORD_ID))
+        parts = [
+            self._make_safe(datasets.dictionary).take(datasets.indices),
+            arrow.to_scalar("/"),
+            self._make_safe(ids),
+        ]
+        if ARCHIVE in records.column_names:
+            numbers, count = number_values(ids)
+            with_media = np.unique(decisions.record[decisions.record >= 0])
+            repeats = _number_repeats(arrow.to_numpy(datasets.indices).astype(np.int64) * count + numbers, with_media)
+            endings = arrow.to_text_array(["", *(f"~{n + 1}" for n in range(1, int(repeats.max(initial=0)) + 1))])
+            parts.append(endings.take(arrow.to_array(repeats)))
+        return pc.binary_join_element_wise(*parts, arrow.to_scalar(""))
+
+    def compose(self, stems: pa.ChunkedArray, decisions: MediaDecisions) -> pa.ChunkedArray:
+        """The path of each image, in the order of `decisions.images`."""
+        numbers, records = decisions.image_number[decisions.images], decisions.record[decisions.images]
         endings = arrow.to_text_array([f"_{n}.jpg" if n else ".jpg" for n in range(int(numbers.max(initial=0)) + 1)])
-        files = self._make_safe(decisions.coreid.take(arrow.to_array(images)))
-        parts = [folders, arrow.to_scalar("/"), files, endings.take(arrow.to_array(numbers))]
+        parts = [stems.take(arrow.to_array(records)), endings.take(arrow.to_array(numbers))]
         return pc.binary_join_element_wise(*parts, arrow.to_scalar(""))
 
     def _make_safe(self, names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -46,3 +62,12 @@ class ImagePaths:
             return names
         self._connection.register("names", pa.table({"name": names}))
         return self._connection.sql("SELECT make_safe(name) AS name FROM names").to_arrow_table().column("name")
+
+
+def _number_repeats(keys: Numbers, rows: Numbers) -> Numbers:
+    """For each of these rows, how many of them before it have its key; 0 for other rows."""
+    repeats = np.zeros(len(keys), np.int64)
+    rows = rows[np.argsort(keys[rows], kind="stable")]
+    starts = np.flatnonzero(np.append(True, np.diff(keys[rows]) != 0))[: len(rows)]
+    repeats[rows] = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
+    return repeats

@@ -27,6 +27,7 @@ class MediaDecisions:
         licence_text: text of its licence, a dictionary.
         image_number: its number among the images of its record, from 0.
         reason: position in REASONS.
+        archive: number of its archive, lower for a preferred archive.
         repeated_records: rows of the records whose id an earlier record has.
     """
 
@@ -37,6 +38,7 @@ class MediaDecisions:
     licence_text: pa.DictionaryArray
     image_number: Numbers
     reason: Numbers
+    archive: Numbers
     repeated_records: Numbers
 
     @property
@@ -55,17 +57,32 @@ class MediaDecisions:
 
     def number_images(self, owner: Numbers) -> None:
         """Number the images of each owner in the order of their URLs; reject those that repeat a URL."""
-        images = self.images
-        images = images[np.bincount(owner[images], minlength=1)[owner[images]] > 1]
-        urls = np.from_dlpack(pc.rank(self.url.take(arrow.to_array(images)), tiebreaker="dense"))
-        order = np.lexsort((urls, owner[images]))
-        images, urls = images[order], urls[order]
-        is_repeated = (np.diff(owner[images], prepend=-1) == 0) & (np.diff(urls.astype(np.int64), prepend=-1) == 0)
+        images, is_repeated = self._sort_by_url(owner)
         self.reason[images[is_repeated]] = REASONS.index(MediumReason.DUPLICATE_MEDIUM)
         images = images[~is_repeated]
         starts = np.flatnonzero(np.diff(owner[images], prepend=-1))
         firsts = np.repeat(starts, np.diff(starts, append=len(images)))
         self.image_number[images] = np.arange(len(images)) - firsts
+
+    def reject_in_another_archive(self, owner: Numbers) -> None:
+        """Reject media whose owner has the same URL in a preferred archive, whatever that archive states of it."""
+        media, is_repeated = self._sort_by_url(owner)
+        firsts = np.maximum.accumulate(np.where(is_repeated, 0, np.arange(len(media))))
+        is_elsewhere = self.archive[media] != self.archive[media[firsts]]
+        self.reason[media[is_elsewhere]] = REASONS.index(MediumReason.IN_ANOTHER_ARCHIVE)
+
+    def _sort_by_url(self, owner: Numbers) -> tuple[Numbers, Numbers]:
+        """Media of owners with several that are not rejected, by owner and URL, those of preferred archives first.
+
+        And whether each one repeats the URL of the one before it.
+        """
+        media = self.images
+        media = media[np.bincount(owner[media], minlength=1)[owner[media]] > 1]
+        urls = np.from_dlpack(pc.rank(self.url.take(arrow.to_array(media)), tiebreaker="dense"))
+        order = np.lexsort((urls, owner[media]))  # it is stable, and media of preferred archives come first
+        media, urls = media[order], urls[order].astype(np.int64)
+        is_repeated = (np.diff(owner[media], prepend=-1) == 0) & (np.diff(urls, prepend=-1) == 0)
+        return media, is_repeated
 
 
 def number_values(column: pa.ChunkedArray) -> tuple[Numbers, int]:

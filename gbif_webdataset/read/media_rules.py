@@ -1,13 +1,13 @@
 """The rules for which media are images to fetch, all except the limit for each category."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gbif_webdataset.read.columns import RECORD_ID, SEVERAL, trim_texts
+from gbif_webdataset.read.columns import ARCHIVE, OWNER, RECORD_ID, SEVERAL, trim_texts
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.media_decisions import (
     MediaDecisions,
@@ -46,22 +46,24 @@ class Statements:
 
 
 class MediaRules:
-    """Applies the rules to partitions. Each medium is rejected for the first reason that applies."""
+    """Applies the rules to partitions. Each medium is rejected for the first reason that applies.
+
+    `of_events` says of each archive whether its core has events.
+    """
 
     def __init__(
         self,
         columns: ManifestColumns,
         options: SelectionOptions,
-        of_events: bool,
+        of_events: Sequence[bool],
     ) -> None:
-        self._columns, self._options, self._of_events = columns, options, of_events
+        self._columns, self._options, self._of_events = columns, options, np.array(of_events)
 
     def decide(self, partition: Partition) -> MediaDecisions:
         """Decide about the media of a partition."""
         records, media = partition.records, partition.media
-        record_ids, coreid = trim_texts(records.column(RECORD_ID)), trim_texts(media.column(RECORD_ID))
-        numbers, count = number_values(pa.chunked_array([*record_ids.chunks, *coreid.chunks], pa.string()))
-        id_of_record, id_of_medium = np.split(numbers, [records.num_rows])
+        coreid, archive = trim_texts(media.column(RECORD_ID)), read_archive_numbers(media)
+        id_of_record, id_of_medium, count = _number_owners(records, media)
         first_record = find_first_rows(id_of_record, count)
         stated = self._assess_statements(media)
         statement = stated.numbers
@@ -73,15 +75,19 @@ class MediaRules:
             licence_text=stated.licence_text.take(arrow.to_array(statement)),
             image_number=np.zeros(media.num_rows, np.int64),
             reason=np.zeros(media.num_rows, np.int8),
+            archive=archive,
             repeated_records=np.flatnonzero(first_record[id_of_record] != np.arange(records.num_rows)),
         )
         if SEVERAL in media.column_names:
             decisions.reject(MediumReason.SEVERAL_OCCURRENCES, to_truths(media.column(SEVERAL)))
         decisions.reject(MediumReason.ORPHANED, (decisions.record < 0) | to_truths(coreid.is_null()))
-        if self._of_events:
+        if self._of_events.any():
             records_with_id = np.bincount(id_of_record, minlength=count)
-            decisions.reject(MediumReason.SEVERAL_OCCURRENCES, records_with_id[id_of_medium] > 1)
+            of_several = self._of_events[archive] & (records_with_id[id_of_medium] > 1)
+            decisions.reject(MediumReason.SEVERAL_OCCURRENCES, of_several)
         decisions.reject(MediumReason.NO_URL, ~to_truths(pc.not_equal(decisions.url, arrow.to_scalar(""))))
+        if ARCHIVE in media.column_names:
+            decisions.reject_in_another_archive(id_of_medium)
         decisions.reject(MediumReason.NOT_HTTP, ~to_truths(media.column(IS_HTTP)))
         decisions.reject(MediumReason.NOT_STILL_IMAGE, stated.is_other_kind[statement])
         decisions.number_images(id_of_medium)
@@ -126,6 +132,24 @@ class MediaRules:
                 MediumReason.NOT_WHERE,
                 to_truths(where.evaluate(records.select(where.columns) if where.columns else records)),
             )
+
+
+def read_archive_numbers(rows: pa.Table) -> Numbers:
+    """The number of the archive of each row; 0 if there is only one archive."""
+    if ARCHIVE not in rows.column_names:
+        return np.zeros(rows.num_rows, np.int32)
+    return arrow.to_numpy(rows.column(ARCHIVE).combine_chunks())
+
+
+def _number_owners(records: pa.Table, media: pa.Table) -> tuple[Numbers, Numbers, int]:
+    """A number for each record and for each medium, the same for a medium and its record; and how many there are."""
+    if OWNER in records.column_names:
+        of_records, of_media = (arrow.to_numpy(rows.column(OWNER).combine_chunks()) for rows in (records, media))
+        return of_records, of_media, int(max(of_records.max(initial=-1), of_media.max(initial=-1))) + 1
+    ids = [*trim_texts(records.column(RECORD_ID)).chunks, *trim_texts(media.column(RECORD_ID)).chunks]
+    numbers, count = number_values(pa.chunked_array(ids, pa.string()))
+    of_records, of_media = np.split(numbers, [records.num_rows])
+    return of_records, of_media, count
 
 
 def _choose_text(texts: list[str | None], code: str) -> str | None:

@@ -3,91 +3,109 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gbif_webdataset.errors import ArchiveError
 from gbif_webdataset.read import dwca
-from gbif_webdataset.read.columns import FILE, HASH, LINE, RECORD_ID, SEVERAL
+from gbif_webdataset.read.columns import FILE, HASH, LINE, RECORD_ID, SEVERAL, SPACE
 from gbif_webdataset.read.distinct_taxa import DistinctTaxa
 from gbif_webdataset.read.dwca import ASSOCIATED_MEDIA, MEDIA, RECORDS, Archive
 from gbif_webdataset.read.hash_partitions import Hashes, HashPartitions
-from gbif_webdataset.read.manifest_columns import ManifestColumns
+from gbif_webdataset.read.manifest_columns import ArchiveColumns
 from gbif_webdataset.read.media_linker import MediaLinker
-from gbif_webdataset.read.raw_lines import ignore_progress
 from gbif_webdataset.read.read_ahead import read_ahead
 from gbif_webdataset.read.record_slots import RecordSlots
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.row_batch import RowBatch
 from gbif_webdataset.read.row_reader import RowReader
+from gbif_webdataset.read.same_occurrences import SameOccurrences
+from gbif_webdataset.read.urls import resolve_urls
+from gbif_webdataset.read.vernacular_names import VernacularNames
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.terms.reasons import LineFault
 
-PARTITION_BYTES = 80 << 20
-MAX_PARTITIONS = 512
 BATCHES_AHEAD = 1
 CHECKLIST, MAX_CHECKLIST_CHARACTERS = "checklistKey", 64
-# Ids are unwrapped before it is known whether the file wraps its fields. That is harmless: only their hash is used.
-UNWRAP_ID = """CREATE MACRO unwrap_id(id) AS trim(CASE
-    WHEN starts_with(id, '"') AND ends_with(id, '"') AND length(id) > 1 THEN replace(id[2:-2], '""', '"')
-    ELSE id END)"""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What reading an archive may use.
-
-    Attributes:
-        memory: bytes of memory.
-        scratch: folder for temporary files.
-        max_expansion: how many times a file of the archive may expand when it is decompressed.
-    """
-
-    memory: int
-    scratch: Path
-    max_expansion: float = dwca.MAX_EXPANSION
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Records, and all their media."""
+    """Records, and all their media with their URLs.
+
+    Attributes:
+        further_urls: rows of the media that are not lines of their own, because a line has several URLs.
+        superseded: records of occurrences that a preferred archive has, too; None if there is one archive.
+    """
 
     records: pa.Table
     media: pa.Table
+    further_urls: int = 0
+    superseded: pa.Table | None = None
+
+
+@dataclass(frozen=True)
+class PartitionPlan:
+    """How the rows of an archive are partitioned.
+
+    Attributes:
+        count: the number of partitions.
+        memory: bytes of memory that the archive's rows may take before they go to files.
+        number: the number of the archive, from 0 for the preferred one.
+        first_file: the number of its first file.
+        same: which occurrences other archives have, too; None if there is one archive.
+    """
+
+    count: int
+    memory: int
+    number: int = 0
+    first_file: int = 0
+    same: SameOccurrences | None = None
+
+
+@dataclass
+class SeenRecords:
+    """What is remembered of rows: the ids of media and records, and the taxa of records without media."""
+
+    slots: RecordSlots
+    taxa: DistinctTaxa
 
 
 class PartitionedArchive:
-    """The records and media of an archive in `count` partitions. Records without media are left out.
+    """The records and media of an archive in partitions. Records without media are left out.
 
-    Of these, the first of each taxon stays if `read` gets the columns of taxa.
+    Of these, the first of each taxon stays if `DistinctTaxa` has columns.
 
     Attributes:
         lines: data lines of MEDIA and RECORDS.
     """
 
     def __init__(
-        self, archive: Archive, columns: ManifestColumns, connection: duckdb.DuckDBPyConnection, memory: int
+        self, archive: Archive, columns: ArchiveColumns, connection: duckdb.DuckDBPyConnection, plan: PartitionPlan
     ) -> None:
-        self._archive, self._connection = archive, connection
-        self._selections, self._memory = columns.selections, memory
-        connection.execute(UNWRAP_ID)
-        partition_bytes = max(1, min(PARTITION_BYTES, memory // 12))  # its rows take several times as much
-        self.count = min(MAX_PARTITIONS, 2 + archive.total_bytes // partition_bytes)
-        self._partitions = self._make_partitions()
+        self._archive, self._connection, self._plan = archive, connection, plan
+        self._selections, self._url_columns = columns.selections, columns.url_columns
         self._linker = MediaLinker(connection, archive)
-        self._slots = RecordSlots(archive.count_bytes(archive.media))
         self._checklists: set[str | None] = set()
         self._is_wrapped: dict[str, bool] = {}
+        self._names: VernacularNames | None = None
         self.lines: dict[str, int] = {}
+        self.clear()
 
-    def __enter__(self) -> Self:
-        return self
+    def clear(self) -> None:
+        """Forget the rows."""
+        folder = tables.spill_folder(self._connection) / f"{self._plan.number}"
+        budgets = {MEDIA: self._plan.memory // 32, RECORDS: self._plan.memory // 20}
+        self._partitions = {
+            kind: HashPartitions(folder / kind, self._make_schema(kind), self._plan.count, budget)
+            for kind, budget in budgets.items()
+        }
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the files of the partitions."""
         for partitions in self._partitions.values():
             partitions.close()
 
@@ -99,75 +117,49 @@ class PartitionedArchive:
         key = named.pop() if len(named) == 1 else None
         return key if key and len(key) <= MAX_CHECKLIST_CHARACTERS else None
 
-    def read(
-        self, rejected: RejectedLines, progress: Callable[[int, int], None], taxon_columns: Sequence[str] = ()
-    ) -> None:
-        """Read both files; unreadable lines and records without an id become rejected lines.
+    def read_vernacular_names(self, languages: Sequence[str]) -> list[str]:
+        """Read the extension of vernacular names, if there is one; a note if the extension cannot be read."""
+        if layout := self._archive.vernacular_names:
+            try:
+                self._names = VernacularNames(self._connection, self._archive, layout, languages)
+            except ArchiveError as error:
+                return self._archive.name_itself([f"the vernacular names are not used: {error}"])
+        return []
 
-        `progress` is called with the bytes read so far and the bytes in total. Records without media are the same taxon
-        if their values of `taxon_columns` are equal.
-        """
-        self._taxa = DistinctTaxa(self._connection, taxon_columns)
-        total, done = self._archive.total_bytes, 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, total)
-
-        self._read_all(rejected, advance)
-        if self._link_by_occurrence_id():
-            rejected.clear()
-            self._partitions = self._make_partitions()
-            self._slots.clear()
-            self._taxa = DistinctTaxa(self._connection, taxon_columns)
-            self._read_all(rejected, ignore_progress)
-        del self._taxa, self._slots  # tens of megabytes for many media
-
-    def read_partitions(self) -> Iterator[Partition]:
-        """All partitions that have rows, in the order of their hashes."""
-        return filter(None, map(self._read_partition, range(self.count)))
-
-    def _read_partition(self, number: int) -> Partition | None:
+    def read_partition(self, number: int) -> Partition:
         """The rows of a partition. Each table is in one piece, because taking rows from several is far slower."""
         records, media = (self._complete_rows(kind, number) for kind in (RECORDS, MEDIA))
-        return Partition(records, media) if records.num_rows or media.num_rows else None
+        lines = media.num_rows
+        media = resolve_urls(media, self._url_columns)
+        records = self._names.add_names(records) if self._names is not None else records
+        return Partition(records, media, media.num_rows - lines)
 
     def _complete_rows(self, kind: str, number: int) -> pa.Table:
         rows = self._partitions[kind].read_partition(number)
         return self._selections[kind].complete_rows(rows, self._is_wrapped[kind]).combine_chunks()
 
-    def _make_partitions(self) -> dict[str, HashPartitions]:
-        folder = tables.spill_folder(self._connection)
-        budgets = {MEDIA: self._memory // 32, RECORDS: self._memory // 20}
-        return {
-            kind: HashPartitions(folder / kind, self._make_schema(kind), self.count, budget)
-            for kind, budget in budgets.items()
-        }
-
     def _make_schema(self, kind: str) -> pa.Schema:
         own = [(HASH, pa.uint64()), (FILE, pa.int32()), (LINE, pa.int64())]
         several = [(SEVERAL, pa.bool_())] if kind == MEDIA and self._archive.event_keys else []
-        return pa.schema([*own, *self._selections[kind].schema, *several])
+        space = [(SPACE, pa.int32())] if self._plan.same is not None else []
+        return pa.schema([*own, *self._selections[kind].schema, *several, *space])
 
-    def _read_all(self, rejected: RejectedLines, advance: Callable[[int], None]) -> None:
-        for kind in (MEDIA, RECORDS):  # media first: records without media are then left out
-            self._read_files(kind, rejected, advance)
-            self._partitions[kind].close()
-
-    def _link_by_occurrence_id(self) -> bool:
+    def link_by_occurrence_id(self, slots: RecordSlots) -> bool:
         """Link media without a record to the record that has their id as occurrenceID. Whether there are any."""
-        if not self._slots.has_orphans():
-            return False
-        media = map(self._partitions[MEDIA].read_partition, range(self.count))
+        media = map(self._partitions[MEDIA].read_partition, range(self._plan.count))
         ids = (table.column(RECORD_ID) for table in media)
-        return self._linker.find_occurrence_ids(lambda ids: self._slots.may_be_medium(self._hash_ids(ids)), ids)
+        return self._linker.find_occurrence_ids(lambda ids: slots.may_be_medium(self._hash_ids(ids)), ids)
 
-    def _read_files(self, kind: str, rejected: RejectedLines, advance: Callable[[int], None]) -> None:
+    def read(self, kind: str, seen: SeenRecords, rejected: RejectedLines, advance: Callable[[int], None]) -> None:
+        """Read the files of MEDIA or RECORDS; unreadable lines and records without an id become rejected lines.
+
+        Media are read before records, so that records without media can be left out. `advance` is called with the
+        number of bytes read since the last call.
+        """
         layout = self._archive.layouts[kind]
         lines, has_quotes, has_raw_quotes = 0, False, False
         is_column = layout.row_type == ASSOCIATED_MEDIA
-        for file_number, location in enumerate(layout.locations):
+        for file_number, location in enumerate(layout.locations, self._plan.first_file):
             reader = RowReader(location, layout, self._selections[kind])
             with (
                 self._archive.open(location) as file,
@@ -179,24 +171,26 @@ class PartitionedArchive:
                     if is_column:  # lines without media are not media
                         rows = rows.filter(rows.column("associatedMedia").is_valid())
                         lines += rows.num_rows
-                    self._add_rows(kind, file_number, rows, rejected)
+                    numbers = arrow.to_array(np.full(rows.num_rows, file_number, np.int32))
+                    self._add_rows(kind, rows.add_column(0, FILE, numbers), seen, rejected)
             lines += 0 if is_column else reader.lines
             has_quotes, has_raw_quotes = has_quotes or reader.has_quotes, has_raw_quotes or reader.has_raw_quotes
         self.lines[kind], self._is_wrapped[kind] = lines, has_quotes and not has_raw_quotes
+        self._partitions[kind].close()
 
-    def _add_rows(self, kind: str, file_number: int, rows: pa.Table, rejected: RejectedLines) -> None:
+    def _add_rows(self, kind: str, rows: pa.Table, seen: SeenRecords, rejected: RejectedLines) -> None:
         rows = self._linker.link(rows) if kind == MEDIA else rows
+        rows = self._plan.same.resolve(self._plan.number, rows) if self._plan.same is not None else rows
         hashes = self._hash_ids(rows.column(RECORD_ID))
-        rows = rows.add_column(0, FILE, arrow.to_array(np.full(rows.num_rows, file_number, np.int32)))
         rows = rows.add_column(0, HASH, arrow.to_array(hashes))
         if kind == MEDIA:
-            self._slots.add_media(hashes)
+            seen.slots.add_media(hashes)
         else:
             self._collect_checklists(rows)
-            kept, has_id = self._slots.add_records(hashes), arrow.find_valid(rows.column(RECORD_ID))
+            kept, has_id = seen.slots.add_records(hashes), arrow.find_valid(rows.column(RECORD_ID))
             if not has_id.all():
                 rejected.add_records(rows.filter(rows.column(RECORD_ID).is_null()), LineFault.NO_ID)
-            kept = has_id & (kept | self._taxa.find_first(rows, has_id & ~kept))
+            kept = has_id & (kept | seen.taxa.find_first(rows, has_id & ~kept))
             if not kept.all():
                 rows, hashes = rows.filter(arrow.to_array(kept)), hashes[kept]
         self._partitions[kind].add(rows, hashes)

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -53,6 +53,7 @@ class Source:
         unread: why the metadata document was not used; empty if it was.
         creators: the people, or otherwise the organizations, who made it.
         texts: those of TEXTS that the archive has.
+        label: what distinguishes the archive from others of the dataset; empty if there is only one.
     """
 
     archive: str
@@ -65,11 +66,20 @@ class Source:
     unread: str = ""
     creators: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    label: str = ""
 
     @property
     def notes(self) -> list[str]:
         """What the user has to know of it: that its DOI is missing, and why."""
-        return [] if self.doi else [f"{self.unread}; {NO_DOI}" if self.unread else NO_DOI]
+        if self.doi:
+            return []
+        name = f"{self.label}: " if self.label else ""
+        return [f"{name}{self.unread}; {NO_DOI}" if self.unread else f"{name}{NO_DOI}"]
+
+    @property
+    def name(self) -> str:
+        """The label, or the name of the file."""
+        return self.label or self.archive
 
     @property
     def is_gbif_download(self) -> bool:
@@ -77,19 +87,38 @@ class Source:
         return self.doi.lower().startswith(GBIF_DOWNLOAD)
 
 
-def write_source(archive: Archive, folder: Path, sha256_of_archive: str) -> Source:
-    """Write `folder`/source.json, and copies of the archive's citations.txt and rights.txt."""
-    texts = []
-    for name in TEXTS:
-        content = archive.read_document(name, MAX_TEXT_BYTES + 1)
-        if content is not None and len(content) <= MAX_TEXT_BYTES:
-            with atomic_file(folder / name) as temporary:
-                temporary.write_bytes(content)
-            texts.append(name)
-    source = Source(archive.path.name, sha256_of_archive, **_parse_metadata(archive), texts=tuple(texts))
+def write_sources(archives: Sequence[Archive], folder: Path, digests: Sequence[str]) -> list[Source]:
+    """Write `folder`/source.json, citations.txt and rights.txt; where each archive comes from.
+
+    The texts are those of the archives, of several one after another, each below a line with the archive's name.
+    `digests` are the SHA-256 of the archives.
+    """
+    texts = {name: _write_text(archives, folder / name) for name in TEXTS}
+    sources = []
+    for archive, digest in zip(archives, digests, strict=True):
+        own = tuple(name for name in TEXTS if archive in texts[name])
+        sources.append(Source(archive.path.name, digest, **_parse_metadata(archive), texts=own, label=archive.label))
+    values = [{name: value for name, value in asdict(each).items() if name != "label" or value} for each in sources]
     with atomic_file(folder / NAME) as temporary:
-        temporary.write_text(json.dumps(asdict(source), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return source
+        text = json.dumps(values if len(values) > 1 else values[0], ensure_ascii=False, indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return sources
+
+
+def _write_text(archives: Sequence[Archive], path: Path) -> list[Archive]:
+    """Write the text with this name of all archives; the archives that have it, not too large."""
+    contents = [(archive, archive.read_document(path.name, MAX_TEXT_BYTES + 1)) for archive in archives]
+    found = [(archive, text) for archive, text in contents if text is not None and len(text) <= MAX_TEXT_BYTES]
+    if found:
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            for archive, text in found:
+                file.write(f"# {archive.label}\n\n".encode() + text + b"\n" if archive.label else text)
+    return [archive for archive, _ in found]
+
+
+def list_texts(sources: Iterable[Source]) -> list[str]:
+    """Those of TEXTS that an archive has."""
+    return [name for name in TEXTS if any(name in source.texts for source in sources)]
 
 
 def find_download_date(archive: Archive) -> str:
@@ -97,15 +126,18 @@ def find_download_date(archive: Archive) -> str:
     return str(_parse_metadata(archive).get("published", ""))
 
 
-def load_source(folder: Path) -> Source:
-    """The content of `folder`/source.json."""
-    values = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    return Source(**{**values, "texts": tuple(values["texts"]), "creators": tuple(values["creators"])})
+def load_sources(folder: Path) -> tuple[Source, ...]:
+    """The content of `folder`/source.json: a description of the archive, or a list of descriptions."""
+    content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    return tuple(
+        Source(**{**values, "texts": tuple(values["texts"]), "creators": tuple(values["creators"])})
+        for values in (content if isinstance(content, list) else [content])
+    )
 
 
-def copy_texts(source: Source, manifest: Path, folder: Path) -> list[Path]:
-    """Copy citations.txt and rights.txt, if the archive has them, from the manifest's folder; the copies' paths."""
-    copies = [folder / name for name in source.texts]
+def copy_texts(sources: Iterable[Source], manifest: Path, folder: Path) -> list[Path]:
+    """Copy citations.txt and rights.txt, if an archive has them, from the manifest's folder; the copies' paths."""
+    copies = [folder / name for name in list_texts(sources)]
     for copy in copies:
         with atomic_file(copy) as temporary:
             shutil.copyfile(manifest / copy.name, temporary)

@@ -1,26 +1,28 @@
-"""The manifest: one row for each photo of an archive, in chunks. Every other line is rejected with its reason.
+"""The manifest: one row for each photo of the archives, in chunks. Every other line is rejected with its reason.
 
-Both data files are read once. Their rows are partitioned by a hash of the record's id, so that a record and its media
-are in one partition, whatever the order of the lines. Partition by partition they are joined, and images are selected
-and written. The manifest's rows are in the order of that hash, then of image_path.
+Both data files of an archive are read once. Their rows are partitioned by a hash of the record's id, so that a record
+and its media are in one partition, whatever the order of the lines. Partition by partition they are joined, and images
+are selected and written. The manifest's rows are in the order of that hash, then of image_path.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gbif_webdataset.errors import ArchiveError, SelectionError, option_text
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.archive_checklist import find_checklist
+from gbif_webdataset.read.archive_set import join_checklists, open_archives
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
-from gbif_webdataset.read.partition_archive import PartitionedArchive, Resources
-from gbif_webdataset.read.provenance import digest_in_background, write_source
+from gbif_webdataset.read.partition_archives import PartitionedArchives, Resources
+from gbif_webdataset.read.provenance import write_sources
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.read.subset_counts import SubsetSummary
 from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
 from gbif_webdataset.terms.checklists import KEY, RELEASE, Checklist
@@ -38,7 +40,7 @@ FROM_OPTIONS = {
 
 @dataclass
 class ManifestCounts:
-    """Lines of the archive's files, and what became of them.
+    """Lines of the archives' files, and what became of them.
 
     Attributes:
         media_lines: media: the lines of their files, and the further URLs of lines with several.
@@ -48,7 +50,7 @@ class ManifestCounts:
         rejected: rejected lines by MEDIA or RECORDS and by reason.
         further_urls: media in `media_lines` that are not lines of their own, because a line has several URLs.
         passed_over: files of other media extensions, which were not read, with their row types.
-        notes: what a user should know about the archive.
+        notes: what a user should know about the archives.
         subset_keys: entries of subset_list.
         subset_found: how many of them occur in records.
         subset_without_media: how many of these occur only in records without media.
@@ -73,37 +75,46 @@ class ManifestCounts:
         """The checklist with its release; an unknown one without a key."""
         return Checklist(self.checklist or "", self.checklist_release)
 
+    def add_subset(self, summary: SubsetSummary) -> None:
+        """Add what became of the user's list of taxa."""
+        self.subset_keys, self.subset_found = summary.entries, summary.found
+        self.subset_without_media = summary.without_media
+        self.notes += [f"--ReadArchive-subset-list: {note}" for note in summary.notes]
 
-def read_archive(
-    path: Path,
+
+def read_archives(
+    paths: Sequence[Path],
     writer: ManifestWriter,
     options: SelectionOptions,
     resources: Resources,
     progress: Callable[[int, int], None],
 ) -> ManifestCounts:
-    """Write the manifest's chunks, rejected.parquet, source.json, and the archive's citations.txt and rights.txt.
+    """Write the manifest's chunks, rejected.parquet, source.json, and the archives' citations.txt and rights.txt.
 
     With a subset, subset.csv lists the records and images of each of its entries, and subset_occurrences.parquet the
     entry of each record.
 
-    All images of a record are in one chunk, chosen by its id alone. `progress` is called with the bytes read so far
-    and the bytes in total.
+    All images of a record are in one chunk, chosen by its id alone. The order of `paths` changes nothing. `progress` is
+    called with the bytes read so far and the bytes in total.
 
     Raises:
-        ArchiveError: the archive cannot be read.
+        ArchiveError: an archive cannot be read, or the archives have different taxonomies.
         SelectionError: no image is left.
+        ParameterError: two archives have the same content.
     """
     with ExitStack() as stack:
-        archive = stack.enter_context(dwca.open_archive(path, resources.max_expansion))
-        digest = stack.enter_context(digest_in_background(path))
+        archive_set = stack.enter_context(open_archives(paths, resources.max_expansion))
+        archives = archive_set.archives
         memory = max(resources.memory // 2, MIN_DATABASE_BYTES)
         connection = stack.enter_context(tables.open_database(resources.scratch, f"{memory >> 20}MB"))
         rejected = RejectedLines(connection)
-        selector = MediaSelector(connection, archive, options, rejected)
-        partitioned = stack.enter_context(PartitionedArchive(archive, selector.columns, connection, resources.memory))
-        partitioned.read(rejected, progress, selector.taxon_columns)
-        counts = _start_counts(archive, partitioned)
-        counts.notes += selector.read_vernacular_names()
+        selector = MediaSelector(connection, archives, options, rejected)
+        partitioned = stack.enter_context(PartitionedArchives(archives, selector.columns, connection, resources.memory))
+        notes = [*archive_set.notes, *selector.columns.notes]
+        notes += partitioned.read(rejected, progress, selector.taxon_columns)
+        counts = _start_counts(archives, partitioned)
+        counts.notes += notes
+        counts.notes += partitioned.read_vernacular_names(options.vernacular_languages)
         if subset := selector.start_subset(counts.full_checklist, writer.folder):
             stack.enter_context(subset)
         selector.prepare(partitioned.read_partitions)
@@ -113,25 +124,22 @@ def read_archive(
         counts.images = writer.write(schema, map(selector.select, partitioned.read_partitions()))
         counts.media_lines += selector.further_urls
         counts.further_urls = selector.further_urls
-        rejected.write(writer.folder / "rejected.parquet", archive)
+        rejected.write(writer.folder / "rejected.parquet", archives)
         counts.rejected = rejected.count()
         if subset is not None:
-            summary = subset.write()
-            counts.subset_keys, counts.subset_found = summary.entries, summary.found
-            counts.subset_without_media = summary.without_media
-            counts.notes += [f"--ReadArchive-subset-list: {note}" for note in summary.notes]
-        _check_counts(path, counts, options)
-        source = write_source(archive, writer.folder, digest.result())
-        counts.notes += source.notes
+            counts.add_subset(subset.write())
+        _check_counts(", ".join(str(archive.path) for archive in archives), counts, options)
+        sources = write_sources(archives, writer.folder, [digest.result() for digest in archive_set.digests])
+        counts.notes += [note for source in sources for note in source.notes]
         return counts
 
 
 @dataclass(frozen=True)
 class ArchiveOutline:
-    """What meta.xml and the list of files state of an archive.
+    """What meta.xml and the list of files state of archives.
 
     Attributes:
-        total_bytes: number of bytes that `read_archive` reads, decompressed.
+        total_bytes: number of bytes that `read_archives` reads, decompressed.
         columns: the manifest's columns, and all other columns of the records, which it may have, too.
     """
 
@@ -139,35 +147,47 @@ class ArchiveOutline:
     columns: tuple[str, ...]
 
 
-def outline_archive(path: Path, options: SelectionOptions, max_expansion: float = dwca.MAX_EXPANSION) -> ArchiveOutline:
-    """The outline of an archive. No row is read.
+def outline_archives(
+    paths: Sequence[Path], options: SelectionOptions, max_expansion: float = dwca.MAX_EXPANSION
+) -> ArchiveOutline:
+    """The outline of archives. No row is read.
 
     Raises:
-        ArchiveError: the archive cannot be read.
-        SelectionError, ParameterError: the options name a column that the archive lacks, or `where` is not valid.
+        ArchiveError: an archive cannot be read, or the archives state different taxonomies.
+        SelectionError, ParameterError: the options name a column that all archives lack, or `where` is not valid.
     """
-    with dwca.open_archive(path, max_expansion) as archive:
-        names = ManifestColumns.from_archive(archive, options).schema.names
-        return ArchiveOutline(
-            archive.total_bytes, tuple(dict.fromkeys([*names, *(column.name for column in archive.records.columns)]))
-        )
+    with ExitStack() as stack:
+        archives = [stack.enter_context(dwca.open_archive(path, max_expansion, path.name)) for path in paths]
+        if len(archives) > 1:
+            join_checklists(archives, list(map(find_checklist, archives)))
+        names = ManifestColumns.from_archives(archives, options).schema.names
+        of_records = [column.name for archive in archives for column in archive.records.columns]
+        total_bytes = sum(archive.total_bytes for archive in archives)
+        return ArchiveOutline(total_bytes, tuple(dict.fromkeys([*names, *of_records])))
 
 
-def _start_counts(archive: Archive, partitioned: PartitionedArchive) -> ManifestCounts:
-    stated = find_checklist(archive)
-    checklist = partitioned.checklist or stated.key or None
+def _start_counts(archives: Sequence[Archive], partitioned: PartitionedArchives) -> ManifestCounts:
+    checklists = [
+        replace(stated, key=part.checklist or stated.key)
+        for part, stated in zip(partitioned.parts, map(find_checklist, archives), strict=True)
+    ]
+    checklist, notes = join_checklists(archives, checklists)
     return ManifestCounts(
-        media_files=archive.media_files,
-        media_lines=partitioned.lines[MEDIA],
-        record_lines=partitioned.lines[RECORDS],
-        checklist=checklist,
-        checklist_release=stated.release if checklist else "",
-        passed_over=archive.skipped_media,
-        notes=list(archive.notes),
+        media_files=tuple(name for archive in archives for name in archive.media_files),
+        media_lines=partitioned.count_lines(MEDIA),
+        record_lines=partitioned.count_lines(RECORDS),
+        checklist=checklist.key or None,
+        checklist_release=checklist.release if checklist.key else "",
+        passed_over={
+            f"{archive.label}/{location}" if archive.label else location: row_type
+            for archive in archives
+            for location, row_type in archive.skipped_media.items()
+        },
+        notes=[*(note for archive in archives for note in archive.name_itself(archive.notes)), *notes],
     )
 
 
-def _check_counts(path: Path, counts: ManifestCounts, options: SelectionOptions) -> None:
+def _check_counts(path: str, counts: ManifestCounts, options: SelectionOptions) -> None:
     """Raise SelectionError if there are no images, ArchiveError if the lines do not add up."""
     if not sum(counts.images):
         raise SelectionError(_explain_empty(path, counts, options))
@@ -178,7 +198,7 @@ def _check_counts(path: Path, counts: ManifestCounts, options: SelectionOptions)
         )
 
 
-def _explain_empty(path: Path, counts: ManifestCounts, options: SelectionOptions) -> str:
+def _explain_empty(path: str, counts: ManifestCounts, options: SelectionOptions) -> str:
     """Why no image is left, and what to do."""
     media = counts.rejected[MEDIA]
     if not counts.media_lines:

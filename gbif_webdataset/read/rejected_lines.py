@@ -1,11 +1,12 @@
 """The lines of an archive that give no row of the manifest, each with its reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from gbif_webdataset.read import dwca
 from gbif_webdataset.read.columns import FILE, LINE, RECORD_ID, trim_texts
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.meta_xml import FileLayout
@@ -21,7 +22,10 @@ SCHEMA = pa.schema([(name, pa.int64() if kind == columns.INT64 else pa.string())
 
 
 class RejectedLines:
-    """The rejected lines, in a table of a database. `kind` is MEDIA or RECORDS."""
+    """The rejected lines, in a table of a database. `kind` is MEDIA or RECORDS.
+
+    Files are numbered through the archives, as `dwca.number_files` does.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -57,13 +61,15 @@ class RejectedLines:
             counts[kind][reason] = count
         return counts
 
-    def write(self, path: Path, archive: Archive) -> None:
+    def write(self, path: Path, archives: Sequence[Archive]) -> None:
         """Write rejected.parquet, by file and line. Files with rejected lines are read again for their text."""
-        arrow.write_parquet(self._select_batches(archive), path, SCHEMA)
+        first_files = zip(archives, dwca.number_files(archives), strict=True)
+        batches = (batch for archive, first in first_files for batch in self._select_batches(archive, first))
+        arrow.write_parquet(batches, path, SCHEMA)
 
-    def _select_batches(self, archive: Archive) -> Iterator[pa.RecordBatch]:
+    def _select_batches(self, archive: Archive, first_file: int) -> Iterator[pa.RecordBatch]:
         for kind, layout in archive.layouts.items():
-            for file_number, location in enumerate(layout.locations):
+            for file_number, location in enumerate(layout.locations, first_file):
                 source = f"FROM rejected WHERE kind = '{kind}' AND file_number = {file_number}"
                 query = f"SELECT line {source} AND raw IS NULL ORDER BY line"
                 cursor = self._connection.cursor().execute(query)

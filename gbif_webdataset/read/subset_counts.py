@@ -23,8 +23,9 @@ from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file
 from gbif_webdataset.terms import columns as described
 from gbif_webdataset.terms.ranks import KEY_COLUMNS, MAIN_NAME_COLUMNS
 
-COLUMNS = tuple(column.name for column in described.SUBSET)
 OCCURRENCES = arrow.to_schema(described.SUBSET_OCCURRENCES)
+OCCURRENCES_OF_SEVERAL = arrow.to_schema([*described.SUBSET_OCCURRENCES, described.IMAGE_STEM])
+COLUMNS = tuple(column.name for column in described.SUBSET)
 SUBSET, SUBSET_OCCURRENCES = "subset.csv", "subset_occurrences.parquet"
 MAX_NOTES = 10
 MAX_SUGGESTED = 100  # entries without a match for which close names are searched
@@ -68,28 +69,29 @@ class SubsetSummary:
 class SubsetCounts:
     """Counts the records with media, and the images, of each entry and taxon. Used as a context manager.
 
-    `remarks` are texts on entries, by number, for the column `note`.
+    `remarks` are texts on entries, by number, for the column `note`. `schema` is that of subset_occurrences.parquet.
     """
 
-    def __init__(self, matcher: SubsetMatcher, remarks: dict[int, str], folder: Path) -> None:
+    def __init__(self, matcher: SubsetMatcher, remarks: dict[int, str], folder: Path, schema: pa.Schema) -> None:
+        self._schema = schema
         self._listed, self._matcher, self._remarks, self._folder = matcher.listed, matcher, remarks, folder
         self._counts: dict[MatchedTaxon, Numbers] = defaultdict(lambda: np.zeros(2, np.int64))
         self._stack = ExitStack()
-        self._pending = arrow.make_empty_table(OCCURRENCES)
+        self._pending = arrow.make_empty_table(self._schema)
         self._path = folder / f"{TEMPORARY}subset.parquet"
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         options = {"compression": "zstd", "use_dictionary": ["key"], "store_schema": False}
-        self._writer = self._stack.enter_context(pq.ParquetWriter(self._path, OCCURRENCES, **options))
+        self._writer = self._stack.enter_context(pq.ParquetWriter(self._path, self._schema, **options))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
         self._path.unlink(missing_ok=True)
 
-    def add(self, records: pa.Table, decisions: MediaDecisions) -> None:
-        """Count those of a partition, which has at least one record of each taxon without media."""
+    def add(self, records: pa.Table, decisions: MediaDecisions, stems: pa.ChunkedArray) -> None:
+        """Count those of a partition, which has a record of each taxon without media; `stems` are those of paths."""
         entry = arrow.to_numpy(records.column(ENTRY).combine_chunks())
         with_media = np.unique(decisions.record[decisions.record >= 0])
         has_media = np.zeros(records.num_rows, bool)
@@ -105,7 +107,8 @@ class SubsetCounts:
         taxa = self._count_taxa(taken, images[rows])
         ids = trim_texts(taken.column(RECORD_ID)).combine_chunks()
         entries = arrow.to_array(entry[rows].astype(np.int64) + 1)
-        self._pending = pa.concat_tables([self._pending, pa.table([ids, entries, *taxa.columns], schema=OCCURRENCES)])
+        columns = [ids, entries, *taxa.columns, stems.take(arrow.to_array(rows))][: len(self._schema)]
+        self._pending = pa.concat_tables([self._pending, pa.table(columns, schema=self._schema)])
         self._write_occurrences(arrow.ROW_GROUP)
 
     def _count_taxa(self, records: pa.Table, images: Numbers) -> pa.Table:
@@ -201,10 +204,7 @@ class SubsetCounts:
             for entry in np.flatnonzero(~self._matcher.in_archive).tolist()
             if is_like_name(self._listed.names[entry]) and entry not in self._remarks
         ]
-        by_initials: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        if unmatched:
-            for name in sorted(self._matcher.seen):
-                by_initials[_list_initials(name)].append(name)
+        by_initials = _group_by_initials(self._matcher.seen if unmatched else ())
         suggestions = {}
         for entry in unmatched[:MAX_SUGGESTED]:
             requested = self._listed.names[entry]
@@ -215,6 +215,13 @@ class SubsetCounts:
             if close := difflib.get_close_matches(requested, near, MAX_CLOSE, CLOSENESS):
                 suggestions[entry] = f"did you mean {' or '.join(close)}?"
         return suggestions
+
+
+def _group_by_initials(names: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
+    by_initials: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in sorted(names):
+        by_initials[_list_initials(name)].append(name)
+    return by_initials
 
 
 def _list_initials(name: str) -> tuple[str, ...]:

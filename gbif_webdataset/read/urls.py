@@ -36,6 +36,8 @@ def resolve_urls(media: pa.Table, url_columns: Sequence[str]) -> pa.Table:
     none is usable, the first text as it is. REFERENCES comes last, and only with the extension of an image: it is often
     a web page, and the medium's format says nothing about it.
     """
+    if not media.num_rows:  # pyarrow combines no chunks by means of pandas
+        return _add_columns(media, pa.nulls(0, pa.string()), np.zeros(0, bool))
     stated = coalesce_columns(media, url_columns)
     stated = arrow.decode_dictionary(stated).combine_chunks()
     is_plain = to_truths(pc.match_substring_regex(stated, PLAIN))

@@ -72,14 +72,14 @@ REACHED_STAGES = {
 class ReportContent:
     """The results of all stages.
 
-    archive: path of the archive, which has the titles of the source datasets.
+    archives: paths of the archives, which have the titles of the source datasets.
     transforms: the record of CreateWebDataset, which counts the images that were changed, by kind of change.
     costs: of each part of each stage.
     files: names of the files in report/, for links.
     subset: what became of the user's list of taxa; None without one.
     """
 
-    archive: Path
+    archives: Sequence[Path]
     description: DatasetDescription
     transforms: Mapping[str, Any]
     costs: Sequence[costs.Cost]
@@ -112,7 +112,9 @@ def write_page(paths: DatasetPaths, content: ReportContent) -> list[Path]:
     label_column = str(description.settings["CreateWebDataset"]["label_column"])
     statistics = collect_statistics(paths, description.classes, label_column)
     stages = build_funnel(description.media_lines, description.lines)
-    titles = dataset_titles.read_titles(content.archive, _list_values(statistics, "dataset"))
+    titles: dict[str, str] = {}
+    for archive in sorted(content.archives):
+        titles |= dataset_titles.read_titles(archive, _list_values(statistics, "dataset"))
     names = {"dataset": {key: shorten(title) for key, title in titles.items()}, "licence": LICENCE_NAMES}
     figures = draw_figures(_shorten_texts(statistics), stages, names)
     page = (
@@ -183,8 +185,9 @@ def _collect_origin(description: DatasetDescription) -> dict[str, Any]:
     return {
         "title": description.title,
         "taxonomy": str(description.taxonomy),
-        "source": description.source,
-        "citation": citation.cite_source(description.source),
+        "sources": description.sources,
+        "citations": list(map(citation.cite_source, description.sources)),
+        "is_of_gbif": description.is_of_gbif,
         "licence": licences.display_name(description.licence),
         "conditions": licences.list_obligations(description.attribution.codes),
         "licences": description.licence_table,
@@ -201,7 +204,6 @@ def _collect_tables(statistics: DatasetStatistics, content: ReportContent) -> di
         for one in classes
     ]
     return {
-        "archive": content.archive.name,
         "statistics": statistics,
         "breakdowns": statistics.breakdowns,
         "unstated": [name for name in ("country", "year", "month", "life stage") if not _list_values(statistics, name)],

@@ -30,7 +30,7 @@ class Report:
 
 
 def report_dataset(
-    archive: Path,
+    archives: Sequence[Path],
     paths: DatasetPaths,
     records: Mapping[str, TargetRecord],
     publication: Publication,
@@ -38,7 +38,8 @@ def report_dataset(
 ) -> Report:
     """Write accounting.csv, report/ and the files that are published with the shards.
 
-    `records` are those of all stages in their order, by label, such as FetchChunk-00003.
+    `archives` have the titles of the source datasets. `records` are those of all stages in their order, by
+    label, such as FetchChunk-00003.
 
     Raises:
         MissingPieceError: the images of the stages do not add up to those of the archive, or the splits do not have
@@ -54,11 +55,12 @@ def report_dataset(
     description, published = write_dataset_files(paths, publication, numbers, settings)
     names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
     subset = write_subset_stages(paths)
-    page = write_page(paths, ReportContent(archive, description, shards, costs, names, subset))
+    page = write_page(paths, ReportContent(archives, description, shards, costs, names, subset))
     code = write_loading_code(str(paths.shards), description.shards, description.extensions)
     loading_lines = (code.webdataset_line, code.hugging_face_line)
     summary = summarize_run(numbers, description.findings, paths.report_page, loading_lines)
-    notes = [note for note in manifest.get("notes", []) if NO_DOI not in note] + description.source.notes
+    notes = [note for note in manifest.get("notes", []) if NO_DOI not in note]
+    notes += [note for source in description.sources for note in source.notes]
     lines_of_notes = "".join(f"\n  note       {note}" for note in notes)
     files = [paths.accounting, paths.costs, *published, *page, *([paths.subset_stages] if subset else [])]
     return Report(files, f"{summary}{_summarize_subset(subset)}{lines_of_notes}")

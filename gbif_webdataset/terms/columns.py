@@ -44,9 +44,11 @@ MANIFEST = (
     Column("licenseCode", TEXT, "the medium's licence as a code, such as `cc-by-nc`, or `unknown`"),
 )
 """Columns of `manifest/chunk-NNNNN.parquet`. Columns that parameters name follow the Darwin Core terms."""
+ARCHIVE = Column("archive", TEXT, "name of the archive that lists the image; only if there are several archives")
+"""The last column of the manifest of several archives."""
 
 REJECTED = (
-    Column("file", TEXT, "the archive's file"),
+    Column("file", TEXT, "the archive's file; of several archives, after the name of the archive and a slash"),
     Column("line", INT64, "line number in the file, counted from 1"),
     Column("reason", TEXT, "why the line is not an image to fetch"),
     COREID,
@@ -74,6 +76,10 @@ SUBSET_OCCURRENCES = (
     Column("kingdom", TEXT, "its kingdom, if it has no key"),
 )
 """Columns of `manifest/subset_occurrences.parquet`."""
+IMAGE_STEM = Column(
+    "image_stem", TEXT, "`image_path` of its images without `_<n>.jpg`; only if there are several archives"
+)
+"""Its last column if there are several archives, which may have one coreid for several occurrences."""
 SUBSET_STAGES = (
     *SUBSET[:-1],
     Column("fetched", INT64, "images that were downloaded"),
@@ -242,6 +248,9 @@ ATTRIBUTION = (
     Column("references", TEXT, "web page of the image"),
 )
 """Columns of `attribution.parquet`, a row for each sample."""
+ARCHIVE_DOI = Column("archiveDOI", TEXT, "DOI of this archive, if it is known; only if there are several archives")
+ATTRIBUTION_OF_SEVERAL = (*ATTRIBUTION, ARCHIVE, ARCHIVE_DOI)
+"""The same columns if there are several archives."""
 
 COMPARISON = (
     Column(

@@ -46,7 +46,12 @@ OUTPUTS = (
         "FetchArchive",
         "The request of a download whose file GBIF does not have any more; `make request SEND=1` submits it again.",
     ),
-    Output("manifest/chunk-NNNNN.parquet", "ReadArchive", "The images to fetch, one row each.", columns.MANIFEST),
+    Output(
+        "manifest/chunk-NNNNN.parquet",
+        "ReadArchive",
+        "The images to fetch, one row each.",
+        (*columns.MANIFEST, columns.ARCHIVE),
+    ),
     Output(
         "manifest/rejected.parquet",
         "ReadArchive",
@@ -63,11 +68,21 @@ OUTPUTS = (
         "manifest/subset_occurrences.parquet",
         "ReadArchive",
         "The entry of subset_list that each occurrence with media counts for; only with subset_list.",
-        columns.SUBSET_OCCURRENCES,
+        (*columns.SUBSET_OCCURRENCES, columns.IMAGE_STEM),
     ),
-    Output("manifest/source.json", "ReadArchive", "DOI, download key, title and SHA-256 of the archive."),
-    Output("manifest/citations.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
-    Output("manifest/rights.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
+    Output(
+        "manifest/source.json",
+        "ReadArchive",
+        "DOI, download key, title and SHA-256 of the archive; a list of them if there are several archives.",
+    ),
+    Output(
+        "manifest/citations.txt",
+        "ReadArchive",
+        "A copy of the archive's file, if it has one; several one after another.",
+    ),
+    Output(
+        "manifest/rights.txt", "ReadArchive", "A copy of the archive's file, if it has one; several one after another."
+    ),
     Output("images/<datasetKey>/<coreid>[_<n>].jpg", "FetchChunk", "The bytes as the host sent them."),
     Output(
         "fetched/chunk-NNNNN.parquet",
@@ -231,7 +246,7 @@ OUTPUTS = (
         "report/attribution.parquet",
         "ReportDataset",
         "Licence, rights holder and creator of each sample; also in `shards/`.",
-        columns.ATTRIBUTION,
+        columns.ATTRIBUTION_OF_SEVERAL,
     ),
     Output("report/citations.txt", "ReportDataset", "A copy of the archive's file, if it has one; also in `shards/`."),
     Output("report/rights.txt", "ReportDataset", "A copy of the archive's file, if it has one; also in `shards/`."),

@@ -19,6 +19,7 @@ class MediumReason(Code):
 
     ORPHANED = "orphaned", "the occurrence of the medium is not in the archive"
     SEVERAL_OCCURRENCES = "several-occurrences", "the event has several occurrences, and the medium names none of them"
+    IN_ANOTHER_ARCHIVE = "in-another-archive", "another archive has the same occurrence, or the same URL for it"
     NO_URL = "no-url", "the medium has no URL"
     NOT_HTTP = "not-http", "the URL is neither http nor https"
     NOT_STILL_IMAGE = "not-still-image", "the medium is sound, video or a web page, not a still image"

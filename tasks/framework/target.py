@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import luigi
 
 from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.obtain.sources import parse_sources
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import (
     Change,
@@ -123,7 +124,8 @@ def _describe_change(task: TargetTask, change: Change) -> str:
         path = Path(getattr(task, name))
         return f"the {'file' if path.is_file() else 'folder'} {path.name} that {name} names changed"
     if change.kind == "input" and name == "archive":
-        return f"{Path(task.dwca).name} changed"
+        sources = parse_sources(task.dwca)
+        return f"{Path(task.dwca).name} changed" if len(sources) == 1 else "the archives changed"
     if change.kind == "input" and name not in ("chunks", "columns"):
         return f"{_CHUNK.sub('', name)} changed"
     return f"{name} changed from {_describe_value(change.before)} to {_describe_value(change.after)}"

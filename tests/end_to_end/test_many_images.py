@@ -12,8 +12,8 @@ import pytest
 from gbif_webdataset.fetch.journal import Journal, journal_path
 from gbif_webdataset.fetch.ledger import Outcome
 from gbif_webdataset.read.manifest_writer import ManifestWriter
-from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.read_archive import read_archive
+from gbif_webdataset.read.partition_archives import Resources
+from gbif_webdataset.read.read_archive import read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.chunks import chunk_name
@@ -44,7 +44,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     folder = tmp_path_factory.mktemp("sample")
     resources = Resources(1 << 30, folder / "scratch")
     writer = ManifestWriter(folder / "manifest", 1)
-    read_archive(SAMPLE, writer, SelectionOptions("acceptedTaxonKey"), resources, lambda done, total: None)
+    read_archives([SAMPLE], writer, SelectionOptions("acceptedTaxonKey"), resources, lambda done, total: None)
     return arrow.open_parquet(folder / "manifest" / chunk_name(0)).read()
 
 

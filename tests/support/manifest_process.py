@@ -1,6 +1,6 @@
-"""Reads an archive in a process of its own, which reports its peak memory, or kills itself while it reads.
+"""Reads archives in a process of its own, which reports its peak memory, or kills itself while it reads.
 
-python -m tests.support.manifest_process ARCHIVE FOLDER MEMORY [SUBSET_LIST | --kill-once-spilled]
+python -m tests.support.manifest_process ARCHIVE[,ARCHIVE...] FOLDER MEMORY [SUBSET_LIST | --kill-once-spilled]
 """
 
 import json
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gbif_webdataset.read.manifest_writer import ManifestWriter
-from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.read_archive import read_archive
+from gbif_webdataset.read.partition_archives import Resources
+from gbif_webdataset.read.read_archive import read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import read_subset_list
 
@@ -41,22 +41,24 @@ class ProcessReport:
     imports_pandas: bool
 
 
-def start_reading(archive: Path, folder: Path, memory: int, option: str = "") -> "subprocess.CompletedProcess[str]":
+def start_reading(
+    archive: Path | str, folder: Path, memory: int, option: str = ""
+) -> "subprocess.CompletedProcess[str]":
     """Write `folder`/manifest in another process, with temporary files in `folder`/scratch."""
     options = [option] if option else []
     command = [sys.executable, "-m", "tests.support.manifest_process", str(archive), str(folder), str(memory), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def read_in_process(archive: Path, folder: Path, memory: int, option: str = "") -> ProcessReport:
+def read_in_process(archive: Path | str, folder: Path, memory: int, option: str = "") -> ProcessReport:
     """The report of such a process, which must succeed."""
     ended = start_reading(archive, folder, memory, option)
     assert ended.returncode == 0, ended.stderr
     return ProcessReport(**json.loads(ended.stdout))
 
 
-def main(archive: Path, folder: Path, memory: int, option: str = "") -> None:
-    """Read the archive and print the report."""
+def main(archives: list[Path], folder: Path, memory: int, option: str = "") -> None:
+    """Read the archives and print the report."""
     subset = read_subset_list(Path(option)) if option and option != KILL else None
     spilled = 0
 
@@ -67,7 +69,7 @@ def main(archive: Path, folder: Path, memory: int, option: str = "") -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     writer, resources = ManifestWriter(folder / "manifest", CHUNKS), Resources(memory, folder / "scratch")
-    counts = read_archive(archive, writer, SelectionOptions("acceptedTaxonKey", subset), resources, progress)
+    counts = read_archives(archives, writer, SelectionOptions("acceptedTaxonKey", subset), resources, progress)
     # getrusage would report the peak of the parent, whose memory a spawned child shares until it executes.
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     peak = int(line.split()[1]) / 1024
@@ -76,4 +78,4 @@ def main(archive: Path, folder: Path, memory: int, option: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
+    main(list(map(Path, sys.argv[1].split(","))), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -1,6 +1,7 @@
 """Manifests that tests make of archives and read back."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from gbif_webdataset.read.manifest_writer import ManifestWriter
-from gbif_webdataset.read.partition_archive import Resources
-from gbif_webdataset.read.read_archive import ManifestCounts, read_archive
+from gbif_webdataset.read.partition_archives import Resources
+from gbif_webdataset.read.read_archive import ManifestCounts, read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage.chunks import chunk_name
 
@@ -56,17 +57,17 @@ class Manifest:
 
 
 def make_manifest(
-    archive: Path,
+    archives: Path | Sequence[Path],
     root: Path,
     options: SelectionOptions = EVERYTHING,
     chunks: int = CHUNKS,
     resources: Resources | None = None,
 ) -> Manifest:
-    """Read an archive into a new folder below `root`. Temporary files are below `root`/scratch."""
+    """Read an archive, or several, into a new folder below `root`. Temporary files are below `root`/scratch."""
     folder = Path(mkdtemp(prefix="manifest-", dir=root))
     scratch = root / "scratch"
-    counts = read_archive(
-        archive,
+    counts = read_archives(
+        [archives] if isinstance(archives, Path) else archives,
         ManifestWriter(folder, chunks),
         options,
         resources or Resources(MEMORY, scratch),

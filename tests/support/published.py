@@ -152,4 +152,5 @@ def keep(archive: Path, folder: Path) -> provenance.Source:
     """Write what ReadArchive writes about the archive into the folder of the manifest."""
     folder.mkdir(exist_ok=True)
     with dwca.open_archive(archive) as opened, provenance.digest_in_background(archive) as digest:
-        return provenance.write_source(opened, folder, digest.result())
+        [source] = provenance.write_sources([opened], folder, [digest.result()])
+        return source

@@ -8,6 +8,7 @@ import pytest
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.publish.attribution import write_attribution
+from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms import licences
 from tests.support.published import BIRDS, HOSTILE, MOTHS, Dataset
@@ -81,7 +82,7 @@ def test_columns_that_the_archive_does_not_have_are_empty(tmp_path: Path) -> Non
 def test_licences_are_counted_by_split_with_the_most_restrictive_last(moths: Dataset, tmp_path: Path) -> None:
     moths.publish()
     counts = {"train": len(HOSTILE), "val": 2, "test": 2}
-    summary = write_attribution(DatasetPaths.under(moths.root), "label", counts)
+    summary = write_attribution(DatasetPaths.under(moths.root), "label", counts, [Source("a.zip")])
     assert summary.licences == {
         "train": {"cc-by": len(HOSTILE)}, "val": {"cc0": 1, "cc-by-nc": 1}, "test": {"unknown": 1, "all-rights-reserved": 1}
     }  # fmt: skip
@@ -102,7 +103,7 @@ def test_the_derived_dataset_has_the_format_of_gbifs_form(moths: Dataset) -> Non
 def test_splits_without_the_samples_of_the_shards_are_an_error(moths: Dataset, tmp_path: Path) -> None:
     moths.publish()
     with pytest.raises(MissingPieceError, match=r"splits: 15 rows have a label, but the shards have 16 samples; run"):
-        write_attribution(DatasetPaths.under(moths.root), "label", {"train": 16})
+        write_attribution(DatasetPaths.under(moths.root), "label", {"train": 16}, [Source("a.zip")])
 
 
 def test_names_and_licences_are_in_a_samples_json_if_columns_to_json_names_them(moths: Dataset) -> None:

@@ -81,10 +81,12 @@ def test_a_dataset_with_several_licences_lists_them_in_the_abstract(moths: Datas
 
 def write_hostile_cff(dataset: Dataset, name: str) -> str:
     """A CITATION.cff with a hostile name in its title, its authors and its reference."""
-    source = replace(dataset.description.source, title=name)
+    [source] = dataset.description.sources
     description = replace(dataset.description, title=name, authors=(name, "B"), url="https://x.example/#a: b")
     path = dataset.root / "hostile.cff"
-    citation.write_cff(path, replace(description, source=source), dataset.root / "shards" / "shards.csv")
+    citation.write_cff(
+        path, replace(description, sources=[replace(source, title=name)]), dataset.root / "shards" / "shards.csv"
+    )
     return path.read_text(encoding="utf-8")
 
 

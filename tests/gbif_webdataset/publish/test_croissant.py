@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from gbif_webdataset.publish.attribution import ATTRIBUTION, SCHEMA
+from gbif_webdataset.publish.attribution import ATTRIBUTION
 from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.terms import columns
 from tests.support.published import HOSTILE, Dataset
 from tests.support.shard_run import SPLITS, encoded, photo
 
@@ -52,7 +53,9 @@ def test_report_and_shards_have_the_same_file(moths: Dataset) -> None:
 def test_each_column_of_the_attribution_is_a_field_with_a_description(moths: Dataset) -> None:
     moths.publish()
     [rows] = [records for records in read_croissant(moths)["recordSet"] if records["@id"] == "attribution"]
-    assert [field["source"]["extract"]["column"] for field in rows["field"]] == SCHEMA.names
+    assert [field["source"]["extract"]["column"] for field in rows["field"]] == [
+        column.name for column in columns.ATTRIBUTION
+    ]
     assert all(field["description"] and field["source"]["fileObject"]["@id"] == ATTRIBUTION for field in rows["field"])
 
 

@@ -165,9 +165,9 @@ def test_parameters_that_have_their_defaults_are_left_out(moths: Dataset) -> Non
 
 def write_hostile_card(dataset: Dataset, name: str) -> None:
     """Write the card with a hostile title, label and name of a class."""
-    source = replace(dataset.description.source, title=name)
+    [source] = dataset.description.sources
     classes = [ClassCounts(name, 0, name, {**dataset.description.classes[0].samples})]
-    description = replace(dataset.description, title=name, source=source, classes=classes)
+    description = replace(dataset.description, title=name, sources=[replace(source, title=name)], classes=classes)
     for folder in ("report", "shards"):
         write_card(dataset.root / folder / "README.md", description)
 

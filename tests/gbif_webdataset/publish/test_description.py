@@ -51,7 +51,7 @@ def test_licences_are_listed_for_the_splits_that_have_samples() -> None:
     licences = {"train": {"cc0": 2, "cc-by": 1}, "test": {"cc-by-nc": 1}}
     description = DatasetDescription(
         title="Moths",
-        source=Source("a.zip"),
+        sources=[Source("a.zip")],
         attribution=AttributionSummary(licences, ("4.0",), {}),
         shards=[Shard("train", "a", 3, 1, ""), Shard("val", "b", 0, 1, ""), Shard("test", "c", 1, 1, "")],
         classes=[],

@@ -16,7 +16,7 @@ import pytest
 
 from gbif_webdataset.errors import ArchiveError, DatasetError
 from gbif_webdataset.read import enclosed_records, line_blocks
-from gbif_webdataset.read.partition_archive import Resources
+from gbif_webdataset.read.partition_archives import Resources
 from tests.support.archives import (
     MEDIA,
     make_download,

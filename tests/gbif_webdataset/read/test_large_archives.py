@@ -11,7 +11,7 @@ import pytest
 from bench import archive as generator
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage.atomic import file_sha256
-from tests.support.archives import make_medium, make_occurrence, write_download
+from tests.support.archives import make_medium, make_occurrence, read_zip, write_download, write_zip
 from tests.support.manifest_process import KILL, read_in_process, start_reading
 from tests.support.manifests import make_manifest
 
@@ -95,6 +95,32 @@ def test_peak_memory_hardly_grows_with_the_archive(tmp_path: Path) -> None:
     assert sum(many.images) > 1.9 * sum(few.images)
     assert many.spilled > few.spilled > 0
     assert many.peak < 1.3 * few.peak
+
+
+def halve(archive: Path) -> tuple[Path, Path]:
+    """Two archives with the first and the second half of the occurrences, and their media."""
+    members = read_zip(archive)
+    tables = {name: members[name].splitlines(keepends=True) for name in ("occurrence.txt", "multimedia.txt")}
+    ids = [line.split(b"\t", 1)[0] for line in tables["occurrence.txt"]]
+    middle = ids[len(ids) // 2]
+    halves = []
+    for number, date in enumerate((b"2024-11-19", b"2025-11-19")):
+        kept = {
+            name: b"".join([header, *(line for line in lines if (line.split(b"\t", 1)[0] < middle) == (number == 0))])
+            for name, (header, *lines) in tables.items()
+        }
+        metadata = members["metadata.xml"].replace(b"2024-11-19", date)
+        halves.append(write_zip(archive.with_name(f"half-{number}.zip"), {**members, **kept, "metadata.xml": metadata}))
+    return halves[0], halves[1]
+
+
+def test_two_archives_need_the_memory_and_have_the_images_of_one_of_their_size(tmp_path: Path) -> None:
+    generator.write(tmp_path / "one.zip", MANY, generator.Differences(varied=True))
+    one = read_in_process(tmp_path / "one.zip", tmp_path / "one", LITTLE_MEMORY)
+    halves = ",".join(map(str, halve(tmp_path / "one.zip")))
+    two = read_in_process(halves, tmp_path / "two", LITTLE_MEMORY)
+    assert (two.images, two.rejected) == (one.images, one.rejected)
+    assert two.peak < 1.15 * one.peak
 
 
 def test_temporary_files_of_a_killed_process_are_removed_by_the_next_one(tmp_path: Path, small_archive: Path) -> None:

@@ -27,7 +27,7 @@ from tests.support.manifests import make_manifest
 
 def select_columns(archive: Path, **options: object) -> ManifestColumns:
     with open_archive(archive) as opened:
-        return ManifestColumns.from_archive(opened, SelectionOptions("acceptedTaxonKey", **options))  # type: ignore[arg-type]
+        return ManifestColumns.from_archives([opened], SelectionOptions("acceptedTaxonKey", **options))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -40,8 +40,9 @@ def test_the_manifest_has_the_darwin_core_terms_of_the_archive_in_a_fixed_order(
     assert columns.record_columns == (*(n for n in DARWIN_CORE if n in OCCURRENCE), "occurrenceRemarks")
     assert columns.schema.names[:3] == ["coreid", "identifier", "image_path"]
     assert columns.schema.names[-1] == "licenseCode"
-    assert columns.url_columns == ("identifier",)
-    assert "references" in columns.selections[MEDIA_KIND].indexes
+    [read] = columns.of_archives
+    assert read.url_columns == ("identifier",)
+    assert "references" in read.selections[MEDIA_KIND].indexes
 
 
 def test_each_rank_and_name_of_a_taxon_is_in_the_manifest(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_any_column_of_the_occurrences_may_be_the_subset_key(tmp_path: Path) -> 
 
 def test_a_column_that_the_archive_lacks_is_an_error_that_names_similar_columns(archive: Path) -> None:
     with pytest.raises(SelectionError) as raised, open_archive(archive) as opened:
-        ManifestColumns.from_archive(opened, SelectionOptions("acceptedtaxonkey", SubsetList.of(("1",))))
+        ManifestColumns.from_archives([opened], SelectionOptions("acceptedtaxonkey", SubsetList.of(("1",))))
     assert str(raised.value) == (
         "--ReadArchive-subset-key acceptedtaxonkey: occurrence.txt has no column acceptedtaxonkey; did you mean "
         "acceptedTaxonKey?"

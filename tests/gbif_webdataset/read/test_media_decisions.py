@@ -11,7 +11,7 @@ from gbif_webdataset.read.media_decisions import (
 from gbif_webdataset.terms.reasons import MediumReason
 
 
-def make_decisions(urls: list[str]) -> MediaDecisions:
+def make_decisions(urls: list[str], archives: list[int] | None = None) -> MediaDecisions:
     texts = pa.chunked_array([pa.array(urls, pa.string())])
     zeros = np.zeros(len(urls), np.int64)
     return MediaDecisions(
@@ -22,6 +22,7 @@ def make_decisions(urls: list[str]) -> MediaDecisions:
         texts.combine_chunks().dictionary_encode(),
         zeros.copy(),
         np.zeros(len(urls), np.int8),
+        np.array(archives or zeros),
         zeros[:0],
     )
 
@@ -41,6 +42,17 @@ def test_images_of_an_owner_are_numbered_by_url_and_repeated_urls_rejected() -> 
     decisions.number_images(np.array([0, 1, 1, 1, 2, 1]))
     assert decisions.image_number.tolist() == [0, 1, 0, 0, 0, 0]
     assert [REASONS[number] for number in decisions.reason] == ["", "", "", "duplicate-medium", "", "not-http"]
+
+
+def test_the_url_of_a_preferred_archive_counts_whatever_follows() -> None:
+    decisions = make_decisions(["a", "b", "b", "a", "c", "a", "a"], [0, 0, 0, 1, 1, 2, 2])
+    decisions.reject(MediumReason.NO_URL, np.array([False] * 6 + [True]))
+    decisions.reject_in_another_archive(np.array([0, 0, 0, 0, 0, 1, 0]))
+    reasons = [REASONS[number] for number in decisions.reason]
+    assert reasons == ["", "", "", "in-another-archive", "", "", "no-url"]
+    decisions.number_images(np.array([0, 0, 0, 0, 0, 1, 0]))
+    assert decisions.image_number.tolist() == [0, 1, 0, 0, 2, 0, 0]
+    assert REASONS[decisions.reason[2]] == "duplicate-medium"
 
 
 def test_equal_values_have_equal_numbers_and_null_the_last() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.read.partition_archive import Resources
+from gbif_webdataset.read.partition_archives import Resources
 from tests.support.archives import (
     DWC,
     GBIF,

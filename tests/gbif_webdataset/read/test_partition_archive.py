@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.read import line_blocks, partition_archive
+from gbif_webdataset.read import line_blocks, partition_archives
 from gbif_webdataset.read.hash_partitions import HashPartitions
-from gbif_webdataset.read.partition_archive import Resources
+from gbif_webdataset.read.partition_archives import Resources
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.storage import tables
@@ -77,7 +77,7 @@ def test_spilling_and_many_partitions_change_no_byte(
     # The database gets enough memory, so that only the partitions spill.
     monkeypatch.setattr(tables, "open_database", lambda scratch, limit: open_database(scratch, "64MB"))
     for partition_bytes, memory in ((1 << 14, 1 << 30), (1 << 15, 1 << 20), (1 << 30, 1 << 20)):
-        monkeypatch.setattr(partition_archive, "PARTITION_BYTES", partition_bytes)
+        monkeypatch.setattr(partition_archives, "PARTITION_BYTES", partition_bytes)
         resources = Resources(memory, tmp_path / "scratch")
         assert make_manifest(archive, tmp_path, options, 5, resources).files == expected
     assert spilled
@@ -87,7 +87,7 @@ def test_spilling_and_many_partitions_change_no_byte(
 def test_an_error_leaves_no_temporary_files(
     tmp_path: Path, archive: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partition_archive, "PARTITION_BYTES", 1 << 14)
+    monkeypatch.setattr(partition_archives, "PARTITION_BYTES", 1 << 14)
     monkeypatch.setattr(line_blocks, "BLOCK_BYTES", 1 << 13)
     resources = Resources(64 << 20, tmp_path / "scratch")
     with pytest.raises(DatasetError):

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from gbif_webdataset.read import provenance
-from gbif_webdataset.read.provenance import NO_DOI, Source, copy_texts, digest_in_background, load_source
+from gbif_webdataset.read.provenance import NO_DOI, Source, copy_texts, digest_in_background, load_sources
 from tests.support.archives import find_case, find_real_archive, write_folder
 from tests.support.published import DOI, EML, HOSTILE, KEY, download
 from tests.support.published import keep as write_manifest_source
@@ -54,7 +54,7 @@ def test_doi_key_date_and_query_of_a_real_download_are_found(tmp_path: Path) -> 
     with ZipFile(archive) as members:
         for name in ("citations.txt", "rights.txt"):
             assert (tmp_path / "manifest" / name).read_bytes() == members.read(name)
-    assert load_source(tmp_path / "manifest") == found
+    assert load_sources(tmp_path / "manifest") == (found,)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_a_doi_may_be_an_alternate_identifier(tmp_path: Path) -> None:
 def test_a_hostile_title_is_written_and_read_unchanged(tmp_path: Path, name: str) -> None:
     found = write_manifest_source(download(tmp_path / "a.zip", title=name), tmp_path / "manifest")
     assert found.title == " ".join(name.split())
-    assert load_source(tmp_path / "manifest") == found
+    assert load_sources(tmp_path / "manifest") == (found,)
 
 
 def test_the_texts_of_the_archive_are_copied_from_the_manifest(tmp_path: Path) -> None:
     source = write_and_read(tmp_path, rights_txt=None)
-    assert copy_texts(source, tmp_path / "manifest", tmp_path / "report") == [tmp_path / "report" / "citations.txt"]
+    assert copy_texts([source], tmp_path / "manifest", tmp_path / "report") == [tmp_path / "report" / "citations.txt"]
     assert (tmp_path / "report" / "citations.txt").read_bytes() == b"Ada (2024). Moths.\r\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import ArchiveError, SelectionError
-from gbif_webdataset.read.read_archive import outline_archive
+from gbif_webdataset.read.read_archive import outline_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.read.subset_taxonomy import REMEDY
@@ -106,7 +106,7 @@ def test_the_bytes_to_read_are_those_of_the_two_data_files(tmp_path: Path) -> No
     path = write_download(tmp_path / "a.zip", [make_occurrence(1)], [make_medium(1)])
     members = read_zip(path)
     data_bytes = sum(len(members[name]) for name in ("occurrence.txt", "multimedia.txt"))
-    assert outline_archive(path, EVERYTHING).total_bytes == data_bytes
+    assert outline_archives([path], EVERYTHING).total_bytes == data_bytes
 
 
 def test_a_real_download_keeps_every_medium(tmp_path: Path) -> None:

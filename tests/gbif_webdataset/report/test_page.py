@@ -33,7 +33,7 @@ class Page:
         )[0]
 
     def write(self, **content: object) -> str:
-        write_page(self.paths, replace(ReportContent(Path("archive.zip"), self.description, {}, []), **content))  # type: ignore[arg-type]
+        write_page(self.paths, replace(ReportContent([Path("archive.zip")], self.description, {}, []), **content))  # type: ignore[arg-type]
         return self.paths.report_page.read_text(encoding="utf-8")
 
 

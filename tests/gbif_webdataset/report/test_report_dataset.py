@@ -52,7 +52,7 @@ def report(
         "CreateWebDataset": record("CreateWebDataset", {"shards": 3, "turned": 4}, **recipe),
     }
     return report_dataset(
-        dataset.root / "archive.zip",
+        [dataset.root / "archive.zip"],
         DatasetPaths.under(dataset.root),
         records,
         publication or Publication(),
