@@ -37,10 +37,15 @@ class PackWriter:
         live: dict[int, list[PackedImage]] = {pack: [] for pack in self._files.list_packs()}
         for image in content.images.values():
             live[image.pack].append(image)
-        for pack, images in live.items():
-            size, used = self._files.measure(pack), sum(image.end - image.start for image in images)
-            if not used or size - used >= REWRITTEN_SHARE * size:
-                self._rewrite(pack, images)
+        sizes = {pack: self._files.measure(pack) for pack in live}
+        used = {pack: sum(image.end - image.start for image in images) for pack, images in live.items()}
+        rewritten = [
+            pack for pack in live if not used[pack] or sizes[pack] - used[pack] >= REWRITTEN_SHARE * sizes[pack]
+        ]
+        for pack in rewritten:
+            self._files.leave_pack(pack)  # none of them gets the images of another one
+        for pack in rewritten:
+            self._rewrite(pack, live[pack])
 
     def discard(self, image_paths: Iterable[str]) -> None:
         """Remove images that are stored elsewhere. A pack of which a quarter would be overwritten is written again."""

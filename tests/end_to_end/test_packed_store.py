@@ -69,7 +69,7 @@ def test_the_store_changes_in_both_directions_without_a_request_or_another_stage
 ) -> None:
     dataset = copy_of(made, tmp_path)
     files, requests = list_images(dataset), len(photos.requests)
-    assert [line.partition(": ")[2] for line in dataset.plan(*PACKED)] == ["the images will be stored as packed"]
+    assert dataset.plan(*PACKED)[0] == "FetchChunk: 4 chunks, the images will be stored as packed"
     dataset.make(*PACKED, *SMALL_PACKS)
     assert all(is_packed(dataset.output / "images", chunk) for chunk in range(dataset.chunks))
     assert not list(dataset.output.glob("images/**/*.jpg"))

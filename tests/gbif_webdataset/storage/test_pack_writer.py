@@ -1,6 +1,7 @@
 """Removing images from packs: nothing of them remains, and a kill loses no other image."""
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,21 @@ def test_images_whose_lines_are_damaged_are_found_in_the_packs(tmp_path: Path, d
     made |= fill_packs(tmp_path, "0")
     assert read_packed(tmp_path) == made
     assert not PackStore(tmp_path, 7).index.is_damaged
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_images_are_as_they_were_stored_after_any_series_of_changes(tmp_path: Path, seed: int) -> None:
+    rng, images = random.Random(seed), dict[str, bytes]()
+    limit = rng.choice([5_000, SMALL, 300_000])
+    for _ in range(6):
+        with PackStore(tmp_path, 7, limit).writing() as store:
+            for _ in range(rng.randint(0, 8)):
+                path, data = f"d/{rng.randint(0, 15)}.jpg", rng.randbytes(rng.choice([1, 500, 3_000, 30_000]))
+                store.put_bytes(path, data)
+                images[path] = data
+            gone = rng.sample(sorted(images), min(len(images), rng.randint(0, 3)))
+            rng.choice([store.delete, store.writer.discard])(gone)
+            images = {path: data for path, data in images.items() if path not in gone}
+            if rng.random() < 0.8:
+                store.tidy()
+        assert read_packed(tmp_path) == images
