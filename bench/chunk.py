@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from unittest import mock
 
 import pyarrow as pa
@@ -116,8 +116,9 @@ def _no_renaming() -> Iterator[None]:
 def _no_files() -> Iterator[None]:
     download_image = download.Downloader.download_image
 
-    def discard(self: download.Downloader, url: str, _: Path, *redirected: Any) -> Download:
-        return download_image(self, url, Path(os.devnull), *redirected)
+    def discard(self: download.Downloader, url: str, _: BinaryIO, *redirected: Any) -> Download:
+        with Path(os.devnull).open("wb") as nothing:
+            return download_image(self, url, nothing, *redirected)
 
     with mock.patch.object(download.Downloader, "download_image", discard), _no_renaming():
         yield

@@ -121,7 +121,8 @@ def _verify(folder: Path) -> None:
     from gbif_webdataset.verify.check_image import check_image
 
     def check(path: Path) -> str:
-        return check_image(path, hashlib.sha256(path.read_bytes()).hexdigest(), MAX_PIXELS).error
+        data = path.read_bytes()
+        return check_image(data, hashlib.sha256(data).hexdigest(), MAX_PIXELS).error
 
     with ThreadPoolExecutor(WORKERS) as pool:
         errors = list(pool.map(check, sorted((folder / "images").rglob("*.*"))))

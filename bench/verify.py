@@ -46,7 +46,7 @@ def verify_all(folder: Path, kind: str) -> None:
     """Verify every photo of a kind, one after another. Ends the process if one is invalid."""
     for name, sha256 in real_photos.read_listing(folder):
         if name.startswith(kind):
-            found = check_image(folder / name, sha256, MAX_PIXELS)
+            found = check_image((folder / name).read_bytes(), sha256, MAX_PIXELS)
             if not found.valid:
                 sys.exit(f"{name}: {found.error}")
 

@@ -18,6 +18,7 @@ from gbif_webdataset.errors import DatasetError, ParameterError, explain, option
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import jobs, status
+from gbif_webdataset.storage.image_store import KEEP
 from gbif_webdataset.storage.run_lock import check_output_is_free
 from gbif_webdataset.storage.runs import Run, RunKind
 from tasks.fetch import FetchChunk
@@ -91,7 +92,8 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
             print_note(f"{status.describe_retriable(images)}: add RETRY=1 (--retry) to submit it")
     elif not dry_run:
         report.paths.logs.mkdir(parents=True, exist_ok=True)
-    which = (f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}")
+    which = [f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}"]
+    which += [f"--store={report.store}"] if report.store != KEEP else []
     command = jobs.JobCommand(
         scripts=find_job_scripts(),
         python=sys.executable,

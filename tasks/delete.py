@@ -9,6 +9,7 @@ import duckdb
 from gbif_webdataset.clean.delete_images import DeletionFiles, check_image_list, delete_images, match_image_list
 from gbif_webdataset.storage.recorded_files import load_deletions
 from gbif_webdataset.storage.target_record import TargetRecord
+from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_note
 from tasks.framework.parameters import Flag, InputFile
@@ -53,7 +54,8 @@ class DeleteImages(DatasetTask):
             files = DeletionFiles(
                 image_list, paths.verified, paths.images, paths.deleted, paths.would_delete, paths.unmatched_images
             )
-            deletion = delete_images(files, now, paths.scratch)
+            pack_bytes = self.clone(FetchChunk, chunk=0).pack_bytes
+            deletion = delete_images(files, now, paths.scratch, pack_bytes)
             target.results = {"reasons": deletion.reasons}
             target.add(deleted)
             if deletion.unmatched:

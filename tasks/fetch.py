@@ -17,6 +17,8 @@ from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_t
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.network.address_guard import AddressGuard
+from gbif_webdataset.storage.image_store import KEEP, PACKED, is_packed
+from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.storage.recorded_files import load_deletions
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import Status
@@ -33,8 +35,9 @@ class FetchChunk(ChunkTask):
 
     cache_path: str = FilePath(
         default="",
-        description="Folder of images of an earlier dataset (<datasetKey>/<coreid>[_<n>].jpg). Images found there "
-        "are copied instead of downloaded, unless inaturalist_size requests them in another size. Empty: download all.",
+        description="Folder `images` of an earlier dataset, with files (<datasetKey>/<coreid>[_<n>].jpg) or "
+        "packs. Images found there are copied instead of downloaded, unless inaturalist_size requests them in another "
+        "size. Empty: download all.",
     )
     inaturalist_size: str = Choice(
         default=inaturalist.AS_GIVEN,
@@ -138,6 +141,12 @@ class FetchChunk(ChunkTask):
         description="Minimum free space on the disk, in bytes. If less is free, fetching stops; the same command "
         "continues later.",
     )
+    pack_bytes: int = Count(
+        default=PACK_BYTES,
+        minimum=1,
+        significant=False,
+        description="Maximum size of a pack, in bytes, with --store packed; an image that is larger has its own pack.",
+    )
     max_failed_share: float = Real(
         default=0.5,
         maximum=1,
@@ -180,6 +189,8 @@ class FetchChunk(ChunkTask):
         """Return whether an earlier run left failures that this run has to retry."""
         if self.is_made_by_other_job:
             return None
+        if self.store != KEEP and is_packed(self.paths.images, self.chunk) != (self.store == PACKED):
+            return f"the images will be stored as {self.store}"
         if self._has_failures_to_retry():
             return "failed downloads will be retried"
         if self._count_fetched_again():
@@ -224,7 +235,7 @@ class FetchChunk(ChunkTask):
     def _count_fetched_again(self) -> int:
         """The number of images that an earlier run deleted and that count as sound by now."""
         paths = self.paths
-        return count_fetched_again(paths.deleted, paths.chunk("fetched", self.chunk), paths.images)
+        return count_fetched_again(paths.deleted, paths.chunk("fetched", self.chunk), paths.images, self.chunk)
 
     def _load_backlog(self) -> RetryBacklog:
         written = self.paths.record(self.label).stat().st_mtime
@@ -267,6 +278,8 @@ class FetchChunk(ChunkTask):
             min_free_bytes=self.min_free_bytes,
             retry_after=self.retry_after,
             run_started=run_started(),
+            store=self.store,
+            pack_bytes=self.pack_bytes,
         )
 
     def slurm_options(self) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from luigi.task_register import Register
+
 from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.fetch.carry_over import carry_over
 from gbif_webdataset.read import containers, dwca
@@ -187,7 +189,8 @@ class ReadArchive(DatasetTask):
                     self._report_subset(counts, options.subset, progress.print_once)
                 chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
                 validation.check_manifest(self, chunks, progress.print_once)
-                carry_over(paths.fetched, folder, self.chunks, scratch, self.memory_limit)
+                pack_bytes = self.clone(Register.get_task_cls("FetchChunk"), chunk=0).pack_bytes
+                carry_over(paths.fetched, folder, scratch, self.memory_limit, pack_bytes)
             names = sorted(path.name for path in self.archives)
             target.results = {"archive": ", ".join(names), **asdict(counts)}
             for path in sorted(paths.manifest.iterdir()):

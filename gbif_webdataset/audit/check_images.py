@@ -2,7 +2,7 @@
 
 import csv
 import fcntl
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +12,13 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from gbif_webdataset.audit.check_file import Expected, Finding, check_file
+from gbif_webdataset.audit.check_packs import check_packed_image, check_packs
 from gbif_webdataset.audit.records import ledger_label, output_name
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.chunks import journal_name
+from gbif_webdataset.storage.image_store import is_packed
+from gbif_webdataset.storage.pack_store import PackStore
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.differences import Difference
 from gbif_webdataset.terms.outcomes import WITHOUT_FILE, Status
@@ -82,7 +85,9 @@ def read_images(table: ImageTable, label: str) -> Iterator[list[ImageRow]]:
 def check_images(paths: DatasetPaths, chunk: int, table: ImageTable, pool: ThreadPoolExecutor) -> Iterator[Finding]:
     """The differences of the images of a chunk from `table`. Images that DeleteImages deleted are none."""
     missing: dict[Finding, str] = {}
-    check = partial(_check_call, paths.output)
+    store = PackStore(paths.images, chunk) if is_packed(paths.images, chunk) else None
+    check_one = partial(check_packed_image, store) if store else partial(check_file, paths.output)
+    check = partial(_check_call, check_one)
     for rows in read_images(table, ledger_label(chunk)):
         calls = (rows[at : at + IMAGES_PER_CALL] for at in range(0, len(rows), IMAGES_PER_CALL))
         for row, finding in chain.from_iterable(pool.map(check, calls)):
@@ -93,6 +98,8 @@ def check_images(paths: DatasetPaths, chunk: int, table: ImageTable, pool: Threa
     if missing:
         deleted = _find_deleted(paths, {name: url for (name, *_), url in missing.items()})
         yield from (finding for finding in missing if finding.file not in deleted)
+    if store:
+        yield from check_packs(store, chunk, ledger_label(chunk))
 
 
 def is_being_fetched(paths: DatasetPaths, chunk: int) -> bool:
@@ -114,8 +121,10 @@ def _list_images(batch: pa.RecordBatch, label: str) -> Iterator[ImageRow]:
             yield ImageRow(url, Expected(str(name), label, size, sha256))
 
 
-def _check_call(output: Path, rows: list[ImageRow]) -> list[tuple[ImageRow, Finding]]:
-    found = ((row, check_file(output, row.expected)) for row in rows)
+def _check_call(
+    check_one: Callable[[Expected], Finding | None], rows: list[ImageRow]
+) -> list[tuple[ImageRow, Finding]]:
+    found = ((row, check_one(row.expected)) for row in rows)
     return [(row, finding) for row, finding in found if finding]
 
 

@@ -3,8 +3,9 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from itertools import filterfalse, islice
 from pathlib import Path
 
 import duckdb
@@ -15,6 +16,9 @@ from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm.jobs import LOGS
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.chunks import parse_chunk_name
+from gbif_webdataset.storage.pack_places import list_indexes
+from gbif_webdataset.storage.pack_store import PackStore
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.differences import Difference
 
@@ -22,6 +26,7 @@ BATCH_FILES = 10_000
 UNRECORDED = {"audit.csv", "deleted.csv", "would-delete.csv", "report/comparison.html", "report/comparison.csv"}
 """Files that belong to a dataset although no record names them."""
 UNRECORDED_FOLDERS = (".made", ".scratch", LOGS, "fetched/earlier", "shards/.parts")
+PACK = re.compile(r"images/chunk-\d{5}(\.idx|/\d+\.tar)")
 SCHEMA = pa.schema([("file", pa.string())])
 
 
@@ -37,7 +42,7 @@ def find_unrecorded_files(
     with tables.open_database(paths.scratch) as connection:
         connection.execute("CREATE TABLE present (file VARCHAR)")
         connection.execute("CREATE TABLE named (file VARCHAR)")
-        for file in _list_files(paths.output, "", started_ns):
+        for file in filterfalse(PACK.fullmatch, _list_files(paths.output, "", started_ns)):
             if TEMPORARY in file and any(part.startswith(TEMPORARY) for part in file.split("/")):
                 yield Finding(_to_text(file), str(Difference.TEMPORARY))
             elif file.startswith("images/"):
@@ -48,9 +53,11 @@ def find_unrecorded_files(
             elif file not in recorded and not _is_unrecorded(file):
                 yield Finding(_to_text(file), str(Difference.NOT_RECORDED))
         _insert(connection, "present", images)
+        for packed in _list_packed(paths, started_ns):
+            _insert(connection, "present", packed)
         for named in _list_named(paths, ledgers):
             _insert(connection, "named", (f"images/{name}" for name in named))
-        query = "SELECT file FROM present ANTI JOIN named USING (file) ORDER BY file"
+        query = "SELECT DISTINCT file FROM present ANTI JOIN named USING (file) ORDER BY file"
         for batch in tables.select_batches(connection, query):
             for file in batch.column(0).to_pylist():
                 yield Finding(file, str(Difference.NOT_RECORDED))
@@ -67,6 +74,14 @@ def _list_files(output: Path, folder: str, started_ns: int) -> Iterator[str]:
                 yield from _list_files(output, name, started_ns)
             elif entry.stat(follow_symlinks=False).st_mtime_ns <= started_ns:
                 yield name
+
+
+def _list_packed(paths: DatasetPaths, started_ns: int) -> Iterator[list[str]]:
+    """The images in the packs of each chunk that no run is writing."""
+    for index in list_indexes(paths.images):
+        if index.stat().st_mtime_ns <= started_ns:
+            store = PackStore(paths.images, parse_chunk_name(index.name))
+            yield [f"images/{path}" for path in store.list_paths()]
 
 
 def _is_unrecorded(file: str) -> bool:

@@ -12,7 +12,10 @@ from gbif_webdataset import __version__
 from gbif_webdataset.errors import DamagedFileError, ParameterError, option_text
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.image_store import delete_from_stores
 from gbif_webdataset.storage.list_match import describe_match
+from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.terms import columns as described
 
 COLUMNS = tuple(column.name for column in described.DELETED)
@@ -54,13 +57,15 @@ class Deletion:
     match: str
 
 
-def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -> Deletion:
+def delete_images(
+    files: DeletionFiles, deleted_at: str | None, scratch: Path, pack_bytes: int = PACK_BYTES
+) -> Deletion:
     """Delete the listed images.
 
     Each image gets a line in `files.deleted` with the time `deleted_at` (UTC, ISO 8601) and the version. Older
     lines are kept unless their images exist again. With `deleted_at` None nothing is deleted, and the lines are written
-    to `files.would_delete`. Paths that are no images of the dataset are listed in `files.unmatched`, which does not
-    exist if there are none.
+    to `files.would_delete`. Packs that are written again have at most `pack_bytes` bytes. Paths that are no images of
+    the dataset are listed in `files.unmatched`, which does not exist if there are none.
 
     Raises:
         ParameterError: the list cannot be read, or a path leads out of `files.images`. Nothing is deleted.
@@ -92,8 +97,8 @@ def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path) -
                 ) TO {tables.quote_text(str(target))} (FORMAT csv, HEADER)""")
         _write_unmatched(connection, files.unmatched, unmatched)
         if deleted_at:
-            for name in _select_paths(connection):
-                (files.images / name).unlink(missing_ok=True)
+            for batch in tables.select_batches(connection, "SELECT image_path FROM to_delete ORDER BY image_path"):
+                delete_from_stores(files.images, batch.column(0).to_pylist(), pack_bytes)
         reasons = tables.fetch_rows(connection, "SELECT reason, count(*) FROM to_delete GROUP BY 1 ORDER BY 1")
         return Deletion(dict(reasons), unmatched, match)
 
@@ -195,12 +200,11 @@ def _create_deleted_earlier(connection: duckdb.DuckDBPyConnection, files: Deleti
             )
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise DamagedFileError.of_list(files.deleted) from error
-    existing = [
-        name
-        for batch in tables.select_batches(connection, "SELECT image_path FROM deleted_earlier")
-        for name in batch.column(0).to_pylist()
-        if (files.images / name).exists()
-    ]
+    existing: list[str] = []
+    for batch in tables.select_batches(connection, "SELECT image_path FROM deleted_earlier"):
+        names, images = batch.column(0).to_pylist(), ImageReader(files.images)
+        images.find_places(names)
+        existing += filter(images.has_image, names)
     connection.register("existing", pa.table([arrow.to_text_array(existing)], ["image_path"]))
     connection.execute("DELETE FROM deleted_earlier WHERE image_path IN (SELECT image_path FROM existing)")
 

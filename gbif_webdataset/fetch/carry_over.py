@@ -10,24 +10,27 @@ import pyarrow as pa
 from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.fetch.journal import read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, make_outcome_table
+from gbif_webdataset.fetch.repack_images import repack_images
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.device_names import DEVICE_PATH
+from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.terms.outcomes import Status
 
 _COLUMNS = ", ".join(OUTCOME_COLUMNS.names)
 
 
-def carry_over(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_limit: str) -> None:
+def carry_over(folder: Path, manifest: Path, scratch: Path, memory_limit: str, pack_bytes: int = PACK_BYTES) -> None:
     """Move all outcomes in `folder` (fetched/) to fetched/earlier, in the chunks of a new manifest, by URL.
 
     A file has the bytes of the URL that was downloaded to its path last, so outcomes of older URLs of the path are
     dropped. Outcomes whose URL is not in the new manifest are kept in earlier/unused.parquet. If the new manifest gives
     their path to another URL, their bytes are about to be replaced: such outcomes are dropped, too, unless the manifest
-    has their URL at another path. After a crash at any point every outcome is in at least one place that the next call
-    reads.
+    has their URL at another path. Images in packs move to the chunks of their outcomes. After a crash at any point
+    every outcome is in at least one place that the next call reads.
     """
+    chunks = len(list(manifest.glob("chunk-*.parquet")))
     earlier = folder / "earlier"
     sources = [path for path in folder.glob("**/*.parquet") if TEMPORARY not in path.name]
     journals = sorted(folder.glob("chunk-*.journal"))
@@ -38,6 +41,7 @@ def carry_over(folder: Path, manifest: Path, chunks: int, scratch: Path, memory_
         _load_outcomes(connection, sources, journals)
         _assign_chunks(connection, [manifest / chunk_name(chunk) for chunk in range(chunks)])
         _move_device_paths(connection, folder.parent / "images")
+        repack_images(connection, folder.parent / "images", chunks, pack_bytes)
         with atomic_folder(earlier) as temporary:
             for chunk in range(chunks):
                 _write_outcomes(connection, f"chunk = {chunk}", temporary / chunk_name(chunk))

@@ -9,8 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPResponse
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -94,7 +93,7 @@ class Downloader:
     def __exit__(self, *_: object) -> None:
         self._pools.close()
 
-    def download_image(self, url: str, target: Path, trail: Trail | None = None) -> Download:
+    def download_image(self, url: str, target: BinaryIO, trail: Trail | None = None) -> Download:
         """Write the image at `url` to `target`.
 
         Without a `trail` redirects are followed. With it they are raised, so that the next host can be asked when its

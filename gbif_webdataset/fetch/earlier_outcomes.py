@@ -1,6 +1,5 @@
 """The outcomes of earlier runs, and which of them a run keeps."""
 
-import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, READ_ROWS, Outcome
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.image_store import ImageStore, open_store
 from gbif_webdataset.terms.outcomes import DELETED_UNDAMAGED, WITHOUT_FILE, FetchFailure, Status
 
 _DELETION = ("image_path", "identifier", "reason")
@@ -88,11 +88,25 @@ class EarlierOutcomes:
         """The outcomes of a URL that have bytes, at any path."""
         return [outcome for outcome in self._find_all(url).values() if outcome.has_bytes]
 
+    def list_downloaded(self) -> dict[str, str]:
+        """The SHA-256 of each image that was downloaded, by its path."""
+        outcomes = ((path, self._find_all(url).get(path)) for path, url in self._url_of_file.items())
+        return {path: outcome.sha256 for path, outcome in outcomes if outcome and outcome.sha256}
+
     def _find_all(self, url: str) -> dict[str, Outcome]:
         present = self._by_url.get(url)
         if isinstance(present, Outcome):
             return {present.image_path: present}
         return present or {}
+
+
+def load_unused_images(folder: Path) -> dict[str, str]:
+    """The SHA-256 of the images in `folder` (fetched/) that the present manifest lacks, by their paths."""
+    unused = folder / "earlier" / "unused.parquet"
+    if not unused.exists():
+        return {}
+    rows = arrow.read_parquet(unused, ["image_path", "status", "sha256"]).to_pylist()
+    return {row["image_path"]: row["sha256"] for row in rows if row["status"] != Status.FAILED and row["sha256"]}
 
 
 def is_retried(outcome: Outcome, attempt: Attempt, options: FetchOptions) -> bool:
@@ -114,11 +128,9 @@ def is_retried(outcome: Outcome, attempt: Attempt, options: FetchOptions) -> boo
     return attempt.at < options.run_started - options.retry_after
 
 
-def has_whole_file(outcome: Outcome, images: Path) -> bool:
-    """Whether the file of an image that was downloaded has its recorded size."""
-    with contextlib.suppress(FileNotFoundError):
-        return (images / outcome.image_path).stat().st_size == outcome.bytes
-    return False
+def has_whole_file(outcome: Outcome, store: ImageStore) -> bool:
+    """Whether the store has an image that was downloaded, in its recorded size."""
+    return store.size(outcome.image_path) == outcome.bytes
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class Settlement:
     """Decides which images need no work: `earlier` outcomes that remain valid, and files in `deleted`."""
 
     earlier: EarlierOutcomes
-    images: Path
+    store: ImageStore
     options: FetchOptions
     deleted: set[str]
 
@@ -134,7 +146,7 @@ class Settlement:
         """Whether the outcome's file is whole or was deleted on purpose, or its failure is not retried."""
         if not outcome.has_bytes:
             return not is_retried(outcome, self.earlier.find_attempt(outcome), self.options)
-        return has_whole_file(outcome, self.images) or outcome.image_path in self.deleted
+        return has_whole_file(outcome, self.store) or outcome.image_path in self.deleted
 
 
 def is_fetched_again(deletion: Mapping[str, str]) -> bool:
@@ -147,7 +159,7 @@ def is_fetched_again(deletion: Mapping[str, str]) -> bool:
     return reason in WITHOUT_FILE or (reason in DELETED_UNDAMAGED and not deletion.get("version"))
 
 
-def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path) -> int:
+def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path, chunk: int) -> int:
     """The number of deleted images of a chunk that are to be downloaded again because they were not damaged."""
     if not deleted_csv.exists() or not ledger.exists():
         return 0
@@ -156,10 +168,11 @@ def count_fetched_again(deleted_csv: Path, ledger: Path, images: Path) -> int:
     if not candidates:
         return 0
     rows = arrow.read_parquet(ledger, ["image_path", "identifier", "status"]).to_pylist()
+    store = open_store(images, chunk)
     return sum(
         row["status"] != Status.FAILED
         and (row["image_path"], row["identifier"]) in candidates
-        and not (images / row["image_path"]).exists()
+        and store.size(row["image_path"]) is None
         for row in rows
     )
 

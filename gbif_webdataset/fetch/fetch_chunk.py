@@ -6,12 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gbif_webdataset.fetch.attempts import RetryBacklog, save_attempts
 from gbif_webdataset.fetch.download import NO_REDIRECTS, Downloader, RedirectedError, Trail
-from gbif_webdataset.fetch.earlier_outcomes import EarlierOutcomes, Settlement, find_deleted_images
+from gbif_webdataset.fetch.earlier_outcomes import (
+    EarlierOutcomes,
+    Settlement,
+    find_deleted_images,
+    load_unused_images,
+)
 from gbif_webdataset.fetch.fetch_options import FetchOptions
 from gbif_webdataset.fetch.host_limits import parse_host
 from gbif_webdataset.fetch.host_queues import HostQueues
@@ -24,6 +30,9 @@ from gbif_webdataset.fetch.outcome_recorder import OutcomeRecorder
 from gbif_webdataset.fetch.reachability import HostNotes, Reachability
 from gbif_webdataset.fetch.shared_limits import SharedLimits
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.image_store import PACKED, ImageStore, choose_kind, create_store, is_packed
+from gbif_webdataset.storage.store_conversion import convert_store
 from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE, FetchFailure, Status
 
 
@@ -53,9 +62,15 @@ def fetch_chunk(
     with Journal(journal_path(folder, chunk)) as journal:
         recorder = OutcomeRecorder(journal, progress, options.limits.max_seconds)
         reachability = Reachability(HostNotes(output / ".scratch"), images, options.run_started)
-        fetcher = ChunkFetcher(images, recorder, options, reachability)
-        fetcher.settle_images(read_manifest_urls(manifest), EarlierOutcomes.load(folder, chunk), output / "deleted.csv")
-        is_stopped = fetcher.fetch_images()
+        earlier = EarlierOutcomes.load(folder, chunk)
+        store = _make_store(images, chunk, options, earlier, read_manifest_urls(manifest))
+        with store.writing():
+            files = ImageFiles(store, images, options.min_free_bytes)
+            fetcher = ChunkFetcher(files, recorder, options, reachability)
+            fetcher.settle_images(read_manifest_urls(manifest), earlier, output / "deleted.csv")
+            del earlier  # it takes as much memory as the outcomes of this run
+            is_stopped = fetcher.fetch_images()
+            store.tidy()
         if is_stopped or reachability.is_offline:
             delete_journal(folder, chunk)  # it has failures only; the next run retries them at once
             raise reachability.make_error()
@@ -63,6 +78,23 @@ def fetch_chunk(
         save_attempts(folder, chunk, recorder.attempts)
         delete_journal(folder, chunk)
     return ChunkResult(recorder.counts, recorder.backlog)
+
+
+def _make_store(
+    images: Path, chunk: int, options: FetchOptions, earlier: EarlierOutcomes, rows: Iterable[tuple[str, str]]
+) -> ImageStore:
+    """The store of the chunk, with the images that the chunk had in a store of the other kind."""
+    kind = choose_kind(images, options.store)
+    store = create_store(images, chunk, kind, options.pack_bytes)
+    if kind == PACKED or is_packed(images, chunk):
+        own = {path for path, _ in rows}
+        stored = earlier.list_downloaded()
+        if chunk == 0:
+            unused = load_unused_images(images.parent / "fetched")
+            own.update(unused)
+            stored.update(unused)
+        convert_store(images, chunk, store, stored, own)
+    return store
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,42 +111,49 @@ class _Job:
     trail: Trail = NO_REDIRECTS
 
 
+def _open_cache(images: Path | None, jobs: Iterable[_Job]) -> ImageReader | None:
+    """The images of an older dataset, those of the jobs ready to be read; None without such a dataset."""
+    if images is None:
+        return None
+    cache = ImageReader(images)
+    cache.find_places([path for job in jobs for path in job.paths])
+    return cache
+
+
 class ChunkFetcher:
     """Fetches the images of one chunk: first `settle_images`, then `fetch_images`."""
 
     def __init__(
-        self, images: Path, recorder: OutcomeRecorder, options: FetchOptions, reachability: Reachability
+        self, files: ImageFiles, recorder: OutcomeRecorder, options: FetchOptions, reachability: Reachability
     ) -> None:
-        self._images, self._recorder, self._options, self._reachability = images, recorder, options, reachability
-        self._files = ImageFiles(images, options.min_free_bytes)
+        self._files, self._recorder, self._options, self._reachability = files, recorder, options, reachability
         self._identifiers: dict[str, str] = {}  # of the images that are not settled, by path
         self._jobs: list[_Job] = []
-        shared = SharedLimits(images.parent / ".scratch" / "hosts", options.hosts, options.chunks)
+        shared = SharedLimits(files.images.parent / ".scratch" / "hosts", options.hosts, options.chunks)
         self._queues: HostQueues[_Job] = HostQueues(shared.find_limits, options.backoff, reachability.noted, shared)
 
     def settle_images(self, rows: Iterable[tuple[str, str]], earlier: EarlierOutcomes, deleted_csv: Path) -> None:
         """Keep or copy what earlier runs fetched of `rows` (image path, URL), and make jobs for the other URLs."""
         deleted = find_deleted_images(deleted_csv, earlier, self._options)
-        settlement = Settlement(earlier, self._images, self._options, deleted)
+        settlement = Settlement(earlier, self._files.store, self._options, deleted)
         paths_by_url: dict[str, list[str]] = {}
-        copies: list[tuple[Path, Outcome]] = []
+        copies: dict[str, Outcome] = {}
         for path, identifier in rows:
             url = change_photo_size(identifier, self._options.inaturalist_size)
             outcome = earlier.find(url, path)
             attempt = earlier.find_attempt(outcome) if outcome and not outcome.has_bytes else None
             if outcome and settlement.is_settled(outcome):
                 self._recorder.keep(outcome, attempt)
-            elif copy := self._files.copy_downloaded(earlier.find_downloaded(url), path):
-                copies.append((copy[0], replace(copy[1], image_path=path, identifier=identifier)))
+            elif copied := self._files.stage_copy(earlier.find_downloaded(url), path):
+                copies[path] = replace(copied, image_path=path, identifier=identifier)
             else:
                 self._identifiers[path] = identifier
                 paths_by_url.setdefault(url, []).append(path)
                 if outcome and attempt:
                     self._recorder.note_earlier_failure(outcome, attempt)
         # Images may change places with each other, so no file is replaced before all are copied.
-        for temporary, outcome in copies:
-            self._files.finish_file(temporary, outcome.image_path)
-            self._recorder.record(outcome)
+        for path in self._files.store.finish_copies():
+            self._recorder.record(copies[path])
         self._jobs = [_Job(url, tuple(paths)) for url, paths in paths_by_url.items()]
 
     def fetch_images(self) -> bool:
@@ -123,12 +162,13 @@ class ChunkFetcher:
         Whether it stopped before the end because no host can be reached.
         """
         options, ended = self._options, threading.Event()
+        start_job = partial(self._start_job, _open_cache(options.cache, self._jobs))
         with (
             Downloader(options.limits, options.guard, options.workers) as downloader,
             ThreadPoolExecutor(options.workers + 1, "fetch") as pool,
         ):
             try:
-                for _ in (pool.map if options.cache else map)(self._start_job, self._jobs):
+                for _ in (pool.map if options.cache else map)(start_job, self._jobs):
                     pass
                 self._jobs.clear()  # the queues have the jobs, and free each when it is done
                 watch = pool.submit(self._reachability.stop_if_offline, ended, self._queues)
@@ -139,16 +179,16 @@ class ChunkFetcher:
                 self._queues.close()
         return watch.result()
 
-    def _start_job(self, job: _Job) -> None:
+    def _start_job(self, cache: ImageReader | None, job: _Job) -> None:
         """Copy the image from the cache, where no host limits apply, or queue the job at its host."""
-        if self._options.cache:
+        if cache:
             # The cache has images in the size that the archive names.
             paths = [path for path in job.paths if self._identifiers[path] == job.url]
-            temporary = self._files.make_temporary_path(job.paths[0])
-            if cached := self._files.copy_cached(self._options.cache, paths, temporary):
-                size, sha256 = cached
-                self._finish_job(job, self._make_outcome(job, Status.CACHED, bytes=size, sha256=sha256), temporary)
-                return
+            with self._files.new_file(job.paths[0]) as file:
+                if cached := self._files.copy_cached(cache, paths, file):
+                    size, sha256 = cached
+                    self._finish_job(job, self._make_outcome(job, Status.CACHED, bytes=size, sha256=sha256), file)
+                    return
         self._queues.add_job(parse_host(job.url), job)
 
     def _run_jobs(self, downloader: Downloader) -> None:
@@ -172,34 +212,31 @@ class ChunkFetcher:
         if host in self._reachability.noted:
             self._reachability.report_unreachable(host, error)
         outcome = self._make_outcome(job, Status.FAILED, error=error, attempts=job.attempts)
-        self._finish_job(job, outcome, self._files.make_temporary_path(job.paths[0]))
+        self._record_failure(job, outcome)
 
     def _try_job(self, host: str, job: _Job, downloader: Downloader) -> None:
         """Attempt a job once. Record its outcome, or queue it again for a retry or after a redirect."""
-        temporary, started = self._files.make_temporary_path(job.paths[0]), time.monotonic()
-        tried = _Job(job.url, job.paths, job.attempts + 1)
+        started, tried = time.monotonic(), _Job(job.url, job.paths, job.attempts + 1)
         try:
-            download, error = downloader.download_image(job.redirect or job.url, temporary, job.trail), ""
-            self._report_success(host)
+            with self._files.new_file(job.paths[0]) as file:
+                download = downloader.download_image(job.redirect or job.url, file, job.trail)
+                self._report_success(host)
+                attempts = tried.attempts
+                self._finish_job(
+                    job, self._make_outcome(job, Status.FETCHED, attempts=attempts, **vars(download)), file
+                )
         except RedirectedError as redirected:
             self._report_success(host)
             trail = job.trail.extend(time.monotonic() - started, redirected.cookies)
             moved = replace(job, redirect=redirected.url, trail=trail)
             self._queues.add_job(parse_host(redirected.url), moved)
-            return
         except DownloadError as failure:
-            temporary.unlink(missing_ok=True)
             self._report_failure(host, failure)
             if failure.code in RETRIED_AT_ONCE and tried.attempts <= self._options.retries:
                 self._queues.add_job(parse_host(tried.url), tried, self._options.find_retry_pause(tried.attempts))
                 return
-            download, error = failure.download, failure.code
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        status = Status.FAILED if error else Status.FETCHED
-        outcome = self._make_outcome(tried, status, error=error, attempts=tried.attempts, **vars(download))
-        self._finish_job(job, outcome, temporary)
+            made = {"error": failure.code, "attempts": tried.attempts, **vars(failure.download)}
+            self._record_failure(job, self._make_outcome(job, Status.FAILED, **made))
 
     def _report_success(self, host: str) -> None:
         self._reachability.report_reached(host)
@@ -220,11 +257,12 @@ class ChunkFetcher:
         fetched_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return Outcome(path, self._identifiers[path], status, fetched_at=fetched_at, requested_url=job.url, **values)
 
-    def _finish_job(self, job: _Job, outcome: Outcome, temporary: Path) -> None:
-        """Put the file in its places, and record the outcome for each path of the job."""
-        for path in job.paths[1:]:
-            if outcome.has_bytes:
-                self._files.copy_and_finish(temporary, path)
+    def _finish_job(self, job: _Job, outcome: Outcome, file: BinaryIO) -> None:
+        """Store the image at each path of the job, and record the outcome for it."""
+        for path in reversed(job.paths):  # a store of files renames the file in the end
+            self._files.store.put(path, file, str(outcome.sha256))
             self._recorder.record(replace(outcome, image_path=path, identifier=self._identifiers[path]))
-        self._files.settle_file(temporary, outcome)
-        self._recorder.record(outcome)
+
+    def _record_failure(self, job: _Job, outcome: Outcome) -> None:
+        for path in job.paths:
+            self._recorder.record(replace(outcome, image_path=path, identifier=self._identifiers[path]))

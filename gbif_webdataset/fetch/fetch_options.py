@@ -9,6 +9,8 @@ from gbif_webdataset.fetch.host_queues import DEFAULT_BACKOFF, BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.fetch.inaturalist import AS_GIVEN
 from gbif_webdataset.network.address_guard import AddressGuard
+from gbif_webdataset.storage.image_store import KEEP
+from gbif_webdataset.storage.pack_store import PACK_BYTES
 
 RETRY_CHOICES = RETRY_TEMPORARY, RETRY_ALL, RETRY_NONE = "may-pass", "all", "none"
 """The failures of earlier runs that a run retries: those that are temporary, all, or none."""
@@ -26,7 +28,8 @@ class FetchOptions:
     `retry_pause` seconds, then after twice as long each time. The chunk fails if fewer than `min_free_bytes` are free
     on the disk. `cache` is an older folder of images to copy from. With `refetch_deleted`, images that DeleteImages
     deleted are fetched again. Failures of earlier runs are retried `retry_after` seconds after their last attempt.
-    `run_started` is the start of this run, in seconds since 1970.
+    `run_started` is the start of this run, in seconds since 1970. `store` is one of storage.image_store.KINDS; packs
+    have at most `pack_bytes` bytes.
     """
 
     workers: int
@@ -44,6 +47,8 @@ class FetchOptions:
     retry_after: float = 0.0
     run_started: float = math.inf
     chunks: int = 1
+    store: str = KEEP
+    pack_bytes: int = PACK_BYTES
 
     def find_retry_pause(self, attempts: int) -> float:
         """Seconds until an image is retried after so many attempts."""

@@ -1,83 +1,53 @@
-"""The image files of a chunk: temporary names, and copies of files that are on this disk already."""
+"""How a chunk's images get into its store: from the network, from an older folder of images, or from other paths."""
 
-import contextlib
-import shutil
+import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 from gbif_webdataset.fetch.ledger import Outcome
 from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
-from gbif_webdataset.storage.atomic import TEMPORARY, file_sha256
 from gbif_webdataset.storage.free_space import FreeSpaceGuard
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.image_store import ImageStore
 
 
 class ImageFiles:
-    """The files below `images`. A file is written under a temporary name, and renamed once it is complete.
+    """Puts images into a store, as long as `min_free_bytes` are free on the disk of the folder `images`.
 
-    All methods may be called by many threads, and raise FetchError if fewer than `min_free_bytes` are free.
+    All methods may be called by many threads, and raise FetchError if less space is free.
     """
 
-    def __init__(self, images: Path, min_free_bytes: int) -> None:
-        self._images = images
+    def __init__(self, store: ImageStore, images: Path, min_free_bytes: int) -> None:
+        self.store, self.images = store, images
         self._free_space = FreeSpaceGuard(images, min_free_bytes)
-        self._folders: dict[str, Path] = {}
 
     def check_free_space(self) -> None:
         """Raise FetchError if too little disk space is free for further images."""
         self._free_space.check()
 
-    def make_temporary_path(self, image_path: str) -> Path:
-        """The temporary path of an image, whose folder is created."""
-        folder, _, name = image_path.rpartition("/")
-        target = self._folders.get(folder)
-        if target is None:
-            target = self._images / folder
-            target.mkdir(parents=True, exist_ok=True)
-            self._folders[folder] = target
-        return target / f"{TEMPORARY}{name}"
+    def new_file(self, image_path: str) -> AbstractContextManager[BinaryIO]:
+        """An empty file for the bytes of an image."""
+        return self.store.new_file(image_path)
 
-    def copy_cached(self, cache: Path, image_paths: Iterable[str], temporary: Path) -> tuple[int, str] | None:
-        """Copy the first of these images that exists in an older folder of images: its bytes and SHA-256, or None."""
+    def copy_cached(self, cache: ImageReader, image_paths: Iterable[str], target: BinaryIO) -> tuple[int, str] | None:
+        """Copy the first of these images that an older dataset has: its bytes and SHA-256, or None."""
         self._free_space.check()
         for image_path in image_paths:
             try:
-                shutil.copyfile(cache / image_path, temporary)
+                data = cache.read(image_path)
             except FileNotFoundError:
                 continue
-            with temporary.open("rb") as file:
-                if identify_image(file.read(HEAD_BYTES)):
-                    return temporary.stat().st_size, file_sha256(temporary)
+            if identify_image(data[:HEAD_BYTES]):
+                target.write(data)
+                return len(data), hashlib.sha256(data).hexdigest()
         return None
 
-    def copy_downloaded(self, outcomes: Iterable[Outcome], image_path: str) -> tuple[Path, Outcome] | None:
-        """Copy the bytes of one of these outcomes to the temporary path of an image: the path and the outcome, or None.
-
-        A run that was killed while it moved images may have left the only copy under the temporary name.
-        """
+    def stage_copy(self, outcomes: Iterable[Outcome], image_path: str) -> Outcome | None:
+        """Prepare to copy the bytes of one of these outcomes to the path of an image: this outcome, or None."""
         for outcome in outcomes:
             self._free_space.check()
-            temporary = self.make_temporary_path(image_path)
-            for source in (temporary, self._images / outcome.image_path):
-                with contextlib.suppress(FileNotFoundError):
-                    if source != temporary:
-                        shutil.copyfile(source, temporary)
-                    if file_sha256(temporary) == outcome.sha256:
-                        return temporary, outcome
+            if outcome.sha256 and self.store.stage_copy(outcome.image_path, image_path, outcome.sha256):
+                return outcome
         return None
-
-    def finish_file(self, temporary: Path, image_path: str) -> None:
-        """Give a complete file its final name."""
-        temporary.replace(self._images / image_path)
-
-    def settle_file(self, temporary: Path, outcome: Outcome) -> None:
-        """Give the file of an outcome its final name, or delete what a failed attempt left of it."""
-        if outcome.has_bytes:
-            self.finish_file(temporary, outcome.image_path)
-        else:
-            temporary.unlink(missing_ok=True)
-
-    def copy_and_finish(self, temporary: Path, image_path: str) -> None:
-        """Copy a complete file to the path of another image."""
-        copy = self.make_temporary_path(image_path)
-        shutil.copyfile(temporary, copy)
-        self.finish_file(copy, image_path)

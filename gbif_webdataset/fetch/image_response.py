@@ -4,7 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from pathlib import Path
+from typing import BinaryIO
 
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 from urllib3.exceptions import DecodeError
@@ -141,7 +141,7 @@ def is_opted_out(headers: HTTPHeaderDict, user_agent: str) -> bool:
     return False
 
 
-def save_image(response: BaseHTTPResponse, target: Path, reached: Download, max_bytes: int) -> Download:
+def save_image(response: BaseHTTPResponse, target: BinaryIO, reached: Download, max_bytes: int) -> Download:
     """`reached` with size and hash of the image in the body, which is written to `target`.
 
     Raises:
@@ -162,24 +162,25 @@ def save_image(response: BaseHTTPResponse, target: Path, reached: Download, max_
     return saved
 
 
-def _save_body(response: BaseHTTPResponse, target: Path, reached: Download, max_bytes: int) -> tuple[Download, bytes]:
+def _save_body(
+    response: BaseHTTPResponse, target: BinaryIO, reached: Download, max_bytes: int
+) -> tuple[Download, bytes]:
     """`reached` with size and hash of the body, which is written to `target`, and the body's first bytes."""
     digest = hashlib.sha256()
     size, head = 0, b""
-    with target.open("wb") as file:
-        try:
-            while piece := response.read1(PIECE_BYTES, decode_content=True):
-                if size < HEAD_BYTES:
-                    head += piece[: HEAD_BYTES - size]
-                    if len(head) == HEAD_BYTES and not identify_image(head):
-                        raise DownloadError(_classify_other_body(response), reached)
-                size += len(piece)
-                if size > max_bytes:
-                    raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
-                digest.update(piece)
-                file.write(piece)
-        except DecodeError as error:
-            raise DownloadError(FetchFailure.BAD_ENCODING, reached) from error
+    try:
+        while piece := response.read1(PIECE_BYTES, decode_content=True):
+            if size < HEAD_BYTES:
+                head += piece[: HEAD_BYTES - size]
+                if len(head) == HEAD_BYTES and not identify_image(head):
+                    raise DownloadError(_classify_other_body(response), reached)
+            size += len(piece)
+            if size > max_bytes:
+                raise DownloadError(FetchFailure.TOO_LARGE, replace(reached, bytes=size))
+            digest.update(piece)
+            target.write(piece)
+    except DecodeError as error:
+        raise DownloadError(FetchFailure.BAD_ENCODING, reached) from error
     return replace(reached, bytes=size, sha256=digest.hexdigest()), head
 
 

@@ -15,6 +15,8 @@ from gbif_webdataset.fetch.inaturalist import change_photo_size
 from gbif_webdataset.fetch.ledger import read_manifest_urls
 from gbif_webdataset.fetch.size_sample import HostAnswers, SizeSampler
 from gbif_webdataset.storage.free_space import free_bytes
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.image_store import open_store
 from gbif_webdataset.terms.outcomes import FetchFailure, Status
 
 MAX_SAMPLED_HOSTS = 40
@@ -119,19 +121,22 @@ def _count_images(
 
 def _count_chunk(output: Path, manifest: Path, chunk: int, options: FetchOptions) -> tuple[Counter[str], Counter[str]]:
     """The images of a chunk that fetch_chunk would keep or copy, by outcome, and the others by URL."""
-    images, earlier = output / "images", EarlierOutcomes.load(output / "fetched", chunk)
+    store, earlier = open_store(output / "images", chunk), EarlierOutcomes.load(output / "fetched", chunk)
     deleted = find_deleted_images(output / "deleted.csv", earlier, options)
-    settlement = Settlement(earlier, images, options, deleted)
+    settlement = Settlement(earlier, store, options, deleted)
     settled: Counter[str] = Counter()
     urls: Counter[str] = Counter()
+    cache = ImageReader(options.cache) if options.cache else None
+    if cache:
+        cache.find_places([path for path, _ in read_manifest_urls(manifest)])
     for path, identifier in read_manifest_urls(manifest):
         url = change_photo_size(identifier, options.inaturalist_size)
         outcome = earlier.find(url, path)
         if outcome and settlement.is_settled(outcome):
             settled[outcome.error or outcome.status] += 1
-        elif any(has_whole_file(other, images) for other in earlier.find_downloaded(url)):
+        elif any(has_whole_file(other, store) for other in earlier.find_downloaded(url)):
             settled[Status.FETCHED] += 1
-        elif options.cache and url == identifier and (options.cache / path).is_file():
+        elif cache and url == identifier and cache.has_image(path):
             settled[Status.CACHED] += 1
         else:
             urls[url] += 1

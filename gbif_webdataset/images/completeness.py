@@ -1,7 +1,8 @@
 """Whether an image file is complete. The image is decoded for that, so only doubtful files are checked."""
 
+import os
 import struct
-from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -11,14 +12,14 @@ FIRST_BOXES = (b"ftyp", b"jP  ", b"JXL ")
 """Types of the first box of HEIC, AVIF, JPEG 2000 and JPEG XL. Such a file consists of boxes, each with its length."""
 
 
-def is_complete_image(path: Path) -> bool:
+def is_complete_image(file: BinaryIO) -> bool:
     """Whether a file has a whole image. A file that nothing here can check counts as complete."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
     if head[4:8] in FIRST_BOXES:
-        return _is_box_complete(path)
+        return _is_box_complete(file)
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             image.draft("L", (1, 1))  # a JPEG is decoded at an eighth of its size
             image.load()
     except UnidentifiedImageError:
@@ -30,18 +31,17 @@ def is_complete_image(path: Path) -> bool:
     return True
 
 
-def _is_box_complete(path: Path) -> bool:
-    size = path.stat().st_size
+def _is_box_complete(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
     at = 0
-    with path.open("rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            length, _ = struct.unpack(">I4s", file.read(8))
-            if length == 0:  # up to the end of the file
-                return True
-            if length == 1:
-                length = int.from_bytes(file.read(8), "big")
-            if length < 8:
-                return True
-            at += length
+    while at + 8 <= size:
+        file.seek(at)
+        length, _ = struct.unpack(">I4s", file.read(8))
+        if length == 0:  # up to the end of the file
+            return True
+        if length == 1:
+            length = int.from_bytes(file.read(8), "big")
+        if length < 8:
+            return True
+        at += length
     return at == size

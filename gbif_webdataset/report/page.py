@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import resources
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from gbif_webdataset.report.plot import STYLE, Plot
 from gbif_webdataset.report.safe_text import MAX_TEXT_CHARACTERS, shorten, shorten_lines, to_script_json
 from gbif_webdataset.report.statistics import DatasetStatistics, collect_statistics
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.image_reader import ImageReader
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.reasons import explain_reason
@@ -282,11 +283,13 @@ def _mark_options(text: str) -> Markup:
 def _collect_pictures(statistics: DatasetStatistics, images: Path) -> dict[str, Any]:
     """Thumbnails of samples of the largest classes, and of dropped images by reason."""
     by_label = {one.label: one for one in statistics.classes}
-    by_class = thumbnails.make_contact_sheet(images, statistics.class_examples, IMAGES_PER_CLASS)
     paths = {dropped: dropped.paths for dropped in statistics.dropped}
+    reader = ImageReader(images)
+    reader.find_places(list(chain.from_iterable([*statistics.class_examples.values(), *paths.values()])))
+    by_class = thumbnails.make_contact_sheet(reader, statistics.class_examples, IMAGES_PER_CLASS)
     return {
         "class_pictures": [(by_label[label], pictures) for label, pictures in by_class.items() if pictures],
-        "dropped_pictures": list(thumbnails.make_contact_sheet(images, paths, IMAGES_PER_REASON).items()),
+        "dropped_pictures": list(thumbnails.make_contact_sheet(reader, paths, IMAGES_PER_REASON).items()),
     }
 
 

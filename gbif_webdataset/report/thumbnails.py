@@ -5,13 +5,13 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from gbif_webdataset.images.convert import convert_to_rgb, count_decoded_pixels, read_orientation, turn_upright
+from gbif_webdataset.storage.image_reader import ImageReader
 
 BOX = (192, 192)  # maximum width and height in pixels; the page shows thumbnails at about two thirds of that
 QUALITY = 60
@@ -33,7 +33,7 @@ class Thumbnail:
 
 
 def make_contact_sheet(
-    images: Path, candidates: Mapping[Key, Sequence[str]], max_per_key: int, max_bytes: int = MAX_BYTES
+    images: ImageReader, candidates: Mapping[Key, Sequence[str]], max_per_key: int, max_bytes: int = MAX_BYTES
 ) -> dict[Key, list[Thumbnail]]:
     """Up to `max_per_key` thumbnails for each key, of its first candidates that exist and can be decoded.
 
@@ -54,10 +54,10 @@ def make_contact_sheet(
     return shown
 
 
-def make_thumbnail(images: Path, path: str) -> Thumbnail | None:
+def make_thumbnail(images: ImageReader, path: str) -> Thumbnail | None:
     """A thumbnail of the image, with grey for missing parts; None if the image cannot be decoded."""
     try:
-        with _allow_truncated(), Image.open(images / path, formats=FORMATS) as image:
+        with _allow_truncated(), Image.open(io.BytesIO(images.read(path)), formats=FORMATS) as image:
             needs_full_decoding = image.format != "JPEG" or "progressive" in image.info
             if needs_full_decoding and count_decoded_pixels(image) > MAX_PIXELS:
                 return None

@@ -1,5 +1,6 @@
 """Images that changed or disappeared after they were verified."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +10,12 @@ from pathlib import Path
 
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.atomic import file_sha256
+from gbif_webdataset.storage.image_reader import ImageReader
 from gbif_webdataset.terms.outcomes import Defect
 from gbif_webdataset.terms.splits import split_paths
 
 READERS = 4
-BATCH_ROWS = 1_000
+BATCH_ROWS = 50_000
 
 
 def find_changed_images(splits: Path, images: Path) -> dict[str, str]:
@@ -22,7 +23,9 @@ def find_changed_images(splits: Path, images: Path) -> dict[str, str]:
     changed: dict[str, str] = {}
     with ThreadPoolExecutor(READERS) as pool:
         for rows in _read_batches(splits):
-            defects = pool.map(partial(_check_image, images), rows)
+            reader = ImageReader(images)
+            reader.find_places([path for path, _, _ in rows])
+            defects = pool.map(partial(_check_image, reader), rows)
             changed |= {path: defect for (path, _, _), defect in zip(rows, defects, strict=True) if defect}
     return changed
 
@@ -46,12 +49,11 @@ def _read_batches(splits: Path) -> Iterator[list[tuple[str, str, str]]]:
                 yield batch
 
 
-def _check_image(images: Path, row: tuple[str, str, str]) -> str:
+def _check_image(images: ImageReader, row: tuple[str, str, str]) -> str:
     image_path, size, sha256 = row
-    path = images / image_path
     try:
-        has_size = path.stat().st_size == int(size)
-        is_same = has_size and (not sha256 or file_sha256(path) == sha256)
+        data = images.read(image_path)
     except FileNotFoundError:
         return Defect.MISSING_FILE
+    is_same = len(data) == int(size) and (not sha256 or hashlib.sha256(data).hexdigest() == sha256)
     return "" if is_same else Defect.CHANGED_FILE

@@ -133,6 +133,7 @@ def read_samples(shards: Path, group: int) -> Iterator[Sample]:
                 continue
             for batch in file.iter_batches(READ_ROWS, row_groups=[number], use_threads=False):
                 chosen = batch.filter(pc.equal(batch["group"], group))
-                *columns, boxes, texts, captions = (chosen[name].to_pylist() for name in COLUMNS.names[1:])
-                boxes = [tuple(box) if box else None for box in boxes]
-                yield from starmap(Sample, zip(*columns, boxes, texts, captions, strict=True))
+                names = [name for name in COLUMNS.names[1:] if name in chosen.schema.names]  # an older plan lacks one
+                values = {name: chosen[name].to_pylist() for name in names}
+                values["box"] = [tuple(box) if box else None for box in values["box"]]
+                yield from starmap(Sample, zip(*values.values(), strict=True))

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from gbif_webdataset.shards.sample import Sample, read_image
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.pack_places import Place
 
 READERS = 4
 MAX_BATCH_BYTES = 1 << 20  # a thread reads one batch at a time; the last image may exceed this
@@ -39,7 +40,7 @@ def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], threads:
         pool.shutdown(cancel_futures=True)
 
 
-def prefetch_images(samples: Iterable[Sample], images: Path) -> Iterator[tuple[Sample, bytes]]:
+def prefetch_images(samples: Iterable[Sample], images: ImageReader) -> Iterator[tuple[Sample, bytes]]:
     """Each sample with the bytes of its image, in order.
 
     Raises:
@@ -62,5 +63,9 @@ def _make_batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _read_batch(images: Path, batch: list[Sample]) -> list[tuple[Sample, bytes]]:
-    return [(sample, read_image(sample, images)) for sample in batch]
+def _read_batch(images: ImageReader, batch: list[Sample]) -> list[tuple[Sample, bytes]]:
+    """The images of a batch, which are read in the order of the disk."""
+    places = [Place.parse(sample.place) if sample.place else () for sample in batch]
+    order = sorted(range(len(batch)), key=places.__getitem__)
+    read = {position: read_image(batch[position], images) for position in order}
+    return [(sample, read[position]) for position, sample in enumerate(batch)]

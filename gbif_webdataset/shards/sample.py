@@ -27,6 +27,7 @@ from gbif_webdataset.images.crop import Box, Frame, fit_frame
 from gbif_webdataset.images.jpeg_decode import JpegHeader
 from gbif_webdataset.images.large_images import LARGE_PIXELS, decode_alone
 from gbif_webdataset.images.resize import resize_pixels
+from gbif_webdataset.storage.image_reader import ImageReader
 
 ORIGINAL = "original"
 IMAGE_FORMATS = ("jpg", "webp", ORIGINAL)
@@ -57,6 +58,7 @@ class Sample:
     box: Box | None  # the part of the upright image to keep; None: all of it
     json: str | None
     caption: Sequence[str | None] | None = None  # the values of the columns of the caption's template
+    place: str | None = None  # where an ImageReader finds the image
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,15 @@ def get_extension(format: str) -> str:
     return _EXTENSIONS.get(format, format.lower())
 
 
-def read_image(sample: Sample, images: Path) -> bytes:
+def read_image(sample: Sample, images: ImageReader) -> bytes:
     """The bytes of a sample's image.
 
     Raises:
         ChangedImageError: the file is missing, or differs from the bytes that were verified.
     """
-    path = images / sample.image_path
+    path = images.images / sample.image_path
     try:
-        data = path.read_bytes()
+        data = images.read(sample.image_path, sample.place)
     except FileNotFoundError:
         raise ChangedImageError(f"{path}: was verified but is now missing; {_REMEDY}") from None
     if len(data) != sample.file_size:

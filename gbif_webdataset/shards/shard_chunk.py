@@ -27,6 +27,7 @@ from gbif_webdataset.shards.shard_files import (
 )
 from gbif_webdataset.shards.tar_writer import Member, TarWriter, count_member_bytes, count_tar_bytes, make_member
 from gbif_webdataset.storage.atomic import atomic_file, sync
+from gbif_webdataset.storage.image_reader import ImageReader
 
 _REPORT_SECONDS = 0.2  # between two calls of progress
 
@@ -108,7 +109,7 @@ def _make_pictures(folders: ShardFolders, group: int, plan: Plan, threads: int) 
         sample, data = read
         return sample, make_picture(sample, data, folders.images, plan.image_settings)
 
-    samples = prefetch_images(read_samples(folders.shards, group), folders.images)
+    samples = prefetch_images(read_samples(folders.shards, group), ImageReader(folders.images))
     return map(convert, samples) if threads == 1 else map_in_order(convert, samples, threads)
 
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 from gbif_webdataset.shards.recipe import Recipe
 from gbif_webdataset.shards.sample import ORIGINAL, ImageSettings, Sample, make_picture, read_image
 from gbif_webdataset.storage.arrow import to_array
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.pack_places import create_places
 from gbif_webdataset.storage.tables import fetch_rows, quote_text, select_batches
 from gbif_webdataset.terms.splits import SPLITS
 
@@ -36,6 +38,7 @@ COLUMNS = pa.schema(
         ("box", pa.list_(pa.float64())),
         ("json", pa.string()),
         ("caption", pa.list_(pa.string())),
+        ("place", pa.string()),
     ]
 )
 
@@ -74,17 +77,24 @@ def estimate_sizes(connection: duckdb.DuckDBPyConnection, images: Path, recipe: 
         "FROM keyed JOIN category USING (label) LEFT JOIN detection USING (image_path)"
     )
     connection.execute("DROP TABLE keyed")
+    create_places(connection, images, "sized")
+    # Copies of an image may be in several chunks, and not all of them have to be the latest.
+    connection.execute(
+        "CREATE TABLE found AS SELECT image_path, first(place ORDER BY coalesce(packed.sha256 = sized.sha256, false) "
+        "DESC, pack DESC, position DESC) AS place FROM sized JOIN packed USING (image_path) GROUP BY image_path"
+    )
     rate, deviation = _measure_bytes_per_pixel(connection, images, settings)
     caption = f"array_to_string(caption, '') || {quote_text(recipe.caption_template)}"  # a few bytes longer
     members = 4 if recipe.caption_template else 3
     has_extended_headers = "length(key) > 95 OR strlen(key) > length(key)"
     connection.execute(
         "CREATE TABLE sample AS SELECT split, shuffle_key, key, image_path, id AS category, format, file_size, "
-        "width * height AS pixels, sha256, box, json, caption, "
+        "width * height AS pixels, sha256, box, json, caption, place, "
         f"{_padded_size('id::VARCHAR')} + {_padded_size('json')} + {_padded_size(caption)} + 512 + "
         f"ceil(CASE WHEN encoded THEN area * {rate!r} ELSE file_size END / 512)::BIGINT * 512 + "
         f"CASE WHEN {has_extended_headers} THEN {members} * 1024 ELSE 0 END AS estimate, "
-        f"CASE WHEN encoded THEN area * {deviation!r} ELSE 0 END AS spread FROM sized"
+        f"CASE WHEN encoded THEN area * {deviation!r} ELSE 0 END AS spread "
+        "FROM sized LEFT JOIN found USING (image_path)"
     )
     connection.execute("DROP TABLE sized")
 
@@ -129,11 +139,13 @@ def _measure_bytes_per_pixel(
     )
     if not rows:
         return 0.0, 0.0
+    reader = ImageReader(images)
+    reader.find_places([row[2] for row in rows])
     areas, lengths = [], []
     for area, key, image_path, category, kind, file_size, pixels, sha256, box in rows:
         box = tuple(box) if box else None
         sample = Sample(key, image_path, category, kind, file_size, pixels, sha256, box, None)
-        lengths.append(len(make_picture(sample, read_image(sample, images), images, settings).data))
+        lengths.append(len(make_picture(sample, read_image(sample, reader), images, settings).data))
         areas.append(area)
     rate = sum(lengths) / sum(areas)
     squares = sum((length - rate * area) ** 2 for length, area in zip(lengths, areas, strict=True))

@@ -16,6 +16,16 @@ def attempts_name(chunk: int) -> str:
     return f"chunk-{chunk:05d}.attempts"
 
 
+def pack_folder_name(chunk: int) -> str:
+    """The name of the folder of a chunk's packs in `images`."""
+    return f"chunk-{chunk:05d}"
+
+
+def index_name(chunk: int) -> str:
+    """The file name of the index of a chunk's packs in `images`."""
+    return f"chunk-{chunk:05d}.idx"
+
+
 def parse_chunk_name(name: str) -> int:
-    """The number of the chunk whose table has this file name."""
-    return int(name.removeprefix("chunk-").removesuffix(".parquet"))
+    """The number of the chunk whose table or index has this file name."""
+    return int(name.removeprefix("chunk-").partition(".")[0])

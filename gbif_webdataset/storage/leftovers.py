@@ -24,7 +24,7 @@ def delete_leftovers(output: Path, before: int, has_killed_runs: bool) -> bool:
                 delete_unless_locked(path)
     if not has_killed_runs or not _is_fetched(output):
         return not has_killed_runs
-    for folder in _list_subfolders(output / "images"):
+    for folder in (output / "images", *_list_subfolders(output / "images")):
         for path in _list_temporary(folder, before):
             delete_unless_locked(path)
     return True

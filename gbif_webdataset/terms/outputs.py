@@ -85,6 +85,19 @@ OUTPUTS = (
     ),
     Output("images/<datasetKey>/<coreid>[_<n>].jpg", "FetchChunk", "The bytes as the host sent them."),
     Output(
+        "images/chunk-NNNNN/NNN.tar",
+        "FetchChunk",
+        "A pack: a tar of these images, in the order in which they arrived; only with --store packed, instead of "
+        "files. A member `__deleted__` has the size of an image that was deleted, and no byte of it.",
+    ),
+    Output(
+        "images/chunk-NNNNN.idx",
+        "FetchChunk",
+        "The index of a chunk's packs; only with --store packed. A line for each image that was added or removed, with "
+        "tabs between `image_path`, number of the pack, offset and size in bytes, SHA-256, `added` or `removed`, and "
+        "the CRC-32 of the line before its last tab.",
+    ),
+    Output(
         "fetched/chunk-NNNNN.parquet",
         "FetchChunk",
         "The ledger: what became of each image.",

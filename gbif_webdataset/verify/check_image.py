@@ -5,7 +5,6 @@ import io
 import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
@@ -36,18 +35,14 @@ _Decoded = tuple[int, Pixels | None]
 
 
 def check_image(
-    path: Path, sha256: str, max_pixels: int, strict: bool = False, take_turn: TakeTurn = decode_alone
+    data: bytes, sha256: str, max_pixels: int, strict: bool = False, take_turn: TakeTurn = decode_alone
 ) -> Finding:
-    """The result of checking the image at `path`.
+    """The result of checking an image, given the bytes of its file.
 
     `sha256` is the hash of the bytes that were downloaded. Images of more than `max_pixels` pixels are not decoded.
     With `strict`, decoder warnings count as errors. An image is decoded within `take_turn(is_large)`, which for a large
     image may wait.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return Finding(Defect.MISSING_FILE)
     finding = Finding(file_size=len(data), sha256=hashlib.sha256(data).hexdigest())
     if finding.sha256 != sha256:
         finding.error = Defect.CHANGED_FILE

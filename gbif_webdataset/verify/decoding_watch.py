@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from gbif_webdataset.errors import DatasetError, option_text
 from gbif_webdataset.images.large_images import decode_alone, end_turn
@@ -22,9 +21,9 @@ class DecodingWatch:
     """The images that are being decoded, one in each thread, and since when."""
 
     def __init__(self) -> None:
-        self._images: dict[int, tuple[Path, str, float]] = {}
+        self._images: dict[int, tuple[str, str, float]] = {}
 
-    def start(self, path: Path, url: str) -> None:
+    def start(self, path: str, url: str) -> None:
         """Note that this thread starts with an image."""
         self._images[threading.get_ident()] = path, url, time.monotonic()
 
@@ -53,7 +52,7 @@ class DecodingWatch:
                 end_turn(thread)
                 where = "identifier <> '{}'".format(url.replace("'", "''"))
                 raise HungDecoderError.at(
-                    str(path),
+                    f"images/{path}",
                     f"this image has been decoded for more than {MAX_DECODING_SECONDS / 60:g} minutes, so its decoder "
                     "hangs",
                     "run the same command again; if the image hangs again, leave it out with "

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gbif_webdataset.storage import arrow
+from gbif_webdataset.storage.image_store import ImageStore
 from gbif_webdataset.terms.outcomes import Defect
 from gbif_webdataset.verify.finding import Finding
 
@@ -29,10 +30,10 @@ class EarlierFindings:
             digests = self._rows.column("sha256").to_pylist()
             self._positions = {bytes.fromhex(digest): position for position, digest in enumerate(digests)}
 
-    def find(self, images: Sequence[tuple[Path, str]]) -> list[Finding | None]:
-        """For each image and the SHA-256 of its download, the earlier finding; None if there is none.
+    def find(self, images: Sequence[tuple[str, str]], store: ImageStore) -> list[Finding | None]:
+        """For the path of each image and the SHA-256 of its download, the earlier finding; None if there is none.
 
-        A file that is missing, or has another size than the bytes that were checked, has none.
+        An image that the store lacks, or has in another size than the bytes that were checked, has none.
         """
         positions = [self._positions.get(bytes.fromhex(sha256)) for _, sha256 in images]
         taken = [position for position in positions if position is not None]
@@ -41,13 +42,6 @@ class EarlierFindings:
         rows = iter(self._rows.take(arrow.to_typed_array(taken, pa.int64())).to_pylist())
         findings = [None if position is None else Finding(**next(rows)) for position in positions]
         return [
-            finding if finding is not None and _has_size(path, finding.file_size) else None
+            finding if finding is not None and store.size(path) == finding.file_size else None
             for (path, _), finding in zip(images, findings, strict=True)
         ]
-
-
-def _has_size(path: Path, size: int | None) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False

@@ -18,6 +18,7 @@ from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, escape_text, explain
 from gbif_webdataset.obtain.sources import name_folder
 from gbif_webdataset.storage.checked_json import digest_of
+from gbif_webdataset.storage.image_store import KEEP, KINDS
 from gbif_webdataset.storage.paths import DatasetPaths, create_output_folder
 from gbif_webdataset.storage.recorded_files import check_recorded_files
 from gbif_webdataset.storage.runs import RunKind
@@ -32,6 +33,7 @@ MAX_CHUNKS = 1000
 LOCAL, SLURM, ELEMENT = RUNNERS = ("local", "slurm", "element")
 COMPLETE_SECONDS = 1.0  # a complete task is not checked again for this long
 TASK_ID_DIGITS = 16
+_INHERITED = ("dwca", "chunks", "scratch", "store", "runner", "same_taxonomy")
 PAGE_WIDTH = 62  # characters of a line in the error box of Luigi's page, which does not wrap lines
 
 Other = TypeVar("Other", bound=luigi.Task)
@@ -100,6 +102,14 @@ class DatasetTask(CheckedTask):
     scratch: str = FilePath(
         default="", significant=False, description="Folder for temporary files. Empty: <output>/.scratch."
     )
+    store: str = Choice(
+        default=KEEP,
+        choices=KINDS,
+        significant=False,
+        description="How downloaded images are stored. files: one file for each image. packed: in few large tar files, "
+        "for file systems that limit the number of files. keep: as the dataset has them; a new dataset gets files. "
+        "Another value than before copies the images and downloads nothing.",
+    )
     runner: str = Choice(
         default=LOCAL,
         choices=RUNNERS,
@@ -149,7 +159,7 @@ class DatasetTask(CheckedTask):
 
     def clone(self, cls: type[Other], **options: Any) -> Other:  # type: ignore[override]
         """Return another task of the same dataset. Luigi's own `clone` copies all parameters of the same name."""
-        shared = {name: getattr(self, name) for name in ("dwca", "chunks", "scratch", "runner", "same_taxonomy")}
+        shared = {name: getattr(self, name) for name in _INHERITED}
         return cls(**{"output": self.folder, **shared, **options})
 
     @property

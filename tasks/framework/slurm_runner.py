@@ -102,7 +102,7 @@ def read_costs(paths: Any) -> list[costs.Cost]:
     return [] if ended.returncode else costs.parse_slurm_costs(ended.stdout, name_dataset(paths.output))
 
 
-SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "runner", "plan")
+SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "store", "runner", "plan")
 
 
 def run_chunk(task: Any) -> None:
@@ -110,7 +110,7 @@ def run_chunk(task: Any) -> None:
     site, stage = slurm().site(), STAGE_OF[task.task_family]
     log = task.paths.logs / f"{task.label}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}"]
+    which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}", f"--store={task.store}"]
     element = [*which, "--chunk", str(task.chunk), "--runner", "element", "--local-scheduler", "true", "--no-lock"]
     command = [sys.executable, "-P", "-m", "tasks", task.task_family, *element, *task_options()]
     words = ["--job-name", task.label, *site.options, *site.of_stage[stage], "srun", "--ntasks=1"]

@@ -1,5 +1,6 @@
 """A run that is killed goes on where it stopped, and ends as if nothing had happened."""
 
+import hashlib
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.image_store import FILES, PACKED, open_store
 from sample.server import PhotoServer
 from tests.support.datasets import ROOT, Dataset, archive_of, digest
 from tests.support.faulty_server import FaultyServer
@@ -32,8 +34,9 @@ def slow_photos(photos: PhotoServer) -> Iterator[PhotoServer]:
     photos.delay = 0
 
 
+@pytest.mark.parametrize("store", [FILES, PACKED])
 def test_a_run_killed_at_five_random_moments_ends_as_one_that_was_not(
-    made: Dataset, slow_photos: PhotoServer, tmp_path: Path
+    made: Dataset, slow_photos: PhotoServer, tmp_path: Path, store: str
 ) -> None:
     rng = random.Random(SEED)
     dataset = Dataset(made.archive, tmp_path / "dataset")
@@ -47,10 +50,10 @@ def test_a_run_killed_at_five_random_moments_ends_as_one_that_was_not(
     ]
     kills: list[tuple[set[str], int]] = []
     for reached, further in moments:
-        _run_and_kill(dataset, reached, further)
+        _run_and_kill(dataset, store, reached, further)
         _every_file_is_whole(dataset, made)
         kills.append((dataset.settled(), len(photos.requests)))
-    dataset.make("--workers", "2")
+    dataset.make("--workers", "2", *_with_store(store))
 
     assert [len(settled) > 0 for settled, _ in kills] == [True] * 5
     for settled, requests in kills:
@@ -71,9 +74,13 @@ def _answered(photos: PhotoServer, further: int) -> Callable[[], bool]:
     return reached
 
 
-def _run_and_kill(dataset: Dataset, reached: Callable[[], bool], further: float) -> None:
+def _with_store(store: str) -> tuple[str, ...]:
+    return ("--store", store, "--FetchChunk-pack-bytes", "200000")
+
+
+def _run_and_kill(dataset: Dataset, store: str, reached: Callable[[], bool], further: float) -> None:
     """Run with two workers until the moment is reached and `further` seconds more; then SIGKILL for all of it."""
-    command = dataset.command("--workers", "2", "--CreateWebDataset-num-workers", "2")
+    command = dataset.command("--workers", "2", "--CreateWebDataset-num-workers", "2", *_with_store(store))
     run = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + LATEST
@@ -90,9 +97,10 @@ def _every_file_is_whole(dataset: Dataset, undisturbed: Dataset) -> None:
     """Whatever has its final name is what an undisturbed run writes, or a whole table."""
     wanted = {row["image_path"]: row["sha256"] for row in undisturbed.rows("fetched")}
     images = dataset.output / "images"
-    for path in images.rglob("*"):
-        if path.is_file() and not path.name.startswith(TEMPORARY):
-            assert digest(path) == wanted[path.relative_to(images).as_posix()]
+    for chunk in range(dataset.chunks):
+        stored = open_store(images, chunk)
+        for name in stored.list_paths():
+            assert hashlib.sha256(stored.read(name)).hexdigest() == wanted[name]
     shards = undisturbed.shards()
     for path in dataset.output.glob("shards/*/*.tar"):
         if path.parent.name != ".parts":

@@ -45,7 +45,7 @@ class Verdicts:
 def compare(path: Path) -> Verdicts:
     """The verdicts about a file."""
     data = path.read_bytes()
-    found = check_image(path, hashlib.sha256(data).hexdigest(), MAX_PIXELS)
+    found = check_image(data, hashlib.sha256(data).hexdigest(), MAX_PIXELS)
     kind = identify_image(data[:HEAD_BYTES]) or ""
     try:
         with Image.open(path) as image:

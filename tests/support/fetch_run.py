@@ -1,6 +1,7 @@
 """An output folder whose manifest is fetched from a server, and its ledger afterwards."""
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,6 +19,10 @@ from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.image_store import KEEP
+from gbif_webdataset.storage.pack_places import list_packed_chunks
+from gbif_webdataset.storage.pack_store import PackStore
 from tests.support.visits import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 
 MANIFEST = pa.schema([(name, pa.string()) for name in ("coreid", "identifier", "image_path", "datasetKey")])
@@ -41,10 +46,10 @@ class StoppedError(Exception):
 
 
 class FetchRun:
-    """An output folder; `urls` maps image paths to the URLs that the manifest gives them."""
+    """An output folder with a store of a `kind`; `urls` maps image paths to the URLs that the manifest gives them."""
 
-    def __init__(self, output: Path) -> None:
-        self.output = output
+    def __init__(self, output: Path, kind: str = KEEP) -> None:
+        self.output, self.kind = output, kind
         self.images, self.folder, self.manifest = output / "images", output / "fetched", output / "manifest"
 
     def write_manifest(self, urls: Mapping[str, str], chunk: int = 0, folder: Path | None = None) -> Path:
@@ -67,7 +72,9 @@ class FetchRun:
     ) -> Counter[str]:
         """Fetch a chunk, of a manifest made of `urls` if they are given. `changes` are options."""
         path = self.write_manifest(urls, chunk) if urls is not None else self.manifest / chunk_name(chunk)
-        return fetch_chunk(self.output, path, chunk, replace(OPTIONS, **changes), progress).counts
+        return fetch_chunk(
+            self.output, path, chunk, replace(OPTIONS, **{"store": self.kind, **changes}), progress
+        ).counts
 
     def stop_before_ledger(self, urls: Mapping[str, str] | None = None, **changes: Any) -> None:
         """Fetch a chunk in a run that stops after the last image, so that its outcomes are in the journal only."""
@@ -85,7 +92,7 @@ class FetchRun:
         new = self.output / ".tmp-manifest-x"
         for chunk, urls in enumerate(chunks):
             self.write_manifest(urls, chunk, new)
-        carry_over(self.folder, new, len(chunks), self.output / ".scratch", "500MB")
+        carry_over(self.folder, new, self.output / ".scratch", "500MB")
         for path in self.manifest.glob("*"):
             path.unlink()
         self.manifest.mkdir(exist_ok=True)
@@ -98,8 +105,12 @@ class FetchRun:
         return {row["image_path"]: row for row in rows}
 
     def read_image(self, name: str) -> bytes:
-        return (self.images / name).read_bytes()
+        return ImageReader(self.images).read(name)
 
     def list_images(self) -> set[str]:
-        """The paths of all files under images/."""
-        return {path.relative_to(self.images).as_posix() for path in self.images.rglob("*") if path.is_file()}
+        """The paths of all images in packs, and of all files under images/ that are no packs."""
+        packed = {
+            path for chunk in list_packed_chunks(self.images) for path in PackStore(self.images, chunk).list_paths()
+        }
+        files = {path.relative_to(self.images).as_posix() for path in self.images.rglob("*") if path.is_file()}
+        return packed | {name for name in files if not re.fullmatch(r"chunk-\d{5}(\.idx|/\d+\.tar)", name)}

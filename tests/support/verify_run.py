@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from gbif_webdataset.fetch import ledger
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.image_store import open_store
 from gbif_webdataset.verify.finding import Finding
 from gbif_webdataset.verify.verify_chunk import VerifyOptions, verify_chunk
 from gbif_webdataset.verify.verify_images import combine_chunks
@@ -37,7 +38,11 @@ class VerifyRun:
         options = VerifyOptions(MAX_PIXELS, strict, workers)
         self.progress = []
         return verify_chunk(
-            source, self.output / "images", target, options, lambda counts: self.progress.append(counts.total())
+            source,
+            open_store(self.output / "images", chunk),
+            target,
+            options,
+            lambda counts: self.progress.append(counts.total()),
         )
 
     def combine(self, chunks: int = 1) -> dict[str, int]:

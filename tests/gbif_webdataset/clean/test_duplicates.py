@@ -148,7 +148,7 @@ def test_reencoded_and_scaled_photos_are_found_and_mirrored_ones_are_not(cleanin
         for kind, data in copies.items():
             path = cleaning.folder / f"{number}-{kind}.jpg"
             path.write_bytes(data)
-            found = check_image(path, hashlib.sha256(data).hexdigest(), 100_000_000)
+            found = check_image(data, hashlib.sha256(data).hexdigest(), 100_000_000)
             measured = {
                 name: getattr(found, name) for name in ("sha256", "perceptual_hash", "width", "height", "file_size")
             }

@@ -5,15 +5,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS
+from gbif_webdataset.storage.image_store import FILES, PACKED
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun
 from tests.support.response_cases import CASES
 from tests.support.visits import photo
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> FetchRun:
-    return FetchRun(tmp_path / "dataset")
+@pytest.fixture(params=[FILES, PACKED])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> FetchRun:
+    return FetchRun(tmp_path / "dataset", request.param)
 
 
 def test_another_number_of_chunks_fetches_nothing_again(run: FetchRun, server: FaultyServer) -> None:
@@ -101,10 +102,11 @@ def test_a_failed_url_at_a_path_does_not_change_the_bytes_of_the_earlier_url(
 
 
 @pytest.mark.parametrize("name", ["chunk-7", "a=b", "identifier=b", "moths [2024]", "o'brien", "a*b"])
+@pytest.mark.parametrize("kind", [FILES, PACKED])
 def test_special_characters_in_the_name_of_the_output_folder_change_nothing(
-    tmp_path: Path, server: FaultyServer, name: str
+    tmp_path: Path, server: FaultyServer, name: str, kind: str
 ) -> None:
-    run = FetchRun(tmp_path / name / "dataset")
+    run = FetchRun(tmp_path / name / "dataset", kind)
     urls = {f"d/{letter}.jpg": f"{server.url}/photo/{letter}" for letter in "ab"}
     for chunks in ([urls], [{}, urls], [urls]):
         run.carry_over(*chunks)
@@ -138,8 +140,9 @@ def test_nothing_is_written_if_nothing_was_fetched_before(run: FetchRun) -> None
 
 
 def test_files_of_older_versions_whose_names_are_devices_of_windows_are_moved_not_downloaded(
-    run: FetchRun, server: FaultyServer
+    tmp_path: Path, server: FaultyServer
 ) -> None:
+    run = FetchRun(tmp_path / "dataset")
     urls = [f"{server.url}/photo/{name}" for name in "abc"]
     older = {"d/con.jpg": urls[0], "nul/1.jpg": urls[1], "nul/1_1.jpg": urls[2]}
     run.carry_over(older)

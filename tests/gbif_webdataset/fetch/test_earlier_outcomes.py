@@ -10,6 +10,7 @@ from gbif_webdataset.fetch.attempts import Attempt
 from gbif_webdataset.fetch.earlier_outcomes import EarlierOutcomes, has_whole_file, is_retried
 from gbif_webdataset.fetch.journal import Journal, journal_path
 from gbif_webdataset.fetch.ledger import make_outcome_table
+from gbif_webdataset.storage.file_store import FileStore
 from tests.support.fetch_run import OPTIONS
 from tests.support.outcomes import make_outcome
 
@@ -114,7 +115,7 @@ def test_a_file_is_whole_if_it_has_the_recorded_size(tmp_path: Path, data: bytes
     (tmp_path / "d").mkdir()
     if data is not None:
         (tmp_path / "d/a.jpg").write_bytes(data)
-    assert has_whole_file(make_outcome("d/a.jpg"), tmp_path) is whole
+    assert has_whole_file(make_outcome("d/a.jpg"), FileStore(tmp_path)) is whole
 
 
 @pytest.mark.parametrize("error", ["changed-file", "missing-file"])

@@ -28,6 +28,7 @@ from gbif_webdataset.fetch.host_queues import RECOVERY, BackoffPolicy
 from gbif_webdataset.fetch.journal import Journal, journal_path
 from gbif_webdataset.fetch.ledger import COLUMNS, OUTCOME_COLUMNS, Outcome
 from gbif_webdataset.network.address_guard import AddressGuard
+from gbif_webdataset.storage.image_store import FILES, KEEP, PACKED
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import LIMITS, MANIFEST, OPTIONS, FetchRun, limits
 from tests.support.response_cases import CASES, OWN
@@ -39,8 +40,11 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> FetchRun:
-    return FetchRun(tmp_path / "dataset")
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> FetchRun:
+    return FetchRun(tmp_path / "dataset", getattr(request, "param", KEEP))
+
+
+with_each_store = pytest.mark.parametrize("run", [FILES, PACKED], indirect=True)
 
 
 def photos(server: FaultyServer, names: str) -> dict[str, str]:
@@ -237,6 +241,7 @@ def test_a_full_disk_stops_the_chunk_and_the_next_run_continues(tmp_path: Path, 
         subprocess.run(["umount", disk], check=True)
 
 
+@with_each_store
 def test_images_recorded_before_a_kill_are_not_fetched_again(run: FetchRun, server: FaultyServer) -> None:
     def slowly(visit: Visit) -> None:
         time.sleep(0.03)
@@ -245,11 +250,12 @@ def test_images_recorded_before_a_kill_are_not_fetched_again(run: FetchRun, serv
     names = [f"slow/{number:02}" for number in range(60)]
     server.behaviours |= dict.fromkeys(names, slowly)
     run.write_manifest({f"d/{name[5:]}.jpg": f"{server.url}/{name}" for name in names})
-    script = "import sys; from pathlib import Path; from tests.support.fetch_run import FetchRun; FetchRun(Path(sys.argv[1]))"
+    script = "import sys; from pathlib import Path; from tests.support.fetch_run import FetchRun; "
+    script += "FetchRun(Path(sys.argv[1]), sys.argv[2])"
     killed = 0
     for _ in range(2):
         with subprocess.Popen(
-            [sys.executable, "-c", f"{script}.fetch(workers=2)", run.output], cwd=REPOSITORY
+            [sys.executable, "-c", f"{script}.fetch(workers=2)", run.output, run.kind], cwd=REPOSITORY
         ) as process:
             journal, enough = journal_path(run.folder, 0), killed + 12
             while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < enough):
@@ -424,6 +430,7 @@ def test_each_retry_waits_twice_as_long_as_the_one_before(run: FetchRun, server:
 # Outcomes of earlier runs.
 
 
+@with_each_store
 def test_a_url_of_two_rows_is_requested_once_for_both_files(run: FetchRun, server: FaultyServer) -> None:
     url = f"{server.url}/photo/a"
     counts = run.fetch({"d/a.jpg": url, "e/b.jpg": url, "d/b.jpg": f"{server.url}/404", "e/c.jpg": f"{server.url}/404"})
@@ -435,6 +442,7 @@ def test_a_url_of_two_rows_is_requested_once_for_both_files(run: FetchRun, serve
     }
 
 
+@with_each_store
 def test_an_image_that_moved_to_another_path_is_copied(run: FetchRun, server: FaultyServer) -> None:
     run.fetch(photos(server, "ab"))
     urls = {
@@ -447,6 +455,7 @@ def test_an_image_that_moved_to_another_path_is_copied(run: FetchRun, server: Fa
     assert run.read_image("d/a_1.jpg") == run.read_image("e/b.jpg") == photo("b")
 
 
+@with_each_store
 def test_images_that_change_places_are_neither_mixed_up_nor_fetched_again(run: FetchRun, server: FaultyServer) -> None:
     urls = photos(server, "abc")
     run.fetch(urls)
@@ -494,6 +503,7 @@ def test_a_damaged_file_is_copied_from_the_other_row_of_its_url(run: FetchRun, s
     assert server.count_requests() == 1
 
 
+@with_each_store
 def test_images_in_the_cache_are_copied_without_a_request(run: FetchRun, server: FaultyServer, tmp_path: Path) -> None:
     cache = tmp_path / "older" / "d"
     cache.mkdir(parents=True)
@@ -515,6 +525,7 @@ def test_images_in_the_cache_are_copied_without_a_request(run: FetchRun, server:
     assert server.count_requests() == 3
 
 
+@with_each_store
 def test_a_cached_image_of_two_rows_is_copied_to_both(run: FetchRun, server: FaultyServer, tmp_path: Path) -> None:
     (tmp_path / "older/d").mkdir(parents=True)
     (tmp_path / "older/d/2.jpg").write_bytes(PNG)
@@ -561,7 +572,9 @@ def test_images_that_were_deleted_without_being_damaged_are_fetched_again(
     write_deleted(run.output, ("d/a.jpg", urls["d/a.jpg"]), reason=reason, version=version)
 
     def count() -> int:
-        return count_fetched_again(run.output / "deleted.csv", run.output / "fetched/chunk-00000.parquet", run.images)
+        return count_fetched_again(
+            run.output / "deleted.csv", run.output / "fetched/chunk-00000.parquet", run.images, 0
+        )
 
     assert count() == is_fetched
     assert run.fetch() == {"fetched": 2}
@@ -578,7 +591,7 @@ def test_an_image_that_cannot_be_fetched_again_is_not_requested_for_ever(run: Fe
     server.behaviours["here"] = CASES["404"].behave
     assert run.fetch() == {"not-found": 1}
     ledger = run.output / "fetched/chunk-00000.parquet"
-    assert count_fetched_again(run.output / "deleted.csv", ledger, run.images) == 0
+    assert count_fetched_again(run.output / "deleted.csv", ledger, run.images, 0) == 0
 
 
 def test_another_url_at_the_path_of_a_deleted_image_is_fetched(run: FetchRun, server: FaultyServer) -> None:

@@ -1,6 +1,6 @@
+import io
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,22 +24,20 @@ def downloader() -> Iterator[Downloader]:
 
 @pytest.mark.parametrize("seconds", ["30", "date"])
 def test_retry_after_is_parsed_as_seconds_and_as_a_date(
-    server: FaultyServer, downloader: Downloader, tmp_path: Path, seconds: str
+    server: FaultyServer, downloader: Downloader, seconds: str
 ) -> None:
     in_30_seconds = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
     stated = in_30_seconds if seconds == "date" else seconds
     server.behaviours["busy"] = lambda visit: visit.answer(b"", "503 Service Unavailable", Retry_After=stated)
     with pytest.raises(DownloadError) as raised:
-        downloader.download_image(f"{server.url}/busy", tmp_path / "a")
+        downloader.download_image(f"{server.url}/busy", io.BytesIO())
     assert 25 < raised.value.retry_after <= 30
 
 
 @pytest.mark.parametrize("path", [name for name, case in CASES.items() if case.code == "opted-out"])
-def test_opted_out_images_are_downloaded_without_respect_opt_out(
-    server: FaultyServer, tmp_path: Path, path: str
-) -> None:
+def test_opted_out_images_are_downloaded_without_respect_opt_out(server: FaultyServer, path: str) -> None:
     with Downloader(limits(respect_opt_out=False), LOOPBACK) as downloader:
-        assert downloader.download_image(f"{server.url}/{path}", tmp_path / "a").bytes == len(JPEG)
+        assert downloader.download_image(f"{server.url}/{path}", io.BytesIO()).bytes == len(JPEG)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ MAX_NEAR_BITS, MIN_FAR_BITS = 6, 17
 def find(folder: Path, data: bytes) -> Finding:
     path = folder / "a.jpg"
     path.write_bytes(data)
-    return check_image(path, hashlib.sha256(data).hexdigest(), 100_000_000)
+    return check_image(path.read_bytes(), hashlib.sha256(data).hexdigest(), 100_000_000)
 
 
 def bits(folder: Path, data: bytes) -> int:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from gbif_webdataset.report.thumbnails import BOX, Thumbnail, make_contact_sheet, make_thumbnail
+from gbif_webdataset.storage.image_reader import ImageReader
 from tests.support.shard_run import encoded, photo, psnr, turned
 
 RED, GREEN, BLUE, WHITE = (200, 30, 40), (20, 160, 60), (30, 50, 190), (255, 255, 255)
@@ -30,7 +31,7 @@ def corners(width: int = 320, height: int = 200) -> Image.Image:
 def shown(root: Path, data: bytes) -> Image.Image:
     """The thumbnail of a file, as a browser decodes it."""
     (root / "image").write_bytes(data)
-    found = make_thumbnail(root, "image")
+    found = make_thumbnail(ImageReader(root), "image")
     assert found is not None
     return picture(found)
 
@@ -157,9 +158,9 @@ def test_files_that_are_not_images_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "good").write_bytes(encoded(corners()))
     for name in (*files, "folder", "missing", "no/such/folder", "nul\0"):
-        assert make_thumbnail(tmp_path, name) is None, name
+        assert make_thumbnail(ImageReader(tmp_path), name) is None, name
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
-    [found] = make_contact_sheet(tmp_path, {"all": [*files, "folder", "missing", "good"]}, 6)["all"]
+    [found] = make_contact_sheet(ImageReader(tmp_path), {"all": [*files, "folder", "missing", "good"]}, 6)["all"]
     assert found.path == "good"
 
 
@@ -174,7 +175,9 @@ def images(root: Path, *names: str) -> None:
 
 def test_each_key_has_its_first_existing_candidates_up_to_the_maximum(tmp_path: Path) -> None:
     images(tmp_path, "a1", "a2", "a3", "b2")
-    found = make_contact_sheet(tmp_path, {"a": ["a1", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1"], "d": []}, 2)
+    found = make_contact_sheet(
+        ImageReader(tmp_path), {"a": ["a1", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1"], "d": []}, 2
+    )
     assert {key: [one.path for one in of] for key, of in found.items()} == {
         "a": ["a1", "a2"], "b": ["b2"], "c": [], "d": [],
     }  # fmt: skip
@@ -186,13 +189,13 @@ def test_the_sheet_stays_within_its_bytes_and_every_key_gets_its_first_before_an
     names = [f"{key}{number}" for number in range(3) for key in "abcd"]
     images(tmp_path, *names)
     candidates = {key: [f"{key}{number}" for number in range(3)] for key in "abcd"}
-    whole = make_contact_sheet(tmp_path, candidates, 3)
+    whole = make_contact_sheet(ImageReader(tmp_path), candidates, 3)
     sizes = {one.path: len(one.uri) for of in whole.values() for one in of}
     assert set(sizes) == set(names)
     for many in range(len(names)):
         exact = sum(sizes[name] for name in names[:many])
         for budget in (exact, exact + sizes[names[many]] - 1):
-            found = make_contact_sheet(tmp_path, candidates, 3, budget)
+            found = make_contact_sheet(ImageReader(tmp_path), candidates, 3, budget)
             assert list(found) == list("abcd")
             assert {one.path for of in found.values() for one in of} == set(names[:many])
             assert sum(len(one.uri) for of in found.values() for one in of) == exact <= budget

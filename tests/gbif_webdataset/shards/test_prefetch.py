@@ -9,6 +9,7 @@ import pytest
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.shards.prefetch import MAX_BATCH_IMAGES, map_in_order, prefetch_images
 from gbif_webdataset.shards.sample import Sample
+from gbif_webdataset.storage.image_reader import ImageReader
 
 
 def write_samples(folder: Path, count: int) -> list[Sample]:
@@ -60,7 +61,7 @@ def test_the_error_of_the_first_failed_item_is_raised() -> None:
 
 def test_images_are_read_in_the_order_of_the_samples(tmp_path: Path) -> None:
     samples = write_samples(tmp_path, 3 * MAX_BATCH_IMAGES + 1)
-    read = list(prefetch_images(samples, tmp_path))
+    read = list(prefetch_images(samples, ImageReader(tmp_path)))
     assert [sample for sample, _ in read] == samples
     assert all(len(data) == sample.file_size for sample, data in read)
 
@@ -68,7 +69,7 @@ def test_images_are_read_in_the_order_of_the_samples(tmp_path: Path) -> None:
 def test_a_missing_image_is_an_error_after_the_batches_before_it(tmp_path: Path) -> None:
     samples = write_samples(tmp_path, 2 * MAX_BATCH_IMAGES)
     (tmp_path / samples[-1].image_path).unlink()
-    images = prefetch_images(samples, tmp_path)
+    images = prefetch_images(samples, ImageReader(tmp_path))
     assert [next(images)[0] for _ in range(MAX_BATCH_IMAGES)] == samples[:MAX_BATCH_IMAGES]
     with pytest.raises(MissingPieceError, match=samples[-1].image_path):
         next(images)

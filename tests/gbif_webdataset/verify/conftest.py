@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image, ImageFile
@@ -14,13 +13,11 @@ from tests.support.verify_run import Checker
 
 
 @pytest.fixture
-def check(tmp_path: Path) -> Checker:
+def check() -> Checker:
     """A function that checks bytes which are the same as at their download."""
 
     def check_bytes(data: bytes, strict: bool = False) -> Finding:
-        path = tmp_path / "a.jpg"
-        path.write_bytes(data)
-        return check_image(path, hashlib.sha256(data).hexdigest(), 100_000_000, strict)
+        return check_image(data, hashlib.sha256(data).hexdigest(), 100_000_000, strict)
 
     return check_bytes
 

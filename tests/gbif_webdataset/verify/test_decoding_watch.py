@@ -2,7 +2,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,10 @@ def test_the_sentence_names_an_image_that_takes_too_long_and_how_to_leave_it_out
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watch = DecodingWatch()
-    thread = threading.Thread(target=watch.start, args=(Path("images/d/a.jpg"), "http://a.org/d'a.jpg"))
+    thread = threading.Thread(target=watch.start, args=("d/a.jpg", "http://a.org/d'a.jpg"))
     thread.start()
     thread.join()
-    watch.start(Path("images/d/b.jpg"), "http://a.org/b.jpg")
+    watch.start("d/b.jpg", "http://a.org/b.jpg")
     watch.check()
     watch.stop()
     monkeypatch.setattr(decoding_watch, "MAX_DECODING_SECONDS", 0.0)
@@ -49,7 +48,7 @@ def test_an_image_that_waits_for_its_turn_does_not_hang(
     monkeypatch.setattr(decoding_watch, "decode_alone", wait_for_turn)
 
     def decode() -> None:
-        watch.start(Path("images/d/a.jpg"), "http://a.org/a.jpg")
+        watch.start("d/a.jpg", "http://a.org/a.jpg")
         with watch.decode_alone(True):
             has_turn.set()
             end.wait(30)
@@ -72,7 +71,7 @@ def test_a_decoder_that_hangs_keeps_no_other_large_image_waiting(
     watch, has_turn, end = DecodingWatch(), threading.Event(), threading.Event()
 
     def hang() -> None:
-        watch.start(Path("images/d/a.jpg"), "http://a.org/a.jpg")
+        watch.start("d/a.jpg", "http://a.org/a.jpg")
         with watch.decode_alone(True):
             has_turn.set()
             end.wait(30)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gbif_webdataset.storage.file_store import FileStore
 from gbif_webdataset.verify.earlier_findings import FIELDS, EarlierFindings
 from gbif_webdataset.verify.finding import Finding
 
@@ -31,7 +32,7 @@ def make_finding(name: str, error: str = "") -> Finding:
 
 def test_images_with_the_same_bytes_have_the_earlier_finding(images: Path) -> None:
     table = write_table(images / "t.parquet", make_finding("a"), make_finding("b", "truncated"))
-    found = EarlierFindings(table).find([(images / name, SHA256[name]) for name in "cba"])
+    found = EarlierFindings(table).find([(name, SHA256[name]) for name in "cba"], FileStore(images))
     assert found == [None, make_finding("b", "truncated"), make_finding("a")]
 
 
@@ -45,8 +46,12 @@ def test_missing_resized_and_changed_files_have_none(images: Path) -> None:
     )
     (images / "a").unlink()
     (images / "b").write_bytes(b"longer than before")
-    assert EarlierFindings(table).find([(images / name, SHA256[name]) for name in "abc"]) == [None, None, None]
+    assert EarlierFindings(table).find([(name, SHA256[name]) for name in "abc"], FileStore(images)) == [
+        None,
+        None,
+        None,
+    ]
 
 
 def test_without_a_table_there_are_none(images: Path) -> None:
-    assert EarlierFindings(None).find([(images / "a", SHA256["a"])]) == [None]
+    assert EarlierFindings(None).find([("a", SHA256["a"])], FileStore(images)) == [None]

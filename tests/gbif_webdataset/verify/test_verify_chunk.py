@@ -19,13 +19,14 @@ VERIFY_IMPATIENTLY = """
 import sys
 from pathlib import Path
 from gbif_webdataset.errors import explain
+from gbif_webdataset.storage.file_store import FileStore
 from gbif_webdataset.verify import decoding_watch, verify_chunk
 decoding_watch.MAX_DECODING_SECONDS = 1.0
 output = Path(sys.argv[1])
 ledger, target = output / "fetched/chunk-00000.parquet", output / "verified/chunk-00000.parquet"
 options = verify_chunk.VerifyOptions(10_000, workers=4)
 try:
-    verify_chunk.verify_chunk(ledger, output / "images", target, options, lambda counts: None)
+    verify_chunk.verify_chunk(ledger, FileStore(output / "images"), target, options, lambda counts: None)
 except Exception as error:
     sys.exit(explain(error))
 """
@@ -101,10 +102,10 @@ def test_warnings_and_flat_images_are_recorded_and_with_strict_warnings_are_erro
 def test_verifying_does_not_import_pandas(run: VerifyRun) -> None:
     run.verify({"d/1.jpg": JPEG, "d/2.jpg": b"not an image", "d/3.jpg": None})
     code = (
-        "import sys; from pathlib import Path; from gbif_webdataset.verify import verify_chunk, verify_images;"
+        "import sys; from pathlib import Path; from gbif_webdataset.storage.file_store import FileStore; from gbif_webdataset.verify import verify_chunk, verify_images;"
         "output = Path(sys.argv[1]); source = output / 'fetched/chunk-00000.parquet'; target = output / 'again.parquet';"
         "options = verify_chunk.VerifyOptions(10_000);"
-        "verify_chunk.verify_chunk(source, output / 'images', target, options, lambda counts: None);"
+        "verify_chunk.verify_chunk(source, FileStore(output / 'images'), target, options, lambda counts: None);"
         "verify_images.combine_chunks([target], output / 'v.parquet', output / 'e.csv', output / 'scratch', '500MB');"
         "sys.exit('pandas' in sys.modules)"
     )

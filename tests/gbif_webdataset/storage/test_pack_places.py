@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from gbif_webdataset.storage.pack_places import Place, create_places, find_places, list_packed_chunks
+from gbif_webdataset.storage.pack_store import PackStore
+from tests.support.packs import pack_images
+
+
+def test_images_are_found_in_all_chunks_the_latest_first(tmp_path: Path) -> None:
+    pack_images(tmp_path, 0, {"d/a.jpg": b"aaa", "d/b.jpg": b"b"})
+    pack_images(tmp_path, 12, {"e/c.jpg": b"cc", "d/b.jpg": b"bb"})
+    pack_images(tmp_path, 0, {"d/a.jpg": b"a"})
+    assert list_packed_chunks(tmp_path) == [0, 12]
+    found = find_places(tmp_path, ["d/a.jpg", "e/c.jpg", "d/missing.jpg"])
+    assert found == {"d/a.jpg": [Place(0, 0, 2560, 1), Place(0, 0, 512, 3)], "e/c.jpg": [Place(12, 0, 512, 2)]}
+    assert {place.chunk for place in find_places(tmp_path, None)["d/b.jpg"]} == {0, 12}
+
+
+def test_removed_images_are_not_found(tmp_path: Path) -> None:
+    pack_images(tmp_path, 0, {"d/a.jpg": b"a", "d/b.jpg": b"b"})
+    with PackStore(tmp_path, 0).writing() as store:
+        store.delete(["d/a.jpg"])
+    assert list(find_places(tmp_path, None)) == ["d/b.jpg"]
+
+
+@pytest.mark.parametrize("line", [b"half a line", b"d/x.jpg\tno\tnumber\t1\tab\tadded\t00\n", b"\xff\xfe\n", b"\t\t\n"])
+def test_lines_that_cannot_be_read_are_left_out(tmp_path: Path, line: bytes) -> None:
+    pack_images(tmp_path, 0, {"d/a.jpg": b"a"})
+    with (tmp_path / "chunk-00000.idx").open("ab") as file:
+        file.write(line)
+    assert list(find_places(tmp_path, None)) == ["d/a.jpg"]
+
+
+def test_without_packs_nothing_is_found(tmp_path: Path) -> None:
+    assert find_places(tmp_path, ["d/a.jpg"]) == {}
+    with duckdb.connect() as connection:
+        create_places(connection, tmp_path)
+        assert connection.execute("SELECT image_path, place FROM packed").fetchall() == []
+
+
+def test_quotes_and_tabs_of_a_hostile_path_do_not_change_other_lines(tmp_path: Path) -> None:
+    pack_images(tmp_path, 0, {'d/"a.jpg': b"a", "d/'b.jpg": b"b"})
+    assert sorted(find_places(tmp_path, None)) == ['d/"a.jpg', "d/'b.jpg"]
+    [(place,)] = [tuple(places) for path, places in find_places(tmp_path, ["d/'b.jpg"]).items()]
+    assert Place.parse("/".join(map(str, place))) == place
