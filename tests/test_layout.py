@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "audit": {*BASE, "audit"},
     "crosswalk": {*BASE, "crosswalk", "read"},
     "obtain": {*BASE, "obtain"},
+    "upload": {*BASE, "upload", "publish", "shards"},
 }
 """Which parts of gbif_webdataset (folders and top modules) each part may import; see docs/architecture.md."""
 
@@ -52,6 +53,7 @@ WORK_OF_TASKS = {
     "AuditDataset": "audit",
     "MakeCrosswalk": "crosswalk",
     "RequestDownload": "obtain",
+    "PublishDataset": "upload",
 }
 """The folder with the module that does a task's work. FetchImages and VerifyImages only combine chunks."""
 

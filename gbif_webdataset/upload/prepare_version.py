@@ -1,0 +1,168 @@
+"""The version of a dataset to publish: its objects, and what changes from the published version."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gbif_webdataset import __version__
+from gbif_webdataset.errors import MissingPieceError, ParameterError, option_text
+from gbif_webdataset.publish.croissant import CROISSANT
+from gbif_webdataset.storage.checked_json import DamagedJsonError, digest_of, read_checked_json
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.target_record import TargetRecord
+from gbif_webdataset.upload.adapt_files import TargetNames, adapt_files
+from gbif_webdataset.upload.changes import Changes
+from gbif_webdataset.upload.files_to_publish import list_files
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
+from gbif_webdataset.upload.published_version import NAME, ForeignListError, PublishedObject, PublishedVersion
+from gbif_webdataset.upload.store_errors import StoreError
+from gbif_webdataset.upload.target import HUB, PublishTarget
+from gbif_webdataset.upload.version_numbers import order_version, propose_version
+
+ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class PreparedVersion:
+    """A version to publish, its files by path, and the version that the target has; None if it has none."""
+
+    version: PublishedVersion
+    files: Mapping[str, LocalFile]
+    published: PublishedVersion | None
+
+    @property
+    def shard_names(self) -> dict[str, str]:
+        """The name of each shard and index at the target, by path."""
+        return {one.path: one.name for one in self.version.objects if find_shard(one.path)}
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the target has this version."""
+        return self.published is not None and _contents(self.published) == _contents(self.version)
+
+    @property
+    def new_objects(self) -> dict[PublishedObject, LocalFile]:
+        """The objects that the published version does not list with the same SHA-256, and their files."""
+        old = set(self.published.objects) if self.published else set()
+        return {one: self.files[one.path] for one in self.version.objects if one not in old}
+
+    @property
+    def new_copies(self) -> dict[PublishedObject, LocalFile]:
+        """The copies that the published version lacks or has with another content, and their files."""
+        old = self.published.copies if self.published else {}
+        return {
+            PublishedObject(path, path, self.files[path].size, sha256): self.files[path]
+            for path, sha256 in self.version.copies.items()
+            if old.get(path) != sha256
+        }
+
+
+def read_published(data: bytes | None, target: PublishTarget) -> PublishedVersion | None:
+    """The version that the content of a target's dataset.json describes; None without one.
+
+    Raises:
+        StoreError: it is not a list of this tool.
+    """
+    if data is None:
+        return None
+    try:
+        return PublishedVersion.of_json(data)
+    except ForeignListError as error:
+        problem = f"the {NAME} there {error}"
+        raise StoreError.at(target.option, problem, "choose another address, or delete that file") from None
+
+
+def prepare_version(
+    paths: DatasetPaths, target: PublishTarget, published: PublishedVersion | None, public_url: str = ""
+) -> PreparedVersion:
+    """The version of the dataset in `paths`, with the names that it gets at the target.
+
+    Raises:
+        StoreError: the target has another dataset.
+        MissingPieceError: a stage has not run.
+        DamagedFileError: a file differs from its record.
+    """
+    files = list_files(paths)
+    title, number = json.loads(files[CROISSANT].read())["name"], _find_version(paths)
+    _check_same_dataset(paths, target, title, published)
+    if target.scheme == HUB:
+        names = {path: path for path in files}
+        files = adapt_files(files, TargetNames(names, lists_names=False, public_url=public_url))
+        copies, lists_names = {}, False
+    else:
+        names = name_shard_files(files, published)
+        lists_names = _has_other_shards(names, published)
+        files = adapt_files(files, TargetNames(names, lists_names, public_url))
+        others = name_other_files(files, number, published)
+        copies = {path: files[path].sha256 for path in sorted(others)}
+        names |= others
+    objects = [PublishedObject(names[path], path, file.size, file.sha256) for path, file in sorted(files.items())]
+    first = digest_of({"title": title, "objects": [one.sha256 for one in objects]})[:ID_DIGITS]
+    earlier = {*published.names, *published.earlier} if published else set()
+    version = PublishedVersion(
+        dataset=published.dataset if published else first,
+        title=title,
+        version=number,
+        objects=objects,
+        copies=copies,
+        earlier=sorted(earlier.difference(names.values(), copies)),
+        lists_names=lists_names,
+        software=__version__,
+    )
+    return PreparedVersion(version, files, published)
+
+
+def check_version(prepared: PreparedVersion, changes: Changes, target: PublishTarget) -> None:
+    """Raise ParameterError if the version is too low for what it changes in the published one."""
+    published, number = prepared.published, prepared.version.version
+    if published is None:
+        return
+    proposed = propose_version(published.version, changes.part)
+    if order_version(number) < order_version(proposed):
+        raise ParameterError.at(
+            option_text("--ReportDataset-version", number),
+            f"too low, because {target.address} has version {published.version}, and this one differs: {changes}",
+            f"set --ReportDataset-version {proposed}",
+        )
+
+
+def load_publish_record(paths: DatasetPaths, target: PublishTarget) -> dict[str, Any]:
+    """The record of what was published to a target; empty without one, or if it is damaged."""
+    try:
+        return read_checked_json(paths.publish_record(target.name))[0]
+    except (FileNotFoundError, DamagedJsonError):
+        return {}
+
+
+def _check_same_dataset(
+    paths: DatasetPaths, target: PublishTarget, title: str, published: PublishedVersion | None
+) -> None:
+    if published is None or published.title == title:
+        return
+    if load_publish_record(paths, target).get("dataset") != published.dataset:
+        problem = f"has another dataset: {published.title!r}, version {published.version}"
+        same = option_text("--ReportDataset-title", published.title)
+        remedy = f"choose another address, or, if this is a newer version of it, set {same}"
+        raise StoreError.at(target.option, problem, remedy)
+
+
+def _has_other_shards(names: Mapping[str, str], published: PublishedVersion | None) -> bool:
+    """Whether a range or a wildcard for the shards misses some of them, or matches others at the target."""
+    if any(path != name for path, name in names.items()):
+        return True
+    return published is not None and (
+        published.lists_names or any(find_shard(name) for name in published.names.difference(names.values()))
+    )
+
+
+def _find_version(paths: DatasetPaths) -> str:
+    record = TargetRecord.load(paths.record("ReportDataset"))
+    if record is None or "version" not in record.fingerprint.parameters:
+        raise MissingPieceError(f"{paths.output}: ReportDataset has not run; run `make report` first")
+    return str(record.fingerprint.parameters["version"])
+
+
+def _contents(version: PublishedVersion) -> set[tuple[str, str]]:
+    return {(one.path, one.sha256) for one in version.objects}
