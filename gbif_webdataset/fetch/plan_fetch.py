@@ -78,6 +78,11 @@ class FetchEstimate:
     free: int
     min_free_bytes: int
 
+    @property
+    def remaining(self) -> int:
+        """The number of images that remain to be fetched."""
+        return sum(host.images for host in self.hosts)
+
 
 def plan_fetch(
     output: Path,
