@@ -71,8 +71,8 @@ class PlanFetch(DatasetTask):
 
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
         print_text(format_fetch_estimate(estimate))
-        if remaining := estimate.remaining:
-            job = JobSize(remaining, estimate.bytes, self.chunks, self.last_stage.max_shard_size)
+        if images := estimate.unstored:
+            job = JobSize(images, estimate.unstored_bytes, self.chunks, self.last_stage.max_shard_size)
             store = choose_kind(self.paths.images, self.store)
             for line in describe_files(job, store, find_file_allowance(self.paths.output)):
                 print_text(line)
