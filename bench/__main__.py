@@ -14,6 +14,7 @@ python -m bench near [--hashes 1000000] [--distance 6]
 python -m bench crosswalk [--occurrences 4000000]
 python -m bench page [--samples 10000000] [--classes 10000]
 python -m bench slurm
+python -m bench store [--images 6000] [--rounds 5] [--cold]
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, read, shards, slurm, split, verify
+from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, read, shards, slurm, split, store, verify
 from bench.runs import BenchError
 
 
@@ -54,6 +55,7 @@ def _parse() -> argparse.Namespace:
     searching.add_argument("--distance", type=int, default=6, help="maximum number of bits in which near hashes differ")
     drawing = parser.add_argument_group("page")
     drawing.add_argument("--samples", type=int, default=10_000_000)
+    parser.add_argument("--cold", action="store_true", help="store: drop the machine's file caches; needs root")
     parser.add_argument("--classes", type=int, help="split, page: number of classes (default: 3000 and 10000)")
     return parser.parse_args()
 
@@ -86,6 +88,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "crosswalk": lambda arguments: crosswalk.bench(arguments.occurrences),
     "page": lambda arguments: page.bench(arguments.samples, arguments.classes or 10_000),
     "slurm": lambda arguments: slurm.bench(),
+    "store": lambda arguments: store.bench(arguments.images or FETCHED_IMAGES, arguments.rounds, arguments.cold),
 }
 
 

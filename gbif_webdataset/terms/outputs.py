@@ -55,7 +55,11 @@ OUTPUTS = (
     Output("manifest/source.json", "ReadArchive", "DOI, download key, title and SHA-256 of the archive."),
     Output("manifest/citations.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
     Output("manifest/rights.txt", "ReadArchive", "A copy of the archive's file, if it has one."),
-    Output("images/<datasetKey>/<coreid>[_<n>].jpg", "FetchChunk", "The bytes as the host sent them."),
+    Output(
+        "images/<datasetKey>/<coreid>[_<n>].jpg",
+        "FetchChunk",
+        "The bytes as the host sent them. ReportDataset removes them, or the packs below, if keep_images is false.",
+    ),
     Output(
         "images/chunk-NNNNN/NNN.tar",
         "FetchChunk",

@@ -106,3 +106,14 @@ def test_packs_are_removed_and_downloaded_again_into_packs(
     dataset.make(*REFETCH)
     assert {path.suffix for path in list_images(dataset)} == {".tar", ".idx"}
     assert dataset.shards() == made.shards()
+
+
+def test_another_number_of_chunks_needs_the_images_until_all_are_downloaded_again(
+    removed: Dataset, made: Dataset
+) -> None:
+    removed.chunks = 3
+    assert "would be downloaded again" in removed.fail()
+    removed.make(*REFETCH)
+    assert removed.shards() == made.shards()
+    assert removed.plan() == ["Nothing to do: everything is up to date."]
+    removed.make("--CreateWebDataset-resize-min-size", "32")
