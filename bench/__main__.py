@@ -15,6 +15,7 @@ python -m bench crosswalk [--occurrences 4000000]
 python -m bench page [--samples 10000000] [--classes 10000]
 python -m bench slurm
 python -m bench publish [--objects 1000] [--rounds 5]
+python -m bench store [--images 6000] [--rounds 5] [--cold]
 """
 
 import argparse
@@ -22,7 +23,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, publish, read, shards, slurm, split, verify
+from bench import (
+    chain,
+    chunk,
+    crosswalk,
+    fetch,
+    hosts,
+    memory,
+    near,
+    page,
+    publish,
+    read,
+    shards,
+    slurm,
+    split,
+    store,
+    verify,
+)
 from bench.runs import BenchError
 
 
@@ -57,6 +74,7 @@ def _parse() -> argparse.Namespace:
     drawing.add_argument("--samples", type=int, default=10_000_000)
     uploading = parser.add_argument_group("publish")
     uploading.add_argument("--objects", type=int, default=1_000, help="objects of 1 MB")
+    parser.add_argument("--cold", action="store_true", help="store: drop the machine's file caches; needs root")
     parser.add_argument("--classes", type=int, help="split, page: number of classes (default: 3000 and 10000)")
     return parser.parse_args()
 
@@ -90,6 +108,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "page": lambda arguments: page.bench(arguments.samples, arguments.classes or 10_000),
     "slurm": lambda arguments: slurm.bench(),
     "publish": lambda arguments: publish.bench(arguments.objects, arguments.rounds),
+    "store": lambda arguments: store.bench(arguments.images or FETCHED_IMAGES, arguments.rounds, arguments.cold),
 }
 
 

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
@@ -18,17 +18,20 @@ from gbif_webdataset.errors import DatasetError, ParameterError, explain, option
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import jobs, status
-from gbif_webdataset.storage.image_store import KEEP
+from gbif_webdataset.storage.file_counts import JobSize, describe_allowance, describe_files
+from gbif_webdataset.storage.file_limits import find_file_allowance
+from gbif_webdataset.storage.image_store import KEEP, choose_kind
+from gbif_webdataset.storage.removed_images import find_removal
 from gbif_webdataset.storage.run_lock import check_output_is_free
 from gbif_webdataset.storage.runs import Run, RunKind
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import MAX_CHUNKS
 from tasks.framework.messages import print_note, print_text
-from tasks.framework.rebuild_reasons import print_reasons
+from tasks.framework.rebuild_reasons import check_images, print_reasons
 from tasks.framework.slurm_runner import slurm, task_options
 from tasks.read import ReadArchive
 from tasks.report import ReportDataset
-from tasks.shards import PlanShards
+from tasks.shards import CreateWebDataset, PlanShards
 from tasks.verify import VerifyChunk
 
 NO_RETRIES = "--FetchChunk-retry-failed=none"
@@ -77,9 +80,9 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
         raise ParameterError.at(option_text("--output", report.paths.output), problem, "choose another folder")
     if not dry_run:
         check_output_is_free(report.paths.output, Run.of_this_process("make slurm", RunKind.ELEMENT))
-    print_reasons(report)
-    elements, queue = _array_size(report), _read_queue(report)
-    submission = jobs.plan_submission(_by_element(find_missing(report), elements), queue)
+    check_images(print_reasons(report))
+    elements, queue, missing = _array_size(report), _read_queue(report), find_missing(report)
+    submission = jobs.plan_submission(_by_element(missing, elements), queue)
     if submission.cancel:
         print_text(f"cancelled, because a job that they depend on failed: {' '.join(submission.cancel)}")
         if not dry_run:
@@ -92,6 +95,9 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
             print_note(f"{status.describe_retriable(images)}: add RETRY=1 (--retry) to submit it")
     elif not dry_run:
         report.paths.logs.mkdir(parents=True, exist_ok=True)
+    if any(job.stage == "fetch" for job in submission.jobs):
+        for line in describe_job_files(report, missing["fetch"]):
+            print_note(line)
     which = [f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}"]
     which += [f"--store={report.store}"] if report.store != KEEP else []
     command = jobs.JobCommand(
@@ -106,12 +112,27 @@ def submit(report: ReportDataset, options: Sequence[str], dry_run: bool) -> None
     _submit_jobs(submission.jobs, command, dry_run)
 
 
+def describe_job_files(report: ReportDataset, chunks: Sequence[int]) -> Iterator[str]:
+    """Lines about the files that fetching these chunks and all later stages create, and the files that are allowed."""
+    allowance = find_file_allowance(report.paths.output)
+    read = report.clone(ReadArchive)
+    if not read.complete():
+        yield f"files  one for each image with --store files; {describe_allowance(allowance)}. PlanFetch counts them"
+        return
+    images = read.images_per_chunk()
+    shard_bytes = report.clone(CreateWebDataset).max_shard_size
+    job = JobSize(sum(images[chunk] for chunk in chunks), None, report.chunks, shard_bytes)
+    yield from describe_files(job, choose_kind(report.paths.images, report.store), allowance)
+
+
 def show_status(report: ReportDataset) -> None:
     """Print the status of each stage."""
     elements, queue = _array_size(report), _read_queue(report)
     missing = _by_element(find_missing(report), elements)
     stages = list(status.count_states(missing, elements, queue, status.find_logs(report.paths.logs)))
     print_text(status.format_table(stages, elements, count_retriable_images(report)))
+    if removal := find_removal(report.paths):
+        print_text(f"{removal} removed after the report (--ReportDataset-keep-images false)")
 
 
 def run_slurm(*command: str) -> str:

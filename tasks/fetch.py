@@ -9,6 +9,7 @@ import luigi
 from luigi.interface import core
 
 from gbif_webdataset import __version__
+from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.fetch import fetch_chunk, inaturalist
 from gbif_webdataset.fetch.attempts import RetryBacklog
 from gbif_webdataset.fetch.earlier_outcomes import count_fetched_again
@@ -20,6 +21,7 @@ from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.storage.image_store import KEEP, PACKED, is_packed
 from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.storage.recorded_files import load_deletions
+from gbif_webdataset.storage.removed_images import find_chunk_removal, find_removal
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import Status
 from tasks.framework.dataset_task import ChunkTask, DatasetTask
@@ -172,6 +174,12 @@ class FetchChunk(ChunkTask):
     refetch_deleted: bool = Flag(
         default=False, description="true: download images again that DeleteImages deleted. false: leave them out."
     )
+    refetch_removed: bool = Flag(
+        default=False,
+        significant=False,
+        description="true: download images again that were removed after the report (--ReportDataset-keep-images). "
+        "false: a stage that needs them says how many, and stops.",
+    )
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -186,9 +194,11 @@ class FetchChunk(ChunkTask):
         return self.clone(ReadArchive)
 
     def find_retry_reason(self) -> str | None:
-        """Return whether an earlier run left failures that this run has to retry."""
+        """Return whether an earlier run left failures that this run has to retry, or removed the images."""
         if self.is_made_by_other_job:
             return None
+        if find_chunk_removal(self.record()):
+            return "removed images will be downloaded again" if self.refetch_removed else None
         if self.store != KEEP and is_packed(self.paths.images, self.chunk) != (self.store == PACKED):
             return f"the images will be stored as {self.store}"
         if self._has_failures_to_retry():
@@ -198,8 +208,17 @@ class FetchChunk(ChunkTask):
         return None
 
     def count_retriable_images(self) -> int:
-        """The number of images of a built chunk that may succeed in another run."""
-        return self._load_backlog().images
+        """The number of images of a built chunk that may succeed in another run; 0 if its images were removed."""
+        return 0 if find_chunk_removal(self.record()) else self._load_backlog().images
+
+    def check_images(self) -> None:
+        """Check that no images were removed, or that the user has requested them again."""
+        if not self.refetch_removed and (removal := find_removal(self.paths)):
+            raise MissingPieceError.at(
+                "--FetchChunk-refetch-removed false",
+                f"this needs the images, which were removed after the report; {removal} would be downloaded again",
+                "set it to true to download them",
+            )
 
     def inputs(self) -> dict[str, str]:
         """Return the digest of this chunk's part of the manifest."""

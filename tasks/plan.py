@@ -8,6 +8,10 @@ from typing import Any
 from gbif_webdataset.fetch.plan_fetch import plan_fetch
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
+from gbif_webdataset.storage.file_counts import JobSize, describe_files
+from gbif_webdataset.storage.file_limits import find_file_allowance
+from gbif_webdataset.storage.image_store import choose_kind
+from gbif_webdataset.storage.removed_images import find_removal
 from tasks.fetch import FetchChunk
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
@@ -67,5 +71,14 @@ class PlanFetch(DatasetTask):
 
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
         print_text(format_fetch_estimate(estimate))
+        if images := estimate.unstored:
+            job = JobSize(images, estimate.unstored_bytes, self.chunks, self.last_stage.max_shard_size)
+            store = choose_kind(self.paths.images, self.store)
+            for line in describe_files(job, store, find_file_allowance(self.paths.output)):
+                print_text(line)
+        if removal := find_removal(self.paths):
+            print_note(
+                f"{removal} were removed after the report; --FetchChunk-refetch-removed true downloads them again"
+            )
         validation.check_manifest(self, manifests, print_note)
         self._is_done = True

@@ -5,11 +5,12 @@ from dataclasses import replace
 import luigi
 
 from gbif_webdataset.account.stage_records import is_of_shard_part, load_stage_records
+from gbif_webdataset.storage.removed_images import find_removal, remove_images
 from gbif_webdataset.storage.target_record import FileRecord, TargetRecord
 from tasks.framework import slurm_runner
 from tasks.framework.dataset_task import DatasetTask
-from tasks.framework.messages import print_text
-from tasks.framework.parameters import Doi, SemanticVersion, Text, WebAddress, split_list
+from tasks.framework.messages import print_note, print_text
+from tasks.framework.parameters import Doi, Flag, SemanticVersion, Text, WebAddress, split_list
 from tasks.framework.target import list_defaults
 from tasks.framework.validation import list_stages
 from tasks.read import ReadArchive
@@ -46,6 +47,14 @@ class ReportDataset(DatasetTask):
         "croissant.json. Their date is the day of the last download.",
     )
 
+    keep_images: bool = Flag(
+        default=True,
+        significant=False,
+        description="true: keep the downloaded images. false: remove them after the report. The dataset is complete "
+        "without them; a stage that needs them later says how many it would have to download "
+        "(--FetchChunk-refetch-removed).",
+    )
+
     def requires(self) -> CreateWebDataset:
         """Return the task that writes the shards."""
         return self.clone(CreateWebDataset)
@@ -60,12 +69,30 @@ class ReportDataset(DatasetTask):
         records = load_stage_records(self.paths, self.chunks).values()
         return [replace(record, files=dict(filter(_is_read, record.files.items()))) for record in records]
 
+    def find_retry_reason(self) -> str | None:
+        """Return whether images remain to be removed."""
+        if self.keep_images:
+            return None
+        removal = find_removal(self.paths)
+        return None if removal and removal.is_complete else "the images will be removed (keep_images false)"
+
     def run(self) -> None:
-        """Write the report, and print its summary."""
+        """Write the report and print its summary; then remove the images if `keep_images` is false."""
+        if not self.output().exists():
+            self._write_report()
+        if not self.keep_images:
+            images = sum(self.clone(ReadArchive).images_per_chunk())
+            with self.progress("remove", "images", images) as progress:
+                removal = remove_images(self.paths, self.chunks, lambda done: progress.update(done, images))
+            print_text(f"  images     {removal} removed (--ReportDataset-keep-images false)")
+
+    def _write_report(self) -> None:
         # Imported here because pandas and Jinja take half a second, which the other tasks need not spend.
         from gbif_webdataset.publish.description import Publication
         from gbif_webdataset.report.report_dataset import report_dataset
 
+        if find_removal(self.paths):
+            print_note("the page shows no photos, because the images were removed after an earlier report")
         records, slurm_costs = load_stage_records(self.paths, self.chunks), slurm_runner.read_costs(self.paths)
         defaults = {stage.task_family: list_defaults(stage) for stage in list_stages(self)}
         publication = Publication(self.title, split_list(self.authors, ";"), self.url, self.doi, self.version, defaults)

@@ -25,6 +25,7 @@ from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
 from gbif_webdataset.terms.splits import LABEL, SPLITS
+from tasks.fetch import FetchChunk
 from tasks.framework import validation
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
@@ -199,6 +200,10 @@ class CreateWebDataset(DatasetTask):
         groups = [self.clone(ShardChunk, chunk=chunk) for chunk in range(self.chunks if self.runner == SLURM else 0)]
         return [self.clone(SplitDataset), *groups]
 
+    def check_images(self) -> None:
+        """Check that the images were not removed."""
+        self.clone(FetchChunk, chunk=0).check_images()
+
     def inputs(self) -> dict[str, str]:
         """The splits only: who writes the chunks changes no byte."""
         splits = self.upstream[0]
@@ -269,6 +274,10 @@ class PlanShards(DatasetTask):
         """Whether the shards are planned or written."""
         return self.dataset.complete() or (self.upstream[0].complete() and self.load_plan() is not None)
 
+    def check_images(self) -> None:
+        """Check that the images were not removed: the plan measures some of them."""
+        self.dataset.check_images()
+
     def run(self) -> None:
         """Delete older shards and plan the new ones."""
         paths = self.paths
@@ -304,6 +313,10 @@ class ShardChunk(ChunkTask):
             return True
         plan = planning.load_plan() if planning.complete() else None
         return plan is not None and not self._missing(plan)
+
+    def check_images(self) -> None:
+        """Check that the images were not removed."""
+        self.requires().check_images()
 
     def run(self) -> None:
         """Write the groups of this chunk that are missing."""

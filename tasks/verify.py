@@ -42,6 +42,10 @@ class VerifyChunk(ChunkTask):
         """The ledger of the same chunk."""
         return self.clone(FetchChunk, chunk=self.chunk)
 
+    def check_images(self) -> None:
+        """Check that the images were not removed."""
+        self.requires().check_images()
+
     def run(self) -> None:
         """Check every image of the chunk."""
         fetched = self.requires().output().record.results["outcomes"]

@@ -18,6 +18,7 @@ from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.removed_images import find_removal
 from gbif_webdataset.storage.target_record import CheckedRecord
 from gbif_webdataset.terms import columns
 from gbif_webdataset.terms.differences import HARMLESS, Difference
@@ -210,6 +211,8 @@ def summarize_audit(paths: DatasetPaths, result: AuditResult) -> str:
     lines = [f"{result.files:,} files of {paths.output} read"]
     if result.parts_before:
         lines.append(f"  an audit that was stopped had read {result.parts_before:,} parts of them")
+    if removal := find_removal(paths):
+        lines.append(f"  {removal} removed after the report, which is no difference")
     if result.is_run_active:
         lines.append("  another run is working on this dataset: files that no record names are not listed")
     if result.uncompared:

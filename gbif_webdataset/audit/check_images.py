@@ -20,6 +20,8 @@ from gbif_webdataset.storage.chunks import journal_name
 from gbif_webdataset.storage.image_store import is_packed
 from gbif_webdataset.storage.pack_store import PackStore
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.removed_images import find_chunk_removal
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.differences import Difference
 from gbif_webdataset.terms.outcomes import WITHOUT_FILE, Status
 
@@ -83,7 +85,10 @@ def read_images(table: ImageTable, label: str) -> Iterator[list[ImageRow]]:
 
 
 def check_images(paths: DatasetPaths, chunk: int, table: ImageTable, pool: ThreadPoolExecutor) -> Iterator[Finding]:
-    """The differences of the images of a chunk from `table`. Images that DeleteImages deleted are none."""
+    """The differences of the images of a chunk from `table`.
+
+    Images that DeleteImages deleted, or that were removed after the report, are none.
+    """
     missing: dict[Finding, str] = {}
     store = PackStore(paths.images, chunk) if is_packed(paths.images, chunk) else None
     check_one = partial(check_packed_image, store) if store else partial(check_file, paths.output)
@@ -95,7 +100,7 @@ def check_images(paths: DatasetPaths, chunk: int, table: ImageTable, pool: Threa
                 missing[finding] = row.identifier
             else:
                 yield finding
-    if missing:
+    if missing and not find_chunk_removal(TargetRecord.load(paths.record(ledger_label(chunk)))):
         deleted = _find_deleted(paths, {name: url for (name, *_), url in missing.items()})
         yield from (finding for finding in missing if finding.file not in deleted)
     if store:

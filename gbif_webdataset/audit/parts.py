@@ -19,6 +19,7 @@ from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.chunks import parse_chunk_name
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.removed_images import find_chunk_removal
 from gbif_webdataset.terms.differences import Difference
 
 FILES_PER_PART = 64
@@ -153,7 +154,8 @@ def list_image_parts(paths: DatasetPaths, records: DatasetRecords, damaged: Coll
     parts = []
     for chunk in sorted(chunks):
         if table := find_image_table(paths, chunk, damaged):
-            rows = pq.read_metadata(table.manifest or table.path).num_rows
+            removed = find_chunk_removal(records.whole.get(ledger_label(chunk)))
+            rows = 0 if removed else pq.read_metadata(table.manifest or table.path).num_rows
             parts.append(ImagePart(f"images-{chunk:05d}", chunk, table, _stamp(table.path), rows))
     return parts
 

@@ -64,9 +64,9 @@ class HostEstimate:
 class FetchEstimate:
     """The estimate for all hosts; `hosts` starts with those that have most images.
 
-    `settled` are the images that need no work, by outcome. `bytes` is None if no host reported a size. `seconds` is the
-    time at the limits of `slowest_host` or, if it is empty, with num_workers requests at the same time. The disk of
-    `folder` has `free` bytes, and `min_free_bytes` of them stay free.
+    `settled` are the images that need no download, by outcome; `cached` are those to copy from the cache. `bytes` is
+    None if no host reported a size. `seconds` is the time at the limits of `slowest_host` or, if it is empty, with
+    num_workers requests at the same time. The disk of `folder` has `free` bytes, of which `min_free_bytes` stay free.
     """
 
     settled: Counter[str]
@@ -77,6 +77,21 @@ class FetchEstimate:
     folder: Path
     free: int
     min_free_bytes: int
+
+    @property
+    def remaining(self) -> int:
+        """The number of images that remain to be fetched."""
+        return sum(host.images for host in self.hosts)
+
+    @property
+    def unstored(self) -> int:
+        """The number of images that remain to be fetched, or to be copied from the cache."""
+        return self.remaining + self.settled[Status.CACHED]
+
+    @property
+    def unstored_bytes(self) -> float | None:
+        """The bytes of these images, if they are as large as those to be fetched; None if no size is known."""
+        return self.unstored * self.bytes / self.remaining if self.remaining and self.bytes else None
 
 
 def plan_fetch(
@@ -133,7 +148,7 @@ def _count_chunk(output: Path, manifest: Path, chunk: int, options: FetchOptions
         url = change_photo_size(identifier, options.inaturalist_size)
         outcome = earlier.find(url, path)
         if outcome and settlement.is_settled(outcome):
-            settled[outcome.error or outcome.status] += 1
+            settled[outcome.error or Status.FETCHED] += 1
         elif any(has_whole_file(other, store) for other in earlier.find_downloaded(url)):
             settled[Status.FETCHED] += 1
         elif cache and url == identifier and cache.has_image(path):

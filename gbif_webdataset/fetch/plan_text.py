@@ -17,7 +17,7 @@ def format_fetch_estimate(estimate: FetchEstimate) -> str:
     fetched, cached = estimate.settled[Status.FETCHED], estimate.settled[Status.CACHED]
     temporary = sum(number for code, number in estimate.settled.items() if is_temporary(code))
     failed = estimate.settled.total() - fetched - cached - temporary
-    remaining = sum(host.images for host in estimate.hosts)
+    remaining = estimate.remaining
     hosts = format_count(len(estimate.hosts), "host")
     counts = [
         f"{remaining + estimate.settled.total():,} images in the manifest: {fetched:,} are already fetched",

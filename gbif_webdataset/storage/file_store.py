@@ -89,6 +89,10 @@ class FileStore:
         for image_path in image_paths:
             (self._images / image_path).unlink(missing_ok=True)
 
+    def discard(self, image_paths: Iterable[str]) -> None:
+        """Delete the files of these images."""
+        self.delete(image_paths)
+
     def tidy(self) -> None:
         """Nothing: the space of deleted files is free."""
 

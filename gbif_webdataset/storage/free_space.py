@@ -12,9 +12,14 @@ CHECK_INTERVAL_SECONDS = 1.0
 
 def free_bytes(folder: Path) -> int:
     """The free bytes of the disk that holds `folder`, or will hold it once it is created."""
+    return shutil.disk_usage(find_existing_folder(folder)).free
+
+
+def find_existing_folder(folder: Path) -> Path:
+    """`folder`, or the folder that exists in which it will be created."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
 
 
 class FreeSpaceGuard:

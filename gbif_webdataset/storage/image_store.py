@@ -18,7 +18,7 @@ KINDS = FILES, PACKED, KEEP = "files", "packed", "keep"
 class ImageStore(Protocol):
     """The images of a chunk, by their paths below images/. Threads may share a store.
 
-    `put`, `stage_copy`, `finish_copies`, `delete` and `tidy` are called within `writing`.
+    `put`, `stage_copy`, `finish_copies`, `delete`, `discard` and `tidy` are called within `writing`.
     """
 
     def size(self, image_path: str) -> int | None:
@@ -50,6 +50,9 @@ class ImageStore(Protocol):
 
     def delete(self, image_paths: Iterable[str]) -> None:
         """Delete images, so that no file has their bytes."""
+
+    def discard(self, image_paths: Iterable[str]) -> None:
+        """Remove images to free their space; other images may be copied, but no bytes are overwritten."""
 
     def tidy(self) -> None:
         """Free the space of images that were deleted or replaced."""

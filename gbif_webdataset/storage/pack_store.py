@@ -127,6 +127,10 @@ class PackStore:
         """Overwrite the bytes of images, and then remove them from the index."""
         self.writer.erase([image for path in image_paths for image in self.index.find_all(path)])
 
+    def discard(self, image_paths: Iterable[str]) -> None:
+        """Remove images; a pack that loses all its images is deleted."""
+        self.writer.discard(image_paths)
+
     def tidy(self) -> None:
         """Overwrite images that were replaced, and write packs again of which a quarter is deleted."""
         self.writer.tidy()

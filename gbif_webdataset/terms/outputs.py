@@ -83,7 +83,11 @@ OUTPUTS = (
     Output(
         "manifest/rights.txt", "ReadArchive", "A copy of the archive's file, if it has one; several one after another."
     ),
-    Output("images/<datasetKey>/<coreid>[_<n>].jpg", "FetchChunk", "The bytes as the host sent them."),
+    Output(
+        "images/<datasetKey>/<coreid>[_<n>].jpg",
+        "FetchChunk",
+        "The bytes as the host sent them. ReportDataset removes them, or the packs below, if keep_images is false.",
+    ),
     Output(
         "images/chunk-NNNNN/NNN.tar",
         "FetchChunk",

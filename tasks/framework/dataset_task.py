@@ -64,6 +64,12 @@ class CheckedTask(RunTask):
         """
         return []
 
+    def check_images(self) -> None:
+        """Check, before it runs, that a stage which reads images has them.
+
+        Raises MissingPieceError if they were removed after the report, and the user has not requested them again.
+        """
+
     @classmethod
     def has_checks(cls) -> bool:
         """Return whether the stage has checks of its own."""
@@ -304,6 +310,7 @@ def _run_if_needed(run: Callable[[Any], None]) -> Callable[[Any], None]:
         elif task.runner == SLURM and isinstance(task, ChunkTask):
             task.run_in_slurm()
         else:
+            task.check_images()
             check_recorded_files(task.paths.output, task.input_records())
             run(task)
 

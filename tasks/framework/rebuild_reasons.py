@@ -72,6 +72,15 @@ def check_stages(root: DatasetTask, to_run: list[DatasetTask]) -> None:
         read.check_archive(print_note)
 
 
+def check_images(to_run: list[DatasetTask]) -> None:
+    """Check that the stages that will run have the images that they read, one chunk of each stage.
+
+    Raises MissingPieceError if the images were removed after the report, and the user has not requested them again.
+    """
+    for task in {task.task_family: task for task in to_run}.values():
+        task.check_images()
+
+
 def install() -> None:
     """Print the reasons and check the stages before Luigi schedules the task of the command line.
 
@@ -103,6 +112,7 @@ def _print_before_run(task: Any) -> None:
         return  # the task that reads the input reports the error
     try:
         _check_deleted_images(task, to_run)
+        check_images(to_run)
         check_stages(task, to_run)
     except (DatasetError, IsADirectoryError) as error:
         _fail(error)

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,48 @@ def test_a_dry_run_beside_a_run_only_reads(dataset: Dataset, environment: dict[s
         with pytest.raises(subprocess.CalledProcessError) as refused:
             run_arrays(dataset, environment, "submit")
         assert "another run is using it (HeldTask on host" in refused.value.stderr
+
+
+WITHOUT_IMAGES = ("--ReportDataset-keep-images", "false")
+
+
+def test_after_the_images_are_removed_everything_counts_as_done(dataset: Dataset, environment: dict[str, str]) -> None:
+    jobs = run_arrays(dataset, environment, "submit", "--dry-run", *WITHOUT_IMAGES).stdout.splitlines()
+    assert [job.partition(".sbatch")[0].rpartition("/")[2] for job in jobs] == ["report"]
+    dataset.make(*WITHOUT_IMAGES)
+    lines = run_arrays(dataset, environment, "status").stdout.splitlines()
+    assert lines[-1].endswith("removed after the report (--ReportDataset-keep-images false)")
+    assert not any("may succeed in another run" in line for line in lines)
+    for options in (WITHOUT_IMAGES, ("--retry",)):
+        ended = run_arrays(dataset, environment, "submit", "--dry-run", *options)
+        assert ended.stdout == "nothing to do: everything is up to date\n"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_arrays(dataset, environment, "submit", "--dry-run", "--CreateWebDataset-resize-min-size", "32")
+    assert "would be downloaded again; set it to true to download them" in refused.value.stderr
+
+
+def test_the_files_that_the_jobs_create_are_reported_before_they_are_submitted(
+    made: Dataset, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "lfs").write_text(QUOTA)
+    (tmp_path / "lfs").chmod(0o755)
+    dataset = Dataset(made.archive, tmp_path / "dataset")
+    ended = run_arrays(dataset, environment, "submit", "--dry-run")
+    assert "files  one for each image with --store files; the quota of the user allows 300 more" in ended.stderr
+    dataset.make(task="ReadArchive")
+    ended = run_arrays(dataset, environment, "submit", "--dry-run")
+    assert re.search(
+        r"^files  about \d+ with --store files, about \d+ with --store packed; ", ended.stderr, re.MULTILINE
+    )
+    assert "WARNING: --store files: about " in ended.stderr
+    assert "the quota of the user allows only 300 more" in ended.stderr
+
+
+QUOTA = """#!/bin/sh
+case "$1 $2" in
+"project -d") echo "0 - $3" ;;
+*) printf 'Disk quotas for usr ada (uid 7):\\n'
+printf '     Filesystem  kbytes  quota  limit  grace  files  quota  limit  grace\\n'
+printf '      /scratch  1  0  9  -  100  0  400  -\\n' ;;
+esac
+"""

@@ -36,9 +36,10 @@ def test_each_run_prints_the_estimate_and_writes_nothing(
             printed[0]
             == f"{total} images in the manifest: 0 are already fetched, {total} remain to be fetched from 1 host"
         )
-        assert re.match(r"bytes  about \d", printed[-3])
-        assert re.match(r"time   about \d", printed[-2])
-        assert re.match(r"disk   \d", printed[-1])
+        assert re.match(r"bytes  about \d", printed[-4])
+        assert re.match(r"time   about \d", printed[-3])
+        assert re.match(r"disk   \d", printed[-2])
+        assert re.match(r"files  about \d+ with --store files, about \d+ with --store packed; ", printed[-1])
     assert _tree(dataset.output) == before
     assert 6 <= len(photos.requests) - asked <= 12
 

@@ -105,6 +105,18 @@ def test_cached_images_are_counted_and_not_sampled(plan_run: PlanRun, server: Fa
     assert estimate.settled == {"cached": 1}
     assert [host.images for host in estimate.hosts] == [1]
     assert ", 1 come from cache_path, 1 remain to be fetched from 1 host" in format_fetch_estimate(estimate)
+    assert (estimate.unstored, estimate.unstored_bytes) == (2, 2 * 1000)
+
+
+def test_images_that_were_copied_from_the_cache_are_stored_already(
+    plan_run: PlanRun, server: FaultyServer, tmp_path: Path
+) -> None:
+    (tmp_path / "older/d").mkdir(parents=True)
+    (tmp_path / "older/d/0.jpg").write_bytes(JPEG)
+    urls = add_images(server, 2, serve_bytes(1000))
+    plan_run.fetch(urls, cache=tmp_path / "older")
+    estimate = plan_run.estimate(urls, cache=tmp_path / "older")
+    assert (estimate.settled, estimate.unstored) == ({"fetched": 2}, 0)
 
 
 def test_photos_of_inaturalist_are_sampled_in_the_requested_size(
