@@ -123,7 +123,7 @@ class DatasetTask(CheckedTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.folder = self.__dict__.pop("output")
-        self.paths = DatasetPaths.under(Path(self.folder or Path("data") / _archive_name(self.dwca)), self.scratch)
+        self.paths = DatasetPaths.under(Path(self.folder or Path("data") / name_archive(self.dwca)), self.scratch)
         self.task_id = _make_task_id(self)
         self.param_kwargs["output"] = str(self.paths.output)  # Luigi's page shows it, even if `output` is empty
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
@@ -343,8 +343,8 @@ class ChunkTask(DatasetTask):
         return self.make_progress(Stage(stage, "images", images, count_done, self.chunk))
 
 
-def _archive_name(archive: str) -> str:
-    """Return an archive's file name without its ending."""
+def name_archive(archive: str) -> str:
+    """Return an archive's file name without its ending, the name of its dataset's folder in data/."""
     name = Path(archive).name
     for ending in (".tar.gz", ".tgz", ".zip"):
         name = name.removesuffix(ending)
