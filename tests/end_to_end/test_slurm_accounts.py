@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def the_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := why_not(*PROGRAMS):
-        pytest.skip(reason)
+        pytest.skip(f"optional: {reason}")
     folder = tmp_path_factory.mktemp("cluster") / "slurm"
     with Cluster(folder, accounts=True, requeue=False, urgent=True) as cluster:
         for name, limit in (("small", 9), ("tiny", 3)):

@@ -129,7 +129,7 @@ class Cluster:
             self._run("slurmctld", "-i")
             for node in NODES:
                 self.start_node(node)
-            self.wait_for(lambda: self.said("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 2, STARTING)
+            self.wait_for(lambda: set(self.said("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}, STARTING)
         except BaseException:
             self._stop()
             raise
