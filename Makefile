@@ -19,6 +19,7 @@ LICENSES ?=
 BASIS ?=
 TAXONOMY ?=
 SEND ?=
+FETCH ?=
 ARGS ?=
 PYTHON ?= python3
 
@@ -67,7 +68,8 @@ RUN = $(if $(value DWCA),$(COMMAND) $(1) $(call value_of,--dwca,DWCA),\
 	$(if $(filter-out 0,$(RETRY)),--FetchChunk-retry-after 0) $(value ARGS)
 RUN_STAGE = $(call RUN,$(1) $(if $(filter-out 0,$(PLAN)),--plan))
 SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) \
-	$(if $(filter-out 0,$(RETRY)),--retry) $(value ARGS)
+	$(if $(filter-out 0,$(RETRY)),--retry) $(if $(value FETCH),$(call value_of,--fetch,FETCH) $(call value_of,--workers,WORKERS)) \
+	$(value ARGS)
 
 # The tests that take seconds: rules of the layout, closed lists, text functions, tables and accounts.
 QUICK_TESTS := tests/test_layout.py tests/test_makefile.py tests/test_requirements.py tests/gbif_webdataset/test_*.py \
@@ -94,6 +96,8 @@ help: ## list the targets and variables
 	@echo '  TO         address for make publish: s3://bucket/prefix, gs://, az://, hf://datasets/me/moths or file:///mnt/x'
 	@echo '  DRY_RUN    1: make slurm prints its commands and submits nothing; make publish prints what it would upload'
 	@echo '  RETRY      1: download images again whose last attempt had a temporary failure, even within the last hour'
+	@echo '  FETCH      make slurm: jobs (default) downloads images in Slurm jobs; here: in this process, while Slurm jobs verify'
+	@echo '             them; no: nowhere, after make fetch on a machine with internet access'
 	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare; or archives, for make crosswalk'
 	@echo '  NAMES      file of scientific names, one per line, for make request'
 	@echo '  COUNTRY, YEAR, LICENSES, BASIS  limits of the request: DK,SE and 2015,2026 and cc0,cc-by and HUMAN_OBSERVATION'
@@ -164,8 +168,9 @@ test: $(READY_DEV) ## run the tests that work on any machine, in minutes
 test-all: $(READY_DEV) ## ... and the slow tests, and those that need Slurm or a browser
 	$(PYTEST)
 
-docs: $(READY) ## write docs/outputs.md from the code
+docs: $(READY) ## write docs/outputs.md from the code, and docs/apptainer.def from requirements.lock
 	$(VENV)/bin/python -m gbif_webdataset.terms.outputs > docs/outputs.md
+	$(VENV)/bin/python -m gbif_webdataset.slurm.apptainer requirements.lock > docs/apptainer.def
 
 bench: $(READY_DEV) ## measure each stage, and the scripts that this tool replaces (docs/performance.md)
 	$(VENV)/bin/python -m bench $(value ARGS)
@@ -178,7 +183,7 @@ scheduler: $(READY) ## start Luigi's central scheduler and its web page on 127.0
 slurm: $(READY) ## all stages on a Slurm cluster: submit job arrays for the missing ones
 	@$(call SLURM,submit)
 
-slurm-status: $(READY) ## show the progress of the Slurm jobs
+slurm-status: $(READY) ## show the progress of the Slurm jobs, with the options of the last make slurm
 	@$(call SLURM,status)
 
 $(READY): requirements.lock pyproject.toml

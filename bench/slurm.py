@@ -15,6 +15,7 @@ from bench import archive, photos, runs
 from gbif_webdataset.slurm import jobs as slurm
 from gbif_webdataset.slurm import status
 from tasks import arrays
+from tasks.framework.slurm_commands import run_slurm
 from tasks.report import ReportDataset
 
 CHUNKS = 1000
@@ -47,14 +48,12 @@ def _half_fetched(folder: Path) -> list[str]:
 
 def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
     missing = _told("looking at what is missing", lambda: arrays.find_missing(report))
-    plan = _told("planning", lambda: slurm.plan_submission(missing, []))
-    job_command = slurm.JobCommand(
-        arrays.find_job_scripts(), sys.executable, Path.cwd(), output, CHUNKS, CHUNKS, tuple(which)
-    )
+    plan = _told("planning", lambda: slurm.plan_submission(missing, [], CHUNKS, CHUNKS))
+    job_command = slurm.JobCommand(arrays.find_job_scripts(), sys.executable, Path.cwd(), output, CHUNKS, tuple(which))
     site, numbers = slurm.Site(("--hold",)), dict.fromkeys((job.key for job in plan.jobs), "1")
     _told("making the commands", lambda: [slurm.build_command(job, job_command, site, numbers) for job in plan.jobs])
     dataset = slurm.name_dataset(output)
-    listing = "".join(f"7_{number} {dataset}-fetch PENDING JobArrayTaskLimit\n" for number in range(CHUNKS))
+    listing = "".join(f"7_{number}|PENDING|JobArrayTaskLimit|||main|{dataset}-fetch\n" for number in range(CHUNKS))
     present = _told("reading the queue", lambda: slurm.parse_queue(listing, dataset))
     states = status.count_states(missing, CHUNKS, present, [])
     _told("telling the state", lambda: status.format_table(list(states), CHUNKS))
@@ -67,7 +66,7 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
         _told("make slurm again: nothing", lambda: runs.timed(command))
         _told("make slurm-status", lambda: runs.timed([*command[:3], "status", *which]))
     finally:
-        jobs = [one.array for one in slurm.parse_queue(arrays.run_slurm(*slurm.SQUEUE), dataset)]
+        jobs = [one.array for one in slurm.parse_queue(run_slurm(*slurm.SQUEUE), dataset)]
         subprocess.run(["scancel", *sorted(set(jobs))], check=False)
 
 

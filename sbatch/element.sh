@@ -4,11 +4,30 @@
 # a copy of this folder and name it with `scripts` under [slurm] in luigi.cfg.
 # module load python/3.12
 
+# Version 2 of the job scripts
+
 requeue=
 task=
 
+# Begin an attempt in this element's log, to which Slurm appends; of earlier attempts only the last two are kept
+begin_attempt() {
+    local log first
+    log=$(readlink "/proc/$$/fd/1")
+    if [[ -f $log ]]; then
+        first=$(grep -an '^--- job ' "$log" | tail -n 2 | head -n 1)
+        first=${first%%:*}
+        if ((${first:-1} > 1)); then
+            tail -n "+$first" "$log" > "$log.tmp" && cat "$log.tmp" > "$log"
+            rm -f "$log.tmp"
+        fi
+    fi
+    echo "--- job ${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}" \
+        "on ${SLURMD_NODENAME:-$HOSTNAME}, $(date '+%Y-%m-%d %H:%M:%S')"
+}
+
 # Use the Python that submitted the job, in the folder where it was submitted: start PYTHON FOLDER
 start() {
+    begin_attempt
     python=$1
     cd "$2" || return
 }
@@ -32,13 +51,19 @@ run() {
     task=
 }
 
-# Run the chunks of this element, one after the other: run_chunks CHUNKS ELEMENTS TASK LUIGI_OPTION...
+# Run those of the chunks that belong to this element, one after the other: run_chunks CHUNKS ELEMENTS TASK OPTION...
+# CHUNKS are ranges, such as 0-5,7
 run_chunks() {
-    local chunks=$1 elements=$2 chunk failed=0
+    local elements=$2 failed=0 ranges range chunk
+    IFS=, read -ra ranges <<< "$1"
     shift 2
-    for ((chunk = SLURM_ARRAY_TASK_ID; chunk < chunks; chunk += elements)); do
-        run "$@" --chunk "$chunk"
-        if ((status)); then failed=$status; fi
+    for range in "${ranges[@]}"; do
+        for ((chunk = ${range%-*}; chunk <= ${range#*-}; chunk++)); do
+            if ((chunk % elements == SLURM_ARRAY_TASK_ID)); then
+                run "$@" --chunk "$chunk"
+                if ((status)); then failed=$status; fi
+            fi
+        done
     done
     status=$failed
 }

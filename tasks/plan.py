@@ -1,6 +1,7 @@
 """PlanFetch: estimate what fetching will take."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from gbif_webdataset.fetch.plan_fetch import plan_fetch
 from gbif_webdataset.fetch.plan_text import format_fetch_estimate
 from gbif_webdataset.formatting import format_count
-from gbif_webdataset.storage.file_counts import JobSize, describe_files
+from gbif_webdataset.storage.file_counts import JobSize, describe_allowance, describe_files
 from gbif_webdataset.storage.file_limits import find_file_allowance
 from gbif_webdataset.storage.image_store import choose_kind
 from gbif_webdataset.storage.removed_images import find_removal
@@ -82,3 +83,15 @@ class PlanFetch(DatasetTask):
             )
         validation.check_manifest(self, manifests, print_note)
         self._is_done = True
+
+
+def describe_files_of_chunks(task: DatasetTask, chunks: Sequence[int]) -> Iterator[str]:
+    """Yield lines about the files that fetching these chunks and all later stages create, and what is allowed."""
+    allowance, read = find_file_allowance(task.paths.output), task.clone(ReadArchive)
+    if not read.complete():
+        yield f"files  one for each image with --store files; {describe_allowance(allowance)}. PlanFetch counts them"
+        return
+    images = read.images_per_chunk()
+    shard_bytes = task.clone(CreateWebDataset).max_shard_size
+    job = JobSize(sum(images[chunk] for chunk in chunks), None, task.chunks, shard_bytes)
+    yield from describe_files(job, choose_kind(task.paths.images, task.store), allowance)

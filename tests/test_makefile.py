@@ -115,6 +115,14 @@ def test_slurm_has_a_dry_run_and_a_status(checkout: Path) -> None:
     assert recorded(checkout, "slurm", "DWCA=a.zip", "DRY_RUN=1") == ["slurm", "submit", "--dwca=a.zip", "--dry-run"]
     assert recorded(checkout, "slurm", "DWCA=a.zip", "DRY_RUN=0") == ["slurm", "submit", "--dwca=a.zip"]
     assert recorded(checkout, "slurm-status", "DWCA=a.zip") == ["slurm", "status", "--dwca=a.zip"]
+    assert recorded(checkout, "slurm-status", "OUTPUT=data/a") == ["slurm", "status", "--output=data/a"]
+
+
+def test_slurm_is_told_where_to_download(checkout: Path) -> None:
+    assert recorded(checkout, "slurm", "DWCA=a.zip", "FETCH=here", "WORKERS=4") == [
+        *("slurm", "submit", "--dwca=a.zip", "--fetch=here", "--workers=4")
+    ]
+    assert recorded(checkout, "slurm", "DWCA=a.zip", "FETCH=no")[3] == "--fetch=no"
 
 
 def test_help_lists_every_target_and_every_variable_with_an_effect(checkout: Path) -> None:

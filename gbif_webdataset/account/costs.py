@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gbif_webdataset.slurm.jobs import STAGES
+from gbif_webdataset.slurm.jobs import STAGES, parse_name
 from gbif_webdataset.storage.target_record import TargetRecord
 
 OWN, SLURM = "own record", "Slurm"
@@ -54,9 +54,8 @@ def parse_slurm_costs(listing: str, dataset: str) -> list[Cost]:
     for line in listing.splitlines():
         job, name, seconds, memory = line.split("|")
         job, _, step = job.partition(".")
-        job_dataset, _, stage = name.rpartition("-")
-        if not step and job_dataset == dataset and stage in STAGES:
-            costs[job] = Cost(stage, job.partition("_")[2], float(seconds or 0), 0, SLURM)
+        if not step and (parsed := parse_name(name, dataset)):
+            costs[job] = Cost(parsed[0], job.partition("_")[2], float(seconds or 0), 0, SLURM)
         elif step and job in costs:
             cost = costs[job]
             peak = max(cost.peak_bytes, _parse_bytes(memory))

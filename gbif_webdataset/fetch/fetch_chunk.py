@@ -54,8 +54,8 @@ def fetch_chunk(
     each image.
 
     Raises:
-        FetchError: no host could be reached and nothing was ever downloaded, or fewer than `options.min_free_bytes` are
-            free. Images that were fetched are kept.
+        FetchError: no host could be reached, and this machine has no route to the internet or nothing was ever
+            downloaded; or fewer than `options.min_free_bytes` are free. Images that were fetched are kept.
         BusyError: another process is fetching this chunk.
     """
     folder, images = output / "fetched", output / "images"
@@ -72,7 +72,8 @@ def fetch_chunk(
             is_stopped = fetcher.fetch_images()
             store.tidy()
         if is_stopped or reachability.is_offline:
-            delete_journal(folder, chunk)  # it has failures only; the next run retries them at once
+            if not journal.drop_temporary_failures():
+                delete_journal(folder, chunk)
             raise reachability.make_error()
         write_ledger(manifest, folder / chunk_name(chunk), recorder.outcomes)
         save_attempts(folder, chunk, recorder.attempts)

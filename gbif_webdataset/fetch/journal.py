@@ -18,7 +18,7 @@ import pyarrow as pa
 from gbif_webdataset.errors import BusyError
 from gbif_webdataset.fetch.ledger import OUTCOME_COLUMNS, Outcome, outcome_values
 from gbif_webdataset.storage.chunks import journal_name
-from gbif_webdataset.terms.outcomes import Status
+from gbif_webdataset.terms.outcomes import Status, is_temporary
 
 _TYPES = tuple(
     str if field.name in ("image_path", "identifier", "status", "error", "requested_url") else type_of_value | None
@@ -66,6 +66,16 @@ class Journal:
         with self._lock:
             self._file.write(line)
             self._file.flush()
+
+    def drop_temporary_failures(self) -> bool:
+        """Delete the temporary failures, so that the next run retries them at once; whether other outcomes are left."""
+        with self._lock:
+            self._file.seek(0)
+            kept = [line for line in self._file if (outcome := _parse_line(line)) and not is_temporary(outcome.error)]
+            self._file.truncate(0)
+            self._file.writelines(kept)
+            self._file.flush()
+        return bool(kept)
 
 
 def journal_path(folder: Path, chunk: int) -> Path:

@@ -1,5 +1,6 @@
 """Which hosts can be reached from this machine. The chunks that a machine fetches share what they find out."""
 
+import errno
 import json
 import re
 import socket
@@ -20,6 +21,9 @@ MAX_OFFLINE_SECONDS = 15.0
 """After this time without a connection to any host, fetching stops. Requests that are being sent take 11 s more."""
 MIN_TRIED_HOSTS = 3
 """So many hosts, or all, have to be tried before fetching stops."""
+PUBLIC_ADDRESSES = ((socket.AF_INET, "198.41.0.4"), (socket.AF_INET6, "2001:503:ba3e::2:30"))
+"""Addresses on the internet, of a DNS root server; nothing is sent to them."""
+NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 MAX_NOTE_AGE = 3600.0
 SKIPPED_NOTE_AGE = 600.0
 
@@ -95,15 +99,23 @@ class Reachability:
 
     @property
     def is_offline(self) -> bool:
-        """Whether hosts were tried, none was reached, and no image of the dataset was ever downloaded."""
-        return bool(self._failures) and not self._has_reached and not _has_images(self._images)
+        """Whether hosts were tried and none was reached, and this machine has no route or never reached one before.
+
+        It never did if no image of the dataset was ever downloaded.
+        """
+        if not self._failures or self._has_reached:
+            return False
+        return not has_route() or not _has_images(self._images)
 
     def stop_if_offline(self, ended: threading.Event, queues: HostQueues[Any]) -> bool:
-        """Close `queues` if no host is reached for MAX_OFFLINE_SECONDS; whether it did so before fetching `ended`."""
+        """Close `queues` if no host is reached; whether it did so before fetching `ended`.
+
+        It waits for MAX_OFFLINE_SECONDS, but not on a machine without a route to the internet.
+        """
         started = time.monotonic()
         while not ended.wait(1.0):
-            is_long = time.monotonic() - started > MAX_OFFLINE_SECONDS
-            if is_long and len(self._failures) >= min(queues.count_hosts(), MIN_TRIED_HOSTS) and self.is_offline:
+            is_certain = time.monotonic() - started > MAX_OFFLINE_SECONDS or not has_route()
+            if is_certain and len(self._failures) >= min(queues.count_hosts(), MIN_TRIED_HOSTS) and self.is_offline:
                 queues.close()
                 return True
         return False
@@ -118,7 +130,29 @@ class Reachability:
         others = len(self._failures) - 1
         hosts = f"{first} and {format_count(others, 'other host')}" if others else first
         failures = ", ".join(f"{failure} {count:,}" for failure, count in self._counts.most_common())
-        return FetchError.at(hosts, f"no connection could be made ({failures})", describe_network_remedy())
+        if has_route():
+            return FetchError.at(hosts, f"no connection could be made ({failures})", describe_network_remedy())
+        problem = f"no connection could be made ({failures}), because this machine has no route to the internet"
+        return FetchError.at(hosts, problem, NO_ROUTE_REMEDY)
+
+
+NO_ROUTE_REMEDY = (
+    "run `make fetch` with the same options on a machine with internet access, such as a login node, and `make slurm "
+    "FETCH=no` for the other stages; or set https_proxy if a proxy can be reached from here"
+)
+
+
+def has_route() -> bool:
+    """Whether this machine may have a route to the internet: False only if its kernel says that there is none."""
+    for family, address in PUBLIC_ADDRESSES:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, 53))
+        except OSError as error:
+            if error.errno in NO_ROUTE:
+                continue
+        return True
+    return False
 
 
 def describe_network_remedy() -> str:

@@ -1,49 +1,75 @@
 """Which Slurm jobs a dataset needs, in which order, and the commands that submit them.
 
 The name of a job contains a digest of the dataset's folder: no value of the user is part of it, and one `squeue` finds
-all jobs of the dataset. The stages `fetch`, `verify` and `shards` are job arrays. Element I of an array processes the
-chunks I, I + elements, I + 2 elements, ...: one chunk each, unless the cluster's MaxArraySize is less than the chunks.
+all jobs of the dataset. The stages `fetch`, `verify` and `shards` are job arrays. Element I of an array of N elements
+processes those of its chunks that are I, I + N, I + 2 N, ...: one chunk each, unless a limit of the cluster allows
+fewer elements than there are chunks. Then N is part of the job's name.
 """
 
 import hashlib
+import re
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 STAGES = ("read", "fetch", "verify", "tables", "shards", "report")
 ARRAYS = ("fetch", "verify", "shards")
 NEVER_STARTS = "DependencyNeverSatisfied"  # Slurm's reason for a job that waits for one that failed
-SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i %j %T %r")
+SQUEUE = ("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%a|%q|%P|%j")
+QUEUE_COLUMNS = 7  # number, state, reason, account, QOS, partition, name
 LOGS = "logs"  # folder below the output folder
 _DIGITS = 10
+_NAME = re.compile(r"(gbif-[0-9a-f]{10})-([a-z]+)(?:-(\d+))?")
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A queued or running job, or element of an array. `job` is 123 or 123_4, `state` is PENDING, RUNNING, ..."""
+    """A queued or running job, or element of an array. `job` is 123 or 123_4, `state` is PENDING, RUNNING, ...
+
+    `elements` is the size of its array; 0: one element for each chunk.
+    """
 
     job: str
     stage: str
     element: int
     state: str
     reason: str
+    elements: int = 0
 
     @property
     def array(self) -> str:
         """The number of the whole array, or of the job."""
         return self.job.partition("_")[0]
 
+    def list_chunks(self, chunks: int) -> range:
+        """Return the chunks that the job may process; 0 for a stage without elements."""
+        return range(self.element, chunks, self.elements or chunks) if self.stage in ARRAYS else range(1)
+
 
 @dataclass(frozen=True)
 class Job:
-    """A job to submit. `after` are its dependencies: a type, and the key of another Job or a queued job's number."""
+    """A job to submit. `after` are its dependencies: a type, and the key of another Job or a queued job's number.
+
+    The job processes `chunks` in an array of `elements`; 0: one element for each chunk.
+    """
 
     key: str
     stage: str
-    elements: tuple[int, ...] = ()
+    chunks: tuple[int, ...] = ()
     after: tuple[tuple[str, str], ...] = ()
+    elements: int = 0
+
+    @property
+    def indices(self) -> list[int]:
+        """The numbers of the elements, in ascending order; none for a job that is no array."""
+        return sorted({chunk % self.elements if self.elements else chunk for chunk in self.chunks})
+
+    @property
+    def size(self) -> int:
+        """The number of jobs that Slurm counts: one for each element."""
+        return len(self.indices) or 1
 
 
 @dataclass(frozen=True)
@@ -53,14 +79,23 @@ class Submission:
     cancel: tuple[str, ...]
     jobs: tuple[Job, ...]
 
+    @property
+    def size(self) -> int:
+        """The number of jobs that Slurm counts."""
+        return sum(job.size for job in self.jobs)
+
 
 @dataclass(frozen=True)
 class Site:
-    """What a cluster requires: options of sbatch for all jobs and by stage, and how many elements run at a time."""
+    """What a cluster requires: options of sbatch for all jobs and by stage, and how many elements run at a time.
+
+    `max_jobs` is how many jobs of the dataset the user wants at most; 0: no limit but those of the cluster.
+    """
 
     options: tuple[str, ...] = ()
     of_stage: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     concurrent: int = 16
+    max_jobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +103,7 @@ class JobCommand:
     """What all jobs of a submission run.
 
     `scripts` is the folder of the job scripts, `python` the interpreter, `folder` the working directory with luigi.cfg,
-    `elements` the size of an array, `options` those of the task.
+    `options` those of the task.
     """
 
     scripts: Path
@@ -76,7 +111,6 @@ class JobCommand:
     folder: Path
     output: Path
     chunks: int
-    elements: int
     options: tuple[str, ...]
 
 
@@ -85,65 +119,101 @@ def name_dataset(output: Path) -> str:
     return f"gbif-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:_DIGITS]}"
 
 
+def parse_name(name: str, dataset: str) -> tuple[str, int] | None:
+    """Return the stage and the `elements` of a job with this name; None if it is no job of the dataset."""
+    found = _NAME.fullmatch(name)
+    return (found[2], int(found[3] or 0)) if found and found[1] == dataset and found[2] in STAGES else None
+
+
 def parse_queue(listing: str, dataset: str) -> list[QueuedJob]:
     """Return the dataset's jobs from the output of SQUEUE."""
     found = []
     for line in listing.splitlines():
-        job, name, state, reason = line.split(" ", 3)
-        owner, _, stage = name.rpartition("-")
-        if owner == dataset and stage in STAGES:
+        job, state, reason, *_, name = line.split("|", QUEUE_COLUMNS - 1)
+        if parsed := parse_name(name, dataset):
+            stage, elements = parsed
             element = job.partition("_")[2]
-            found.append(QueuedJob(job, stage, int(element) if element else 0, state, reason))
+            found.append(QueuedJob(job, stage, int(element) if element else 0, state, reason, elements))
     return found
 
 
-def plan_submission(missing: Mapping[str, Sequence[int]], queue: Sequence[QueuedJob]) -> Submission:
-    """Return the jobs for the elements that are missing and not queued.
+def plan_submission(
+    missing: Mapping[str, Sequence[int]], queue: Sequence[QueuedJob], chunks: int, elements: int
+) -> Submission:
+    """Return the jobs for the chunks that are missing and not queued, in arrays of at most `elements`.
 
-    `missing` are the elements of each stage whose target is missing; 0 for a stage without elements. A job that is
+    `missing` are the chunks of each stage whose target is missing; 0 for a stage without elements. A job that is
     queued or running is not submitted again, unless it waits for a job that failed: then it is cancelled first.
     """
-    live = {(one.stage, one.element): one for one in queue if one.reason != NEVER_STARTS}
+    live = {(one.stage, chunk): one for one in queue if one.reason != NEVER_STARTS for chunk in one.list_chunks(chunks)}
     cancel = [one.job for one in queue if one.reason == NEVER_STARTS]
+    elements = elements if elements < chunks else 0
     jobs: list[Job] = []
 
-    def select_elements(stage: str, renewed: Container[int]) -> tuple[int, ...]:
-        """Return the elements to submit. A queued one whose input is `renewed` waits for an older job: cancel it."""
-        for element in [element for of, element in live if of == stage and element in renewed]:
-            if live[stage, element].state == "PENDING":
-                cancel.append(live.pop((stage, element)).job)
-        return tuple(element for element in missing[stage] if (stage, element) not in live)
+    def select_chunks(stage: str, renewed: Sequence[int]) -> tuple[int, ...]:
+        """Return the chunks to submit. A queued job whose input is `renewed` waits for an older job: cancel it."""
+        found = (live.get((stage, chunk)) for chunk in renewed)
+        outdated = dict.fromkeys(one.job for one in found if one and one.state == "PENDING")
+        cancel.extend(outdated)
+        for place in [place for place, one in live.items() if one.job in outdated]:
+            del live[place]
+        return tuple(chunk for chunk in missing[stage] if (stage, chunk) not in live)
 
     def depend_on(stage: str) -> list[tuple[str, str]]:
         new = [("afterok", job.key) for job in jobs if job.stage == stage]
-        return new + [("afterok", one.job) for (of, _), one in live.items() if of == stage]
+        return new + [("afterok", job) for job in dict.fromkeys(one.job for one in live.values() if one.stage == stage)]
 
-    if read := select_elements("read", ()):
+    if select_chunks("read", ()):
         jobs.append(Job("read", "read"))
-    if fetch := select_elements("fetch", missing["fetch"] if read else ()):
+    if fetch := select_chunks("fetch", missing["fetch"] if jobs else ()):
         # The elements of one array share a host's limits. So the next array begins when an older one has ended.
         older = sorted({one.array for (stage, _), one in live.items() if stage == "fetch"})
-        jobs.append(Job("fetch", "fetch", fetch, (*depend_on("read"), *(("afterany", array) for array in older))))
-    jobs += _plan_verify_jobs(select_elements("verify", fetch), set(fetch), live)
+        after = (*depend_on("read"), *(("afterany", array) for array in older))
+        jobs.append(Job("fetch", "fetch", fetch, after, elements))
+    jobs += _plan_verify_jobs(select_chunks("verify", fetch), set(fetch), live, elements)
     before = depend_on("verify")
     for stage in ("tables", "shards", "report"):
-        if elements := select_elements(stage, missing[stage] if jobs else ()):
-            jobs.append(Job(stage, stage, elements if stage in ARRAYS else (), tuple(before)))
+        if found := select_chunks(stage, missing[stage] if jobs else ()):
+            is_array = stage in ARRAYS
+            jobs.append(Job(stage, stage, found if is_array else (), tuple(before), elements if is_array else 0))
         before = depend_on(stage) or before
     return Submission(tuple(cancel), tuple(jobs))
 
 
-def _plan_verify_jobs(elements: Sequence[int], fetch: set[int], live: Mapping[tuple[str, int], QueuedJob]) -> list[Job]:
-    """Return an array for each fetch array that verify elements wait for, and one for those that need not wait."""
-    after: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
-    for element in elements:
-        fetching = live.get(("fetch", element))
-        source = "fetch" if element in fetch else fetching.array if fetching else ""
-        after[(("aftercorr", source),) if source else ()].append(element)
+def _plan_verify_jobs(
+    chunks: Sequence[int], fetch: set[int], live: Mapping[tuple[str, int], QueuedJob], elements: int
+) -> list[Job]:
+    """Return an array for each fetch array that verify elements wait for, and one for those that need not wait.
+
+    With aftercorr an element waits for the element of the same number, so both arrays have the same `elements`.
+    """
+    after: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for chunk in chunks:
+        fetching = live.get(("fetch", chunk))
+        if chunk in fetch or not fetching:
+            after["fetch" if chunk in fetch else "", elements].append(chunk)
+        else:
+            after[fetching.array, fetching.elements].append(chunk)
     return [
-        Job(f"verify-{number}", "verify", tuple(chosen), dependencies)
-        for number, (dependencies, chosen) in enumerate(after.items())
+        Job(f"verify-{number}", "verify", tuple(chosen), (("aftercorr", source),) if source else (), size)
+        for number, ((source, size), chosen) in enumerate(after.items())
     ]
+
+
+def combine_chunks(
+    missing: Mapping[str, Sequence[int]], queue: Sequence[QueuedJob], chunks: int, max_elements: int, max_jobs: int
+) -> Submission:
+    """Return the submission with the largest arrays, of at most `max_elements`, that has at most `max_jobs` jobs.
+
+    Jobs that it cancels make way for others. If no submission is small enough, return the smallest one.
+    """
+    elements = min(chunks, max_elements)
+    submission = plan_submission(missing, queue, chunks, elements)
+    while submission.size > max_jobs + len(submission.cancel) and elements > 1:
+        allowed = max_jobs + len(submission.cancel)
+        elements = max(1, min(elements - 1, elements * allowed // submission.size))
+        submission = plan_submission(missing, queue, chunks, elements)
+    return submission
 
 
 def build_command(job: Job, command: JobCommand, site: Site, numbers: Mapping[str, str]) -> list[str]:
@@ -152,31 +222,37 @@ def build_command(job: Job, command: JobCommand, site: Site, numbers: Mapping[st
     In the path of a log, Slurm replaces % codes; they are escaped here. It also interprets backslashes, which cannot be
     escaped: the caller refuses them.
     """
-    is_array = job.stage in ARRAYS
-    words = ["sbatch", "--parsable", f"--job-name={name_dataset(command.output)}-{job.stage}"]
-    logs = command.output / LOGS
-    words += [f"--chdir={logs}"]
-    words += [f"--output={str(logs).replace('%', '%%')}/{job.stage}-{'%A_%a' if is_array else '%j'}.log"]
-    if is_array:
-        words.append(f"--array={format_ranges(job.elements)}%{site.concurrent}")
+    logs, indices = command.output / LOGS, job.indices
+    name = f"{name_dataset(command.output)}-{job.stage}" + (f"-{job.elements}" if job.elements else "")
+    log = name_log(job.stage, "%a" if indices else "", job.elements)
+    words = ["sbatch", "--parsable", f"--job-name={name}", "--kill-on-invalid-dep=yes", f"--chdir={logs}"]
+    words.append(f"--output={str(logs).replace('%', '%%')}/{log}")
+    if indices:
+        words.append(f"--array={format_ranges(indices)}%{site.concurrent}")
     if job.after:
         words.append("--dependency=" + ",".join(f"{kind}:{numbers.get(of, of)}" for kind, of in job.after))
     words += [*site.options, *site.of_stage.get(job.stage, ())]
     words += [str(command.scripts / f"{job.stage}.sbatch"), str(command.scripts), command.python, str(command.folder)]
-    if is_array:
-        words += [str(command.chunks), str(command.elements)]
+    if indices:
+        words += [format_ranges(job.chunks), str(job.elements or command.chunks)]
     if job.stage == "fetch":
-        words += ["--FetchChunk-concurrent-chunks", str(min(site.concurrent, len(job.elements)))]
+        words += ["--FetchChunk-concurrent-chunks", str(min(site.concurrent, len(indices)))]
     return [*words, *command.options]
 
 
-def format_ranges(elements: Sequence[int]) -> str:
+def build_test(job: Job, command: JobCommand, site: Site) -> list[str]:
+    """Return the command that asks Slurm whether it would accept a job, without submitting it."""
+    sbatch, *words = build_command(replace(job, after=()), command, site, {})
+    return [sbatch, "--test-only", *words]
+
+
+def name_log(stage: str, element: str, elements: int) -> str:
+    """Return the name of an element's log, the same for each of its jobs; `element` is empty for a stage without."""
+    return f"{stage}{f'-{element}' if element else ''}{f'-of-{elements}' if elements else ''}.log"
+
+
+def format_ranges(numbers: Sequence[int]) -> str:
     """Return ascending numbers in Slurm's notation: 0-5,7."""
-    starts = [at for at in range(len(elements)) if at == 0 or elements[at] != elements[at - 1] + 1]
-    runs = [elements[first:last] for first, last in pairwise([*starts, len(elements)])]
+    starts = [at for at in range(len(numbers)) if at == 0 or numbers[at] != numbers[at - 1] + 1]
+    runs = [numbers[first:last] for first, last in pairwise([*starts, len(numbers)])]
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
-def find_elements(chunks: Sequence[int], elements: int) -> list[int]:
-    """Return the elements of an array that process these chunks, in ascending order."""
-    return sorted({chunk % elements for chunk in chunks})

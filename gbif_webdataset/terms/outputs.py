@@ -323,7 +323,13 @@ OUTPUTS = (
         "The host and process of a run that is changing the dataset; `killed-run-*.lock` of one that was killed, until "
         "its temporary files are deleted.",
     ),
-    Output("logs/", "make slurm", "Logs of the Slurm jobs."),
+    Output(
+        "logs/",
+        "make slurm",
+        "A log for each element of a Slurm job, such as `fetch-3.log` (`fetch-3-of-40.log` if chunks are combined to "
+        "40 elements), or for each chunk (`--runner slurm`), with its last three attempts.",
+    ),
+    Output("logs/job.json", "make slurm", "The options and the numbers of the Slurm jobs, without passwords."),
     Output(".scratch/", "every task", "Temporary files; may be deleted when nothing runs."),
 )
 

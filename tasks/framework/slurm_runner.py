@@ -19,9 +19,11 @@ from luigi.task_register import Register
 
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.slurm import status as slurm_status
+from gbif_webdataset.slurm.job_record import JobRecord
 from gbif_webdataset.slurm.jobs import STAGES, Site, name_dataset
-from tasks.framework.parameters import Count, InputFolder, Text
+from gbif_webdataset.slurm.logs import begin_attempt, find_allocation_error
+from tasks.framework.parameters import Choice, Count, InputFolder, Text
+from tasks.framework.slurm_commands import make_environment
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
 STOP_SECONDS = 60  # for an element to end
@@ -44,6 +46,17 @@ class slurm(luigi.Config):  # the name of the section in luigi.cfg
     concurrent: int = Count(
         default=16, minimum=1, description="Maximum number of elements of an array that run at the same time."
     )
+    max_jobs: int = Count(
+        default=0,
+        description="Maximum number of jobs and elements of arrays that `make slurm` has in the queue. Chunks are "
+        "combined to meet it. 0: as many as the limits that sacctmgr shows allow.",
+    )
+    fit: str = Choice(
+        default="no",
+        choices=("no", "yes"),
+        description="yes: request processors, memory and time by stage according to the costs of the dataset's last "
+        "report, with a margin. no: those in the job scripts.",
+    )
     read: str = Text(
         default="",
         description="Options of sbatch for ReadArchive, such as 'time=2:00:00 mem=16G'. Empty: those in read.sbatch.",
@@ -64,7 +77,7 @@ class slurm(luigi.Config):  # the name of the section in luigi.cfg
         """Return the settings for `gbif_webdataset.slurm`."""
         common = [f"--{name}={value}" for name in ("partition", "account") if (value := getattr(self, name))]
         by_stage = {stage: _dashed(getattr(self, stage)) for stage in STAGES}
-        return Site((*common, *_dashed(self.options)), by_stage, self.concurrent)
+        return Site((*common, *_dashed(self.options)), by_stage, self.concurrent, self.max_jobs)
 
 
 def _dashed(options: str) -> tuple[str, ...]:
@@ -94,11 +107,11 @@ def task_options() -> list[str]:
 
 def read_costs(paths: Any) -> list[costs.Cost]:
     """Return the costs of the dataset's jobs from Slurm's accounting; none if the cluster has no accounting."""
-    jobs = sorted({log.job for log in slurm_status.find_logs(paths.logs)})
-    if not jobs or not shutil.which("sacct"):
+    record = JobRecord.load(paths.logs)
+    if record is None or not record.jobs or not shutil.which("sacct"):
         return []
-    command = [*costs.SACCT, "--jobs", ",".join(map(str, jobs))]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    command = [*costs.SACCT, "--jobs", ",".join(record.jobs)]
+    ended = subprocess.run(command, env=make_environment(), capture_output=True, text=True, check=False)  # noqa: S603
     return [] if ended.returncode else costs.parse_slurm_costs(ended.stdout, name_dataset(paths.output))
 
 
@@ -114,7 +127,8 @@ def run_chunk(task: Any) -> None:
     element = [*which, "--chunk", str(task.chunk), "--runner", "element", "--local-scheduler", "true", "--no-lock"]
     command = [sys.executable, "-P", "-m", "tasks", task.task_family, *element, *task_options()]
     words = ["--job-name", task.label, *site.options, *site.of_stage[stage], "srun", "--ntasks=1"]
-    with log.open("wb") as file:
+    begin_attempt(log, task.label)
+    with log.open("ab") as file:
         _allocation(words, file).ex(shlex.join([*command, *task.slurm_options()]))
 
 
@@ -132,7 +146,7 @@ def _allocation(words: list[str], log: IO[bytes]) -> Any:
         def ex_local(self, command: str) -> tuple[int, str, str]:
             status = _run_shell(f"exec {command}", log)
             if status:
-                problem = f"the Slurm job ended with status {status} ({_last_line(Path(log.name))})"
+                problem = f"the Slurm job ended with status {status} ({_describe_error(Path(log.name))})"
                 raise DatasetError.at(log.name, problem, "correct the cause, and run the command again")
             return status, "", ""
 
@@ -147,11 +161,12 @@ def _run_shell(command: str, log: IO[bytes]) -> int:
     process = subprocess.Popen(  # noqa: S602  # quoted by shlex.join
         command,
         shell=True,
+        env=make_environment(),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
     try:
         return process.wait()
@@ -161,14 +176,13 @@ def _run_shell(command: str, log: IO[bytes]) -> int:
             process.wait(STOP_SECONDS)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process, a child that is about to run a program, get SIGTERM when its parent is gone."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _last_line(log: Path) -> str:
-    lines = slurm_status.read_last_lines(log)
-    last = next((line for line in reversed(lines) if not line.startswith(("srun: ", "salloc: "))), lines[-1])
-    return last.removeprefix("ERROR: ").removeprefix(f"{log.stem}: ")
+def _describe_error(log: Path) -> str:
+    return find_allocation_error(log).removeprefix("ERROR: ").removeprefix(f"{log.stem}: ")
 
 
 @functools.cache

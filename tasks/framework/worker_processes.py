@@ -70,8 +70,9 @@ class RunTask(luigi.Task):
 
     @property
     def is_root(self) -> bool:
-        """Whether the command line names this task."""
-        return root_task_class() is type(self)
+        """Whether the command line names this task, or FetchImages, which only stands for other tasks."""
+        root = root_task_class()
+        return root is type(self) or issubclass(root, luigi.WrapperTask)
 
 
 def root_task_class() -> type[luigi.Task]:

@@ -144,7 +144,9 @@ def test_jobs_are_submitted_with_the_installed_scripts_and_python(
     for line, stage in zip(lines, STAGES, strict=True):
         assert line.startswith("sbatch --parsable --job-name=gbif-")
         assert f" {scripts / stage}.sbatch{common}" in line
-    assert f"{common}4 3 --FetchChunk-concurrent-chunks 3 --dwca={archive} --output=data/moths --chunks=4 " in lines[1]
+    assert (
+        f"{common}0-3 3 --FetchChunk-concurrent-chunks 3 --dwca={archive} --output=data/moths --chunks=4 " in lines[1]
+    )
     module = run(environment / "python", "-P", "-m", "tasks.arrays", *submit, cwd=project, PATH=slurm)
     assert module.stdout == ended.stdout
     shutil.copytree(scripts, project / "mine")

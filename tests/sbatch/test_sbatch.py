@@ -45,7 +45,7 @@ class Script:
         """Run a script as Slurm would, element 1 of array 7."""
         slurm = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_ID": "9", "SLURM_CPUS_PER_TASK": "3"}
         path = f"{self.root / 'bin'}:{os.environ['PATH']}"
-        return subprocess.run(
+        ended = subprocess.run(
             [*_command(name, self.root), *arguments],
             env=os.environ | slurm | {"PATH": path} | variables,
             capture_output=True,
@@ -53,6 +53,9 @@ class Script:
             timeout=30,
             check=False,
         )
+        first, _, ended.stdout = ended.stdout.partition("\n")
+        assert re.fullmatch(r"--- job (7_1|9) on \S+, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", first)
+        return ended
 
     @property
     def chunks(self) -> list[int]:
@@ -83,7 +86,7 @@ def _program(path: Path, text: str) -> None:
 
 def test_an_element_runs_its_chunks_one_after_the_other_with_the_submitting_python(tmp_path: Path) -> None:
     script = Script(tmp_path / "a 'root'")
-    ended = script.run("shards", "6", "2", "--dwca=it's $(touch pwned).zip", SLURM_TMPDIR="/scratch 9")
+    ended = script.run("shards", "0-5", "2", "--dwca=it's $(touch pwned).zip", SLURM_TMPDIR="/scratch 9")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended with status 0\n", "")
     assert (script.root / "calls").read_text().splitlines() == [
         "-P -m tasks ShardChunk --CreateWebDataset-num-workers 3 --dwca=it's $(touch pwned).zip "
@@ -92,9 +95,34 @@ def test_an_element_runs_its_chunks_one_after_the_other_with_the_submitting_pyth
     ]
 
 
+def test_an_element_runs_only_the_chunks_that_are_missing(tmp_path: Path) -> None:
+    script = Script(tmp_path)
+    script.run("fetch", "0,3-5,9,11-12", "2")
+    assert script.chunks == [3, 5, 9, 11]
+
+
+def test_a_log_to_which_slurm_appends_keeps_the_last_three_attempts(tmp_path: Path) -> None:
+    script = Script(tmp_path / "a 'root'")
+    log = script.root / "fetch-1 $(touch pwned).log"
+    log.write_text("of an older version\n")
+    slurm = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "SLURMD_NODENAME": "a"}
+    for attempt in range(5):
+        _program(script.root / "bin" / "python", f"#!/bin/bash\necho result {attempt}\nexit {attempt}\n")
+        with log.open("ab") as file:
+            command = [*_command("fetch", script.root), "1", "2"]
+            ended = subprocess.run(command, env=os.environ | slurm, stdout=file, stderr=file, timeout=30, check=False)
+        assert ended.returncode == attempt
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("--- job 7_1 on a, ")] == [
+        line for attempt in (2, 3, 4) for line in (f"result {attempt}", f"ended with status {attempt}")
+    ]
+    assert len(lines) == 9
+    assert sorted(path.name for path in script.root.iterdir()) == ["bin", log.name]
+
+
 def test_after_a_failed_chunk_the_other_chunks_of_the_element_run(tmp_path: Path) -> None:
     script = Script(tmp_path, chunk_1="echo no network; exit 30")
-    ended = script.run("fetch", "6", "2")
+    ended = script.run("fetch", "0-5", "2")
     assert (ended.returncode, ended.stdout) == (30, "no network\nended with status 30\n")
     assert script.chunks == [1, 3, 5]
     assert not script.requeued
@@ -103,7 +131,7 @@ def test_after_a_failed_chunk_the_other_chunks_of_the_element_run(tmp_path: Path
 @pytest.mark.parametrize("status", [0, 30], ids=["succeeds", "fails"])
 def test_at_the_time_limit_the_remaining_chunks_return_to_the_queue(tmp_path: Path, status: int) -> None:
     script = Script(tmp_path, chunk_3=f"trap 'exit {status}' TERM; {NEAR_THE_LIMIT}")
-    ended = script.run("fetch", "6", "2")
+    ended = script.run("fetch", "0-5", "2")
     assert ended.returncode != 0
     assert ended.stdout.splitlines() == [NEAR, f"ended with status {ended.returncode}"]
     assert script.chunks == [1, 3]
@@ -112,7 +140,7 @@ def test_at_the_time_limit_the_remaining_chunks_return_to_the_queue(tmp_path: Pa
 
 def test_an_element_that_succeeds_at_its_time_limit_is_not_requeued(tmp_path: Path) -> None:
     script = Script(tmp_path, chunk_5=f"trap 'exit 0' TERM; {NEAR_THE_LIMIT}")
-    ended = script.run("verify", "6", "2")
+    ended = script.run("verify", "0-5", "2")
     assert (ended.returncode, ended.stdout) == (0, "ended with status 0\n")
     assert script.chunks == [1, 3, 5]
     assert not script.requeued

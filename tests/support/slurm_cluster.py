@@ -1,6 +1,6 @@
 """A real Slurm of two nodes on this machine, on ports and in a folder of its own, for as long as a `with` block lasts.
 
-It needs root, and Debian's slurm-wlm and munge. It keeps no accounts, as many clusters don't.
+It needs root, and Debian's slurm-wlm and munge. It keeps accounts only on request: many clusters don't.
 """
 
 import contextlib
@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
+
+from tests.support.slurm_database import Database, find_free_ports
 
 NODES = ("a", "b")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
@@ -35,7 +37,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SwitchType=switch/none
 MpiDefault=none
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/none
 ReturnToService=2
 StateSaveLocation={folder}/state
@@ -50,19 +52,27 @@ KillWait=10
 OverTimeLimit=0
 MinJobAge=2
 InactiveLimit=0
-JobRequeue=1
+JobRequeue={requeue}
 MaxArraySize={most_elements}
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 {nodes}
-PartitionName=main Nodes=a,b Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+{preemption}
+PartitionName=main Nodes=a,b Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=1
+"""
+NO_ACCOUNTS = "AccountingStorageType=accounting_storage/none"
+PREEMPTION = """\
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=urgent Nodes=a,b MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=9 PreemptMode=OFF
 """
 
 
-def why_not() -> str:
-    """Why no cluster can be started here; empty where one can."""
-    lacking = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
+def why_not(*further: str) -> str:
+    """Why no cluster can be started here; empty where one can. `further` programs are needed, too."""
+    lacking = [name for name in (*PROGRAMS, *further) if shutil.which(name, path=_path()) is None]
     if lacking:
-        return f"there is no {' and no '.join(lacking)} here: apt-get install slurm-wlm munge"
+        packages = "slurm-wlm munge" + (" slurmdbd mariadb-server" if further else "")
+        return f"there is no {' and no '.join(lacking)} here: apt-get install {packages}"
     if os.geteuid() != 0:
         return "a cluster for tests is started by root alone: run pytest as root, where apt-get install slurm-wlm munge"
     return ""
@@ -71,9 +81,18 @@ def why_not() -> str:
 class Cluster:
     """slurmctld, and a slurmd a node; `environment` is for what is to use them."""
 
-    def __init__(self, folder: Path, most_elements: int = 1001) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        most_elements: int = 1001,
+        *,
+        accounts: bool = False,
+        requeue: bool = True,
+        urgent: bool = False,
+    ) -> None:
+        """With `accounts`, slurmdbd keeps them and enforces limits; `urgent` is a partition that preempts the other."""
         self.folder = folder
-        ports = iter(_free_ports(1 + len(NODES)))
+        ports = iter(find_free_ports(1 + len(NODES)))
         host = socket.gethostname().partition(".")[0]
         control = next(ports)
         nodes = "\n".join(
@@ -83,19 +102,34 @@ class Cluster:
         for name in ("state", "log", *(f"spool-{node}" for node in NODES)):
             (folder / name).mkdir(parents=True)
         self.configuration = folder / "slurm.conf"
-        self.configuration.write_text(
-            CONFIGURATION.format(host=host, control=control, folder=folder, nodes=nodes, most_elements=most_elements)
-        )
         self.environment = os.environ | {"SLURM_CONF": str(self.configuration), "PATH": _path()}
+        self._database = Database(folder, self.environment) if accounts else None
+        self.configuration.write_text(
+            CONFIGURATION.format(
+                host=host,
+                control=control,
+                folder=folder,
+                nodes=nodes,
+                most_elements=most_elements,
+                accounting=self._database.settings if self._database else NO_ACCOUNTS,
+                requeue=int(requeue),
+                preemption=PREEMPTION if urgent else "",
+            )
+        )
         self._munged = False
 
     def __enter__(self) -> Self:
         try:
             self._munged = _start_munged()
+            if self._database:
+                self._database.start()
+                self.said("sacctmgr", "--immediate", "add", "cluster", "test")
+                self.said("sacctmgr", "--immediate", "add", "account", "moths")
+                self.said("sacctmgr", "--immediate", "add", "user", "root", "account=moths", "defaultaccount=moths")
             self._run("slurmctld", "-i")
             for node in NODES:
                 self.start_node(node)
-            self.wait_for(lambda: self.said("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 2, STARTING)
+            self.wait_for(lambda: set(self.said("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}, STARTING)
         except BaseException:
             self._stop()
             raise
@@ -201,6 +235,8 @@ class Cluster:
         for process, variables in _processes():
             if self._is_ours(variables) and any(one.startswith(b"SLURM_JOB_ID=") for one in variables):
                 _kill(process)
+        if self._database:
+            self._database.stop()
         if self._munged:
             _end(_munged())
 
@@ -213,14 +249,6 @@ def _file(folder: Path):
     import tempfile
 
     return tempfile.TemporaryFile(dir=folder)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _munged() -> int:

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -6,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.slurm.jobs import ARRAYS, STAGES
+from gbif_webdataset.slurm.jobs import ARRAYS, STAGES, name_dataset
 from gbif_webdataset.terms.outcomes import REFUSALS, is_temporary
 from tasks import ReportDataset, arrays
 from tests.gbif_webdataset.storage.test_run_lock import held
@@ -26,20 +26,6 @@ def test_a_new_dataset_misses_every_chunk_of_every_stage(tmp_path: Path) -> None
     assert arrays.find_missing(report) == expected
 
 
-def test_a_command_of_slurm_that_is_missing_or_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DatasetError) as raised:
-        arrays.run_slurm("squeue", "--me")
-    assert str(raised.value) == (
-        "squeue: there is no such command; run this on a machine from which Slurm jobs are submitted"
-    )
-    (tmp_path / "squeue").write_text("#!/bin/sh\necho 'no\n controller' >&2\nexit 1\n")
-    (tmp_path / "squeue").chmod(0o755)
-    with pytest.raises(DatasetError) as raised:
-        arrays.run_slurm("squeue", "--me")
-    assert str(raised.value) == "squeue: no controller; check that Slurm answers on this machine"
-
-
 def test_the_command_line_has_one_sentence_for_a_bad_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         arrays.main(["status", "--dwca", "moths.zip", "--chunks", "0"])
@@ -48,13 +34,44 @@ def test_the_command_line_has_one_sentence_for_a_bad_option(capsys: pytest.Captu
         arrays.main(["submit", "--dwca", "moths.zip", "--chnks", "2"])
     assert raised.value.code == 2
     assert capsys.readouterr().err == "ERROR: --chnks: there is no such parameter; did you mean --chunks?\n"
+    with pytest.raises(SystemExit) as raised:
+        arrays.main(["submit", "--dwca", "moths.zip", "--fetch", "maybe"])
+    assert raised.value.code == "ERROR: --fetch maybe: not a valid value; give one of jobs, here, no"
+    with pytest.raises(SystemExit) as raised:
+        arrays.main(["submit", "--dwca", "moths.zip", "--fetch", "no", "--retry"])
+    assert raised.value.code == (
+        "ERROR: --retry: --fetch no downloads nothing; leave out one of the two (RETRY, FETCH)"
+    )
+
+
+def test_job_scripts_of_an_older_version_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "element.sh").write_text("module load python/3.12\n")
+    with pytest.raises(SystemExit) as raised:
+        arrays.main(["submit", "--dwca", "moths.zip", "--output", str(tmp_path), "--slurm-scripts", str(tmp_path)])
+    assert re.fullmatch(
+        rf"ERROR: --slurm-scripts {tmp_path}: these job scripts are not of this version .*; copy .*sbatch again, .*",
+        str(raised.value.code),
+    )
+    assert capsys.readouterr().out == ""
+
+
+SBATCH = """\
+number=$(wc -l < "$0.calls")
+[[ $1 == --test-only ]] && { echo "$@" >> "$0.tests"; exit 0; }
+((number < ${ACCEPTED:-99})) || { echo 'sbatch: error: it is refused' >&2; exit 1; }
+echo "$@" >> "$0.calls"
+echo $((number + 100))
+"""
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment whose Slurm has no jobs and accepts none."""
-    for name, text in (("squeue", ""), ("scontrol", "echo MaxArraySize = 1001"), ("sbatch", "exit 1")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+    """An environment whose Slurm has no jobs, and accepts as many as the variable ACCEPTED says."""
+    scancel = 'echo "$@" >> "$0.calls"'
+    scontrol = "echo MaxArraySize = 1001"
+    for name, text in (("squeue", ""), ("scontrol", scontrol), ("sbatch", SBATCH), ("scancel", scancel)):
+        (tmp_path / f"{name}.calls").touch()
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
     return os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
@@ -149,3 +166,116 @@ printf '     Filesystem  kbytes  quota  limit  grace  files  quota  limit  grace
 printf '      /scratch  1  0  9  -  100  0  400  -\\n' ;;
 esac
 """
+
+
+def read_calls(environment: dict[str, str], name: str) -> list[str]:
+    return (Path(environment["PATH"].partition(":")[0]) / name).read_text().splitlines()
+
+
+def test_all_jobs_are_validated_before_the_first_and_a_refused_one_cancels_the_others(
+    dataset: Dataset, environment: dict[str, str]
+) -> None:
+    (dataset.output / ".made" / "VerifyChunk-00001.json").unlink()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_arrays(dataset, environment | {"ACCEPTED": "2"}, "submit")
+    assert refused.value.stderr.splitlines()[-1] == (
+        "ERROR: sbatch refused the jobs of shards: sbatch: error: it is refused; correct the cause, and run the command "
+        "again. 2 jobs submitted before it were cancelled"
+    )
+    assert refused.value.stdout == ""
+    assert len(read_calls(environment, "sbatch.tests")) == 4
+    assert read_calls(environment, "scancel.calls") == ["100 101"]
+    assert not (dataset.output / "logs" / "job.json").exists()
+
+
+def test_the_status_takes_the_options_from_the_record_of_the_job(
+    dataset: Dataset, environment: dict[str, str], tmp_path: Path
+) -> None:
+    options = ["--CleanDataset-thumb-size", "90", "--chunks", "4"]
+    submitted = run_arrays(dataset, environment, "submit", *options)
+    assert [line.split()[0] for line in submitted.stdout.splitlines()] == ["tables", "shards", "report"]
+    assert submitted.stderr.splitlines()[0] == "CleanDataset: thumb_size changed from 64 to 90"
+    for which in (["--output", str(dataset.output)], ["--dwca", str(dataset.archive), "--output", str(dataset.output)]):
+        command = [sys.executable, "-m", "tasks.arrays", "status", *which]
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=True
+        )
+        assert [line.split()[1] for line in ended.stdout.splitlines()[1:]] == ["1", "4", "4", "0", "0", "0"]
+    record = json.loads((dataset.output / "logs" / "job.json").read_text())
+    assert record["dwca"] == str(dataset.archive)
+    assert record["jobs"] == ["100", "101", "102"]
+    assert "--CleanDataset-thumb-size=90" in record["options"]
+
+
+def test_other_parameters_are_reported_and_refused_while_jobs_of_the_old_ones_are_queued(
+    dataset: Dataset, environment: dict[str, str]
+) -> None:
+    run_arrays(dataset, environment, "submit", "--CleanDataset-thumb-size", "90")
+    again = run_arrays(dataset, environment, "submit", "--CleanDataset-thumb-size", "80")
+    assert "The parameters of CleanDataset are not those of the last submission. These count now." in again.stderr
+    squeue = Path(environment["PATH"].partition(":")[0]) / "squeue"
+    queued = ("7|RUNNING|None|||main|{}-tables", *(f"8_{n}|PENDING|Dependency|||main|{{}}-shards" for n in range(4)))
+    lines = "".join(
+        f"{line.format(name_dataset(dataset.output))}\n" for line in (*queued, "9|PENDING|x|||main|{}-report")
+    )
+    squeue.write_text(f"#!/bin/sh\necho '{lines}' | head -n 6\n")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_arrays(dataset, environment, "submit", "--CleanDataset-thumb-size", "70")
+    assert "6 jobs with other parameters of CleanDataset are queued or running" in refused.value.stderr
+    same = run_arrays(dataset, environment, "submit", "--CleanDataset-thumb-size", "80")
+    assert same.stdout == "nothing to submit: this dataset has 6 jobs queued or running\n"
+
+
+def test_without_fetching_all_chunks_have_to_be_downloaded_and_failures_are_left_alone(
+    dataset: Dataset, environment: dict[str, str]
+) -> None:
+    (dataset.output / ".made" / "VerifyChunk-00002.json").unlink()
+    ended = run_arrays(dataset, environment, "submit", "--fetch", "no", "--FetchChunk-retry-failed", "all")
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == ["verify", "tables", "shards", "report"]
+    assert "may succeed in another run: run `make fetch RETRY=1` where there is internet access" in ended.stderr
+    assert not any("FetchChunk-concurrent" in call for call in read_calls(environment, "sbatch.calls"))
+    for chunk in (1, 3):
+        (dataset.output / ".made" / f"FetchChunk-{chunk:05d}.json").unlink()
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_arrays(dataset, environment, "submit", "--fetch", "no")
+    assert refused.value.stderr.splitlines()[-1] == (
+        f"ERROR: --fetch no: {dataset.output}: 2 of 4 chunks are not downloaded (chunks 1,3); run `make fetch` with the "
+        "same options on a machine with internet access, such as a login node, or use FETCH=here there"
+    )
+
+
+def test_a_limit_of_jobs_combines_chunks_and_is_refused_if_it_is_too_low(
+    dataset: Dataset, environment: dict[str, str]
+) -> None:
+    for record in (dataset.output / ".made").glob("VerifyChunk-*.json"):
+        record.unlink()
+    ended = run_arrays(dataset, environment, "submit", "--slurm-max-jobs", "7", "--dry-run")
+    assert ended.stderr.splitlines()[-1] == (
+        "10 jobs are 3 too many: --slurm-max-jobs is 7, and 0 of your jobs are queued or running. Chunks are combined, so "
+        "that 6 jobs are enough."
+    )
+    verify = ended.stdout.splitlines()[0]
+    assert "--array=0-1%16" in verify
+    assert " 0-3 2 " in verify
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_arrays(dataset, environment, "submit", "--slurm-max-jobs", "3")
+    assert refused.value.stderr.splitlines()[-1] == (
+        "ERROR: make slurm: 10 jobs are 7 too many: --slurm-max-jobs is 3, and 0 of your jobs are queued or running. Even "
+        "with one element in each array, 4 jobs are needed; choose an account, a QOS or a partition that allows 4 jobs, or "
+        "use `--runner slurm`. Nothing was submitted"
+    )
+    assert read_calls(environment, "sbatch.calls") == []
+
+
+def test_jobs_request_what_the_last_run_needed(dataset: Dataset, environment: dict[str, str]) -> None:
+    fitted = run_arrays(
+        dataset, environment, "submit", "--dry-run", "--slurm-fit", "yes", "--CleanDataset-thumb-size", "90"
+    )
+    tables, _, report = fitted.stdout.splitlines()  # the last run had no ShardChunk
+    for line in (tables, report):
+        assert re.search(r" --cpus-per-task=\d --mem=\d+M --time=15 ", line)
+    own = ["--slurm-tables", "mem=3G"]
+    fitted = run_arrays(
+        dataset, environment, "submit", "--dry-run", "--slurm-fit", "yes", "--CleanDataset-thumb-size", "90", *own
+    )
+    assert re.search(r" --mem=\d+M --time=15 --mem=3G ", fitted.stdout.splitlines()[0])

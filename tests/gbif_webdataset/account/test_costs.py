@@ -7,7 +7,7 @@ LISTING = """\
 7.extern|extern|61|0
 8_0|gbif-0123456789-fetch|3600|
 8_0.batch|batch|3600|150M
-8_10|gbif-0123456789-fetch|10|
+8_10|gbif-0123456789-fetch-12|10|
 9|gbif-ffffffffff-fetch|5|
 9.batch|batch|5|9G
 11|somebody-elses|5|

@@ -65,3 +65,20 @@ def test_damaged_lines_and_those_of_a_newer_version_are_no_outcomes(tmp_path: Pa
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + damage + b"\n" + second)
     assert list(read_journal(path)) == outcomes
+
+
+def test_temporary_failures_are_deleted_on_request_and_all_other_outcomes_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    fetched, missing = make_outcome("d/a.jpg"), make_outcome("d/b.jpg", status="failed", error="not-found")
+    failed = make_outcome("d/c.jpg", status="failed", error="connection")
+    with Journal(path) as journal:
+        for outcome in (fetched, failed, missing, failed):
+            journal.append(outcome)
+        assert journal.drop_temporary_failures()
+        journal.append(fetched)
+    assert list(read_journal(path)) == [fetched, missing, fetched]
+    path.unlink()
+    with Journal(path) as journal:
+        journal.append(failed)
+        assert not journal.drop_temporary_failures()
+    assert list(read_journal(path)) == []

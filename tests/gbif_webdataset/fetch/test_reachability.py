@@ -1,4 +1,9 @@
 import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,12 +13,15 @@ from gbif_webdataset.errors import FetchError, RepeatedError
 from gbif_webdataset.fetch import reachability
 from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
+from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.fetch.reachability import HostNotes, Reachability, describe_network_remedy
 from gbif_webdataset.network.address_guard import MAX_RESOLVE_SECONDS
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun
 
 LONG_AGO = 0.0
+ROOT = Path(__file__).parents[3]
+LOOPBACK = ((socket.AF_INET, "127.0.0.1"),)  # to which every machine has a route
 
 
 @pytest.fixture
@@ -39,8 +47,9 @@ def test_a_chunk_without_a_network_fails_with_one_sentence_and_the_next_run_retr
 
 
 def test_a_chunk_whose_hosts_are_down_does_not_fail_once_an_image_of_the_dataset_was_downloaded(
-    run: FetchRun, server: FaultyServer
+    run: FetchRun, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reachability, "PUBLIC_ADDRESSES", LOOPBACK)
     run.fetch({"d/a.jpg": f"{server.url}/photo/a"})
     assert run.fetch(unresolvable(1, 1), chunk=1, retries=0) == {"name-not-resolved": 1}
 
@@ -53,6 +62,59 @@ def test_a_run_without_a_network_stops_before_all_pauses_and_retries(
     with pytest.raises(FetchError, match="no connection could be made"):
         run.fetch(unresolvable(3, 200), backoff=BackoffPolicy(), hosts=HostTable(HostLimits(4, 0), {}), retries=3)
     assert time.monotonic() - begun < 1 + MAX_RESOLVE_SECONDS + 2
+
+
+WITHOUT_NETWORK = ("unshare", "--map-root-user", "--net")
+HAS_NAMESPACES = shutil.which("unshare") and not subprocess.run([*WITHOUT_NETWORK, "true"], check=False).returncode
+needs_namespaces = pytest.mark.skipif(not HAS_NAMESPACES, reason="needs network namespaces (unshare --net)")
+FETCH = """
+import sys, time
+from pathlib import Path
+from gbif_webdataset.errors import FetchError
+from gbif_webdataset.fetch.host_queues import BackoffPolicy
+from tests.support.fetch_run import FetchRun
+try:
+    FetchRun(Path(sys.argv[1])).fetch(None, retries=3, retry_pause=60, backoff=BackoffPolicy(), run_started=time.time())
+except FetchError as error:
+    print(error)
+"""
+
+
+@needs_namespaces
+def test_a_machine_without_a_route_stops_at_once_and_says_where_to_download(
+    run: FetchRun, server: FaultyServer
+) -> None:
+    photos = {f"d/{number}.jpg": f"{server.url}/photo/{number}" for number in range(3)}
+    run.fetch(photos, chunk=1)
+    missing = {"d/missing.jpg": f"{server.url}/404"}
+    run.stop_before_ledger(missing)
+    assert journal_path(run.folder, 0).stat().st_size
+    further = {f"e/{number}.jpg": f"{server.url}/photo/{number}" for number in range(200)}
+    run.write_manifest(missing | further | unresolvable(3, 20))
+    command = [*WITHOUT_NETWORK, sys.executable, "-c", FETCH, str(run.output)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stderr == ""
+    assert re.search(
+        r"no connection could be made \(.*\), because this machine has no route to the internet", ended.stdout
+    )
+    assert "run `make fetch` with the same options on a machine with internet access" in ended.stdout
+    assert "`make slurm FETCH=no`" in ended.stdout
+    assert {outcome.error for outcome in read_journal(journal_path(run.folder, 0))} == {"not-found"}
+    asked = server.count_requests()
+    run.write_manifest(missing | further)
+    counts = run.fetch(None, retry_after=3600, run_started=time.time())
+    assert counts == {"not-found": 1, "fetched": 200}
+    assert server.count_requests() == asked + 200
+
+
+@needs_namespaces
+def test_a_route_is_looked_for_without_sending_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from gbif_webdataset.fetch.reachability import has_route; print(has_route())"
+    command = [*WITHOUT_NETWORK, sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "False\n"
+    monkeypatch.setattr(reachability, "PUBLIC_ADDRESSES", LOOPBACK)
+    assert reachability.has_route()
 
 
 def test_chunks_of_one_run_do_not_ask_again_which_hosts_are_down(run: FetchRun) -> None:

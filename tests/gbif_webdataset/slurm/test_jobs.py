@@ -18,7 +18,6 @@ COMMAND = JobCommand(
     folder=Path("/home/me"),
     output=Path("/data/moths"),
     chunks=256,
-    elements=256,
     options=("--dwca", "moths.zip", "--output", "/data/moths"),
 )
 HOSTILE = JobCommand(
@@ -27,7 +26,6 @@ HOSTILE = JobCommand(
     folder=Path("/home/$(touch pwned)"),
     output=Path("/data/$(touch pwned) 'q' \"d\" %j\nline"),
     chunks=4,
-    elements=2,
     options=("--dwca", "-rf `x`;\\.zip", "--ReadArchive-where", "country = 'NA' -- %A"),
 )
 NUMBERS = {"read": "11", "fetch": "12", "verify-0": "13", "verify-1": "14", "tables": "15", "shards": "16"}
@@ -37,6 +35,12 @@ def lacking(count: int = 4, **missing: Sequence[int]) -> dict[str, list[int]]:
     """All elements of every stage, but for those of the stages that are named."""
     every = {stage: list(range(count)) if stage in ARRAYS else [0] for stage in STAGES}
     return every | {stage: list(elements) for stage, elements in missing.items()}
+
+
+def plan(
+    missing: Mapping[str, Sequence[int]], queue: Sequence[QueuedJob], chunks: int = 4, elements: int = 1000
+) -> Submission:
+    return jobs.plan_submission(missing, queue, chunks, elements)
 
 
 def waiting(job: str, stage: str, element: int = 0, reason: str = "Dependency") -> QueuedJob:
@@ -49,7 +53,7 @@ def running(job: str, stage: str, element: int = 0) -> QueuedJob:
 
 def test_a_new_dataset_is_submitted_stage_by_stage() -> None:
     every = (0, 1, 2, 3)
-    assert jobs.plan_submission(lacking(), []) == Submission(
+    assert plan(lacking(), []) == Submission(
         (),
         (
             Job("read", "read"),
@@ -64,9 +68,9 @@ def test_a_new_dataset_is_submitted_stage_by_stage() -> None:
 
 def test_finished_elements_are_not_submitted() -> None:
     nothing = {stage: [] for stage in STAGES}
-    assert jobs.plan_submission(nothing, []) == Submission((), ())
-    assert jobs.plan_submission(nothing | {"report": [0]}, []) == Submission((), (Job("report", "report"),))
-    submission = jobs.plan_submission(lacking(read=[], fetch=[2], verify=[0, 2]), [])
+    assert plan(nothing, []) == Submission((), ())
+    assert plan(nothing | {"report": [0]}, []) == Submission((), (Job("report", "report"),))
+    submission = plan(lacking(read=[], fetch=[2], verify=[0, 2]), [])
     assert submission.jobs[:3] == (
         Job("fetch", "fetch", (2,)),
         Job("verify-0", "verify", (0,)),
@@ -80,13 +84,13 @@ def test_queued_and_running_elements_are_not_submitted_again() -> None:
     present += [waiting(f"2_{element}", "fetch", element) for element in range(4)]
     present += [waiting(f"3_{element}", "verify", element) for element in range(4)]
     present += [waiting("4", "tables"), *(waiting(f"5_{e}", "shards", e) for e in range(4)), waiting("6", "report")]
-    assert jobs.plan_submission(lacking(), present) == Submission((), ())
+    assert plan(lacking(), present) == Submission((), ())
 
 
 def test_a_failed_element_and_the_jobs_that_wait_for_it_are_submitted_again_while_others_run() -> None:
     present = [running("2_0", "fetch", 0), waiting("3_0", "verify", 0), waiting("3_2", "verify", 2, NEVER_STARTS)]
     present += [waiting("4", "tables"), waiting("5_1", "shards", 1), waiting("6", "report")]
-    submission = jobs.plan_submission(lacking(read=[], fetch=[0, 2], verify=[0, 2]), present)
+    submission = plan(lacking(read=[], fetch=[0, 2], verify=[0, 2]), present)
     assert set(submission.cancel) == {"3_2", "4", "5_1", "6"}
     assert submission.jobs == (
         Job("fetch", "fetch", (2,), (("afterany", "2"),)),
@@ -99,23 +103,47 @@ def test_a_failed_element_and_the_jobs_that_wait_for_it_are_submitted_again_whil
 
 def test_an_element_that_waits_for_a_job_that_never_starts_is_submitted_again() -> None:
     present = [waiting("2_1", "fetch", 1, NEVER_STARTS), waiting("3_1", "verify", 1)]
-    submission = jobs.plan_submission(lacking(fetch=[1], verify=[1]), present)
+    submission = plan(lacking(fetch=[1], verify=[1]), present)
     assert set(submission.cancel) == {"2_1", "3_1"}
     assert [job.key for job in submission.jobs] == ["read", "fetch", "verify-0", "tables", "shards", "report"]
 
 
 def test_a_chunk_is_verified_after_the_running_element_that_fetches_it() -> None:
-    submission = jobs.plan_submission(lacking(read=[], fetch=[1], verify=[1]), [running("7_1", "fetch", 1)])
+    submission = plan(lacking(read=[], fetch=[1], verify=[1]), [running("7_1", "fetch", 1)])
     assert submission.jobs[0] == Job("verify-0", "verify", (1,), (("aftercorr", "7"),))
 
 
+def test_fewer_elements_than_chunks_process_several_chunks_each() -> None:
+    submission = plan(lacking(8, read=[], fetch=[1, 4, 5, 7], verify=[1, 4, 5, 6, 7]), [], 8, 3)
+    assert submission.jobs[:3] == (
+        Job("fetch", "fetch", (1, 4, 5, 7), (), 3),
+        Job("verify-0", "verify", (1, 4, 5, 7), (("aftercorr", "fetch"),), 3),
+        Job("verify-1", "verify", (6,), (), 3),
+    )
+    assert [job.indices for job in submission.jobs] == [[1, 2], [1, 2], [0], [], [0, 1, 2], []]
+    assert submission.size == 2 + 2 + 1 + 1 + 3 + 1
+
+
+def test_a_chunk_is_verified_in_an_array_of_the_size_of_the_running_one_that_fetches_it() -> None:
+    present = [QueuedJob("7_1", "fetch", 1, "RUNNING", "None", 3)]
+    submission = plan(lacking(8, read=[], fetch=[1, 4], verify=[1, 4]), present, 8)
+    assert submission.jobs[0] == Job("verify-0", "verify", (1, 4), (("aftercorr", "7"),), 3)
+
+
 @pytest.mark.parametrize(
-    ("chunks", "elements", "expected"), [([0, 1, 2], 3, [0, 1, 2]), ([2, 5, 6], 4, [1, 2]), ([], 4, []), ([9], 10, [9])]
+    ("max_jobs", "size", "elements"), [(15, 15, 0), (14, 12, 3), (8, 6, 1), (6, 6, 1), (5, 6, 1), (-3, 6, 1)]
 )
-def test_an_element_of_a_smaller_array_has_several_chunks(
-    chunks: list[int], elements: int, expected: list[int]
-) -> None:
-    assert jobs.find_elements(chunks, elements) == expected
+def test_chunks_are_combined_until_the_jobs_are_few_enough(max_jobs: int, size: int, elements: int) -> None:
+    submission = jobs.combine_chunks(lacking(4), [], 4, 1000, max_jobs)
+    assert submission.size == size
+    assert {job.elements for job in submission.jobs if job.stage in ARRAYS} == {elements}
+
+
+def test_cancelled_jobs_make_way_for_others() -> None:
+    present = [waiting(f"3_{chunk}", "verify", chunk, NEVER_STARTS) for chunk in range(4)]
+    missing = lacking(4, read=[], fetch=[])
+    assert jobs.combine_chunks(missing, present, 4, 1000, 6).size == 10
+    assert jobs.combine_chunks(missing, present, 4, 1000, 5).size < 10
 
 
 @pytest.mark.parametrize(
@@ -127,10 +155,17 @@ def test_ranges_of_elements_are_written_in_slurms_notation(elements: list[int], 
 
 def test_only_jobs_of_the_dataset_are_found_in_the_queue() -> None:
     name = jobs.name_dataset(Path("/data/moths"))
-    listing = f"12_7 {name}-fetch RUNNING None\n13 {name}-tables PENDING Dependency\n14 other PENDING Nodes required\n"
-    assert jobs.parse_queue(listing + "15 gbif-0000000000-read RUNNING None\n", name) == [
+    listing = (
+        f"12_7|RUNNING|None|moths|normal|main|{name}-fetch\n"
+        f"13|PENDING|Dependency|moths|normal|main|{name}-tables\n"
+        "14|PENDING|Nodes required for job are DOWN|moths|normal|main|my job|x\n"
+        f"15_2|PENDING|Priority|moths|normal|main|{name}-verify-3\n"
+        f"16|RUNNING|None|moths|normal|main|gbif-0000000000-read\n17|RUNNING|None|||main|{name}-other\n"
+    )
+    assert jobs.parse_queue(listing, name) == [
         QueuedJob("12_7", "fetch", 7, "RUNNING", "None"),
         QueuedJob("13", "tables", 0, "PENDING", "Dependency"),
+        QueuedJob("15_2", "verify", 2, "PENDING", "Priority", 3),
     ]
 
 
@@ -142,13 +177,13 @@ def test_a_dataset_has_the_same_name_for_each_spelling_of_its_folder(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "submission", "command"),
     [
-        ("submission", jobs.plan_submission(lacking(256), []), COMMAND),
+        ("submission", plan(lacking(256), [], 256), COMMAND),
         (
             "resubmission",
-            jobs.plan_submission(lacking(256, read=[], fetch=[3, 4, 9], verify=[1, 3, 4, 9]), []),
+            plan(lacking(256, read=[], fetch=[3, 4, 9], verify=[1, 3, 4, 9]), [], 256),
             COMMAND,
         ),
-        ("hostile", jobs.plan_submission(lacking(2), []), HOSTILE),
+        ("hostile", plan(lacking(4), [], elements=2), HOSTILE),
     ],
 )
 def test_the_commands_that_submit_are_the_expected_ones(name: str, submission: Submission, command: JobCommand) -> None:
@@ -156,42 +191,64 @@ def test_the_commands_that_submit_are_the_expected_ones(name: str, submission: S
     assert "".join(lines) == (EXPECTED / f"slurm-{name}.txt").read_text()
 
 
-SOME = st.lists(st.integers(0, 5), unique=True).map(sorted)
+CHUNKS = 6
+SOME = st.lists(st.integers(0, CHUNKS - 1), unique=True).map(sorted)
 MISSING = st.fixed_dictionaries(
     {stage: SOME if stage in ARRAYS else st.sampled_from([[], [0]]) for stage in STAGES}
 ).map(lambda missing: missing | {"verify": sorted({*missing["verify"], *missing["fetch"]})})
+
+
+def queued(stage: str, chunk: int, state: str, reason: str, elements: int) -> QueuedJob:
+    number, element = 90 + STAGES.index(stage), chunk % (elements or CHUNKS)
+    reason = reason if state == "PENDING" else "None"
+    if stage not in ARRAYS:
+        return QueuedJob(str(number), stage, 0, state, reason)
+    return QueuedJob(f"{10 * number + elements}_{element}", stage, element, state, reason, elements)
+
+
+def each_chunk_once(found: list[QueuedJob]) -> list[QueuedJob]:
+    """Without jobs that process a chunk of an earlier job, or whose array is another of the same stage."""
+    kept: list[QueuedJob] = []
+    for one in found:
+        chunks = {(one.stage, chunk) for chunk in one.list_chunks(CHUNKS)}
+        if not chunks & {(other.stage, chunk) for other in kept for chunk in other.list_chunks(CHUNKS)}:
+            kept.append(one)
+    return kept
+
+
 PRESENT = st.lists(
     st.builds(
-        lambda stage, element, state, reason: QueuedJob(
-            f"{90 + STAGES.index(stage)}_{element}" if stage in ARRAYS else f"{90 + STAGES.index(stage)}",
-            stage,
-            element if stage in ARRAYS else 0,
-            state,
-            reason if state == "PENDING" else "None",
-        ),
+        queued,
         st.sampled_from(STAGES),
-        st.integers(0, 5),
+        st.integers(0, CHUNKS - 1),
         st.sampled_from(["PENDING", "RUNNING"]),
         st.sampled_from(["Dependency", NEVER_STARTS, "Resources"]),
-    ),
-    unique_by=lambda one: (one.stage, one.element),
-)
+        st.sampled_from([0, 2, 4]),
+    )
+).map(each_chunk_once)
 
 
-@given(MISSING, PRESENT)
-def test_every_missing_element_is_queued_or_submitted_exactly_once(
-    missing: Mapping[str, list[int]], present: list[QueuedJob]
+@given(MISSING, PRESENT, st.integers(1, 8))
+def test_every_missing_chunk_is_queued_or_submitted_exactly_once(
+    missing: Mapping[str, list[int]], present: list[QueuedJob], elements: int
 ) -> None:
-    submission = jobs.plan_submission(missing, present)
-    submitted = [(job.stage, element) for job in submission.jobs for element in (job.elements or (0,))]
-    left = {(one.stage, one.element) for one in present if one.job not in submission.cancel}
+    submission = plan(missing, present, CHUNKS, elements)
+    submitted = [(job.stage, chunk) for job in submission.jobs for chunk in (job.chunks or (0,))]
+    kept = [one for one in present if one.job not in submission.cancel]
+    left = {(one.stage, chunk) for one in kept for chunk in one.list_chunks(CHUNKS)}
     assert len(submitted) == len(set(submitted))
     assert not left & set(submitted)
-    assert {(stage, element) for stage, elements in missing.items() for element in elements} <= left | set(submitted)
+    assert {(stage, chunk) for stage, chunks in missing.items() for chunk in chunks} <= left | set(submitted)
+    by_key = {job.key: job for job in submission.jobs}
     keys: set[str] = set()
-    numbers = {one.job for one in present} | {one.array for one in present}
+    numbers = {one.job for one in kept} | {one.array for one in kept}
     for job in submission.jobs:
-        assert {of for _, of in job.after} <= keys | (numbers - set(submission.cancel))
+        assert {of for _, of in job.after} <= keys | numbers
+        for kind, of in job.after:
+            if kind == "aftercorr":  # the element of the same number exists and processes the chunk
+                found = by_key[of].indices if of in by_key else [one.element for one in kept if one.array == of]
+                assert set(job.indices) <= set(found)
+        assert all(index < (job.elements or CHUNKS) for index in job.indices)
         keys.add(job.key)
     assert len(keys) == len(submission.jobs)
 
