@@ -13,7 +13,7 @@ from gbif_webdataset.errors import DamagedFileError, ParameterError, option_text
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.image_reader import ImageReader
-from gbif_webdataset.storage.image_store import delete_from_stores
+from gbif_webdataset.storage.image_store import delete_from_stores, tidy_stores
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.terms import columns as described
@@ -99,6 +99,7 @@ def delete_images(
         if deleted_at:
             for batch in tables.select_batches(connection, "SELECT image_path FROM to_delete ORDER BY image_path"):
                 delete_from_stores(files.images, batch.column(0).to_pylist(), pack_bytes)
+            tidy_stores(files.images, pack_bytes)
         reasons = tables.fetch_rows(connection, "SELECT reason, count(*) FROM to_delete GROUP BY 1 ORDER BY 1")
         return Deletion(dict(reasons), unmatched, match)
 

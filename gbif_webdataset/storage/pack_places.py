@@ -68,6 +68,15 @@ def create_places(connection: duckdb.DuckDBPyConnection, images: Path, table: st
         WHERE position IS NOT NULL AND pack IS NOT NULL AND size IS NOT NULL""")
 
 
+def find_ends(images: Path) -> dict[tuple[int, int], int]:
+    """Where the bytes of the last image of each pack end, by chunk and pack; packs without images are left out."""
+    with closing(duckdb.connect()) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        create_places(connection, images)
+        query = "SELECT chunk, pack, max(position + size) FROM packed GROUP BY chunk, pack"
+        return {(chunk, pack): end for chunk, pack, end in tables.fetch_rows(connection, query)}
+
+
 def find_places(images: Path, image_paths: Collection[str] | None) -> dict[str, list[Place]]:
     """The places of these images, or of all, in packs; of several at a path the latest of each chunk comes first."""
     if not list_indexes(images):
