@@ -51,6 +51,7 @@ class AddressGuard:
     """
 
     def __init__(self, allowed: Sequence[str] = (), option: str = "allow_addresses") -> None:
+        self.option = option
         try:
             self._allowed = [ipaddress.ip_network(block, strict=False) for block in allowed]
         except ValueError as error:

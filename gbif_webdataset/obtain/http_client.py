@@ -42,7 +42,7 @@ class HttpClient:
     """
 
     def __init__(self, guard: AddressGuard, request_timeout: float) -> None:
-        self._session = requests.Session()
+        self._guard, self._session = guard, requests.Session()
         self._session.auth = _keep_request
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._timeout = min(request_timeout, MAX_CONNECT_SECONDS), request_timeout
@@ -81,7 +81,7 @@ class HttpClient:
                     raise TemporaryError(problem, retry_after, is_busy=status in BUSY)
                 yield response
         except BlockedAddressError as error:
-            raise FetchError.at(url, str(error), "allow it with allow_addresses if you trust it") from error
+            raise FetchError.at(url, str(error), f"allow it with {self._guard.option} if you trust it") from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError) as error:
             raise FetchError.at(url, "not a valid address", "correct it") from error
         except (requests.RequestException, HTTPError) as error:

@@ -8,17 +8,17 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from gbif_webdataset.errors import ParameterError, option_text
+from gbif_webdataset.terms.downloads import DOWNLOAD_KEY
 
 OPTION = "--dwca"
 ACCEPTED = (
     "give the path of an archive, the key (0001234-260507073636908) or DOI (10.15468/dl.abc123) of a GBIF download, "
     "the https:// address of a zip, a request.json, or several of these with commas between them or in a text file"
 )
-_KEY = re.compile(r"\d{7}-\d{15,18}")
 _DOI = re.compile(r"(?:(?:https?://)?(?:dx\.)?doi\.org/|doi:\s*)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
 _DOWNLOAD_DOI = re.compile(r"10\.\d{4,9}/dl\.[a-z0-9]+")
 _GBIF_PAGE = re.compile(
-    rf"https?://(?:www|api)\.gbif\.org/(?:[a-z]{{2}}/)?(?:v1/)?occurrence/download/(?:request/)?({_KEY.pattern})"
+    rf"https?://(?:www|api)\.gbif\.org/(?:[a-z]{{2}}/)?(?:v1/)?occurrence/download/(?:request/)?({DOWNLOAD_KEY.pattern})"
     r"(?:\.zip)?(?:[?#].*)?",
     re.IGNORECASE,
 )
@@ -109,7 +109,7 @@ Source = LocalArchive | RemoteSource
 
 def is_download_key(text: str) -> bool:
     """Whether a text has the form of a key that GBIF gives to downloads."""
-    return _KEY.fullmatch(text) is not None
+    return DOWNLOAD_KEY.fullmatch(text) is not None
 
 
 def parse_sources(value: str) -> tuple[Source, ...]:

@@ -19,6 +19,7 @@ from typing import Any
 from gbif_webdataset.read.archive_xml import BoundedXml, XmlError, decode_xml
 from gbif_webdataset.read.dwca import MAX_METADATA_BYTES, Archive
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.terms.downloads import DOWNLOAD_KEY
 
 NAME = "source.json"
 TEXTS = ("citations.txt", "rights.txt")
@@ -32,7 +33,6 @@ DOWNLOAD_DOI = re.compile(r"(?i)\b10\.15468/dl\.[a-z0-9]{4,12}\b")
 CITED_DOWNLOAD = re.compile(
     r"(?i)occurrence download\s{1,9}(?:https?://(?:dx\.)?doi\.org/|doi:\s?)?(10\.15468/dl\.[a-z0-9]{4,12})\b"
 )
-DOWNLOAD_KEY = re.compile(r"\d{7}-\d{15,18}")
 BARE_AMPERSAND = re.compile(r"&(?!#\d{1,7};|#x[0-9A-Fa-f]{1,6};|(?:amp|lt|gt|quot|apos);)")
 NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 QUERY = re.compile(r"(?s)matching the query:(.*?)(?:The dataset includes records|$)")

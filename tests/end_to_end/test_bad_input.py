@@ -263,7 +263,9 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "ReadArchive": (
         UNHANDLED,
         "--dwca: ReadArchive needs this parameter; "
-        "add --dwca VALUE (Path of the Darwin Core Archive: a zip, a tar.gz or a folder)"),
+        "add --dwca VALUE (The Darwin Core Archive: the path of a zip, a tar.gz or a folder, the key or DOI of a GBIF "
+        "download, the https:// address of a zip, a request.json that was submitted, or several of these, separated by "
+        "commas or in a text file, one per line)"),
     "ReadArchive --dwca": (USAGE, "--dwca: the value is missing; write --dwca=VALUE"),
     f"{REPORT} --chunks 0": (UNHANDLED, "--chunks 0: not a valid value; give a whole number from 1 to 1000"),
     f"{REPORT} --chunks 5000": (UNHANDLED, "--chunks 5000: not a valid value; give a whole number from 1 to 1000"),
@@ -303,10 +305,10 @@ COMMANDS: dict[str, tuple[int, str]] = {
         USAGE, "--chunk: there is no such parameter; did you mean --chunks?"),
     "readarchive --dwca moths.zip": (USAGE, "readarchive: there is no such task; did you mean ReadArchive?"),
     "download --dwca moths.zip": (
-        USAGE, "download: there is no such task; the tasks are AuditDataset, ReadArchive, FetchChunk, FetchImages, "
+        USAGE, "download: there is no such task; the tasks are FetchArchive, AuditDataset, ReadArchive, FetchChunk, FetchImages, "
         "VerifyChunk, VerifyImages, DeleteImages, CleanDataset, CompareDatasets, MakeCrosswalk, "
         "SplitDataset, CreateWebDataset, "
-        "PlanShards, ShardChunk, PlanFetch, ReportDataset"),
+        "PlanShards, ShardChunk, PlanFetch, ReportDataset, RequestDownload"),
 }  # fmt: skip
 
 

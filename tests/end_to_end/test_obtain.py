@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,30 @@ def test_fetch_archive_runs_alone(server: GbifApi, download: Download, tmp_path:
     assert (tmp_path / "out" / "archive" / f"{KEY}.zip").read_bytes() == download.content
     assert "checking the zip" in ended.stderr
     assert not (tmp_path / "out" / "manifest").exists()
+
+
+def test_ctrl_c_while_waiting_ends_with_one_line_and_the_next_run_continues(
+    server: GbifApi, download: Download, tmp_path: Path
+) -> None:
+    download.statuses = ["RUNNING"]
+    words = command(server, "FetchArchive", "--dwca", KEY, "--output", tmp_path / "out")
+    accept = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which background jobs of a shell ignore
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=accept)
+    try:
+        end = time.monotonic() + 60
+        while len(server.log) < 1 and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait(10)
+    assert stderr.splitlines()[-1] == "Stopped. The same command continues from here."
+    assert "(RUNNING); next request in 1 min 00 s" in stderr
+    assert "Traceback" not in stderr
+    download.statuses = ["SUCCEEDED"]
+    succeed(server, "FetchArchive", "--dwca", KEY, "--output", tmp_path / "out")
 
 
 def test_an_unsent_request_fails_with_the_command_that_submits_it(server: GbifApi, tmp_path: Path) -> None:
