@@ -2,6 +2,7 @@
 
 DWCA ?=
 OUTPUT ?=
+TO ?=
 OLD ?=
 NEW ?=
 TABLE ?=
@@ -18,6 +19,7 @@ SHELL := /bin/bash
 VENV := .venv
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_UPLOAD := $(VENV)/.ready-upload
 SAMPLE := sample/archive.zip
 # The sample's photos come from this machine, which needs no limits and no long pauses.
 SAMPLE_ARGS := --FetchChunk-allow-addresses 127.0.0.1/32 --FetchChunk-requests-per-second-per-host 0 \
@@ -62,7 +64,7 @@ SLURM = $(COMMAND) slurm $(1) $(call value_of,--dwca,DWCA) $(DATASET) $(if $(fil
 QUICK_TESTS := tests/test_layout.py tests/test_makefile.py tests/test_requirements.py tests/gbif_webdataset/test_*.py \
 	$(addprefix tests/gbif_webdataset/,terms slurm account split storage compare clean publish)
 
-.PHONY: help docs dataset manifest fetch verify delete clean split shards report compare crosswalk audit check lint test test-all bench \
+.PHONY: help docs dataset manifest fetch verify delete clean split shards report publish compare crosswalk audit check lint test test-all bench \
 	scheduler slurm slurm-status
 
 help: ## list the targets and variables
@@ -79,7 +81,8 @@ help: ## list the targets and variables
 	@echo '  SCHEDULER  host:port of a running scheduler, see make scheduler (default: none)'
 	@echo '  ARGS       further options of the command: ARGS="--SplitDataset-test-frac 0.1"'
 	@echo '  PLAN       1: print which stages would run and why, and run nothing; make fetch: see above'
-	@echo '  DRY_RUN    1: make slurm prints its commands and submits nothing'
+	@echo '  TO         address for make publish: s3://bucket/prefix, gs://, az://, hf://datasets/me/moths or file:///mnt/x'
+	@echo '  DRY_RUN    1: make slurm prints its commands and submits nothing; make publish prints what it would upload'
 	@echo '  RETRY      1: download images again whose last attempt had a temporary failure, even within the last hour'
 	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare; or archives, for make crosswalk'
 	@echo '  TABLE      official table of the keys in both taxonomies, such as gbif-col265.tsv.gz, for make crosswalk'
@@ -110,6 +113,9 @@ shards: $(READY) ## ... and write the WebDataset shards
 
 report: $(READY) ## ... and write accounting.csv and the report page (the same as dataset)
 	@$(call RUN_STAGE,ReportDataset)
+
+publish: $(if $(filter file:%,$(TO)),$(READY),$(READY_UPLOAD)) ## ... and upload the dataset: make publish TO=s3://bucket/prefix
+	@$(call RUN,PublishDataset $(call value_of,--to,TO) $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
 
 crosswalk: $(READY) ## map the taxa of an older dataset or archive to those of a newer one: make crosswalk OLD=data/a NEW=b.zip
 	@$(COMMAND) MakeCrosswalk $(call value_of,--old,OLD) $(call value_of,--new,NEW) $(call value_of,--table,TABLE) \
@@ -160,6 +166,11 @@ $(READY): requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements.lock; \
 	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .; \
 	touch $@; echo "Set up $(VENV) in $$SECONDS s."
+
+$(READY_UPLOAD): requirements-upload.lock $(READY)
+	@echo 'Adding the packages for uploading to $(VENV) (once; about 30 MB to download) ...'
+	@set -e; SECONDS=0; $(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-upload.lock; \
+	touch $@; echo "Added the packages for uploading in $$SECONDS s."
 
 $(READY_DEV): requirements-dev.lock $(READY)
 	@echo 'Adding the tests and linters to $(VENV) (once; about 40 MB to download) ...'

@@ -14,6 +14,7 @@ python -m bench near [--hashes 1000000] [--distance 6]
 python -m bench crosswalk [--occurrences 4000000]
 python -m bench page [--samples 10000000] [--classes 10000]
 python -m bench slurm
+python -m bench publish [--objects 1000] [--rounds 5]
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, read, shards, slurm, split, verify
+from bench import chain, chunk, crosswalk, fetch, hosts, memory, near, page, publish, read, shards, slurm, split, verify
 from bench.runs import BenchError
 
 
@@ -54,6 +55,8 @@ def _parse() -> argparse.Namespace:
     searching.add_argument("--distance", type=int, default=6, help="maximum number of bits in which near hashes differ")
     drawing = parser.add_argument_group("page")
     drawing.add_argument("--samples", type=int, default=10_000_000)
+    uploading = parser.add_argument_group("publish")
+    uploading.add_argument("--objects", type=int, default=1_000, help="objects of 1 MB")
     parser.add_argument("--classes", type=int, help="split, page: number of classes (default: 3000 and 10000)")
     return parser.parse_args()
 
@@ -86,6 +89,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
     "crosswalk": lambda arguments: crosswalk.bench(arguments.occurrences),
     "page": lambda arguments: page.bench(arguments.samples, arguments.classes or 10_000),
     "slurm": lambda arguments: slurm.bench(),
+    "publish": lambda arguments: publish.bench(arguments.objects, arguments.rounds),
 }
 
 

@@ -16,6 +16,7 @@ from tasks.crosswalk import MakeCrosswalk
 from tasks.delete import DeleteImages
 from tasks.fetch import FetchChunk, FetchImages
 from tasks.plan import PlanFetch
+from tasks.publish import PublishDataset
 from tasks.read import ReadArchive
 from tasks.report import ReportDataset
 from tasks.shards import CreateWebDataset, PlanShards, ShardChunk
@@ -36,6 +37,7 @@ __all__ = [
     "MakeCrosswalk",
     "PlanFetch",
     "PlanShards",
+    "PublishDataset",
     "ReadArchive",
     "ReportDataset",
     "ShardChunk",

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "compare": {*BASE, "compare", "account"},
     "audit": {*BASE, "audit"},
     "crosswalk": {*BASE, "crosswalk", "read"},
+    "upload": {*BASE, "upload", "publish", "shards"},
 }
 """Which parts of gbif_webdataset (folders and top modules) each part may import; see docs/architecture.md."""
 
@@ -49,6 +50,7 @@ WORK_OF_TASKS = {
     "CompareDatasets": "compare",
     "AuditDataset": "audit",
     "MakeCrosswalk": "crosswalk",
+    "PublishDataset": "upload",
 }
 """The folder with the module that does a task's work. FetchImages and VerifyImages only combine chunks."""
 

@@ -26,7 +26,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("gbif-webdataset", "python"):
         (programs / name).write_text(RECORDER)
         (programs / name).chmod(0o755)
-    for name in (".ready", ".ready-dev"):
+    for name in (".ready", ".ready-dev", ".ready-upload"):
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -101,6 +101,14 @@ def test_without_an_archive_the_sample_is_served_to_the_command(checkout: Path) 
     words = recorded(checkout, "dataset")
     assert words[:5] == ["-m", "sample.server", "--", ".venv/bin/gbif-webdataset", "ReportDataset"]
     assert words[5:7] == ["--dwca", "sample/archive.zip"]
+
+
+def test_publish_uploads_to_an_address(checkout: Path) -> None:
+    words = recorded(checkout, "publish", "DWCA=a.zip", "TO=s3://bucket/a,b", "DRY_RUN=1")
+    assert words[:4] == ["PublishDataset", "--to=s3://bucket/a,b", "--dry-run", "--dwca=a.zip"]
+    assert recorded(checkout, "publish", "DWCA=a.zip", "TO=file:///x", "DRY_RUN=0")[:3] == [
+        *("PublishDataset", "--to=file:///x", "--dwca=a.zip"),
+    ]
 
 
 def test_slurm_has_a_dry_run_and_a_status(checkout: Path) -> None:

@@ -4,6 +4,7 @@ import glob
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from gbif_webdataset.publish.description import Shard
 from gbif_webdataset.terms.splits import HUB_SPLITS, SPLITS, TRAIN
@@ -28,11 +29,14 @@ class LoadingCode:
     hugging_face_stream: str
 
 
-def write_loading_code(folder: str, shards: Sequence[Shard], extensions: Sequence[str]) -> LoadingCode:
+def write_loading_code(
+    folder: str, shards: Sequence[Shard], extensions: Sequence[str], lists_names: bool = False
+) -> LoadingCode:
     """The code for a dataset with these shards, at least one.
 
     `folder` is the folder of the shards: absolute, or relative to the folder where the code will run. `extensions` are
-    those of the images. If there are several, Hugging Face has a column for each; the code merges them to `image`.
+    those of the images. If there are several, Hugging Face has a column for each; the code merges them to `image`. With
+    `lists_names` the folder may have other shards as well, such as those of an earlier version.
     """
     by_split = {split: [shard.path for shard in shards if shard.split == split] for split in SPLITS}
     urls = {split: f"{folder}/{collapse_range(paths)}" for split, paths in by_split.items() if paths}
@@ -42,20 +46,32 @@ def write_loading_code(folder: str, shards: Sequence[Shard], extensions: Sequenc
         hugging_face_line=f"load_dataset({_quote(folder)}, split={_quote(HUB_SPLITS[split])})",
         webdataset="\n".join(_write_webdataset(urls, extensions)),
         hugging_face="\n".join(_write_hugging_face(folder, split, extensions)),
-        hugging_face_stream="\n".join(_write_stream(folder, split, extensions)),
+        hugging_face_stream="\n".join(_write_stream(folder, split, extensions, lists_names)),
     )
 
 
 def collapse_range(paths: Sequence[str]) -> str:
     """The paths of a split's shards in the notation of webdataset: `train/train-{000000..000007}.tar`.
 
-    One path stays as it is. The numbers of the shards have no gap.
+    One path stays as it is. Shards whose names have more than a number are listed:
+    `train/train-{{000000..000003},000004-1a2b3c4d}.tar`.
     """
     if len(paths) == 1:
         return paths[0]
-    stem, _, first = paths[0].removesuffix(".tar").rpartition("-")
-    last = paths[-1].removesuffix(".tar").rpartition("-")[2]
-    return f"{stem}-{{{first}..{last}}}.tar"
+    stem = paths[0].rpartition("/")[2].partition("-")[0]
+    start = f"{paths[0].rpartition('/')[0]}/{stem}-"
+    names = [path.removeprefix(start).removesuffix(".tar") for path in paths]
+    parts = []
+    for _, run in groupby(enumerate(names), key=_find_run):
+        first, *_, last = [name for _, name in run] * 2
+        parts.append(first if first == last else f"{{{first}..{last}}}")
+    return f"{start}{parts[0] if len(parts) == 1 else '{' + ','.join(parts) + '}'}.tar"
+
+
+def _find_run(numbered: tuple[int, str]) -> tuple[int, str]:
+    """A key that is the same for neighbours whose names are consecutive numbers."""
+    place, name = numbered
+    return (int(name) - place, "") if name.isdigit() else (place, name)
 
 
 def _quote(text: str) -> str:
@@ -84,13 +100,20 @@ def _write_hugging_face(folder: str, split: str, extensions: Sequence[str]) -> I
     yield from _write_merge(split, extensions, is_stored=True)
 
 
-def _write_stream(folder: str, split: str, extensions: Sequence[str]) -> Iterator[str]:
-    files = f"{glob.escape(folder)}/{split}/{split}-*.tar"
+def _write_stream(folder: str, split: str, extensions: Sequence[str], lists_names: bool) -> Iterator[str]:
+    files = _quote(f"{glob.escape(folder)}/{split}/{split}-*.tar")
+    if lists_names:
+        files = f'[f"{{folder}}/{{row[\'shard\']}}" for row in rows if row["split"] == "{split}"]'
+        yield "import csv"
+        yield ""
     yield f"from datasets import {_list_names(extensions, 'load_dataset, load_dataset_builder')}"
     yield ""
+    if lists_names:
+        yield f"folder = {_quote(folder)}"
+        yield 'rows = csv.DictReader(open(f"{folder}/shards.csv"))'
     yield f"features = load_dataset_builder({_quote(folder)}).info.features  # types, from the header of README.md"
     yield f"{split} = load_dataset("
-    yield f'    "webdataset", data_files={{"train": {_quote(files)}}},'
+    yield f'    "webdataset", data_files={{"train": {files}}},'
     yield '    split="train", features=features, streaming=True,'
     yield ")"
     yield from _write_merge(split, extensions, is_stored=False)

@@ -177,6 +177,18 @@ class DatasetPaths:
         """The folder of the records."""
         return self.record("").parent
 
+    def publish_record(self, target: str) -> Path:
+        """Return the path of the record of what was published to a target, by the target's name."""
+        return self.output / "publish" / f"{target}.json"
+
+    def publish_journal(self, target: str) -> Path:
+        """Return the path of the list of objects that are at a target, while they are uploaded."""
+        return self.output / "publish" / f"{target}.journal"
+
+    def publish_changes(self, target: str) -> Path:
+        """Return the path of the table of what a version changed at a target."""
+        return self.output / "publish" / target / "CHANGES.csv"
+
     @property
     def audit_progress(self) -> Path:
         """What an audit has found so far."""

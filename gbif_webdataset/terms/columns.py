@@ -262,6 +262,14 @@ COMPARISON = (
 )
 """Columns of `report/comparison.csv`."""
 
+CHANGES = (
+    Column("shard", TEXT, "name of the shard at the target; removed samples count for the shard that had them"),
+    Column("added", INT64, "samples that the published version does not have in this split"),
+    Column("removed", INT64, "samples that only the published version has in this split"),
+    Column("relabelled", INT64, "samples that have another label in the published version"),
+)
+"""Columns of `CHANGES.csv`: a row for each shard that changed."""
+
 AUDIT = (
     Column("file", TEXT, "the file's path below `output`"),
     Column("kind", TEXT, "what is wrong with it"),

@@ -243,6 +243,23 @@ OUTPUTS = (
     ),
     Output("audit.csv", "AuditDataset", "The files that differ from their records, one row each.", columns.AUDIT),
     Output(
+        "publish/<target>.json",
+        "PublishDataset",
+        "What was published to a target: address, version, and for each object its path in the dataset, bytes, SHA-256 "
+        "and the time of its upload (UTC). It has no credentials.",
+    ),
+    Output(
+        "publish/<target>.journal",
+        "PublishDataset",
+        "The objects that are at a target while they are uploaded, one JSON line each; deleted at the end.",
+    ),
+    Output(
+        "publish/<target>/CHANGES.csv",
+        "PublishDataset",
+        "What the last version changed in the one before it, by shard. In a first version all samples are added.",
+        columns.CHANGES,
+    ),
+    Output(
         "crosswalk.csv",
         "MakeCrosswalk",
         "What became of each taxon in a newer taxonomy. It is written to the folder where the command runs.",

@@ -1,0 +1,93 @@
+"""Files in a folder, such as one that a web server serves."""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, delete_unless_locked
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.published_version import PublishedObject
+from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.upload.target import PublishTarget
+
+BLOCK_BYTES = 8 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+WRONG_KIND = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+class FolderStore:
+    """The files below a target's folder; names are relative to it."""
+
+    def __init__(self, target: PublishTarget) -> None:
+        self._target, self._folder = target, Path(target.prefix)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file; None if there is none."""
+        with self._explained():
+            try:
+                return (self._folder / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a file to `path`."""
+        with self._explained():
+            shutil.copyfile(self._folder / name, path)
+
+    def put(self, name: str, file: LocalFile) -> None:
+        """Write a file, which exists completely or not at all.
+
+        Raises:
+            DamagedFileError: the source differs from its record.
+        """
+        with self._explained(), atomic_file(self._folder / name) as temporary, temporary.open("wb") as copy:
+            for block in [file.content] if file.content is not None else file.iterate(BLOCK_BYTES):
+                copy.write(block)
+
+    def list_sizes(self) -> dict[str, int]:
+        """The size of each file below the folder, in bytes, by name."""
+        found = {}
+        with self._explained():
+            for folder, _, names in os.walk(self._folder):
+                for name in names:
+                    path = Path(folder, name)
+                    with contextlib.suppress(FileNotFoundError):
+                        found[path.relative_to(self._folder).as_posix()] = path.stat().st_size
+        return found
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete files, and folders that are empty without them."""
+        with self._explained():
+            for name in names:
+                (self._folder / name).unlink(missing_ok=True)
+            for folder in sorted({(self._folder / name).parent for name in names}, reverse=True):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+    def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
+        """Delete the temporary files that a killed run left beside these objects; how many there were."""
+        folders = {(self._folder / one.name).parent for one in objects}
+        left = [path for folder in folders for path in folder.glob(f"{TEMPORARY}*")]
+        with self._explained():
+            for path in left:
+                delete_unless_locked(path)
+        return len(left)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise what the system refuses as a sentence about the target, and all other faults as temporary."""
+        try:
+            yield
+        except OSError as error:
+            text, place = os.strerror(error.errno or errno.EIO), self._target.option
+            if error.errno in FULL:
+                raise StoreError.at(place, text, "free some space there, and repeat the command") from None
+            if error.errno in DENIED:
+                raise StoreError.at(place, text, "choose a folder that you may write to") from None
+            if error.errno in WRONG_KIND:
+                raise StoreError.at(place, text, "choose an empty folder") from None
+            raise TemporaryStoreError(text) from None

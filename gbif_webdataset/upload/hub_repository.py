@@ -1,0 +1,149 @@
+"""A dataset repository of the Hugging Face Hub: each version is one commit, through huggingface_hub.
+
+The content of a large file is sent before the commit. The Hub finds it by its SHA-256, so a killed run that is repeated
+sends only what is missing.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.published_version import NAME
+from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.upload.target import PublishTarget
+
+REPOSITORY = "dataset"  # its type
+BATCH_FILES = 100
+MAX_SMALL_BYTES = 1 << 20
+"""Files up to this size are sent from memory. The SHA-256 of larger ones is compared before the commit."""
+FULL = (413, 507)
+DENIED = (401, 403)
+TEMPORARY = (408, 409, 412, 423, 425, 429)
+
+
+class HubRepository:
+    """The files of a repository on its main branch."""
+
+    def __init__(self, target: PublishTarget) -> None:
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        self._target, self._api = target, HfApi(endpoint=target.endpoint or None)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file; None if there is none."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        with tempfile.TemporaryDirectory() as folder, self._explained():
+            try:
+                return Path(self._download(name, folder)).read_bytes()
+            except EntryNotFoundError:
+                return None
+
+    def download(self, name: str, path: Path) -> None:
+        """Write the bytes of a file to `path`."""
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder, self._explained():
+            Path(self._download(name, folder)).replace(path)
+
+    def commit(
+        self,
+        files: Mapping[str, LocalFile],
+        deleted: Sequence[str],
+        message: str,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Add files and delete others by one commit. If an earlier attempt made this commit, nothing happens.
+
+        Raises:
+            DamagedFileError: a file differs from its record.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        if self.read(NAME) == files[NAME].content:
+            return
+        with self._explained():
+            head = self._api.repo_info(self._target.container, repo_type=REPOSITORY).sha
+            total, done = sum(file.bytes for file in files.values()), 0
+            additions = []
+            for batch in _split_batches(list(files.items())):
+                prepared = [CommitOperationAdd(name, _get_content(file)) for name, file in batch]
+                self._api.preupload_lfs_files(self._target.container, prepared, repo_type=REPOSITORY)
+                for addition, (_, file) in zip(prepared, batch, strict=True):
+                    _check_sent(addition, file)
+                additions += prepared
+                done += sum(file.bytes for _, file in batch)
+                progress(done, total)
+            operations = [*additions, *(CommitOperationDelete(name, is_folder=False) for name in deleted)]
+            self._api.create_commit(
+                self._target.container, operations, commit_message=message, repo_type=REPOSITORY, parent_commit=head
+            )
+
+    def _download(self, name: str, folder: str) -> str:
+        return str(
+            self._api.hf_hub_download(
+                self._target.container, name, repo_type=REPOSITORY, local_dir=folder
+            )
+        )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise what the Hub refuses as a sentence without its text, and all other faults as temporary."""
+        from huggingface_hub.errors import EntryNotFoundError, LocalTokenNotFoundError, RepositoryNotFoundError
+
+        place = self._target.option
+        try:
+            yield
+        except (DatasetError, EntryNotFoundError):
+            raise
+        except LocalTokenNotFoundError:
+            remedy = "run `hf auth login`, or set HF_TOKEN"
+            raise StoreError.at(place, "there is no token for the Hub", remedy) from None
+        except RepositoryNotFoundError:
+            problem = "there is no such repository, or the token may not read it"
+            remedy = (
+                f"create it with `hf repo create {self._target.container} --repo-type dataset`, or run `hf auth login`"
+            )
+            raise StoreError.at(place, problem, remedy) from None
+        except Exception as error:  # of several HTTP libraries, or a RuntimeError around one
+            raise self._explain(_find_status(error), error) from None
+
+    def _explain(self, status: int, error: Exception) -> Exception:
+        place = self._target.option
+        if status in DENIED:
+            return StoreError.at(
+                place, f"the token may not write there (HTTP {status})", "run `hf auth login` with another"
+            )
+        if status in FULL:
+            return StoreError.at(place, f"the Hub has no space left for it (HTTP {status})", "free some space there")
+        if 400 <= status < 500 and status not in TEMPORARY:
+            return StoreError.at(place, f"the Hub refuses a request (HTTP {status})", "check --to and --endpoint")
+        return TemporaryStoreError(f"HTTP {status}" if status else type(error).__name__)
+
+
+def _get_content(file: LocalFile) -> bytes | Path:
+    return file.read() if file.bytes <= MAX_SMALL_BYTES or file.content is not None else file.path
+
+
+def _check_sent(addition: Any, file: LocalFile) -> None:
+    """Raise DamagedFileError if the content that was sent is not that of the record."""
+    if addition.upload_info.sha256.hex() != file.sha256:
+        raise file.make_error()
+
+
+def _find_status(error: BaseException | None) -> int:
+    """The HTTP status of an error or of its causes; 0 without one."""
+    while error is not None:
+        if status := getattr(getattr(error, "response", None), "status_code", None):
+            return int(status)
+        error = error.__cause__ or error.__context__
+    return 0
+
+
+def _split_batches(files: list[tuple[str, LocalFile]]) -> Iterator[list[tuple[str, LocalFile]]]:
+    for start in range(0, len(files), BATCH_FILES):
+        yield files[start : start + BATCH_FILES]

@@ -1,0 +1,58 @@
+"""The names of a version's objects. An object that a published version lists is never overwritten.
+
+A shard keeps its own path as its name while no other content has it; otherwise it has a digest in its name, as have its
+indexes, which loaders look for beside it. All other files are below versions/<version>/. On the Hub, where a commit
+changes all files at once, every name is the path.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from gbif_webdataset.terms.splits import SPLITS
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.published_version import PublishedVersion
+
+VERSIONS = "versions"
+DIGEST_DIGITS = 8
+SHARD = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+(?=\.)")
+ENDINGS = (".tar", ".idx", ".tar.idx")
+
+
+def find_shard(path: str) -> str:
+    """The path of a shard or one of its indexes without the ending, such as `train/train-000003`; empty for others."""
+    found = SHARD.match(path)
+    return found[0] if found and path.removeprefix(found[0]) in ENDINGS else ""
+
+
+def name_shard_files(files: Mapping[str, LocalFile], published: PublishedVersion | None) -> dict[str, str]:
+    """The name of each shard and index at a target with this version, by path."""
+    old = published.by_path if published else {}
+    taken = {*published.names, *published.earlier} if published else set()
+    by_shard: dict[str, list[str]] = {}
+    for path in files:
+        if shard := find_shard(path):
+            by_shard.setdefault(shard, []).append(path)
+    names = {}
+    for shard, paths in by_shard.items():
+        if all(path in old and old[path].sha256 == files[path].sha256 for path in paths):
+            names |= {path: old[path].name for path in paths}
+            continue
+        stem = shard
+        if taken.intersection(paths):
+            contents = " ".join(files[path].sha256 for path in sorted(paths))
+            stem += f"-{hashlib.sha256(contents.encode()).hexdigest()[:DIGEST_DIGITS]}"
+        names |= {path: stem + path.removeprefix(shard) for path in paths}
+    return names
+
+
+def name_other_files(
+    files: Mapping[str, LocalFile], version: str, published: PublishedVersion | None
+) -> dict[str, str]:
+    """The name of each file that belongs to no shard, by path."""
+    old = published.by_path if published else {}
+    return {
+        path: old[path].name if path in old and old[path].sha256 == file.sha256 else f"{VERSIONS}/{version}/{path}"
+        for path, file in files.items()
+        if not find_shard(path)
+    }

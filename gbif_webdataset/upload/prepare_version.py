@@ -1,0 +1,154 @@
+"""The version of a dataset to publish: its objects, and what changes from the published version."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gbif_webdataset import __version__
+from gbif_webdataset.errors import MissingPieceError, ParameterError, option_text
+from gbif_webdataset.publish.croissant import CROISSANT
+from gbif_webdataset.storage.checked_json import DamagedJsonError, digest_of, read_checked_json
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.target_record import TargetRecord
+from gbif_webdataset.upload.adapt_files import TargetNames, adapt_files
+from gbif_webdataset.upload.changes import Changes
+from gbif_webdataset.upload.files_to_publish import list_files
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
+from gbif_webdataset.upload.published_version import NAME, ForeignListError, PublishedObject, PublishedVersion
+from gbif_webdataset.upload.store_errors import StoreError
+from gbif_webdataset.upload.target import HUB, PublishTarget
+from gbif_webdataset.upload.version_numbers import order_version, propose_version
+
+
+@dataclass(frozen=True)
+class PreparedVersion:
+    """A version to publish, its files by path, and the version that the target has; None if it has none."""
+
+    version: PublishedVersion
+    files: Mapping[str, LocalFile]
+    published: PublishedVersion | None
+
+    @property
+    def shard_names(self) -> dict[str, str]:
+        """The name of each shard and index at the target, by path."""
+        return {one.path: one.name for one in self.version.objects if find_shard(one.path)}
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the target has this version."""
+        return self.published is not None and _contents(self.published) == _contents(self.version)
+
+    @property
+    def new_objects(self) -> dict[PublishedObject, LocalFile]:
+        """The objects that the published version does not list with the same SHA-256, and their files."""
+        old = set(self.published.objects) if self.published else set()
+        return {one: self.files[one.path] for one in self.version.objects if one not in old}
+
+    @property
+    def new_copies(self) -> dict[PublishedObject, LocalFile]:
+        """The copies that the published version lacks or has with another content, and their files."""
+        old = self.published.copies if self.published else {}
+        return {
+            PublishedObject(path, path, self.files[path].bytes, sha256): self.files[path]
+            for path, sha256 in self.version.copies.items()
+            if old.get(path) != sha256
+        }
+
+
+def read_published(data: bytes | None, target: PublishTarget) -> PublishedVersion | None:
+    """The version that the content of a target's dataset.json describes; None without one.
+
+    Raises:
+        StoreError: it is not a list of this tool.
+    """
+    if data is None:
+        return None
+    try:
+        return PublishedVersion.of_json(data)
+    except ForeignListError as error:
+        problem = f"the {NAME} there {error}"
+        raise StoreError.at(target.option, problem, "choose another address, or delete that file") from None
+
+
+def prepare_version(
+    paths: DatasetPaths, target: PublishTarget, published: PublishedVersion | None, public_url: str = ""
+) -> PreparedVersion:
+    """The version of the dataset in `paths`, with the names that it gets at the target.
+
+    Raises:
+        StoreError: the target has another dataset.
+        MissingPieceError: a stage has not run.
+        DamagedFileError: a file differs from its record.
+    """
+    files = list_files(paths)
+    title, number = json.loads(files[CROISSANT].read())["name"], _find_version(paths)
+    record = load_publish_record(paths, target)
+    if published and published.title != title and record.get("dataset") != published.dataset:
+        problem = f"has another dataset: {published.title!r}, version {published.version}"
+        same = option_text("--ReportDataset-title", published.title)
+        remedy = f"choose another address, or, if this is a newer version of it, set {same}"
+        raise StoreError.at(target.option, problem, remedy)
+    is_hub = target.scheme == HUB
+    shards = {path: path for path in files if find_shard(path)} if is_hub else name_shard_files(files, published)
+    stale = sorted({*published.names, *published.earlier} - {*shards.values(), *files}) if published else []
+    lists_names = not is_hub and (
+        any(path != name for path, name in shards.items())
+        or any(find_shard(name) for name in stale)
+        or bool(published and published.lists_names)
+    )
+    files = adapt_files(files, TargetNames(shards, lists_names, public_url))
+    others = (
+        {path: path for path in files if path not in shards} if is_hub else name_other_files(files, number, published)
+    )
+    names = {**shards, **others}
+    objects = [PublishedObject(names[path], path, file.bytes, file.sha256) for path, file in sorted(files.items())]
+    copies = {} if is_hub else {path: files[path].sha256 for path in sorted(others)}
+    current = {*names.values(), *copies}
+    version = PublishedVersion(
+        dataset=published.dataset
+        if published
+        else digest_of({"title": title, "objects": [one.sha256 for one in objects]})[:16],
+        title=title,
+        version=number,
+        objects=objects,
+        copies=copies,
+        earlier=sorted({*published.names, *published.earlier} - current) if published else [],
+        lists_names=lists_names,
+        software=__version__,
+    )
+    return PreparedVersion(version, files, published)
+
+
+def check_version(prepared: PreparedVersion, changes: Changes, target: PublishTarget) -> None:
+    """Raise ParameterError if the version is too low for what it changes in the published one."""
+    published, number = prepared.published, prepared.version.version
+    if published is None:
+        return
+    proposed = propose_version(published.version, changes.part)
+    if order_version(number) < order_version(proposed):
+        raise ParameterError.at(
+            option_text("--ReportDataset-version", number),
+            f"too low, because {target.address} has version {published.version}, and this one differs: {changes}",
+            f"set --ReportDataset-version {proposed}",
+        )
+
+
+def load_publish_record(paths: DatasetPaths, target: PublishTarget) -> dict[str, Any]:
+    """The record of what was published to a target; empty without one, or if it is damaged."""
+    try:
+        return read_checked_json(paths.publish_record(target.name))[0]
+    except (FileNotFoundError, DamagedJsonError):
+        return {}
+
+
+def _find_version(paths: DatasetPaths) -> str:
+    record = TargetRecord.load(paths.record("ReportDataset"))
+    if record is None or "version" not in record.fingerprint.parameters:
+        raise MissingPieceError(f"{paths.output}: ReportDataset has not run; run `make report` first")
+    return str(record.fingerprint.parameters["version"])
+
+
+def _contents(version: PublishedVersion) -> set[tuple[str, str]]:
+    return {(one.path, one.sha256) for one in version.objects}

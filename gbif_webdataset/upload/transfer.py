@@ -1,0 +1,137 @@
+"""Upload files in parallel, within limits of bandwidth and memory."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.published_version import PublishedObject
+from gbif_webdataset.upload.retries import Retries
+from gbif_webdataset.upload.upload_journal import UploadJournal
+
+WORKERS = 16
+MAX_BYTES_AT_ONCE = 256 << 20
+"""Bytes of the files that are in memory at the same time; a larger file is alone."""
+LIST_ATTEMPTS = 4
+
+
+class Store(Protocol):
+    """Objects below a target's prefix."""
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of an object; None if there is none."""
+
+    def download(self, name: str, path: Path) -> None:
+        """Write the bytes of an object to a file."""
+
+    def put(self, name: str, file: LocalFile) -> None:
+        """Write an object."""
+
+    def list_sizes(self) -> dict[str, int]:
+        """The size of each object, by name."""
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects."""
+
+    def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
+        """Remove what a killed run left of uploads of these objects; how many uploads."""
+
+
+class BandwidthLimit:
+    """Lets files start so that at most so many bytes per second are sent on average; 0 for no limit."""
+
+    def __init__(self, bytes_per_second: int) -> None:
+        self._rate, self._free_at, self._lock = bytes_per_second, time.monotonic(), threading.Lock()
+
+    def wait(self, count: int, stopping: threading.Event) -> None:
+        """Wait until this file may be sent after the files before it."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._free_at)
+            self._free_at = start + count / self._rate
+        stopping.wait(start - now)
+
+
+class MemoryLimit:
+    """Lets files be in memory as long as they have at most so many bytes together; a larger one is alone."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._used, self._changed = max_bytes, 0, threading.Condition()
+
+    @contextmanager
+    def reserve(self, count: int) -> Iterator[None]:
+        """Wait until so many bytes fit; they are free again when the block ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + count <= self._max_bytes)
+            self._used += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= count
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How objects are uploaded to a store. `progress` gets (bytes done, all bytes)."""
+
+    store: Store
+    retries: Retries
+    bytes_per_second: int = 0
+    progress: Callable[[int, int], None] = lambda done, total: None
+    memory: MemoryLimit = field(default_factory=lambda: MemoryLimit(MAX_BYTES_AT_ONCE))
+
+    def upload(self, files: Mapping[PublishedObject, LocalFile], journal: UploadJournal) -> None:
+        """Upload files, each as an object.
+
+        Raises:
+            DamagedFileError: a file differs from its record.
+            StoreError: the target refuses an object.
+        """
+        limit, total = BandwidthLimit(self.bytes_per_second), sum(file.bytes for file in files.values())
+        done, lock = [0], threading.Lock()
+
+        def put(one: PublishedObject, file: LocalFile) -> None:
+            with self.memory.reserve(file.bytes):
+                limit.wait(file.bytes, self.retries.stopping)
+                if self.retries.stopping.is_set():
+                    return
+                self.retries.run(lambda: self.store.put(one.name, file))
+            journal.add(one)
+            with lock:
+                done[0] += file.bytes
+            self.progress(done[0], total)
+
+        with ThreadPoolExecutor(WORKERS, "upload") as executor:
+            futures = [executor.submit(put, one, file) for one, file in files.items()]
+            try:
+                _raise_first(futures)
+            except BaseException:
+                self.retries.stopping.set()
+                executor.shutdown(cancel_futures=True)
+                raise
+
+    def find_unlisted(self, objects: Iterable[PublishedObject]) -> list[PublishedObject]:
+        """The objects that the target does not list with their size, though it is asked again, as lists may be late."""
+        expected = list(objects)
+        for attempt in range(LIST_ATTEMPTS):
+            sizes = self.retries.run(self.store.list_sizes)
+            if not (unlisted := [one for one in expected if sizes.get(one.name) != one.bytes]):
+                return []
+            self.retries.pause_before_repeat(attempt)
+        return unlisted
+
+
+def _raise_first(futures: Sequence["Future[None]"]) -> None:
+    """Wait for all futures, and raise the error of the first that fails."""
+    ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in ended:
+        future.result()

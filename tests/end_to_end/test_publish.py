@@ -1,0 +1,394 @@
+"""Publishing to real servers of object storage, with faults and kills."""
+
+import contextlib
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.upload.object_store import ObjectStore
+from gbif_webdataset.upload.published_version import NAME, PublishedVersion
+from gbif_webdataset.upload.store_errors import StoreError
+from gbif_webdataset.upload.target import PublishTarget
+from tests.support.datasets import ROOT
+from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.gcs_front import GcsFront
+from tests.support.object_servers import (
+    BUCKET,
+    S3_ENVIRONMENT,
+    SECRET,
+    make_azurite_key,
+    run_azurite,
+    run_gcs_emulator,
+    run_moto,
+    run_rclone,
+)
+from tests.support.publishable import QUICK, Publishable, check_complete, load_record, read_version
+
+pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
+boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
+SERVERS = {"moto": run_moto, "rclone": run_rclone}
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The URL of a server of S3 by its name; each is started when it is first used."""
+    urls: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+
+        def find(name: str) -> str:
+            if name not in urls:
+                urls[name] = stack.enter_context(SERVERS[name](tmp_path_factory.mktemp(name)))
+            return urls[name]
+
+        yield find
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def proxy(servers: Callable[[str], str]) -> Iterator[FaultProxy]:
+    """A proxy before moto."""
+    with FaultProxy(servers("moto")) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Publishable:
+    return Publishable(tmp_path / "dataset").fill(16).make()
+
+
+@pytest.fixture
+def target(proxy: FaultProxy, request: pytest.FixtureRequest) -> PublishTarget:
+    return make_target(proxy.url, request)
+
+
+def make_target(endpoint: str, request: pytest.FixtureRequest) -> PublishTarget:
+    """A target of the test's own."""
+    prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    return PublishTarget.parse(f"s3://{BUCKET}/{prefix}/moths", endpoint)
+
+
+def add_large_file(dataset: Publishable, size: int = 12 << 20) -> Path:
+    """Make a file of the dataset so large that it is uploaded in parts."""
+    path = dataset.paths.shards / "dropped.csv"
+    path.write_bytes(b"0123456789abcde\n" * (size // 16))
+    shards = [path for path in dataset.paths.shards.rglob("*") if path.is_file()]
+    dataset.write_record("CreateWebDataset", shards)
+    return path
+
+
+def list_unfinished(target: PublishTarget) -> list[str]:
+    """The keys of unfinished multipart uploads."""
+    client = boto3.client("s3", endpoint_url=target.endpoint)
+    return [one["Key"] for one in client.list_multipart_uploads(Bucket=target.container).get("Uploads", [])]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_versions_follow_each_other_in_a_bucket(
+    servers: Callable[[str], str], name: str, dataset: Publishable, request: pytest.FixtureRequest
+) -> None:
+    with FaultProxy(servers(name)) as proxy:
+        target = make_target(proxy.url, request)
+        read = ObjectStore(target).read
+        dataset.send(target)
+        first = check_complete(read)
+        puts = proxy.count("PUT")
+        assert "Nothing to upload" in dataset.send(target)
+        assert proxy.count("PUT") == puts
+        dataset.image("train", "occurrence999", label="moth 0")
+        dataset.make("1.1.0")
+        dataset.send(target)
+        second = check_complete(read)
+        assert (first.version, second.version) == ("1.0.0", "1.1.0")
+        kept = set(first.objects) & set(second.objects)
+        assert "train/train-000000.tar" in {one.path for one in kept}
+        assert not {one.name for one in kept} & {path for _, path in proxy.requests[puts:]}
+        dataset.send(target, replace(QUICK, prune=True))
+        assert check_complete(read).earlier == []
+        listed = set(ObjectStore(target).list_sizes())
+        assert listed == {*second.names, NAME}
+
+
+@pytest.mark.parametrize(
+    ("fault", "repeated"),
+    [
+        (Fault("reset", times=3), 3),
+        (Fault("500", times=3), 3),
+        (Fault("503", times=3), 3),
+        (Fault("cut", times=3), 3),
+        (Fault("lost-answer", times=3), 3),
+        (Fault("stale", "GET", "list-type=2", times=2), 2),
+        (Fault("503", "GET", NAME), 1),
+        (Fault("reset", path=NAME), 1),
+    ],
+    ids=lambda value: f"{value.kind}-{value.method}-{value.path}" if isinstance(value, Fault) else str(value),
+)
+def test_temporary_faults_are_repeated_and_counted(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, fault: Fault, repeated: int
+) -> None:
+    proxy.faults = [fault]
+    summary = dataset.send(target)
+    assert f"{repeated} request{'' if repeated == 1 else 's'} repeated" in summary
+    assert load_record(dataset, target)["repeated_requests"] == repeated
+    check_complete(ObjectStore(target).read)
+
+
+def test_an_object_that_was_stored_in_part_is_uploaded_again(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+) -> None:
+    proxy.faults = [Fault("stored-truncated", path=r"train-000000\.tar$")]
+    dataset.send(target)
+    check_complete(ObjectStore(target).read)
+    assert proxy.count("PUT", r"train-000000\.tar$") == 2
+
+
+def test_an_object_that_is_always_stored_in_part_is_never_announced(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+) -> None:
+    proxy.faults = [Fault("stored-truncated", path=r"train-000000\.tar$", times=100)]
+    with pytest.raises(StoreError, match=r"does not have 1 object, such as train/train-000000\.tar, with the size"):
+        dataset.send(target)
+    assert ObjectStore(target).read(NAME) is None
+    proxy.faults = []
+    dataset.send(target)
+    check_complete(ObjectStore(target).read)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("403", r"the credentials may not read, list and write there \(AccessDenied\); give others, or allow it"),
+        ("507", r"the target has no space left \(InsufficientStorage\); free some space there, and repeat"),
+    ],
+)
+def test_missing_permission_and_space_give_one_sentence_without_the_servers_text(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, kind: str, sentence: str
+) -> None:
+    proxy.faults = [Fault(kind, times=1_000)]
+    with pytest.raises(StoreError, match=rf"^--to {target.address}: {sentence}") as raised:
+        dataset.send(target)
+    assert "SECRET" not in str(raised.value)
+    assert proxy.count("PUT") <= 32, "refusals are not repeated"
+
+
+def test_a_missing_bucket_wrong_credentials_and_no_server_give_one_sentence(
+    servers: Callable[[str], str], dataset: Publishable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rclone = servers("rclone")
+    with pytest.raises(StoreError, match="there is no such bucket or container; create it, or correct the address"):
+        dataset.send(PublishTarget.parse("s3://no-such-bucket/x", rclone))
+    with pytest.raises(StoreError, match="8 attempts failed, the last one with: connect error"):
+        dataset.send(PublishTarget.parse(f"s3://{BUCKET}/x", "http://127.0.0.1:9"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(StoreError, match="the credentials may not read, list and write there"):
+        dataset.send(PublishTarget.parse(f"s3://{BUCKET}/x", rclone))
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(StoreError, match="there are no credentials for S3; run `aws configure`"):
+        dataset.send(PublishTarget.parse(f"s3://{BUCKET}/x", rclone))
+
+
+def test_a_reader_sees_a_complete_version_at_every_moment_of_an_update(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, servers: Callable[[str], str]
+) -> None:
+    def read(name: str) -> bytes | None:
+        try:
+            return bytes(
+                urllib.request.urlopen(f"{servers('moto')}/{BUCKET}/{target.prefix}/{name}", timeout=10).read()
+            )
+        except urllib.error.HTTPError:
+            return None
+
+    dataset.send(target)
+    dataset.rows["train"] = dataset.rows["train"][1:]
+    dataset.image("val", "occurrence999", label="moth 0")
+    dataset.make("1.1.0")
+    seen: list[PublishedVersion] = []
+
+    def look(method: str, path: str) -> None:
+        if method == "PUT":
+            seen.append(check_complete(read))
+
+    proxy.before = look
+    dataset.send(target)
+    assert {version.version for version in seen} == {"1.0.0"}
+    assert len(seen) > 10
+    assert check_complete(read).version == "1.1.0"
+
+
+def test_large_files_have_parts_and_a_failed_upload_leaves_none(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gbif_webdataset.upload import object_store
+    from tests.support.publish_process import LARGE_BYTES, PART_BYTES
+
+    monkeypatch.setattr(object_store, "MAX_PUT_BYTES", LARGE_BYTES)
+    monkeypatch.setattr(object_store, "PART_BYTES", PART_BYTES)
+    large = add_large_file(dataset)
+    data = large.read_bytes()
+    large.write_bytes(data[:-1] + b"x")
+    with pytest.raises(DamagedFileError):
+        dataset.send(target)
+    assert proxy.count("PUT", "partNumber=1") == 1
+    assert list_unfinished(target) == []
+    assert ObjectStore(target).read(NAME) is None
+    large.write_bytes(data)
+    proxy.faults = [Fault("503", path="partNumber=2"), Fault("reset", path="partNumber=1")]
+    dataset.send(target)
+    version = check_complete(ObjectStore(target).read)
+    assert version.by_path["dropped.csv"].bytes == len(data)
+    assert list_unfinished(target) == []
+
+
+@pytest.mark.parametrize(
+    "moment", ["PUT /.*/train/.*tar$", "PUT .*partNumber=2", "PUT .*/shards.csv$", f"PUT .*/{NAME}$"]
+)
+def test_a_killed_upload_continues_and_leaves_no_parts(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, moment: str
+) -> None:
+    add_large_file(dataset)
+    kill_at(proxy, dataset, target, moment)
+    if "partNumber" in moment:
+        assert list_unfinished(target) == [f"{target.prefix}/versions/1.0.0/dropped.csv"]
+    before = set(ObjectStore(target).list_sizes())
+    assert read_or_none(target) is None
+    done = [line for line in dataset.paths.publish_journal(target.name).read_text().split("\n") if line.endswith("}")]
+    puts = proxy.count("PUT")
+    publish(dataset, target)
+    version = check_complete(ObjectStore(target).read)
+    assert list_unfinished(target) == []
+    assert before <= {*version.names, NAME}
+    repeated = [path for method, path in proxy.requests if method == "PUT"][puts:]
+    names = [re.search(r'"name": "([^"]+)"', line) for line in done]
+    assert not [found[1] for found in names if found and f"/{BUCKET}/{target.prefix}/{found[1]}" in repeated]
+
+
+def read_or_none(target: PublishTarget) -> PublishedVersion | None:
+    data = ObjectStore(target).read(NAME)
+    return PublishedVersion.of_json(data) if data else None
+
+
+def publish(dataset: Publishable, target: PublishTarget) -> str:
+    """Publish in a process of its own; what it prints."""
+    ended = subprocess.run(command(dataset, target), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def command(dataset: Publishable, target: PublishTarget) -> list[str]:
+    module = "tests.support.publish_process"
+    return [sys.executable, "-m", module, str(dataset.root), target.address, target.endpoint]
+
+
+def kill_at(proxy: FaultProxy, dataset: Publishable, target: PublishTarget, moment: str) -> None:
+    """Publish until the first request that matches, and kill the process then."""
+    process = subprocess.Popen(command(dataset, target), cwd=ROOT, stderr=subprocess.DEVNULL)
+
+    def kill(method: str, path: str) -> None:
+        if re.search(moment, f"{method} {path}"):
+            process.send_signal(signal.SIGKILL)
+
+    proxy.before = kill
+    try:
+        assert process.wait(60) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.wait(10)
+        proxy.before = lambda method, path: None
+
+
+def test_bandwidth_is_limited(proxy: FaultProxy, dataset: Publishable, target: PublishTarget) -> None:
+    paths = dataset.paths
+    size = sum(path.stat().st_size for path in paths.shards.rglob("*") if path.is_file())
+    moments: list[tuple[float, int]] = []
+
+    def note(method: str, path: str) -> None:
+        import time
+
+        if method == "PUT":
+            moments.append((time.monotonic(), 1))
+
+    proxy.before = note
+    dataset.send(target, replace(QUICK, bytes_per_second=size))
+    assert moments[-1][0] - moments[0][0] > 0.5
+
+
+def test_secrets_are_in_no_output_record_or_object(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+) -> None:
+    proxy.faults = [Fault("403", path=r"shards\.csv")]
+    printed = ""
+    for _ in range(2):
+        ended = subprocess.run(
+            command(dataset, target), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
+        printed += ended.stdout + ended.stderr
+    assert "AccessDenied" in printed
+    check_complete(ObjectStore(target).read)
+    texts = [printed.encode(), *(path.read_bytes() for path in dataset.root.rglob("*") if path.is_file())]
+    texts += [ObjectStore(target).read(name) or b"" for name in ObjectStore(target).list_sizes()]
+    for secret in (SECRET, S3_ENVIRONMENT["AWS_ACCESS_KEY_ID"], "AKIASECRETINANSWER"):
+        assert not [text for text in texts if secret.encode() in text]
+
+
+def test_azure_has_the_same_versions(
+    dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
+    with run_azurite(tmp_path) as url:
+        create_container(url)
+        publish_twice_and_prune(dataset, PublishTarget.parse(f"az://{BUCKET}/x", url))
+
+
+def test_google_has_the_same_versions(dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
+        publish_twice_and_prune(dataset, PublishTarget.parse(f"gs://{BUCKET}/x", front.url))
+
+
+def publish_twice_and_prune(dataset: Publishable, target: PublishTarget) -> None:
+    """Publish two versions, and prune the first."""
+    read = ObjectStore(target).read
+    dataset.send(target)
+    assert check_complete(read).version == "1.0.0"
+    assert "Nothing to upload" in dataset.send(target)
+    dataset.rows["train"] = dataset.rows["train"][1:]
+    dataset.make("1.0.1")
+    dataset.send(target, replace(QUICK, prune=True))
+    version = check_complete(read)
+    assert (version.version, version.earlier) == ("1.0.1", [])
+    assert set(ObjectStore(target).list_sizes()) == {*version.names, NAME}
+    assert read_version(read).dataset
+
+
+def create_container(url: str) -> None:
+    """Create the container BUCKET in azurite, through a signed request of the tests."""
+    import base64
+    import hmac
+    from email.utils import formatdate
+
+    date = formatdate(usegmt=True)
+    path = f"/devstoreaccount1/{BUCKET}"
+    headers = f"x-ms-date:{date}\nx-ms-version:2021-08-06"
+    text = "PUT" + "\n" * 12 + f"{headers}\n/devstoreaccount1{path}\nrestype:container"
+    digest = hmac.new(base64.b64decode(make_azurite_key()), text.encode(), "sha256").digest()
+    request = urllib.request.Request(f"{url}/{BUCKET}?restype=container", method="PUT", data=b"")
+    request.add_header("x-ms-date", date)
+    request.add_header("x-ms-version", "2021-08-06")
+    request.add_header("Authorization", f"SharedKey devstoreaccount1:{base64.b64encode(digest).decode()}")
+    urllib.request.urlopen(request, timeout=10).close()

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.upload.files_to_publish import list_files, select_files
+from tests.support.publishable import Publishable
+
+
+def test_the_files_beside_the_shards_are_at_the_top(tmp_path: Path) -> None:
+    dataset = Publishable(tmp_path / "dataset").fill(8).make()
+    files = list_files(dataset.paths)
+    assert {"README.md", "index.html", "train/train-000000.tar", ".nv-meta/split.yaml", "balance.csv"} <= files.keys()
+    assert files["README.md"].path == dataset.paths.shards / "README.md"
+    assert not [path for path in files if path.startswith((".made", "splits/", "report/", "manifest"))]
+    assert all(file.read() is not None for file in files.values())
+
+
+@pytest.mark.parametrize("task", ["SplitDataset", "CreateWebDataset", "ReportDataset"])
+def test_a_stage_that_has_not_run_gives_one_sentence(tmp_path: Path, task: str) -> None:
+    dataset = Publishable(tmp_path / "dataset").fill(8).make()
+    dataset.paths.record(task).unlink()
+    with pytest.raises(MissingPieceError, match=f"{task} has not run; run `make report` first"):
+        list_files(dataset.paths)
+
+
+def test_patterns_select_paths_and_folders() -> None:
+    paths = ["train/train-000000.tar", "train/train-000000.idx", "README.md", "a/b/c.md", "training.csv"]
+    assert select_files(paths, ["train"]) == {"train/train-000000.tar", "train/train-000000.idx"}
+    assert select_files(paths, ["*.md"]) == {"README.md", "a/b/c.md"}
+    assert select_files(paths, ["train/*.tar", "training.csv"]) == {"train/train-000000.tar", "training.csv"}
+    assert select_files(paths, ["x"]) == set()

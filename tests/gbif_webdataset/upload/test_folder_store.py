@@ -1,0 +1,86 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.upload import folder_store
+from gbif_webdataset.upload.folder_store import FolderStore
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.published_version import PublishedObject
+from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.upload.target import PublishTarget
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(PublishTarget.parse(f"file://{tmp_path}/target"))
+
+
+def content(text: str) -> LocalFile:
+    return LocalFile.of_content(Path("x.txt"), text.encode())
+
+
+def test_files_are_written_listed_read_and_deleted(store: FolderStore, tmp_path: Path) -> None:
+    assert store.list_sizes() == {}
+    assert store.read("a/b.txt") is None
+    store.put("a/b.txt", content("hello"))
+    store.put("c.txt", content(""))
+    assert store.list_sizes() == {"a/b.txt": 5, "c.txt": 0}
+    assert store.read("a/b.txt") == b"hello"
+    store.download("a/b.txt", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"hello"
+    store.delete(["a/b.txt", "missing.txt"])
+    assert store.list_sizes() == {"c.txt": 0}
+    assert not (tmp_path / "target" / "a").exists()
+
+
+def test_a_source_that_changed_leaves_no_file(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"other")
+    with pytest.raises(DamagedFileError):
+        store.put("x", LocalFile(tmp_path / "x", 5, "0" * 64))
+    assert store.list_sizes() == {}
+
+
+def test_temporary_files_of_a_killed_run_are_deleted(store: FolderStore, tmp_path: Path) -> None:
+    left = tmp_path / "target" / "train" / ".tmp-train-000000.tar-abc"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"part")
+    (tmp_path / "target" / "train" / "keep.tar").write_bytes(b"x")
+    assert store.abort_uploads([PublishedObject("train/train-000000.tar", "", 1, "")]) == 1
+    assert store.list_sizes() == {"train/keep.tar": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space there, and repeat the command"),
+        (errno.EACCES, "Permission denied; choose a folder that you may write to"),
+        (errno.EROFS, "Read-only file system; choose a folder that you may write to"),
+    ],
+)
+def test_missing_space_and_permission_give_one_sentence(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, code: int, expected: str
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(folder_store, "atomic_file", fail)
+    with pytest.raises(StoreError, match=rf"^--to file:///.*/target: {expected}"):
+        store.put("x", content("x"))
+
+
+def test_a_file_in_the_place_of_the_folder_gives_one_sentence(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"")
+    with pytest.raises(StoreError, match="choose an empty folder"):
+        store.put("a/b", content("x"))
+
+
+def test_other_faults_are_temporary(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "x", str(path))
+
+    monkeypatch.setattr(folder_store, "atomic_file", fail)
+    with pytest.raises(TemporaryStoreError, match="Input/output error"):
+        store.put("x", content("x"))

@@ -1,0 +1,176 @@
+"""One commit for each version, on an imitation of the Hub."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.upload.published_version import NAME
+from gbif_webdataset.upload.store_errors import StoreError
+from gbif_webdataset.upload.target import PublishTarget
+from tests.support.datasets import ROOT
+from tests.support.hub_server import TOKEN, HubFault, HubServer
+from tests.support.publishable import QUICK, Publishable, check_complete, load_record
+
+pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[hub]")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")  # its storage protocol has no imitation
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Publishable:
+    return Publishable(tmp_path / "dataset").fill(16).make()
+
+
+@pytest.fixture
+def target(hub: HubServer) -> PublishTarget:
+    return PublishTarget.parse("hf://datasets/me/moths", hub.url)
+
+
+def test_each_version_is_one_commit_with_plain_names(
+    hub: HubServer, dataset: Publishable, target: PublishTarget
+) -> None:
+    dataset.send(target)
+    assert [commit.message for commit in hub.commits] == ["initial commit", "Version 1.0.0"]
+    version = check_complete(hub.files.get)
+    assert all(one.name == one.path for one in version.objects)
+    assert {*version.names, NAME, ".gitattributes"} == hub.files.keys()
+    assert hub.files["README.md"] == (dataset.paths.shards / "README.md").read_bytes()
+    assert load_record(dataset, target)["version"] == "1.0.0"
+
+
+def test_repeating_it_makes_no_commit_and_sends_nothing(
+    hub: HubServer, dataset: Publishable, target: PublishTarget
+) -> None:
+    dataset.send(target)
+    before = hub.count("^(PUT|POST)")
+    assert "Nothing to upload" in dataset.send(target)
+    assert len(hub.commits) == 2
+    assert hub.count("^(PUT|POST)") == before
+
+
+def test_a_new_version_sends_what_changed_and_deletes_what_is_gone(
+    hub: HubServer, dataset: Publishable, target: PublishTarget
+) -> None:
+    dataset.send(target)
+    sent = hub.count("^PUT /blobs")
+    dataset.rows["train"] = dataset.rows["train"][:-3]
+    dataset.make("1.0.1")
+    summary = dataset.send(target)
+    version = check_complete(hub.files.get)
+    assert version.version == "1.0.1"
+    gone = hub.commits[1].files.keys() - hub.commits[2].files.keys()
+    assert any(name.endswith(".tar") for name in gone)
+    assert f"Deleted {len(gone)} objects of earlier versions" in summary
+    assert 0 < hub.count("^PUT /blobs") - sent < sent
+    card = yaml.safe_load(hub.files["README.md"].decode().split("---\n")[1])
+    assert card["configs"][0]["data_files"][0]["path"] == "train/train-*.tar"
+    assert {name for name in hub.files if name.startswith("train/")} == {
+        one.name for one in version.objects if one.name.startswith("train/")
+    }
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        HubFault("^PUT /blobs", 0, 2),
+        HubFault("^PUT /blobs", 500, 2),
+        HubFault("^POST .*/preupload/", 503),
+        HubFault("^POST .*/commit/", 0),
+        HubFault("^POST .*/commit/", 503),
+        HubFault("^HEAD .*/resolve/", 503),
+    ],
+    ids=lambda fault: f"{fault.request}-{fault.status}",
+)
+def test_temporary_faults_are_repeated(
+    hub: HubServer, dataset: Publishable, target: PublishTarget, fault: HubFault
+) -> None:
+    hub.faults = [fault]
+    dataset.send(target)
+    assert len(hub.commits) == 2
+    check_complete(hub.files.get)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (HubFault("^POST .*/commit/", 403, 99), r"the token may not write there \(HTTP 403\); run `hf auth login`"),
+        (HubFault("^PUT /blobs", 507, 99), r"the Hub has no space left for it \(HTTP 507\); free some space there"),
+        (HubFault("^POST .*/commit/", 400, 99), r"the Hub refuses a request \(HTTP 400\); check --to and --endpoint"),
+    ],
+    ids=lambda value: value.request if isinstance(value, HubFault) else "",
+)
+def test_refusals_give_one_sentence_without_the_hubs_text(
+    hub: HubServer, dataset: Publishable, target: PublishTarget, fault: HubFault, sentence: str
+) -> None:
+    hub.faults = [fault]
+    with pytest.raises(StoreError, match=sentence) as raised:
+        dataset.send(target)
+    assert TOKEN not in str(raised.value)
+    assert len(hub.commits) == 1
+
+
+def test_a_missing_repository_gives_one_sentence(hub: HubServer, dataset: Publishable) -> None:
+    with pytest.raises(StoreError, match=r"there is no such repository.*; create it with `hf repo create me/birds"):
+        dataset.send(PublishTarget.parse("hf://datasets/me/birds", hub.url))
+
+
+def test_a_file_that_changed_is_refused(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+    shard = dataset.paths.shards / "train" / "train-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamagedFileError, match=rf"{re.escape(str(shard))}: changed since it was recorded"):
+        dataset.send(target)
+    assert len(hub.commits) == 1
+
+
+def test_a_killed_run_sends_nothing_twice(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+    module = "tests.support.publish_process"
+    command = [sys.executable, "-m", module, str(dataset.root), target.address, target.endpoint]
+    hub.faults = [HubFault("^POST .*/commit/", 503, 99)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            if hub.count("^POST .*/commit/"):
+                break
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    finally:
+        process.kill()
+    hub.faults = []
+    sent = hub.count("^PUT /blobs")
+    assert sent
+    dataset.send(target)
+    assert hub.count("^PUT /blobs") == sent + 0
+    assert len(hub.commits) == 2
+
+
+def test_a_dry_run_makes_no_commit(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+    assert "would upload" in dataset.send(target, replace(QUICK, dry_run=True))
+    assert len(hub.commits) == 1
+
+
+def test_the_token_is_in_no_record_or_file(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+    dataset.send(target)
+    texts = [path.read_bytes() for path in dataset.root.rglob("*") if path.is_file()]
+    assert not [text for text in [*texts, *hub.files.values()] if TOKEN.encode() in text]
+    assert json.loads(hub.files[NAME])["version"] == "1.0.0"

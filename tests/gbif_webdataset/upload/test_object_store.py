@@ -1,0 +1,84 @@
+"""Requests to a bucket; tests/end_to_end/test_publish.py has faults, kills and the other servers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.upload import object_store
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.object_store import ObjectStore
+from gbif_webdataset.upload.published_version import PublishedObject
+from gbif_webdataset.upload.store_errors import StoreError
+from gbif_webdataset.upload.target import PublishTarget
+from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto
+
+pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
+boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with run_moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url
+
+
+@pytest.fixture
+def store(url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return ObjectStore(PublishTarget.parse(f"s3://{BUCKET}/{request.node.name}", url))
+
+
+def content(text: str, name: str = "x.csv") -> LocalFile:
+    return LocalFile.of_content(Path(name), text.encode())
+
+
+def test_objects_are_written_listed_read_and_deleted(store: ObjectStore, tmp_path: Path) -> None:
+    assert store.list_sizes() == {}
+    assert store.read("a/b.csv") is None
+    store.put("a/b.csv", content("hello"))
+    store.put("c.csv", content(""))
+    assert store.list_sizes() == {"a/b.csv": 5, "c.csv": 0}
+    assert store.read("a/b.csv") == b"hello"
+    store.download("a/b.csv", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"hello"
+    store.delete(["a/b.csv", "missing.csv"])
+    assert store.list_sizes() == {"c.csv": 0}
+
+
+def test_objects_have_the_media_type_of_their_file(
+    store: ObjectStore, url: str, request: pytest.FixtureRequest
+) -> None:
+    store.put("x.html", content("<p>", "index.html"))
+    head = boto3.client("s3", endpoint_url=url).head_object(Bucket=BUCKET, Key=f"{request.node.name}/x.html")
+    assert head["ContentType"] == "text/html; charset=utf-8"
+
+
+def test_unfinished_uploads_of_these_objects_alone_are_aborted(
+    store: ObjectStore, url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "MAX_PUT_BYTES", 100)
+    client = boto3.client("s3", endpoint_url=url)
+    for name in ("ours.tar", "other.tar"):
+        client.create_multipart_upload(Bucket=BUCKET, Key=f"{request.node.name}/{name}")
+    objects = [PublishedObject("ours.tar", "", 101, ""), PublishedObject("small.tar", "", 100, "")]
+    assert store.abort_uploads(objects) == 1
+    listed = client.list_multipart_uploads(Bucket=BUCKET, Prefix=request.node.name)["Uploads"]
+    assert [one["Key"] for one in listed] == [f"{request.node.name}/other.tar"]
+
+
+def test_credentials_come_from_profiles_too(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    for name in S3_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "credentials").write_text("[moths]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = s\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "moths")
+    store = ObjectStore(PublishTarget.parse(f"s3://{BUCKET}/{request.node.name}", url))
+    store.put("x.csv", content("x"))
+    assert store.list_sizes() == {"x.csv": 1}
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(StoreError, match=r"the settings of the cloud are not valid \(ProfileNotFound\)"):
+        ObjectStore(PublishTarget.parse(f"s3://{BUCKET}/x", url))

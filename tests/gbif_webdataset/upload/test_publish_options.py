@@ -1,0 +1,20 @@
+import pytest
+
+from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.upload.publish_options import PublishOptions, check_options
+from gbif_webdataset.upload.target import PublishTarget
+
+HUB, BUCKET = PublishTarget("hf", "me/moths", ""), PublishTarget("s3", "bucket", "x")
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [(PublishOptions(only=("x",)), "--only"), (PublishOptions(bytes_per_second=1), "--bytes-per-second")],
+)
+def test_the_hub_has_no_parts_and_no_limit(options: PublishOptions, name: str) -> None:
+    with pytest.raises(
+        ParameterError, match=f"^{name}: the Hub takes a version as one commit, at full speed; leave it out"
+    ):
+        check_options(HUB, options)
+    check_options(BUCKET, options)
+    check_options(HUB, PublishOptions(prune=True, dry_run=True, public_url="https://x.example"))

@@ -1,0 +1,103 @@
+"""The order of what is written, and runs that end at each of its steps."""
+
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.upload.folder_store import FolderStore
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.prepare_version import PreparedVersion, prepare_version, read_published
+from gbif_webdataset.upload.publish_to_store import announce_version, prune, upload_objects
+from gbif_webdataset.upload.published_version import NAME
+from gbif_webdataset.upload.retries import Retries
+from gbif_webdataset.upload.store_errors import StoreError
+from gbif_webdataset.upload.target import PublishTarget
+from gbif_webdataset.upload.transfer import Transfer
+from gbif_webdataset.upload.upload_journal import UploadJournal
+from tests.support.publishable import Publishable, check_complete
+
+NOW = "2026-11-28T12:00:00Z"
+
+
+class WatchedStore(FolderStore):
+    """A folder that notes the names of what is written, and refuses everything after `allowed` files."""
+
+    def __init__(self, target: PublishTarget, allowed: int = 1_000) -> None:
+        super().__init__(target)
+        self.written: list[str] = []
+        self.allowed = allowed
+
+    def put(self, name: str, file: LocalFile) -> None:
+        if len(self.written) >= self.allowed:
+            raise StoreError("no more")
+        super().put(name, file)
+        self.written.append(name)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Publishable:
+    return Publishable(tmp_path / "dataset").fill(8).make()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> PublishTarget:
+    return PublishTarget.parse(f"file://{tmp_path}/target")
+
+
+def prepare(dataset: Publishable, target: PublishTarget) -> PreparedVersion:
+    published = read_published(FolderStore(target).read(NAME), target)
+    return prepare_version(dataset.paths, target, published)
+
+
+def publish(dataset: Publishable, target: PublishTarget, allowed: int = 1_000) -> WatchedStore:
+    store = WatchedStore(target, allowed)
+    transfer, prepared = Transfer(store, Retries(target.option, pause=0)), prepare(dataset, target)
+    try:
+        with UploadJournal(dataset.paths.publish_journal(target.name)) as journal:
+            upload_objects(transfer, prepared, journal)
+            announce_version(transfer, prepared, journal, NOW)
+    except StoreError:
+        assert len(store.written) == allowed
+    return store
+
+
+def test_the_lists_are_written_last(dataset: Publishable, target: PublishTarget) -> None:
+    written = publish(dataset, target).written
+    prepared = prepare(dataset, target)
+    assert written[-2:] == ["shards.csv", NAME]
+    objects = {one.name for one in prepared.version.objects}
+    assert set(written[: len(objects)]) == objects
+    assert set(written[len(objects) : -1]) == set(prepared.version.copies)
+
+
+def test_a_run_that_ended_anywhere_is_continued_and_readers_see_a_version_or_none(
+    dataset: Publishable, target: PublishTarget
+) -> None:
+    read = FolderStore(target).read
+    total = len(publish(dataset, target).written)
+    dataset.paths.publish_journal(target.name).unlink()
+    dataset.rows["train"] = dataset.rows["train"][1:]
+    dataset.make("1.0.1")
+    done: list[str] = []
+    for _ in range(total):
+        written = publish(dataset, target, allowed=3).written
+        assert not set(written) & set(done)
+        done += written
+        if NAME in written:
+            break
+        assert check_complete(read).version == "1.0.0"
+    assert check_complete(read).version == "1.0.1"
+
+
+def test_prune_leaves_the_names_of_other_files(dataset: Publishable, target: PublishTarget) -> None:
+    publish(dataset, target)
+    dataset.rows["train"] = dataset.rows["train"][1:]
+    dataset.make("1.0.1")
+    publish(dataset, target)
+    (Path(target.prefix) / "notes.txt").write_text("mine")
+    store = FolderStore(target)
+    version = prepare(dataset, target).version
+    counts = prune(Transfer(store, Retries(target.option, pause=0)), version)
+    assert counts.deleted == len(version.earlier) > 0
+    assert set(store.list_sizes()) == {*version.names, NAME, "notes.txt"}
+    assert check_complete(store.read).earlier == []

@@ -1,0 +1,86 @@
+import importlib.util
+
+import pytest
+
+from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.upload.target import PublishTarget, check_packages
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("s3://bucket/some/prefix/", ("s3", "bucket", "some/prefix")),
+        ("s3://bucket", ("s3", "bucket", "")),
+        ("gs://my.bucket/x", ("gs", "my.bucket", "x")),
+        ("az://container/x", ("az", "container", "x")),
+        ("hf://datasets/me/moths", ("hf", "me/moths", "")),
+        ("file:///mnt/two%20words", ("file", "", "/mnt/two words")),
+    ],
+)
+def test_addresses_name_scheme_container_and_prefix(address: str, parts: tuple[str, str, str]) -> None:
+    target = PublishTarget.parse(address)
+    assert (target.scheme, target.container, target.prefix) == parts
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/mnt/x", "http://bucket/x", "s3:///x", "s3://b/../x", "s3://b//x", "hf://me/moths", "hf://datasets/moths",
+     "file://host/x", "file:///", "s4://bucket", "gs://b/x\\y"],
+)  # fmt: skip
+def test_what_is_no_address_gives_one_sentence_with_the_form(address: str) -> None:
+    with pytest.raises(ParameterError, match=r"--to .*: not an address to publish to; .+"):
+        PublishTarget.parse(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint"),
+    [
+        ("s3://KEY:hidden@bucket/x", ""),
+        ("az://container/x?sig=hidden", ""),
+        ("s3://bucket/x#hidden", ""),
+        ("s3://bucket/x", "https://user:hidden@minio.test"),
+        ("s3://bucket/x", "https://minio.test?token=hidden"),
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_repeated(address: str, endpoint: str) -> None:
+    with pytest.raises(ParameterError, match="which would be recorded; leave it out") as raised:
+        PublishTarget.parse(address, endpoint)
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("endpoint", ["minio.test", "ftp://minio.test"])
+def test_an_endpoint_is_the_address_of_a_server(endpoint: str) -> None:
+    with pytest.raises(ParameterError, match="not the address of a server"):
+        PublishTarget.parse("s3://bucket/x", endpoint)
+
+
+def test_a_folder_has_no_endpoint() -> None:
+    with pytest.raises(ParameterError, match="a folder has no endpoint; leave it out"):
+        PublishTarget.parse("file:///mnt/x", "https://minio.test")
+
+
+def test_names_of_targets_are_file_names_that_differ() -> None:
+    targets = [
+        PublishTarget.parse("s3://bucket-a/x"),
+        PublishTarget.parse("s3://bucket/a-x"),
+        PublishTarget.parse("s3://bucket-a/x", "https://minio.test"),
+        PublishTarget.parse("file:///" + "x" * 200),
+    ]
+    assert targets[0].name.startswith("s3-bucket-a-x-")
+    assert len({target.name for target in targets}) == len(targets)
+    assert all("/" not in target.name and len(target.name) < 100 for target in targets)
+
+
+def test_addresses_are_written_as_users_type_them() -> None:
+    for address in ("s3://bucket/x", "s3://bucket", "hf://datasets/me/moths", "file:///mnt/x"):
+        assert PublishTarget.parse(address).address == address
+
+
+@pytest.mark.parametrize(("scheme", "extra"), [("s3", "cloud"), ("gs", "cloud"), ("az", "cloud"), ("hf", "hub")])
+def test_a_missing_package_gives_the_command_that_installs_it(
+    scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ParameterError, match=rf"is not installed; install it with `pip install .*\[{extra}\]'`"):
+        check_packages(scheme)
+    check_packages("file")

@@ -1,0 +1,122 @@
+import threading
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.published_version import PublishedObject
+from gbif_webdataset.upload.retries import Retries
+from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.upload.transfer import BandwidthLimit, MemoryLimit, Transfer
+from gbif_webdataset.upload.upload_journal import UploadJournal
+
+
+class MemoryStore:
+    """A store in memory. The first `failures` requests fail; `hidden` names are missing in so many lists."""
+
+    def __init__(self, failures: int = 0, refused: str = "", hidden: int = 0) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.failures, self.refused, self.hidden = failures, refused, hidden
+        self.lock = threading.Lock()
+
+    def put(self, name: str, file: LocalFile) -> None:
+        with self.lock:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise TemporaryStoreError("SlowDown")
+        if name == self.refused:
+            raise StoreError("refused")
+        self.objects[name] = file.read()
+
+    def list_sizes(self) -> dict[str, int]:
+        self.hidden -= 1
+        return {} if self.hidden >= 0 else {name: len(data) for name, data in self.objects.items()}
+
+    def read(self, name: str) -> bytes | None:
+        return self.objects.get(name)
+
+    def download(self, name: str, path: Path) -> None:
+        path.write_bytes(self.objects[name])
+
+    def delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            del self.objects[name]
+
+    def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
+        return 0
+
+
+def files(count: int) -> dict[PublishedObject, LocalFile]:
+    made = {f"{number}.csv": LocalFile.of_content(Path("x.csv"), b"x" * number) for number in range(count)}
+    return {PublishedObject(name, name, file.bytes, file.sha256): file for name, file in made.items()}
+
+
+def transfer(store: MemoryStore) -> Transfer:
+    return Transfer(store, Retries("--to s3://b", pause=0))
+
+
+def test_all_files_are_uploaded_and_noted(tmp_path: Path) -> None:
+    store, found, progress = MemoryStore(failures=5), files(40), []
+    sending = Transfer(
+        store, Retries("--to s3://b", pause=0), progress=lambda done, total: progress.append((done, total))
+    )
+    with UploadJournal(tmp_path / "x.journal") as journal:
+        sending.upload(found, journal)
+        assert journal.times.keys() == found.keys()
+    assert {name: len(data) for name, data in store.objects.items()} == {one.name: one.bytes for one in found}
+    assert sending.retries.count == 5
+    assert max(progress) == (780, 780)
+
+
+def test_a_refusal_ends_the_upload(tmp_path: Path) -> None:
+    store = MemoryStore(refused="0.csv")
+    with UploadJournal(tmp_path / "x.journal") as journal, pytest.raises(StoreError, match="refused"):
+        transfer(store).upload(files(200), journal)
+    assert len(store.objects) < 200
+
+
+def test_lists_that_are_late_are_asked_for_again() -> None:
+    store, found = MemoryStore(hidden=2), list(files(3))
+    store.objects = {one.name: b"x" * one.bytes for one in found}
+    sending = transfer(store)
+    assert sending.find_unlisted(found) == []
+    assert sending.retries.count == 2
+
+
+def test_objects_of_another_size_are_unlisted() -> None:
+    store, found = MemoryStore(), list(files(3))
+    store.objects = {"1.csv": b"x", "2.csv": b"x"}
+    assert [one.name for one in transfer(store).find_unlisted(found)] == ["0.csv", "2.csv"]
+
+
+def test_files_start_no_faster_than_the_bandwidth() -> None:
+    limit, stopping = BandwidthLimit(1_000), threading.Event()
+    start = time.monotonic()
+    for _ in range(4):
+        limit.wait(100, stopping)
+    assert time.monotonic() - start >= 0.3
+    BandwidthLimit(0).wait(10**12, stopping)
+
+
+def test_memory_is_reserved_for_few_files_at_once() -> None:
+    limit, used, largest, lock = MemoryLimit(100), [0], [0], threading.Lock()
+
+    def use(count: int) -> None:
+        with limit.reserve(count):
+            with lock:
+                used[0] += count
+                largest[0] = max(largest[0], used[0] if count <= 100 else 0)
+                assert used[0] == count or used[0] <= 100
+            time.sleep(0.002)
+            with lock:
+                used[0] -= count
+
+    threads = [threading.Thread(target=use, args=(count,)) for count in [30, 70, 10, 50, 400, 90] * 5]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert used[0] == 0
+    assert 0 < largest[0] <= 100

@@ -1,0 +1,158 @@
+"""A proxy on loopback before an S3 server, which disturbs some of the requests."""
+
+import http.client
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+EMPTY_LIST = (
+    b'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    b"<Name>b</Name><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
+)
+
+
+@dataclass
+class Fault:
+    """What happens to the first `times` requests whose method and path match: see the methods of Exchange."""
+
+    kind: str
+    method: str = "PUT"
+    path: str = ""
+    times: int = 1
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether it happens to this request."""
+        return self.times > 0 and method == self.method and re.search(self.path, path) is not None
+
+
+class FaultProxy:
+    """A proxy before the server at `upstream`. `requests` are (method, path) of all requests, disturbed ones included."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = urlsplit(upstream)
+        self.faults: list[Fault] = []
+        self.requests: list[tuple[str, str]] = []
+        self.before: Callable[[str, str], None] = lambda method, path: None
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(Exchange):
+            server_proxy = proxy
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def choose_fault(self, method: str, path: str) -> str:
+        """Note a request; the kind of its fault, or empty."""
+        with self._lock:
+            self.requests.append((method, path))
+            for fault in self.faults:
+                if fault.matches(method, path):
+                    fault.times -= 1
+                    return fault.kind
+        return ""
+
+    def count(self, method: str, path: str = "") -> int:
+        """The requests with this method whose path matches."""
+        return sum(one == method and re.search(path, two) is not None for one, two in list(self.requests))
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """A request and its answer."""
+
+    server_proxy: FaultProxy
+    protocol_version = "HTTP/1.1"
+
+    def handle_any(self) -> None:
+        """Forward a request, or disturb it."""
+        proxy, length = self.server_proxy, int(self.headers.get("Content-Length") or 0)
+        proxy.before(self.command, self.path)
+        kind = proxy.choose_fault(self.command, self.path)
+        if kind == "reset":
+            self.rfile.read(length // 2)
+            return self.reset()
+        body = self.rfile.read(length)
+        if kind in ("500", "503"):
+            code = {"500": "InternalError", "503": "SlowDown"}[kind]
+            return self.answer(int(kind), f"<Error><Code>{code}</Code><Message>x</Message></Error>".encode())
+        if kind in ("403", "507"):
+            code = {"403": "AccessDenied", "507": "InsufficientStorage"}[kind]
+            secret = "AKIASECRETINANSWER"
+            return self.answer(int(kind), f"<Error><Code>{code}</Code><Message>{secret}</Message></Error>".encode())
+        if kind == "stale":
+            return self.answer(200, EMPTY_LIST)
+        if kind == "cut":  # the server gets a part of the body and then the end of the connection
+            self.forward(body[: length // 2], length, waits=False)
+            return self.reset()
+        if kind == "stored-truncated":  # a server that takes a part for the whole
+            body = body[: length // 2]
+        status, headers, answer = self.forward(body, len(body))
+        if kind == "lost-answer":
+            return self.reset()
+        return self.answer(status, answer, headers)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
+
+    def forward(self, body: bytes, length: int, waits: bool = True) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Send a request to the server; its answer."""
+        upstream = self.server_proxy.upstream
+        connection = http.client.HTTPConnection(str(upstream.hostname), upstream.port, timeout=30)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("content-length", "connection"):
+                    connection.putheader(name, value)
+            if body or self.command in ("PUT", "POST"):
+                connection.putheader("Content-Length", str(length))
+            connection.endheaders()
+            connection.send(body)
+            if not waits:
+                return 0, [], b""
+            response = connection.getresponse()
+            return response.status, response.getheaders(), response.read()
+        finally:
+            connection.close()
+
+    def answer(self, status: int, body: bytes, headers: list[tuple[str, str]] | None = None) -> None:
+        """Answer the client."""
+        self.send_response_only(status)
+        lengths = [value for name, value in headers or () if name.lower() == "content-length"]
+        for name, value in headers or [("Content-Type", "application/xml")]:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", lengths[0] if self.command == "HEAD" and lengths else str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def reset(self) -> None:
+        """Reset the connection."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def finish(self) -> None:
+        """Close what is still open."""
+        try:
+            super().finish()
+        except (OSError, ValueError):
+            self.close_connection = True
+
+    def log_message(self, format: str, *values: Any) -> None:
+        """Nothing: tests look at `requests`."""

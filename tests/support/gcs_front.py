@@ -1,0 +1,52 @@
+"""What Google's emulator lacks of Google's XML API, which obstore uses: lists, sizes and deletion, by its JSON API."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+from xml.sax.saxutils import escape
+
+from tests.support.fault_proxy import Exchange, FaultProxy
+
+
+class GcsFront(FaultProxy):
+    """A proxy before the emulator that understands all requests of obstore."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream)
+        self._server.RequestHandlerClass = type("Handler", (GcsExchange,), {"server_proxy": self})
+
+
+class GcsExchange(Exchange):
+    """A request of the XML API."""
+
+    def forward(self, body: bytes, length: int, waits: bool = True) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Answer lists and deletions by the JSON API, and forward everything else."""
+        parts = urlsplit(self.path)
+        _, bucket, *names = parts.path.split("/", 2)
+        if self.command == "GET" and not "".join(names):
+            return 200, [("Content-Type", "application/xml")], self.list_objects(bucket, parse_qs(parts.query))
+        if self.command == "DELETE":
+            return self.ask("DELETE", f"b/{bucket}/o/{quote(names[0], safe='')}")[0], [], b""
+        return super().forward(body, length, waits)
+
+    def list_objects(self, bucket: str, query: dict[str, list[str]]) -> bytes:
+        """A list as XML."""
+        items = self.ask("GET", f"b/{bucket}/o?prefix={quote(query.get('prefix', [''])[0])}")[1].get("items", [])
+        rows = "".join(
+            f"<Contents><Key>{escape(item['name'])}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            f"<ETag>x</ETag><Size>{item['size']}</Size></Contents>"
+            for item in items
+        )
+        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>".encode()
+
+    def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
+        """Status and answer of the JSON API."""
+        request = urllib.request.Request(f"{self.server_proxy.upstream.geturl()}/storage/v1/{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                data = answer.read()
+                return answer.status, json.loads(data) if data else {}
+        except urllib.error.HTTPError as error:
+            return error.code, {}

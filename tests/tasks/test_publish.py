@@ -1,0 +1,67 @@
+"""PublishDataset as a command, on the dataset of the small archive."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.upload.folder_store import FolderStore
+from gbif_webdataset.upload.target import PublishTarget
+from tests.support.datasets import ROOT, Dataset
+from tests.support.publishable import check_complete, list_samples
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "luigi", "--module", "tasks", "PublishDataset", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_publishes_each_time_and_makes_no_stage_again(dataset: Dataset, tmp_path: Path) -> None:
+    address = f"file://{tmp_path}/target"
+    planned = dataset.make("--to", address, "--dry-run", task="PublishDataset")
+    assert "would upload" in planned
+    assert not (tmp_path / "target").exists()
+    first = dataset.make("--to", address, task="PublishDataset")
+    assert "Published version 1.0.0 of" in first
+    assert "Nothing to upload" in dataset.make("--to", address, task="PublishDataset")
+    read = FolderStore(PublishTarget.parse(address)).read
+    version = check_complete(read)
+    rows = dataset.rows("shards/shards.csv")
+    assert list_samples(version, read) == {row["shard"]: int(row["samples"]) for row in rows}
+    page = (tmp_path / "target" / "index.html").read_text(encoding="utf-8")
+    assert str(dataset.output) not in page
+    links = [part.partition('"')[0] for part in page.split('href="')[1:]]
+    relative = [link for link in links if not link.startswith(("#", "http", "data:"))]
+    assert len(relative) > 10
+    assert all((tmp_path / "target" / link).is_file() for link in relative), relative
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "--PublishDataset-to: PublishDataset needs this parameter; add --PublishDataset-to VALUE"),
+        (("--to", "/mnt/x"), "--to /mnt/x: not an address to publish to; write it like s3://bucket/prefix"),
+        (("--to", "s3://KEY:SECRET@b/x"), "--to s3://b/x: has a user, a password, a token"),
+        (("--to", "hf://datasets/me/moths", "--only", "x"), "--only: the Hub takes a version as one commit"),
+    ],
+)
+def test_a_mistake_gives_one_sentence_before_any_stage_runs(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
+    pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[hub]")
+    ended = run("--dwca", "sample/archive.zip", f"--output={tmp_path}/dataset", *arguments)
+    assert ended.returncode not in (0, 40)
+    assert sentence in ended.stderr
+    assert "SECRET" not in ended.stdout + ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_make_publish_runs_the_command() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-n", "publish", "DWCA=a.zip", "TO=file:///mnt/two words", "DRY_RUN=1"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert "PublishDataset --to='file:///mnt/two words' --dry-run --dwca='a.zip'" in " ".join(ended.stdout.split())
