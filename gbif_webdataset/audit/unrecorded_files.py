@@ -21,7 +21,7 @@ from gbif_webdataset.terms.differences import Difference
 BATCH_FILES = 10_000
 UNRECORDED = {"audit.csv", "deleted.csv", "would-delete.csv", "report/comparison.html", "report/comparison.csv"}
 """Files that belong to a dataset although no record names them."""
-UNRECORDED_FOLDERS = (".made", ".scratch", LOGS, "fetched/earlier", "shards/.parts")
+UNRECORDED_FOLDERS = (".made", ".scratch", LOGS, "fetched/earlier", "publish", "shards/.parts")
 SCHEMA = pa.schema([("file", pa.string())])
 
 

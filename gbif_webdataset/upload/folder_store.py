@@ -36,7 +36,10 @@ class FolderStore:
     def download(self, name: str, path: Path) -> None:
         """Copy a file to `path`."""
         with self._explained():
-            shutil.copyfile(self._folder / name, path)
+            try:
+                shutil.copyfile(self._folder / name, path)
+            except FileNotFoundError:
+                raise StoreError.missing(self._target.option, name) from None
 
     def put(self, name: str, file: LocalFile) -> None:
         """Write a file, which exists completely or not at all.
@@ -45,7 +48,7 @@ class FolderStore:
             DamagedFileError: the source differs from its record.
         """
         with self._explained(), atomic_file(self._folder / name) as temporary, temporary.open("wb") as copy:
-            for block in [file.content] if file.content is not None else file.iterate(BLOCK_BYTES):
+            for block in file.iterate(BLOCK_BYTES):
                 copy.write(block)
 
     def list_sizes(self) -> dict[str, int]:
@@ -67,6 +70,10 @@ class FolderStore:
             for folder in sorted({(self._folder / name).parent for name in names}, reverse=True):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+
+    def count_memory(self, file: LocalFile) -> int:
+        """The bytes of a file that are in memory while it is copied."""
+        return min(file.bytes, 2 * BLOCK_BYTES)
 
     def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
         """Delete the temporary files that a killed run left beside these objects; how many there were."""

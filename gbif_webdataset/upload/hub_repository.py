@@ -47,8 +47,13 @@ class HubRepository:
 
     def download(self, name: str, path: Path) -> None:
         """Write the bytes of a file to `path`."""
+        from huggingface_hub.errors import EntryNotFoundError
+
         with tempfile.TemporaryDirectory(dir=path.parent) as folder, self._explained():
-            Path(self._download(name, folder)).replace(path)
+            try:
+                Path(self._download(name, folder)).replace(path)
+            except EntryNotFoundError:
+                raise StoreError.missing(self._target.option, name) from None
 
     def commit(
         self,
@@ -84,21 +89,17 @@ class HubRepository:
             )
 
     def _download(self, name: str, folder: str) -> str:
-        return str(
-            self._api.hf_hub_download(
-                self._target.container, name, repo_type=REPOSITORY, local_dir=folder
-            )
-        )
+        return str(self._api.hf_hub_download(self._target.container, name, repo_type=REPOSITORY, local_dir=folder))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Raise what the Hub refuses as a sentence without its text, and all other faults as temporary."""
-        from huggingface_hub.errors import EntryNotFoundError, LocalTokenNotFoundError, RepositoryNotFoundError
+        from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
 
         place = self._target.option
         try:
             yield
-        except (DatasetError, EntryNotFoundError):
+        except DatasetError:
             raise
         except LocalTokenNotFoundError:
             remedy = "run `hf auth login`, or set HF_TOKEN"

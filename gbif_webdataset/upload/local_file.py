@@ -1,6 +1,7 @@
 """A file of the dataset that is published, and the SHA-256 that its bytes must have."""
 
 import hashlib
+import io
 import mimetypes
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class LocalFile:
         """
         digest, size, held = hashlib.sha256(), 0, b""
         try:
-            with self.path.open("rb") as file:
+            with io.BytesIO(self.content) if self.content is not None else self.path.open("rb") as file:
                 while block := file.read(min(block_bytes, self.bytes + 1 - size)):
                     digest.update(block)
                     size += len(block)

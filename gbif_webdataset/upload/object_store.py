@@ -1,10 +1,11 @@
 """Objects in a bucket of S3, Google Cloud Storage or Azure, through obstore.
 
-An object of up to MAX_PUT_BYTES is one request. On S3 and Azure a larger one has parts. Azure forgets parts of a killed
-upload by itself; those on S3 are aborted by `abort_uploads`. Google's API has no such list for its parts, so there
-every object is one request.
+An object of up to MAX_PUT_BYTES is one request. On S3 and Azure a larger one is sent in parts. Azure forgets the parts
+of a killed upload by itself; for those on S3 see s3_parts. On Google every object is one request, because unfinished
+parts cannot be listed there.
 """
 
+import functools
 import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
@@ -14,18 +15,16 @@ from typing import Any
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import PublishedObject
+from gbif_webdataset.upload.s3_parts import S3Parts
 from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.upload.target import PublishTarget
 
 MAX_PUT_BYTES = 128 << 20
-PART_BYTES = 32 << 20
-PARTS_AT_ONCE = 3
+AZURE_PARTS = {"chunk_size": 32 << 20, "max_concurrency": 3}
 MAX_DELETED = 1_000  # by one request
 LIST_CHUNK = 10_000
-TIMEOUT = timedelta(minutes=10)
+TIMEOUT = timedelta(minutes=30)
 CONNECT_TIMEOUT = timedelta(seconds=10)
-NO_RETRIES = {"max_retries": 0}  # retries are ours, so that they are counted
-PART_RETRIES = {"max_retries": 8, "retry_timeout": timedelta(minutes=4)}
 FULL = {"507", "QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge", "StorageFull"}
 """HTTP status or error code of a target without space for the object."""
 PERMANENT = {"400", "405", "411", "413", "416", "501"}
@@ -47,8 +46,7 @@ class ObjectStore:
     def __init__(self, target: PublishTarget) -> None:
         self._target = target
         try:
-            self._store = _open(target, NO_RETRIES)
-            self._patient_store = _open(target, PART_RETRIES)
+            self._store = _open(target)
         except DatasetError:
             raise
         except Exception as error:  # obstore and boto3 have many kinds of errors of configuration
@@ -75,11 +73,11 @@ class ObjectStore:
             with path.open("wb") as file:
                 for block in obstore.get(self._store, name):
                     file.write(block)
-        except OSError as error:
-            if error.filename is not None or isinstance(error, FileNotFoundError):
-                raise
-            raise self._explain(error) from None
         except Exception as error:
+            if isinstance(error, OSError) and error.filename is not None:  # of the file on this machine
+                raise
+            if isinstance(error, FileNotFoundError):
+                raise StoreError.missing(self._target.option, name) from None
             raise self._explain(error) from None
 
     def put(self, name: str, file: LocalFile) -> None:
@@ -90,13 +88,15 @@ class ObjectStore:
         """
         import obstore
 
-        options: dict[str, Any] = {"attributes": {"Content-Type": file.media_type}}
+        attributes = {"Content-Type": file.media_type}
         try:
-            if file.bytes <= MAX_PUT_BYTES or file.content is not None or self._target.scheme == "gs":
-                obstore.put(self._store, name, file.read(), use_multipart=False, **options)
+            if not self._has_parts(file.bytes):
+                obstore.put(self._store, name, file.read(), attributes=attributes, use_multipart=False)
+            elif self._target.scheme == "s3":
+                self._parts.put(name, file)
             else:
-                options |= {"chunk_size": PART_BYTES, "max_concurrency": PARTS_AT_ONCE}
-                obstore.put(self._patient_store, name, file.iterate(PART_BYTES), **options)
+                blocks = file.iterate(AZURE_PARTS["chunk_size"])
+                obstore.put(self._store, name, blocks, attributes=attributes, **AZURE_PARTS)
         except DatasetError:
             raise
         except Exception as error:
@@ -129,13 +129,25 @@ class ObjectStore:
 
     def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
         """Abort the unfinished uploads of these objects, which a killed run left; how many there were."""
-        names = [one.name for one in objects if one.bytes > MAX_PUT_BYTES]
+        names = [one.name for one in objects if self._has_parts(one.bytes)]
         if self._target.scheme != "s3" or not names:
             return 0
         try:
-            return _abort_uploads(self._target, names)
+            return self._parts.abort(names)
         except Exception as error:
             raise self._explain(error) from None
+
+    def count_memory(self, file: LocalFile) -> int:
+        """The bytes of a file that are in memory while it is sent."""
+        return min(file.bytes, MAX_PUT_BYTES) if self._has_parts(file.bytes) else file.bytes
+
+    @functools.cached_property
+    def _parts(self) -> S3Parts:
+        """Made when it is first needed, which takes half a second."""
+        return S3Parts(self._target)
+
+    def _has_parts(self, count: int) -> bool:
+        return count > MAX_PUT_BYTES and self._target.scheme != "gs"
 
     def _explain(self, error: BaseException) -> Exception:
         """The error to raise. Its text has no part of the server's answer but its code: answers can have keys."""
@@ -143,7 +155,8 @@ class ObjectStore:
         kind = type(error).__name__
         if code in FULL:
             return StoreError.at(place, f"the target has no space left ({code})", "free some space there, and repeat")
-        if kind in ("PermissionDeniedError", "UnauthenticatedError", "NoCredentialsError") or code in ("401", "403"):
+        is_denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or _find_status(error) in ("401", "403")
+        if is_denied or "Credential" in kind or "Token" in kind:
             problem = f"the credentials may not read, list and write there ({code or kind})"
             remedy = "give others, or allow it (docs/publishing.md#credentials)"
             return StoreError.at(place, problem, remedy)
@@ -158,12 +171,12 @@ class ObjectStore:
         return TemporaryStoreError(code or _describe_connection(error))
 
 
-def _open(target: PublishTarget, retries: dict[str, Any]) -> Any:
+def _open(target: PublishTarget) -> Any:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     options: dict[str, Any] = {
         "prefix": target.prefix or None,
-        "retry_config": retries,
+        "retry_config": {"max_retries": 0},  # repeated requests are counted by the caller
         "client_options": {
             "allow_http": target.endpoint.startswith("http:"),
             "timeout": TIMEOUT,
@@ -190,23 +203,11 @@ def _find_aws_credentials(target: PublishTarget) -> Callable[[], Any]:
     return Boto3CredentialProvider(session)
 
 
-def _abort_uploads(target: PublishTarget, names: Collection[str]) -> int:
-    import boto3
-
-    prefix = f"{target.prefix}/" if target.prefix else ""
-    client = boto3.Session().client("s3", endpoint_url=target.endpoint or None)
-    keys, aborted = {f"{prefix}{name}" for name in names}, 0
-    for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=target.container, Prefix=prefix):
-        for upload in page.get("Uploads", ()):
-            if upload["Key"] in keys:
-                client.abort_multipart_upload(Bucket=target.container, Key=upload["Key"], UploadId=upload["UploadId"])
-                aborted += 1
-    return aborted
-
-
 def _find_code(error: BaseException) -> str:
     """The code in a server's answer, such as SlowDown, or its HTTP status; empty without an answer."""
-    found = re.search(r"<Code>(\w{1,60})</Code>", str(error))
+    response: Any = getattr(error, "response", None)  # of boto3
+    text = str(response.get("Error", {}).get("Code")) if isinstance(response, dict) else ""
+    found = re.search(r"<Code>(\w{1,60})</Code>", str(error)) or re.fullmatch(r"([A-Za-z]\w{1,60})", text)
     return found[1] if found else _find_status(error)
 
 

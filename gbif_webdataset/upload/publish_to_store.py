@@ -84,14 +84,14 @@ def _write_list(transfer: Transfer, version: PublishedVersion) -> None:
 
 @contextlib.contextmanager
 def _abort_leftovers(transfer: Transfer, objects: Collection[PublishedObject]) -> Iterator[None]:
-    """Remove what killed or failed uploads of these objects leave, before the block and after an error in it."""
-    transfer.retries.run(lambda: transfer.store.abort_uploads(objects))
+    """Remove what this run, if it fails, and killed ones leave of uploads of these objects, when the block ends."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(StoreError, TemporaryStoreError):
             transfer.store.abort_uploads(objects)
         raise
+    transfer.retries.run(lambda: transfer.store.abort_uploads(objects))
 
 
 def _count(files: "dict[PublishedObject, LocalFile]") -> UploadCounts:

@@ -1,5 +1,7 @@
 """Errors of storage at a target."""
 
+from typing import Self
+
 from gbif_webdataset.errors import DatasetError
 
 
@@ -9,3 +11,9 @@ class TemporaryStoreError(Exception):
 
 class StoreError(DatasetError):
     """A request that the target refuses for good."""
+
+    @classmethod
+    def missing(cls, place: str, name: str) -> Self:
+        """Return the error for an object that dataset.json lists, but that is gone."""
+        remedy = "restore it, or delete dataset.json there to publish the dataset as a new one"
+        return cls.at(place, f"{name} is missing, which dataset.json lists", remedy)

@@ -38,6 +38,9 @@ class Store(Protocol):
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects."""
 
+    def count_memory(self, file: LocalFile) -> int:
+        """The bytes of a file that are in memory while it is sent."""
+
     def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
         """Remove what a killed run left of uploads of these objects; how many uploads."""
 
@@ -100,7 +103,7 @@ class Transfer:
         done, lock = [0], threading.Lock()
 
         def put(one: PublishedObject, file: LocalFile) -> None:
-            with self.memory.reserve(file.bytes):
+            with self.memory.reserve(self.store.count_memory(file)):
                 limit.wait(file.bytes, self.retries.stopping)
                 if self.retries.stopping.is_set():
                     return

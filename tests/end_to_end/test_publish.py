@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.upload import object_store, s3_parts
 from gbif_webdataset.upload.object_store import ObjectStore
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
 from gbif_webdataset.upload.store_errors import StoreError
@@ -32,6 +33,7 @@ from tests.support.object_servers import (
     run_moto,
     run_rclone,
 )
+from tests.support.publish_process import LARGE_BYTES, PART_BYTES
 from tests.support.publishable import QUICK, Publishable, check_complete, load_record, read_version
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
@@ -230,28 +232,38 @@ def test_a_reader_sees_a_complete_version_at_every_moment_of_an_update(
     assert check_complete(read).version == "1.1.0"
 
 
-def test_large_files_have_parts_and_a_failed_upload_leaves_none(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gbif_webdataset.upload import object_store
-    from tests.support.publish_process import LARGE_BYTES, PART_BYTES
-
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upload files in parts that are not large."""
     monkeypatch.setattr(object_store, "MAX_PUT_BYTES", LARGE_BYTES)
-    monkeypatch.setattr(object_store, "PART_BYTES", PART_BYTES)
+    monkeypatch.setattr(s3_parts, "PART_BYTES", PART_BYTES)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_that_fails_is_sent_again_and_no_other(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+) -> None:
     large = add_large_file(dataset)
-    data = large.read_bytes()
-    large.write_bytes(data[:-1] + b"x")
+    proxy.faults = [Fault("503", path="partNumber=2"), Fault("reset", path="partNumber=3")]
+    summary = dataset.send(target)
+    assert "2 requests repeated" in summary
+    assert [proxy.count("PUT", f"partNumber={number}") for number in (1, 2, 3)] == [1, 2, 2]
+    version = check_complete(ObjectStore(target).read)
+    assert version.by_path["dropped.csv"].bytes == large.stat().st_size
+    assert list_unfinished(target) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_file_that_changed_leaves_no_parts(
+    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+) -> None:
+    large = add_large_file(dataset)
+    large.write_bytes(large.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedFileError):
         dataset.send(target)
     assert proxy.count("PUT", "partNumber=1") == 1
     assert list_unfinished(target) == []
     assert ObjectStore(target).read(NAME) is None
-    large.write_bytes(data)
-    proxy.faults = [Fault("503", path="partNumber=2"), Fault("reset", path="partNumber=1")]
-    dataset.send(target)
-    version = check_complete(ObjectStore(target).read)
-    assert version.by_path["dropped.csv"].bytes == len(data)
-    assert list_unfinished(target) == []
 
 
 @pytest.mark.parametrize(
@@ -271,6 +283,7 @@ def test_a_killed_upload_continues_and_leaves_no_parts(
     publish(dataset, target)
     version = check_complete(ObjectStore(target).read)
     assert list_unfinished(target) == []
+    assert proxy.count("PUT", "partNumber=1") == 1, "parts of the killed run are sent again"
     assert before <= {*version.names, NAME}
     repeated = [path for method, path in proxy.requests if method == "PUT"][puts:]
     names = [re.search(r'"name": "([^"]+)"', line) for line in done]

@@ -6,7 +6,7 @@ python -m tests.support.publish_process FOLDER ADDRESS ENDPOINT
 import sys
 from pathlib import Path
 
-from gbif_webdataset.upload import object_store, transfer
+from gbif_webdataset.upload import object_store, s3_parts, transfer
 from gbif_webdataset.upload.target import PublishTarget
 from tests.support.publishable import Publishable
 
@@ -16,7 +16,7 @@ LARGE_BYTES, PART_BYTES = 1 << 20, 5 << 20
 
 def use_small_parts() -> None:
     """Upload files above LARGE_BYTES in parts, four files at a time."""
-    object_store.MAX_PUT_BYTES, object_store.PART_BYTES = LARGE_BYTES, PART_BYTES
+    object_store.MAX_PUT_BYTES, s3_parts.PART_BYTES = LARGE_BYTES, PART_BYTES
     transfer.WORKERS = 4
 
 

@@ -32,7 +32,7 @@ def add(folder: AuditedFolder, *names: str) -> None:
 
 def test_every_file_of_a_dataset_is_recorded(folder: AuditedFolder) -> None:
     add(folder, ".scratch/a", "logs/fetch-1.log", "shards/.parts/plan.json", "fetched/chunk-00000.attempts")
-    add(folder, "audit.csv", "deleted.csv", "report/comparison.html", ".made/audit.progress")
+    add(folder, "audit.csv", "deleted.csv", "report/comparison.html", ".made/audit.progress", "publish/s3-bucket.json")
     assert find(folder) == []
 
 

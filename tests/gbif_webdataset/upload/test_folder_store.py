@@ -36,6 +36,11 @@ def test_files_are_written_listed_read_and_deleted(store: FolderStore, tmp_path:
     assert not (tmp_path / "target" / "a").exists()
 
 
+def test_a_listed_file_that_is_gone_gives_one_sentence(store: FolderStore, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"a/b\.txt is missing, which dataset\.json lists; restore it, or delete"):
+        store.download("a/b.txt", tmp_path / "copy")
+
+
 def test_a_source_that_changed_leaves_no_file(store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"other")
     with pytest.raises(DamagedFileError):

@@ -1,0 +1,73 @@
+"""Large objects of S3, which are sent in parts. Parts that a failed or killed run has sent are not sent again.
+
+Unfinished uploads cost money until somebody aborts them, and only boto3 lists them.
+"""
+
+import hashlib
+from collections.abc import Collection
+from typing import Any
+
+from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.upload.target import PublishTarget
+
+PART_BYTES = 32 << 20
+
+
+class S3Parts:
+    """The uploads in parts below a target's prefix. Errors are those of boto3."""
+
+    def __init__(self, target: PublishTarget) -> None:
+        import boto3
+        from botocore.config import Config
+
+        # Some servers of S3 do not know the checksums of boto3. The caller repeats requests, and counts them.
+        config = Config(retries={"total_max_attempts": 1}, request_checksum_calculation="when_required")
+        self._client = boto3.Session().client("s3", endpoint_url=target.endpoint or None, config=config)
+        self._bucket, self._prefix = target.container, f"{target.prefix}/" if target.prefix else ""
+
+    def put(self, name: str, file: LocalFile) -> None:
+        """Write an object, which exists completely or not at all.
+
+        Raises:
+            DamagedFileError: the file differs from its record.
+        """
+        place = {"Bucket": self._bucket, "Key": self._prefix + name}
+        uploads = self._list_uploads([name])
+        if uploads:
+            upload = {**place, "UploadId": uploads[-1]["UploadId"]}
+            self._abort(uploads[:-1])
+        else:
+            created = self._client.create_multipart_upload(**place, ContentType=file.media_type)
+            upload = {**place, "UploadId": created["UploadId"]}
+        sent = self._list_parts(upload)
+        tags = {}
+        for number, block in enumerate(file.iterate(PART_BYTES), 1):
+            tag = f'"{hashlib.md5(block, usedforsecurity=False).hexdigest()}"'
+            if sent.get(number) != (len(block), tag):
+                tag = self._client.upload_part(**upload, PartNumber=number, Body=block)["ETag"]
+            tags[number] = tag
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in tags.items()]
+        self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+
+    def abort(self, names: Collection[str]) -> int:
+        """Abort the unfinished uploads of these objects; how many there were."""
+        uploads = self._list_uploads(names)
+        self._abort(uploads)
+        return len(uploads)
+
+    def _abort(self, uploads: list[dict[str, Any]]) -> None:
+        for one in uploads:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"])
+
+    def _list_uploads(self, names: Collection[str]) -> list[dict[str, Any]]:
+        """The unfinished uploads of these objects, the oldest first."""
+        keys = {self._prefix + name for name in names}
+        prefix = next(iter(keys)) if len(keys) == 1 else self._prefix
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
+        uploads = [one for page in pages for one in page.get("Uploads", ()) if one["Key"] in keys]
+        return sorted(uploads, key=lambda one: one["Initiated"])
+
+    def _list_parts(self, upload: dict[str, str]) -> dict[int, tuple[int, str]]:
+        """Size and ETag of each part that the target has."""
+        pages = self._client.get_paginator("list_parts").paginate(**upload)
+        return {one["PartNumber"]: (one["Size"], one["ETag"]) for page in pages for one in page.get("Parts", ())}
