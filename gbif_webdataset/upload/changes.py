@@ -41,7 +41,7 @@ class ShardChange:
 class Changes:
     """What differs between two versions.
 
-    `renumbered` counts the classes that have another number, or the number of a class that is gone.
+    `renumbered` counts the classes that have another number, or whose number another class has.
     """
 
     shards: Sequence[ShardChange]
@@ -147,12 +147,9 @@ def _count_changes(
 
 
 def _count_renumbered(before: Mapping[str, int], after: Mapping[str, int]) -> int:
-    """The labels with another number than before, and those that have the number of a label that is gone."""
-    numbers = {number: label for label, number in before.items()}
-    return sum(
-        before[label] != number if label in before else number in numbers and number != -1
-        for label, number in after.items()
-    )
+    """The labels that have another number than before, or that are gone while another label has their number."""
+    taken = set(after.values())
+    return sum(after.get(label) != number and (label in after or number in taken) for label, number in before.items())
 
 
 def _insert_keys(connection: duckdb.DuckDBPyConnection, table: str, indexes: Iterable[tuple[str, str, Path]]) -> None:

@@ -73,7 +73,7 @@ class FolderStore:
 
     def count_memory(self, file: LocalFile) -> int:
         """The bytes of a file that are in memory while it is copied."""
-        return min(file.bytes, 2 * BLOCK_BYTES)
+        return min(file.size, 2 * BLOCK_BYTES)
 
     def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
         """Delete the temporary files that a killed run left beside these objects; how many there were."""

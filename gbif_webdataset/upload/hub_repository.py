@@ -30,7 +30,7 @@ class HubRepository:
 
     def __init__(self, target: PublishTarget) -> None:
         from huggingface_hub import HfApi
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
         self._target, self._api = target, HfApi(endpoint=target.endpoint or None)
@@ -73,17 +73,17 @@ class HubRepository:
             return
         with self._explained():
             head = self._api.repo_info(self._target.container, repo_type=REPOSITORY).sha
-            total, done = sum(file.bytes for file in files.values()), 0
-            additions = []
+            total, done = sum(file.size for file in files.values()), 0
+            additions: list[Any] = []
             for batch in _split_batches(list(files.items())):
                 prepared = [CommitOperationAdd(name, _get_content(file)) for name, file in batch]
                 self._api.preupload_lfs_files(self._target.container, prepared, repo_type=REPOSITORY)
                 for addition, (_, file) in zip(prepared, batch, strict=True):
                     _check_sent(addition, file)
                 additions += prepared
-                done += sum(file.bytes for _, file in batch)
+                done += sum(file.size for _, file in batch)
                 progress(done, total)
-            operations = [*additions, *(CommitOperationDelete(name, is_folder=False) for name in deleted)]
+            operations: list[Any] = [*additions, *(CommitOperationDelete(name, is_folder=False) for name in deleted)]
             self._api.create_commit(
                 self._target.container, operations, commit_message=message, repo_type=REPOSITORY, parent_commit=head
             )
@@ -127,7 +127,7 @@ class HubRepository:
 
 
 def _get_content(file: LocalFile) -> bytes | Path:
-    return file.read() if file.bytes <= MAX_SMALL_BYTES or file.content is not None else file.path
+    return file.read() if file.size <= MAX_SMALL_BYTES or file.content is not None else file.path
 
 
 def _check_sent(addition: Any, file: LocalFile) -> None:

@@ -26,7 +26,7 @@ class LocalFile:
     """A file: its `path`, or its `content` if it is made for the target; its size in bytes and its SHA-256."""
 
     path: Path
-    bytes: int
+    size: int
     sha256: str
     content: bytes | None = None
 
@@ -47,7 +47,7 @@ class LocalFile:
         Raises:
             DamagedFileError: they are not those of the record.
         """
-        return self.content if self.content is not None else b"".join(self.iterate(max(1, self.bytes)))
+        return self.content if self.content is not None else b"".join(self.iterate(max(1, self.size)))
 
     def iterate(self, block_bytes: int) -> Iterator[bytes]:
         """The bytes in blocks. The last block comes after all bytes have been compared with the record.
@@ -55,20 +55,20 @@ class LocalFile:
         Raises:
             DamagedFileError: they are not those of the record.
         """
-        digest, size, held = hashlib.sha256(), 0, b""
+        digest, count, held = hashlib.sha256(), 0, b""
         try:
             with io.BytesIO(self.content) if self.content is not None else self.path.open("rb") as file:
-                while block := file.read(min(block_bytes, self.bytes + 1 - size)):
+                while block := file.read(min(block_bytes, self.size + 1 - count)):
                     digest.update(block)
-                    size += len(block)
+                    count += len(block)
+                    if count > self.size:
+                        break
                     if held:
                         yield held
                     held = block
-                    if size > self.bytes:
-                        break
         except (FileNotFoundError, IsADirectoryError):
-            size = -1
-        if size != self.bytes or digest.hexdigest() != self.sha256:
+            count = -1
+        if count != self.size or digest.hexdigest() != self.sha256:
             raise self.make_error()
         if held:
             yield held

@@ -33,7 +33,7 @@ def name_shard_files(files: Mapping[str, LocalFile], published: PublishedVersion
     for path in files:
         if shard := find_shard(path):
             by_shard.setdefault(shard, []).append(path)
-    names = {}
+    names: dict[str, str] = {}
     for shard, paths in by_shard.items():
         if all(path in old and old[path].sha256 == files[path].sha256 for path in paths):
             names |= {path: old[path].name for path in paths}

@@ -20,7 +20,7 @@ from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.upload.target import PublishTarget
 
 MAX_PUT_BYTES = 128 << 20
-AZURE_PARTS = {"chunk_size": 32 << 20, "max_concurrency": 3}
+AZURE_PART_BYTES, AZURE_PARTS_AT_ONCE = 32 << 20, 3
 MAX_DELETED = 1_000  # by one request
 LIST_CHUNK = 10_000
 TIMEOUT = timedelta(minutes=30)
@@ -90,13 +90,21 @@ class ObjectStore:
 
         attributes = {"Content-Type": file.media_type}
         try:
-            if not self._has_parts(file.bytes):
+            if not self._has_parts(file.size):
                 obstore.put(self._store, name, file.read(), attributes=attributes, use_multipart=False)
             elif self._target.scheme == "s3":
                 self._parts.put(name, file)
             else:
-                blocks = file.iterate(AZURE_PARTS["chunk_size"])
-                obstore.put(self._store, name, blocks, attributes=attributes, **AZURE_PARTS)
+                blocks = file.iterate(AZURE_PART_BYTES)
+                at_once = AZURE_PARTS_AT_ONCE
+                obstore.put(
+                    self._store,
+                    name,
+                    blocks,
+                    attributes=attributes,
+                    chunk_size=AZURE_PART_BYTES,
+                    max_concurrency=at_once,
+                )
         except DatasetError:
             raise
         except Exception as error:
@@ -139,7 +147,7 @@ class ObjectStore:
 
     def count_memory(self, file: LocalFile) -> int:
         """The bytes of a file that are in memory while it is sent."""
-        return min(file.bytes, MAX_PUT_BYTES) if self._has_parts(file.bytes) else file.bytes
+        return min(file.size, MAX_PUT_BYTES) if self._has_parts(file.size) else file.size
 
     @functools.cached_property
     def _parts(self) -> S3Parts:
@@ -183,12 +191,13 @@ def _open(target: PublishTarget) -> Any:
             "connect_timeout": CONNECT_TIMEOUT,
         },
     }
+    if target.endpoint:
+        options["base_url" if target.scheme == "gs" else "endpoint"] = target.endpoint
     if target.scheme == "gs":
-        return GCSStore(target.container, **options, **({"base_url": target.endpoint} if target.endpoint else {}))
-    endpoint = {"endpoint": target.endpoint} if target.endpoint else {}
+        return GCSStore(target.container, **options)
     if target.scheme == "az":
-        return AzureStore(target.container, **options, **endpoint)
-    return S3Store(target.container, credential_provider=_find_aws_credentials(target), **options, **endpoint)
+        return AzureStore(target.container, **options)
+    return S3Store(target.container, credential_provider=_find_aws_credentials(target), **options)
 
 
 def _find_aws_credentials(target: PublishTarget) -> Callable[[], Any]:

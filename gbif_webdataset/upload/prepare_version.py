@@ -21,6 +21,8 @@ from gbif_webdataset.upload.store_errors import StoreError
 from gbif_webdataset.upload.target import HUB, PublishTarget
 from gbif_webdataset.upload.version_numbers import order_version, propose_version
 
+ID_DIGITS = 16
+
 
 @dataclass(frozen=True)
 class PreparedVersion:
@@ -51,7 +53,7 @@ class PreparedVersion:
         """The copies that the published version lacks or has with another content, and their files."""
         old = self.published.copies if self.published else {}
         return {
-            PublishedObject(path, path, self.files[path].bytes, sha256): self.files[path]
+            PublishedObject(path, path, self.files[path].size, sha256): self.files[path]
             for path, sha256 in self.version.copies.items()
             if old.get(path) != sha256
         }
@@ -84,37 +86,28 @@ def prepare_version(
     """
     files = list_files(paths)
     title, number = json.loads(files[CROISSANT].read())["name"], _find_version(paths)
-    record = load_publish_record(paths, target)
-    if published and published.title != title and record.get("dataset") != published.dataset:
-        problem = f"has another dataset: {published.title!r}, version {published.version}"
-        same = option_text("--ReportDataset-title", published.title)
-        remedy = f"choose another address, or, if this is a newer version of it, set {same}"
-        raise StoreError.at(target.option, problem, remedy)
-    is_hub = target.scheme == HUB
-    shards = {path: path for path in files if find_shard(path)} if is_hub else name_shard_files(files, published)
-    stale = sorted({*published.names, *published.earlier} - {*shards.values(), *files}) if published else []
-    lists_names = not is_hub and (
-        any(path != name for path, name in shards.items())
-        or any(find_shard(name) for name in stale)
-        or bool(published and published.lists_names)
-    )
-    files = adapt_files(files, TargetNames(shards, lists_names, public_url))
-    others = (
-        {path: path for path in files if path not in shards} if is_hub else name_other_files(files, number, published)
-    )
-    names = {**shards, **others}
-    objects = [PublishedObject(names[path], path, file.bytes, file.sha256) for path, file in sorted(files.items())]
-    copies = {} if is_hub else {path: files[path].sha256 for path in sorted(others)}
-    current = {*names.values(), *copies}
+    _check_same_dataset(paths, target, title, published)
+    if target.scheme == HUB:
+        names = {path: path for path in files}
+        files = adapt_files(files, TargetNames(names, lists_names=False, public_url=public_url))
+        copies, lists_names = {}, False
+    else:
+        names = name_shard_files(files, published)
+        lists_names = _has_other_shards(names, published)
+        files = adapt_files(files, TargetNames(names, lists_names, public_url))
+        others = name_other_files(files, number, published)
+        copies = {path: files[path].sha256 for path in sorted(others)}
+        names |= others
+    objects = [PublishedObject(names[path], path, file.size, file.sha256) for path, file in sorted(files.items())]
+    first = digest_of({"title": title, "objects": [one.sha256 for one in objects]})[:ID_DIGITS]
+    earlier = {*published.names, *published.earlier} if published else set()
     version = PublishedVersion(
-        dataset=published.dataset
-        if published
-        else digest_of({"title": title, "objects": [one.sha256 for one in objects]})[:16],
+        dataset=published.dataset if published else first,
         title=title,
         version=number,
         objects=objects,
         copies=copies,
-        earlier=sorted({*published.names, *published.earlier} - current) if published else [],
+        earlier=sorted(earlier.difference(names.values(), copies)),
         lists_names=lists_names,
         software=__version__,
     )
@@ -141,6 +134,27 @@ def load_publish_record(paths: DatasetPaths, target: PublishTarget) -> dict[str,
         return read_checked_json(paths.publish_record(target.name))[0]
     except (FileNotFoundError, DamagedJsonError):
         return {}
+
+
+def _check_same_dataset(
+    paths: DatasetPaths, target: PublishTarget, title: str, published: PublishedVersion | None
+) -> None:
+    if published is None or published.title == title:
+        return
+    if load_publish_record(paths, target).get("dataset") != published.dataset:
+        problem = f"has another dataset: {published.title!r}, version {published.version}"
+        same = option_text("--ReportDataset-title", published.title)
+        remedy = f"choose another address, or, if this is a newer version of it, set {same}"
+        raise StoreError.at(target.option, problem, remedy)
+
+
+def _has_other_shards(names: Mapping[str, str], published: PublishedVersion | None) -> bool:
+    """Whether a range or a wildcard for the shards misses some of them, or matches others at the target."""
+    if any(path != name for path, name in names.items()):
+        return True
+    return published is not None and (
+        published.lists_names or any(find_shard(name) for name in published.names.difference(names.values()))
+    )
 
 
 def _find_version(paths: DatasetPaths) -> str:

@@ -86,7 +86,7 @@ class Publication:
             files[NAME] = LocalFile.of_content(Path(NAME), version.to_json())
             deleted, message = prepared.version.earlier, f"Version {version.version}"
             self._retries.run(lambda: repository.commit(files, deleted, message, progress))
-            sizes = [file.bytes for file in files.values()]
+            sizes = [file.size for file in files.values()]
             counts = UploadCounts(len(sizes), sum(sizes), len(deleted))
         self._write_record(dict.fromkeys(prepared.new_objects, now), now)
         return self._describe([counts])

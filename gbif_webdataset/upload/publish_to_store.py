@@ -54,8 +54,9 @@ def announce_version(transfer: Transfer, prepared: PreparedVersion, journal: Upl
     """Write the copies of a version whose objects are at the target, shards.csv last, and then dataset.json."""
     new = {one: file for one, file in prepared.new_copies.items() if one not in journal.times}
     last = {one: file for one, file in new.items() if one.path == SHARD_LIST}
-    for files in ({one: file for one, file in new.items() if one not in last}, last):
-        transfer.upload(files, journal)
+    with _abort_leftovers(transfer, new.keys()):
+        transfer.upload({one: file for one, file in new.items() if one not in last}, journal)
+        transfer.upload(last, journal)
     _write_list(transfer, replace(prepared.version, published_at=now))
     return _count(new)
 
@@ -95,4 +96,4 @@ def _abort_leftovers(transfer: Transfer, objects: Collection[PublishedObject]) -
 
 
 def _count(files: "dict[PublishedObject, LocalFile]") -> UploadCounts:
-    return UploadCounts(len(files), sum(file.bytes for file in files.values()))
+    return UploadCounts(len(files), sum(file.size for file in files.values()))

@@ -99,18 +99,18 @@ class Transfer:
             DamagedFileError: a file differs from its record.
             StoreError: the target refuses an object.
         """
-        limit, total = BandwidthLimit(self.bytes_per_second), sum(file.bytes for file in files.values())
+        limit, total = BandwidthLimit(self.bytes_per_second), sum(file.size for file in files.values())
         done, lock = [0], threading.Lock()
 
         def put(one: PublishedObject, file: LocalFile) -> None:
             with self.memory.reserve(self.store.count_memory(file)):
-                limit.wait(file.bytes, self.retries.stopping)
+                limit.wait(file.size, self.retries.stopping)
                 if self.retries.stopping.is_set():
                     return
                 self.retries.run(lambda: self.store.put(one.name, file))
             journal.add(one)
             with lock:
-                done[0] += file.bytes
+                done[0] += file.size
             self.progress(done[0], total)
 
         with ThreadPoolExecutor(WORKERS, "upload") as executor:
@@ -126,10 +126,11 @@ class Transfer:
         """The objects that the target does not list with their size, though it is asked again, as lists may be late."""
         expected = list(objects)
         for attempt in range(LIST_ATTEMPTS):
+            if attempt:
+                self.retries.pause_before_repeat(attempt - 1)
             sizes = self.retries.run(self.store.list_sizes)
             if not (unlisted := [one for one in expected if sizes.get(one.name) != one.bytes]):
                 return []
-            self.retries.pause_before_repeat(attempt)
         return unlisted
 
 

@@ -15,7 +15,7 @@ def files(**contents: str) -> dict[str, LocalFile]:
 
 
 def published(found: dict[str, LocalFile], names: dict[str, str], earlier: tuple[str, ...] = ()) -> PublishedVersion:
-    objects = [PublishedObject(names[path], path, file.bytes, file.sha256) for path, file in found.items()]
+    objects = [PublishedObject(names[path], path, file.size, file.sha256) for path, file in found.items()]
     return PublishedVersion("id", "Moths", "1.0.0", objects, earlier=earlier)
 
 

@@ -1,5 +1,6 @@
 """The order of what is written, and runs that end at each of its steps."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,18 +26,19 @@ class WatchedStore(FolderStore):
     def __init__(self, target: PublishTarget, allowed: int = 1_000) -> None:
         super().__init__(target)
         self.written: list[str] = []
-        self.allowed = allowed
+        self.allowed, self.lock = allowed, threading.Lock()
 
     def put(self, name: str, file: LocalFile) -> None:
-        if len(self.written) >= self.allowed:
-            raise StoreError("no more")
-        super().put(name, file)
-        self.written.append(name)
+        with self.lock:
+            if len(self.written) >= self.allowed:
+                raise StoreError("no more")
+            super().put(name, file)
+            self.written.append(name)
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Publishable:
-    return Publishable(tmp_path / "dataset").fill(8).make()
+    return Publishable(tmp_path / "dataset").fill(16).make()
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class MemoryStore:
             del self.objects[name]
 
     def count_memory(self, file: LocalFile) -> int:
-        return file.bytes
+        return file.size
 
     def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
         return 0
@@ -53,7 +53,7 @@ class MemoryStore:
 
 def files(count: int) -> dict[PublishedObject, LocalFile]:
     made = {f"{number}.csv": LocalFile.of_content(Path("x.csv"), b"x" * number) for number in range(count)}
-    return {PublishedObject(name, name, file.bytes, file.sha256): file for name, file in made.items()}
+    return {PublishedObject(name, name, file.size, file.sha256): file for name, file in made.items()}
 
 
 def transfer(store: MemoryStore) -> Transfer:
