@@ -247,7 +247,7 @@ def test_a_part_that_fails_is_sent_again_and_no_other(
     proxy.faults = [Fault("503", path="partNumber=2"), Fault("reset", path="partNumber=3")]
     summary = dataset.send(target)
     assert "2 requests repeated" in summary
-    assert [proxy.count("PUT", f"partNumber={number}") for number in (1, 2, 3)] == [1, 2, 2]
+    assert [proxy.count("PUT", f"/versions/.*partNumber={number}") for number in (1, 2, 3)] == [1, 2, 2]
     version = check_complete(ObjectStore(target).read)
     assert version.by_path["dropped.csv"].bytes == large.stat().st_size
     assert list_unfinished(target) == []
@@ -277,13 +277,14 @@ def test_a_killed_upload_continues_and_leaves_no_parts(
     if "partNumber" in moment:
         assert list_unfinished(target) == [f"{target.prefix}/versions/1.0.0/dropped.csv"]
     before = set(ObjectStore(target).list_sizes())
-    assert read_or_none(target) is None
+    if NAME not in moment:  # the last request reaches the server
+        assert read_or_none(target) is None
     done = [line for line in dataset.paths.publish_journal(target.name).read_text().split("\n") if line.endswith("}")]
     puts = proxy.count("PUT")
     publish(dataset, target)
     version = check_complete(ObjectStore(target).read)
     assert list_unfinished(target) == []
-    assert proxy.count("PUT", "partNumber=1") == 1, "parts of the killed run are sent again"
+    assert proxy.count("PUT", "/versions/.*partNumber=1") == 1, "parts of the killed run are sent again"
     assert before <= {*version.names, NAME}
     repeated = [path for method, path in proxy.requests if method == "PUT"][puts:]
     names = [re.search(r'"name": "([^"]+)"', line) for line in done]
@@ -369,7 +370,7 @@ def test_azure_has_the_same_versions(
 
 
 def test_google_has_the_same_versions(dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
     with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
         publish_twice_and_prune(dataset, PublishTarget.parse(f"gs://{BUCKET}/x", front.url))
 

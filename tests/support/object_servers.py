@@ -1,5 +1,6 @@
 """Servers of object storage on loopback: moto and rclone for S3, azurite for Azure, an emulator of Google's."""
 
+import json
 import os
 import shutil
 import socket
@@ -23,6 +24,14 @@ S3_ENVIRONMENT = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
+PUBLIC = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject"], "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+        ],
+    }
+)
 START_SECONDS = 30.0
 
 
@@ -60,13 +69,14 @@ def run_server(command: Sequence[str], port: int, log: Path) -> Iterator[str]:
 
 @contextmanager
 def run_moto(folder: Path) -> Iterator[str]:
-    """moto with the bucket BUCKET."""
+    """moto with the bucket BUCKET, which everybody may read over HTTP."""
     pytest.importorskip("moto.server", reason="optional: needs pip install -e .[dev]")
     port = find_free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with run_server(command, port, folder / "moto.log") as url:
-        request = urllib.request.Request(f"{url}/{BUCKET}", method="PUT")
-        urllib.request.urlopen(request, timeout=10).close()
+        for address, body in ((f"{url}/{BUCKET}", b""), (f"{url}/{BUCKET}?policy", PUBLIC.encode())):
+            request = urllib.request.Request(address, body, {"Content-Type": "application/json"}, method="PUT")
+            urllib.request.urlopen(request, timeout=10).close()
         yield url
 
 
