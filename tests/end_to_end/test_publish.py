@@ -399,9 +399,11 @@ def create_container(url: str) -> None:
     date = formatdate(usegmt=True)
     path = f"/devstoreaccount1/{BUCKET}"
     headers = f"x-ms-date:{date}\nx-ms-version:2021-08-06"
-    text = "PUT" + "\n" * 12 + f"{headers}\n/devstoreaccount1{path}\nrestype:container"
+    fields = ["PUT", "", "", "", "", "text/plain", *[""] * 6, headers, f"/devstoreaccount1{path}", "restype:container"]
+    text = "\n".join(fields)
     digest = hmac.new(base64.b64decode(make_azurite_key()), text.encode(), "sha256").digest()
     request = urllib.request.Request(f"{url}/{BUCKET}?restype=container", method="PUT", data=b"")
+    request.add_header("Content-Type", "text/plain")
     request.add_header("x-ms-date", date)
     request.add_header("x-ms-version", "2021-08-06")
     request.add_header("Authorization", f"SharedKey devstoreaccount1:{base64.b64encode(digest).decode()}")

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 from pyarrow import fs
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from gbif_webdataset.upload.target import PublishTarget
 from tests.support.datasets import ROOT
@@ -88,6 +89,7 @@ def test_webdataset_reads_over_http(url: str, expected: Counter[str]) -> None:
 
 def test_datasets_reads_over_http(url: str, expected: Counter[str], cache: Path) -> None:
     datasets = pytest.importorskip("datasets", reason=NEEDS_READERS)
+    pytest.importorskip("aiohttp", reason=NEEDS_READERS)
     rows = datasets.load_dataset("webdataset", data_files={"train": list_shards(url)}, split="train", streaming=True)
     assert Counter(row["__key__"] for row in rows) == expected
 
@@ -120,9 +122,7 @@ def test_webdataset_reads_from_s3(url: str, endpoint: str, expected: Counter[str
     keys: Counter[str] = Counter()
     for shard in list_shards(url):
         with storage.open_input_stream(shard.removeprefix(f"{endpoint}/")) as stream:
-            samples = webdataset.group_by_keys(
-                webdataset.tariterators.tar_file_expander([{"url": shard, "stream": stream}])
-            )
+            samples = group_by_keys(tar_file_expander([{"url": shard, "stream": stream}]))
             keys.update(sample["__key__"] for sample in samples)
     assert keys == expected
 

@@ -1,13 +1,16 @@
 """What Google's emulator lacks of Google's XML API, which obstore uses: lists, sizes and deletion, by its JSON API."""
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from tests.support.fault_proxy import Exchange, FaultProxy
+
+ONE_AT_A_TIME = threading.Lock()
 
 
 class GcsFront(FaultProxy):
@@ -28,8 +31,15 @@ class GcsExchange(Exchange):
         if self.command == "GET" and not "".join(names):
             return 200, [("Content-Type", "application/xml")], self.list_objects(bucket, parse_qs(parts.query))
         if self.command == "DELETE":
-            return self.ask("DELETE", f"b/{bucket}/o/{quote(names[0], safe='')}")[0], [], b""
-        return super().forward(body, length, waits)
+            return self.ask("DELETE", f"b/{bucket}/o/{quote(unquote(names[0]), safe='')}")[0], [], b""
+        if "json" in self.headers.get(
+            "Content-Type", ""
+        ):  # the emulator would take the object for a request of its own
+            self.headers.replace_header("Content-Type", "text/plain")
+        with ONE_AT_A_TIME:  # the emulator has one thread, and resets connections that wait
+            status, headers, answer = super().forward(body, length, waits)
+        headers = [(name, value) for name, value in headers if name.lower() not in ("etag", "last-modified")]
+        return status, [*headers, ("ETag", "x"), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")], answer
 
     def list_objects(self, bucket: str, query: dict[str, list[str]]) -> bytes:
         """A list as XML."""
@@ -45,7 +55,7 @@ class GcsExchange(Exchange):
         """Status and answer of the JSON API."""
         request = urllib.request.Request(f"{self.server_proxy.upstream.geturl()}/storage/v1/{path}", method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with ONE_AT_A_TIME, urllib.request.urlopen(request, timeout=10) as answer:
                 data = answer.read()
                 return answer.status, json.loads(data) if data else {}
         except urllib.error.HTTPError as error:

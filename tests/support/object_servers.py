@@ -107,7 +107,7 @@ def run_azurite(folder: Path) -> Iterator[str]:
         pytest.skip("optional: needs npm install -g azurite")
     port = find_free_port()
     command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--silent"]
-    with run_server([*command, "--skipApiVersionCheck", "--inMemoryPersistence"], port, folder / "azurite.log") as url:
+    with run_server([*command, "--skipApiVersionCheck"], port, folder / "azurite.log") as url:
         yield f"{url}/devstoreaccount1"
 
 
