@@ -53,7 +53,7 @@ def test_a_mistake_gives_one_sentence_before_any_stage_runs(
     pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
     pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[hub]")
     ended = run("--dwca", "sample/archive.zip", f"--output={tmp_path}/dataset", *arguments)
-    assert ended.returncode not in (0, 40)
+    assert ended.returncode != 0
     assert sentence in ended.stderr
     assert "SECRET" not in ended.stdout + ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
