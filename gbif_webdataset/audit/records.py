@@ -9,7 +9,7 @@ from gbif_webdataset.audit.check_file import Expected, Finding
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import CheckedRecord, TargetRecord, load_checked_record
 from gbif_webdataset.terms.differences import Difference
-from gbif_webdataset.terms.outputs import OUTPUTS
+from gbif_webdataset.terms.output_files import OUTPUTS
 
 _LABEL = re.compile(r"[A-Z][A-Za-z]+(?:-(\d{5}))?")
 READ, FETCH = "ReadArchive", "FetchChunk"

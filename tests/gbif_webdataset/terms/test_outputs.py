@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from gbif_webdataset.terms.outputs import OUTPUTS, render_outputs
+from gbif_webdataset.terms.output_files import OUTPUTS
+from gbif_webdataset.terms.outputs import render_outputs
 from tests.support.datasets import Dataset
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "outputs.md"
