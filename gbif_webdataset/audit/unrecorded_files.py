@@ -16,8 +16,7 @@ from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm.jobs import LOGS
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import TEMPORARY
-from gbif_webdataset.storage.chunks import parse_chunk_name
-from gbif_webdataset.storage.pack_places import list_indexes
+from gbif_webdataset.storage.chunks import index_name, list_packed_chunks
 from gbif_webdataset.storage.pack_store import PackStore
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.differences import Difference
@@ -78,10 +77,9 @@ def _list_files(output: Path, folder: str, started_ns: int) -> Iterator[str]:
 
 def _list_packed(paths: DatasetPaths, started_ns: int) -> Iterator[list[str]]:
     """The images in the packs of each chunk that no run is writing."""
-    for index in list_indexes(paths.images):
-        if index.stat().st_mtime_ns <= started_ns:
-            store = PackStore(paths.images, parse_chunk_name(index.name))
-            yield [f"images/{path}" for path in store.list_paths()]
+    for chunk in list_packed_chunks(paths.images):
+        if (paths.images / index_name(chunk)).stat().st_mtime_ns <= started_ns:
+            yield [f"images/{path}" for path in PackStore(paths.images, chunk).list_paths()]
 
 
 def _is_unrecorded(file: str) -> bool:

@@ -12,8 +12,8 @@ from gbif_webdataset import __version__
 from gbif_webdataset.errors import DamagedFileError, ParameterError, option_text
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import atomic_file
+from gbif_webdataset.storage.image_deletion import delete_from_stores, tidy_stores
 from gbif_webdataset.storage.image_reader import ImageReader
-from gbif_webdataset.storage.image_store import delete_from_stores, tidy_stores
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.terms import columns as described

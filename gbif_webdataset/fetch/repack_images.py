@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 
 from gbif_webdataset.storage import tables
-from gbif_webdataset.storage.chunks import index_name, pack_folder_name
-from gbif_webdataset.storage.pack_places import create_places, list_packed_chunks
+from gbif_webdataset.storage.chunks import index_name, list_packed_chunks, pack_folder_name
+from gbif_webdataset.storage.pack_places import create_places
 from gbif_webdataset.storage.pack_store import PackStore
 from gbif_webdataset.terms.outcomes import Status
 

@@ -1,4 +1,6 @@
-"""The file names of a chunk's tables."""
+"""The file names of a chunk's tables, and of its index of packs."""
+
+from pathlib import Path
 
 
 def chunk_name(chunk: int) -> str:
@@ -24,6 +26,16 @@ def pack_folder_name(chunk: int) -> str:
 def index_name(chunk: int) -> str:
     """The file name of the index of a chunk's packs in `images`."""
     return f"chunk-{chunk:05d}.idx"
+
+
+def list_indexes(images: Path) -> list[Path]:
+    """The indexes of all chunks that are packed."""
+    return sorted(images.glob("chunk-*.idx"))
+
+
+def list_packed_chunks(images: Path) -> list[int]:
+    """The chunks that are packed."""
+    return [parse_chunk_name(path.name) for path in list_indexes(images)]
 
 
 def parse_chunk_name(name: str) -> int:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from gbif_webdataset.storage.chunks import pack_folder_name
-from gbif_webdataset.storage.pack_places import Place, find_places, list_indexes
+from gbif_webdataset.storage.chunks import list_indexes, pack_folder_name
+from gbif_webdataset.storage.pack_places import Place, find_places
 
 
 class ImageReader:

@@ -1,17 +1,13 @@
 """The store of a chunk's images. No stage knows which kind of store a dataset has."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from gbif_webdataset.storage.chunks import index_name, pack_folder_name
+from gbif_webdataset.storage.chunks import index_name, list_indexes, pack_folder_name
 from gbif_webdataset.storage.file_store import FileStore
-from gbif_webdataset.storage.pack_files import END
-from gbif_webdataset.storage.pack_places import find_ends, find_places, list_indexes, list_packed_chunks
 from gbif_webdataset.storage.pack_store import PackStore
-from gbif_webdataset.storage.tar_headers import count_padding
 
 KINDS = FILES, PACKED, KEEP = "files", "packed", "keep"
 """What users choose: one file for each image, packs, or what the dataset has; a new dataset gets files."""
@@ -80,29 +76,3 @@ def open_store(images: Path, chunk: int) -> ImageStore:
 def create_store(images: Path, chunk: int, kind: str, pack_bytes: int) -> ImageStore:
     """The store of this kind for a chunk."""
     return PackStore(images, chunk, pack_bytes) if kind == PACKED else FileStore(images)
-
-
-def delete_from_stores(images: Path, image_paths: Sequence[str], pack_bytes: int) -> None:
-    """Delete images of all chunks, so that no file has their bytes."""
-    FileStore(images).delete(image_paths)
-    by_chunk: dict[int, set[str]] = defaultdict(set)
-    for path, places in find_places(images, image_paths).items():
-        for place in places:
-            by_chunk[place.chunk].add(path)
-    for chunk, paths in sorted(by_chunk.items()):
-        with PackStore(images, chunk, pack_bytes).writing() as store:
-            store.delete(sorted(paths))
-            store.tidy()
-
-
-def tidy_stores(images: Path, pack_bytes: int) -> None:
-    """Complete what a killed run left unfinished: packs with bytes after their last image, and packs without images."""
-    chunks = list_packed_chunks(images)
-    ends = find_ends(images) if chunks else {}
-    for chunk in chunks:
-        store = PackStore(images, chunk, pack_bytes)
-        sizes = store.files.list_packs()
-        expected = {pack: end + count_padding(end) + len(END) for (of, pack), end in ends.items() if of == chunk}
-        if sizes != expected:
-            with store.writing():
-                store.tidy()

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.storage import arrow, tables
-from gbif_webdataset.storage.chunks import parse_chunk_name
+from gbif_webdataset.storage.chunks import list_indexes
 from gbif_webdataset.storage.pack_index import ADDED, REMOVED
 
 _COLUMNS = ("path", "pack", "position", "size", "sha256", "action", "checksum")
@@ -27,16 +27,6 @@ class Place(NamedTuple):
     def parse(cls, text: str) -> "Place":
         """The place that a column `place` names."""
         return cls(*map(int, text.split("/")))
-
-
-def list_indexes(images: Path) -> list[Path]:
-    """The indexes of all chunks that are packed."""
-    return sorted(path for path in images.glob("chunk-*.idx"))
-
-
-def list_packed_chunks(images: Path) -> list[int]:
-    """The chunks that are packed."""
-    return [parse_chunk_name(path.name) for path in list_indexes(images)]
 
 
 def create_places(connection: duckdb.DuckDBPyConnection, images: Path, table: str = "") -> None:

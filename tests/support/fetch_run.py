@@ -18,10 +18,9 @@ from gbif_webdataset.fetch.host_limits import HostLimits, HostTable
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.network.address_guard import AddressGuard
-from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.chunks import chunk_name, list_packed_chunks
 from gbif_webdataset.storage.image_reader import ImageReader
 from gbif_webdataset.storage.image_store import KEEP
-from gbif_webdataset.storage.pack_places import list_packed_chunks
 from gbif_webdataset.storage.pack_store import PackStore
 from tests.support.visits import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 

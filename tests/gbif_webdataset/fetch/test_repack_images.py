@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from gbif_webdataset.fetch.repack_images import repack_images
-from gbif_webdataset.storage.pack_places import list_packed_chunks
+from gbif_webdataset.storage.chunks import list_packed_chunks
 from gbif_webdataset.storage.pack_writer import PackWriter
 from tests.support.packs import pack_images, read_files, read_packed
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from gbif_webdataset.storage.pack_places import Place, create_places, find_places, list_packed_chunks
+from gbif_webdataset.storage.chunks import list_packed_chunks
+from gbif_webdataset.storage.pack_places import Place, create_places, find_places
 from gbif_webdataset.storage.pack_store import PackStore
 from tests.support.packs import pack_images
 
