@@ -116,11 +116,19 @@ def test_an_element_at_its_time_limit_goes_back_to_the_queue_and_goes_on_where_i
     slow_photos.delay, first = 2.0, len(slow_photos.requests)
     dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *SLOWLY, "--slurm-fetch", "time=1", chunks=1)
     dataset.submit()
-    cluster.wait_until_empty(600)
+    attempts: set[str] = set()
+
+    def is_ended() -> bool:
+        for log in dataset.output.glob("logs/fetch-*.log"):
+            attempts.update(line for line in log.read_text().splitlines() if line.startswith("--- job "))
+        return not cluster.jobs()
+
+    cluster.wait_for(is_ended, 600)
     assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
     [log] = dataset.output.glob("logs/fetch-*.log")
-    ends = log.read_text().count("the time limit is near: the results are kept, and the job returns to the queue")
-    assert ends > 0, log.read_text()
+    assert "the time limit is near: the results are kept, and the job returns to the queue" in log.read_text()
+    assert log.read_text().count("--- job ") <= 3
+    ends = len(attempts) - 1
     assert log.read_text().endswith("ended with status 0\n")
     wanted = Counter(row["identifier"] for row in dataset.rows("manifest"))  # not where some are redirected to
     urls = (slow_photos.url + path for path, status in slow_photos.requests[first:] if status == 200)
