@@ -79,7 +79,7 @@ def _find_complete(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry
 def _find_metadata(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry:
     """Return the entry of an archive, as GBIF describes it now, and save it."""
     if isinstance(archive, ArchiveUrl):
-        entry = find_entry(obtaining.folder, archive) or ArchiveEntry.of_url(archive)
+        entry = ArchiveEntry.of_url(archive)
     else:
         entry = ArchiveEntry.of_download(str(archive), _read_status(archive, obtaining, obtaining.start_pauses()))
     entry.save(obtaining.folder)

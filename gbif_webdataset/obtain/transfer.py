@@ -20,6 +20,10 @@ from gbif_webdataset.storage.free_space import free_bytes
 
 PIECE_BYTES = 1 << 18
 ZIP = b"PK"
+SPARE_BYTES = 1_000_000_000
+"""The space that has to be free while a file of unknown size is transferred."""
+CHECK_BYTES = 100_000_000
+"""So many bytes of such a file are transferred between two looks at the space."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 
@@ -93,11 +97,11 @@ def transfer(client: HttpClient, file: Transfer, report_bytes: Callable[[int, in
         if not offset and not first.startswith(ZIP):
             raise WrongContentError(f"the answer is {_describe_content(response, first)}, not a zip")
         total = _find_total(response, file, offset)
-        _check_space(file, total - offset)
+        _check_space(file, total - offset if total else SPARE_BYTES)
         if not offset:
             file.restart()
             _save_validator(response, file)
-        _append(file, chain([first], iter(read, b"")), lambda done: report_bytes(done, total))
+        _append(file, chain([first], iter(read, b"")), total, report_bytes)
 
 
 def _read_validator(file: Transfer) -> str:
@@ -149,15 +153,22 @@ def _check_space(file: Transfer, missing: int) -> None:
         raise FetchError.at(str(file.part.parent), problem, remedy)
 
 
-def _append(file: Transfer, pieces: Iterable[bytes], report_bytes: Callable[[int], None]) -> None:
-    """Append pieces to the bytes so far, each at once: a killed process has lost none of them."""
+def _append(file: Transfer, pieces: Iterable[bytes], total: int, report_bytes: Callable[[int, int], None]) -> None:
+    """Append pieces to the bytes so far, each at once: a killed process has lost none of them.
+
+    Without a `total` the answer may be endless, so the space on the disk is checked again and again.
+    """
     done = file.count_bytes()
+    next_check = done + CHECK_BYTES
     with file.part.open("ab") as target:
         for piece in pieces:
             target.write(piece)
             target.flush()
             done += len(piece)
-            report_bytes(done)
+            report_bytes(done, total)
+            if not total and done > next_check:
+                _check_space(file, SPARE_BYTES)
+                next_check = done + CHECK_BYTES
         os.fsync(target.fileno())
 
 

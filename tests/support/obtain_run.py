@@ -1,5 +1,6 @@
 """A folder into which archives are obtained from the imitation of GBIF's API, with a clock that only tests move."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from gbif_webdataset.obtain.archive_entry import ArchiveEntry
 from gbif_webdataset.obtain.fetch_archive import Obtaining, Reports, fetch_archives
 from gbif_webdataset.obtain.http_client import HttpClient
 from gbif_webdataset.obtain.pauses import Clock, Pauses
-from gbif_webdataset.obtain.sources import LocalArchive, parse_sources
+from gbif_webdataset.obtain.sources import LocalArchive, RemoteSource, parse_sources
 from gbif_webdataset.storage.atomic import TEMPORARY
 from tests.support.gbif_api import GbifApi
 
@@ -46,9 +47,12 @@ class ObtainRun:
 
     def obtain(self, value: str) -> list[ArchiveEntry]:
         """Obtain what a value of --dwca names."""
+        return self.obtain_sources([source for source in parse_sources(value) if not isinstance(source, LocalArchive)])
+
+    def obtain_sources(self, sources: Sequence[RemoteSource]) -> list[ArchiveEntry]:
+        """Obtain the archives of some sources."""
         reports = Reports(self.sentences.append, lambda *numbers: self.bytes.append(numbers))
         obtaining = Obtaining(self.folder, self.client, self.api, self.clock.clock, self.wait_hours, reports)
-        sources = [source for source in parse_sources(value) if not isinstance(source, LocalArchive)]
         return fetch_archives(sources, obtaining)
 
     def zip_of(self, key: str) -> bytes:

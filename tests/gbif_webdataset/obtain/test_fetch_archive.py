@@ -16,6 +16,7 @@ import pytest
 
 from gbif_webdataset.errors import DatasetError, FetchError
 from gbif_webdataset.obtain.gbif_api import GoneError, NotFoundError
+from gbif_webdataset.obtain.sources import ArchiveUrl
 from tests.support.gbif_api import (
     COL,
     DOI,
@@ -287,6 +288,31 @@ def test_a_disk_that_is_too_small_is_reported_before_the_transfer(server: GbifAp
     ):
         run.obtain(KEY)
     assert not list(run.folder.glob("*.part"))
+
+
+def test_the_zip_of_an_address_is_obtained_without_the_api(server: GbifApi, run: ObtainRun) -> None:
+    download, source = server.add(), ArchiveUrl(server.url + file_path())
+    server.before(file_path(), break_off(HALF))
+    [entry] = run.obtain_sources([source])
+    assert (run.folder / entry.zip_name).read_bytes() == download.content
+    assert (entry.source, entry.status, entry.doi, entry.size) == (source.url, "", "", len(download.content))
+    assert {request.path for request in server.log} == {file_path()}
+    assert [request.headers.get("range") for request in server.log] == [None, RESUMED]
+    run.obtain_sources([source])
+    assert len(server.log) == 2
+
+    (run.folder / entry.zip_name).unlink()
+    download.content = make_zip(70_000)
+    assert run.obtain_sources([source])[0].size == len(download.content)
+
+
+def test_an_address_without_a_zip_gives_a_sentence(server: GbifApi, run: ObtainRun) -> None:
+    server.add()
+    server.before(file_path(), give_status(410))
+    with pytest.raises(GoneError, match=r"the file was deleted \(status 410\)"):
+        run.obtain_sources([ArchiveUrl(server.url + file_path())])
+    with pytest.raises(NotFoundError, match=r"nowhere\.zip: there is no such file \(status 404\)"):
+        run.obtain_sources([ArchiveUrl(f"{server.url}/nowhere.zip")])
 
 
 def test_a_date_in_retry_after_is_respected(server: GbifApi, run: ObtainRun) -> None:

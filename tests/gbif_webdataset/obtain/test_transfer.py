@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.errors import FetchError
+from gbif_webdataset.obtain import transfer as transfer_module
 from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfer
-from tests.support.gbif_api import KEY, LAST_MODIFIED, Download, GbifApi, break_off, file_path
+from tests.support.gbif_api import KEY, LAST_MODIFIED, Download, GbifApi, Handler, break_off, file_path
 from tests.support.obtain_run import ObtainRun
 
 
@@ -42,7 +44,7 @@ def test_without_a_strong_etag_the_date_is_sent(
 ) -> None:
     download, file = begin(server, tmp_path)
 
-    def break_without_tag(visit: object) -> None:
+    def break_without_tag(visit: Handler) -> None:
         visit.send_head(200, "application/zip", 50_000, Last_Modified=LAST_MODIFIED, **tag)
         visit.wfile.write(download.content[:20_000])
         visit.reset()
@@ -84,6 +86,28 @@ def test_a_complete_part_of_unknown_size_is_recognised_by_416(server: GbifApi, r
     fetch(run, file)
     assert server.log[-1].headers["range"] == f"bytes={len(download.content)}-"
     assert file.part.read_bytes() == download.content
+
+
+def test_an_endless_answer_of_unknown_size_does_not_fill_the_disk(
+    server: GbifApi, run: ObtainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, file = begin(server, tmp_path)
+    free = 2_000_000_000
+    monkeypatch.setattr(transfer_module, "free_bytes", lambda folder: free - 500 * file.count_bytes())  # a small disk
+    monkeypatch.setattr(transfer_module, "CHECK_BYTES", 1_000_000)
+
+    def send_endlessly(visit: Handler) -> None:
+        visit.send_response(200)
+        visit.send_header("Connection", "close")
+        visit.end_headers()
+        visit.close_connection = True
+        while not visit.owner.stopping.is_set():
+            visit.wfile.write(b"PK" + bytes(99_998))
+
+    server.before(file_path(), send_endlessly)
+    with pytest.raises(FetchError, match=r"only .* are free; free some space"):
+        fetch(run, file)
+    assert 2_000_000 <= file.count_bytes() < 4_000_000
 
 
 def test_an_empty_answer_is_not_a_zip(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
