@@ -20,6 +20,9 @@ CREATE = """CREATE TABLE rejected
 ROW_COLUMNS = ["file_number", "line", "reason", "coreid", "identifier"]
 SCHEMA = pa.schema([(name, pa.int64() if kind == columns.INT64 else pa.string()) for name, kind, _ in columns.REJECTED])
 
+FEW_ROWS = 8_192
+"""Rows whose lines are in memory at a time."""
+
 
 class RejectedLines:
     """The rejected lines, in a table of a database. `kind` is MEDIA or RECORDS.
@@ -62,10 +65,13 @@ class RejectedLines:
         return counts
 
     def write(self, path: Path, archives: Sequence[Archive]) -> None:
-        """Write rejected.parquet, by file and line. Files with rejected lines are read again for their text."""
+        """Write rejected.parquet, by file and line. Files with rejected lines are read again for their text.
+
+        Of several archives many lines may be rejected, and lines of records are long, so row groups are small.
+        """
         first_files = zip(archives, dwca.number_files(archives), strict=True)
         batches = (batch for archive, first in first_files for batch in self._select_batches(archive, first))
-        arrow.write_parquet(batches, path, SCHEMA)
+        arrow.write_parquet(batches, path, SCHEMA, arrow.ROW_GROUP if len(archives) == 1 else FEW_ROWS)
 
     def _select_batches(self, archive: Archive, first_file: int) -> Iterator[pa.RecordBatch]:
         for kind, layout in archive.layouts.items():
@@ -78,11 +84,16 @@ class RejectedLines:
                 file = f"{quote_text(archive.label_file(kind, location))} AS file"
                 query = f"SELECT {file}, line, reason, coreid, identifier, raw {source} ORDER BY line, identifier"
                 for batch in tables.select_batches(self._connection.cursor(), query):
-                    raw = batch.column("raw")
-                    if raw.null_count:
-                        texts = [next(raw_lines) if text is None else text for text in raw.to_pylist()]
-                        raw = arrow.to_text_array(texts)
-                    yield pa.RecordBatch.from_arrays([*batch.columns[:-1], raw], schema=SCHEMA)
+                    for begin in range(0, batch.num_rows, FEW_ROWS):
+                        yield _fill_raw(batch.slice(begin, FEW_ROWS), raw_lines)
+
+
+def _fill_raw(batch: pa.RecordBatch, raw_lines: Iterator[str]) -> pa.RecordBatch:
+    """The same rows with the next of the raw lines where they have none."""
+    raw = batch.column("raw")
+    if raw.null_count:
+        raw = arrow.to_text_array([next(raw_lines) if text is None else text for text in raw.to_pylist()])
+    return pa.RecordBatch.from_arrays([*batch.columns[:-1], raw], schema=SCHEMA)
 
 
 def _read_raw_lines(archive: Archive, location: str, layout: FileLayout, numbers: Iterator[int]) -> Iterator[str]:
