@@ -70,7 +70,7 @@ def proxy(servers: Callable[[str], str]) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Publishable:
-    return Publishable(tmp_path / "dataset").fill(16).make()
+    return Publishable.made(tmp_path / "dataset", 16)
 
 
 @pytest.fixture

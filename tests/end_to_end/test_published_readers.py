@@ -39,7 +39,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def dataset(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Publishable:
     """A dataset of which two versions are published, so that some shards have digests and others are stale."""
-    dataset = Publishable(tmp_path_factory.mktemp("published") / "dataset").fill().make()
+    dataset = Publishable.made(tmp_path_factory.mktemp("published") / "dataset")
     target = PublishTarget.parse(f"s3://{BUCKET}/data/moths", endpoint)
     options = replace(QUICK, public_url=f"{endpoint}/{BUCKET}/data/moths")
     with pytest.MonkeyPatch.context() as patch:

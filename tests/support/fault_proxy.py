@@ -4,6 +4,7 @@ import http.client
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,17 @@ class Fault:
         return self.times > 0 and method == self.method and re.search(self.path, path) is not None
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server with threads that end with it. It does not print that a client was killed or a connection was reset."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what is not an error of the connection."""
+        if not isinstance(sys.exc_info()[1], OSError | http.client.HTTPException):
+            super().handle_error(request, client_address)
+
+
 class FaultProxy:
     """A proxy before the server at `upstream`. `requests` are (method, path) of all requests, disturbed ones included."""
 
@@ -45,8 +57,7 @@ class FaultProxy:
         class Handler(Exchange):
             server_proxy = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 

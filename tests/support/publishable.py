@@ -1,9 +1,13 @@
 """Small datasets with records, ready to be published, and what a target has afterwards."""
 
+import atexit
+import copy
+import functools
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import escape
@@ -25,6 +29,14 @@ MAX_SHARD = 20_480
 
 class Publishable(Dataset):
     """A dataset of a few small shards with what PublishDataset reads: the records of three tasks, and a page."""
+
+    @classmethod
+    def made(cls, root: Path, samples: int = 24) -> "Publishable":
+        """A dataset with so many samples and version 1.0.0; it is made once, and copied."""
+        template, dataset = _make_template(samples), cls(root)
+        shutil.copytree(template.root, root)
+        dataset.rows, dataset.description = copy.deepcopy(template.rows), template.description
+        return dataset
 
     @property
     def paths(self) -> DatasetPaths:
@@ -73,6 +85,13 @@ class Publishable(Dataset):
         return publish_dataset.Publication(self.paths, target, options).run()
 
 
+@functools.cache
+def _make_template(samples: int) -> Publishable:
+    folder = Path(tempfile.mkdtemp(prefix="publishable-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Publishable(folder / "dataset").fill(samples).make()
+
+
 Read = Callable[[str], bytes | None]
 
 
@@ -107,8 +126,3 @@ def load_record(dataset: Publishable, target: PublishTarget) -> dict[str, object
     """publish/<target>.json."""
     found: dict[str, object] = json.loads(dataset.paths.publish_record(target.name).read_text())
     return found
-
-
-def with_pause(options: PublishOptions) -> PublishOptions:
-    """The options with short pauses."""
-    return replace(options, retry_pause=QUICK.retry_pause)

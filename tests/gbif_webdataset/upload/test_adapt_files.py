@@ -16,7 +16,7 @@ CHANGED = "train/train-000001"
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, LocalFile]:
-    return list_files(Publishable(tmp_path / "dataset").fill().make().paths)
+    return list_files(Publishable.made(tmp_path / "dataset").paths)
 
 
 def names(files: dict[str, LocalFile], lists_names: bool) -> TargetNames:

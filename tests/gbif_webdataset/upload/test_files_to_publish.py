@@ -8,7 +8,7 @@ from tests.support.publishable import Publishable
 
 
 def test_the_files_beside_the_shards_are_at_the_top(tmp_path: Path) -> None:
-    dataset = Publishable(tmp_path / "dataset").fill(8).make()
+    dataset = Publishable.made(tmp_path / "dataset", 8)
     files = list_files(dataset.paths)
     assert {"README.md", "index.html", "train/train-000000.tar", ".nv-meta/split.yaml", "balance.csv"} <= files.keys()
     assert files["README.md"].path == dataset.paths.shards / "README.md"
@@ -18,7 +18,7 @@ def test_the_files_beside_the_shards_are_at_the_top(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", ["SplitDataset", "CreateWebDataset", "ReportDataset"])
 def test_a_stage_that_has_not_run_gives_one_sentence(tmp_path: Path, task: str) -> None:
-    dataset = Publishable(tmp_path / "dataset").fill(8).make()
+    dataset = Publishable.made(tmp_path / "dataset", 8)
     dataset.paths.record(task).unlink()
     with pytest.raises(MissingPieceError, match=f"{task} has not run; run `make report` first"):
         list_files(dataset.paths)

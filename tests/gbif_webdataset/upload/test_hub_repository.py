@@ -37,7 +37,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Publishable:
-    return Publishable(tmp_path / "dataset").fill(16).make()
+    return Publishable.made(tmp_path / "dataset", 16)
 
 
 @pytest.fixture

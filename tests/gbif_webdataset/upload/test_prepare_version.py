@@ -22,7 +22,7 @@ TARGET = PublishTarget("s3", "bucket", "moths")
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Publishable:
-    return Publishable(tmp_path / "dataset").fill(16).make()
+    return Publishable.made(tmp_path / "dataset", 16)
 
 
 def prepare(

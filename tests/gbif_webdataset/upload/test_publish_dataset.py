@@ -21,7 +21,7 @@ from tests.support.publishable import QUICK, TITLE, Publishable, check_complete,
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Publishable:
-    return Publishable(tmp_path / "dataset").fill().make()
+    return Publishable.made(tmp_path / "dataset")
 
 
 @pytest.fixture
