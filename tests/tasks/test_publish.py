@@ -10,6 +10,8 @@ import pytest
 from gbif_webdataset.upload.folder_store import FolderStore
 from gbif_webdataset.upload.target import PublishTarget
 from tests.support.datasets import ROOT, Dataset
+from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.object_servers import BUCKET, KEY, S3_ENVIRONMENT, SECRET, run_moto
 from tests.support.publishable import check_complete, list_samples
 
 
@@ -65,3 +67,24 @@ def test_make_publish_runs_the_command() -> None:
     command = ["make", "-n", "publish", "DWCA=a.zip", "TO=file:///mnt/two words", "DRY_RUN=1"]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "PublishDataset --to='file:///mnt/two words' --dry-run --dwca='a.zip'" in " ".join(ended.stdout.split())
+
+
+def test_secrets_are_in_no_output_log_or_record(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with run_moto(tmp_path) as url, FaultProxy(url) as proxy:
+        proxy.faults = [Fault("403", path=r"README\.md"), Fault("503", times=3), Fault("500", "GET")]
+        options = ("--to", f"s3://{BUCKET}/moths", "--endpoint", proxy.url, "--log-level", "DEBUG")
+        runs = [dataset.run(*options, task="PublishDataset") for _ in range(2)]
+    assert runs[0].returncode not in (0, 40)
+    errors = [line for line in runs[0].stderr.splitlines() if "AccessDenied" in line]
+    assert len(errors) == 1
+    assert runs[1].returncode == 0, runs[1].stderr
+    assert "Published version 1.0.0" in runs[1].stdout
+    texts = [run.stdout.encode() + run.stderr.encode() for run in runs]
+    texts += [path.read_bytes() for path in dataset.output.rglob("*") if path.is_file()]
+    for secret in (SECRET, KEY, "AKIASECRETINANSWER"):
+        assert not [text for text in texts if secret.encode() in text]
