@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,8 @@ def bench(objects: int, rounds: int) -> None:
             runs.print_comparison(measured, objects)
             share = runs.median_seconds(measured["rclone copy"]) / runs.median_seconds(measured["publish"])
             print(f"  {share:.2f} of rclone's speed (at least {MIN_SHARE})")
+            for name, results in measured.items():
+                print(f"  {name}: {statistics.median(run.processor for run in results):.1f} s of processor time")
             write_dataset(folder / "idle", SHARDS_OF_IDLE, 1_000)
             measure_publish(folder / "idle", "s3://bench/idle", url)
             idle = measure_publish(folder / "idle", "s3://bench/idle", url)
@@ -112,22 +115,21 @@ def find_rclone() -> str:
 
 def write_dataset(folder: Path, shards: int, size: int) -> None:
     """Write a dataset whose shards have random bytes, and what PublishDataset reads beside them."""
-    files: dict[str, bytes] = {}
-    lines = ["split,shard,samples,bytes,sha256"]
-    for number in range(shards):
-        path, data = f"train/train-{number:06d}.tar", os.urandom(size)
-        files[f"shards/{path}"] = data
-        lines.append(f"train,{path},1,{size},{hashlib.sha256(data).hexdigest()}")
-    header = "dataset_info: {features: [{name: jpg, dtype: image}]}\nconfigs: []\n"
-    files |= {
-        "shards/shards.csv": ("\n".join(lines) + "\n").encode(),
-        "shards/README.md": f"---\n{header}---\n".encode(),
-        "shards/croissant.json": json.dumps({"name": "Bench", "distribution": []}).encode(),
-    }
     records = {}
-    for name, data in files.items():
+
+    def write(name: str, data: bytes) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
         records[name] = FileRecord(len(data), hashlib.sha256(data).hexdigest())
+
+    lines = ["split,shard,samples,bytes,sha256"]
+    for number in range(shards):
+        path = f"train/train-{number:06d}.tar"
+        write(f"shards/{path}", os.urandom(size))
+        lines.append(f"train,{path},1,{size},{records[f'shards/{path}'].sha256}")
+    header = "dataset_info: {features: [{name: jpg, dtype: image}]}\nconfigs: []\n"
+    write("shards/shards.csv", ("\n".join(lines) + "\n").encode())
+    write("shards/README.md", f"---\n{header}---\n".encode())
+    write("shards/croissant.json", json.dumps({"name": "Bench", "distribution": []}).encode())
     for task, own in (("SplitDataset", {}), ("CreateWebDataset", records), ("ReportDataset", {})):
         TargetRecord(task, Fingerprint(1, {"version": "1.0.0"}), own).save(record_path(folder, task))

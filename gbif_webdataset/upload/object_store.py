@@ -27,6 +27,8 @@ TIMEOUT = timedelta(minutes=30)
 CONNECT_TIMEOUT = timedelta(seconds=10)
 FULL = {"507", "QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge", "StorageFull"}
 """HTTP status or error code of a target without space for the object."""
+REDIRECTS = {"301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"}
+"""HTTP statuses or error codes of a bucket in another region."""
 PERMANENT = {"400", "405", "411", "413", "416", "501"}
 """HTTP statuses of a request that the target does not understand."""
 PERMANENT_CODES = {
@@ -163,6 +165,8 @@ class ObjectStore:
         kind = type(error).__name__
         if code in FULL:
             return StoreError.at(place, f"the target has no space left ({code})", "free some space there, and repeat")
+        if code in REDIRECTS or "redirect" in str(error):
+            return StoreError.at(place, "the bucket is in another region", "set AWS_REGION to the region of the bucket")
         is_denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or _find_status(error) in ("401", "403")
         if is_denied or "Credential" in kind or "Token" in kind:
             problem = f"the credentials may not read, list and write there ({code or kind})"

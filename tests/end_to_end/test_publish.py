@@ -174,10 +174,11 @@ def test_an_object_that_is_always_stored_in_part_is_never_announced(
     ("kind", "sentence"),
     [
         ("403", r"the credentials may not read, list and write there \(AccessDenied\); give others, or allow it"),
+        ("301", r"the bucket is in another region; set AWS_REGION to the region of the bucket"),
         ("507", r"the target has no space left \(InsufficientStorage\); free some space there, and repeat"),
     ],
 )
-def test_missing_permission_and_space_give_one_sentence_without_the_servers_text(
+def test_what_the_target_refuses_gives_one_sentence_without_the_servers_text(
     proxy: FaultProxy, dataset: Publishable, target: PublishTarget, kind: str, sentence: str
 ) -> None:
     proxy.faults = [Fault(kind, times=1_000)]

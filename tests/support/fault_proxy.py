@@ -102,8 +102,8 @@ class Exchange(BaseHTTPRequestHandler):
         if kind in ("500", "503"):
             code = {"500": "InternalError", "503": "SlowDown"}[kind]
             return self.answer(int(kind), f"<Error><Code>{code}</Code><Message>x</Message></Error>".encode())
-        if kind in ("403", "507"):
-            code = {"403": "AccessDenied", "507": "InsufficientStorage"}[kind]
+        if kind in ("301", "403", "507"):
+            code = {"301": "PermanentRedirect", "403": "AccessDenied", "507": "InsufficientStorage"}[kind]
             secret = "AKIASECRETINANSWER"
             return self.answer(int(kind), f"<Error><Code>{code}</Code><Message>{secret}</Message></Error>".encode())
         if kind == "stale":
