@@ -33,10 +33,10 @@ class FileStore:
         return list(range(len(image_paths)))
 
     def list_paths(self) -> Iterator[str]:
-        """The paths of all images of the folder, whichever chunk they belong to."""
+        """The paths of all images of the folder, whichever chunk they belong to, without those in packs."""
         for folder, _, names in os.walk(self._images):
             for name in sorted(names):
-                if not name.startswith(TEMPORARY):
+                if name.endswith(".jpg") and not name.startswith(TEMPORARY):
                     yield (Path(folder) / name).relative_to(self._images).as_posix()
 
     @contextlib.contextmanager

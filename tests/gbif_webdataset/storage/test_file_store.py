@@ -60,7 +60,7 @@ def test_images_change_places(tmp_path: Path) -> None:
 
 def test_images_are_listed_without_temporary_files_and_deleted(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
-    for name in ("d/a.jpg", "d/b.jpg", "d/.tmp-c.jpg"):
+    for name in ("d/a.jpg", "d/b.jpg", "d/.tmp-c.jpg", "chunk-00001.idx", "chunk-00001/000.tar"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     assert list(store.list_paths()) == ["d/a.jpg", "d/b.jpg"]
