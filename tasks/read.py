@@ -18,7 +18,7 @@ from gbif_webdataset.read.subset_list import SubsetList, read_subset_list
 from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.atomic import atomic_folder
-from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.storage.chunks import chunk_name, list_packed_chunks
 from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.target_record import TargetRecord
@@ -189,6 +189,11 @@ class ReadArchive(DatasetTask):
                     self._report_subset(counts, options.subset, progress.print_once)
                 chunks = [folder / chunk_name(chunk) for chunk in range(self.chunks)]
                 validation.check_manifest(self, chunks, progress.print_once)
+                if (packed := len(list_packed_chunks(paths.images))) not in (0, self.chunks):
+                    progress.print_once(
+                        f"copying the images from the packs of {packed} chunks to those of {self.chunks}; nothing is "
+                        "downloaded again"
+                    )
                 pack_bytes = self.clone(Register.get_task_cls("FetchChunk"), chunk=0).pack_bytes
                 carry_over(paths.fetched, folder, scratch, self.memory_limit, pack_bytes)
             names = sorted(path.name for path in self.archives)
