@@ -212,7 +212,7 @@ def _find_record(options: Sequence[str]) -> JobRecord | None:
 
 def _make_submitter(report: ReportDataset, fetch: str, dry_run: bool) -> Submitter:
     which = [f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}"]
-    which += [f"--store={report.store}"] if report.store != KEEP else []
+    which += _list_store(report)
     command = jobs.JobCommand(
         scripts=find_job_scripts(),
         python=sys.executable,
@@ -225,6 +225,10 @@ def _make_submitter(report: ReportDataset, fetch: str, dry_run: bool) -> Submitt
     run = ["--runner", ELEMENT, "--workers", workers, "--local-scheduler", "true", "--no-lock"]
     download = [sys.executable, "-P", "-m", "tasks", "FetchImages", *which, *task_options(), *run]
     return Submitter(report, command, download, slurm().site(), fetch, dry_run)
+
+
+def _list_store(report: ReportDataset) -> list[str]:
+    return [f"--store={report.store}"] if report.store != KEEP else []
 
 
 def _make_error_of_unfetched(report: ReportDataset, chunks: Sequence[int]) -> DatasetError:
@@ -299,7 +303,7 @@ def _note_retriable(report: ReportDataset, fetch: str) -> None:
 def _fit_site(submitter: Submitter, planned: Sequence[jobs.Job]) -> Submitter:
     """Return the submitter whose jobs request what the dataset's last run needed, if the user wants this."""
     report, site = submitter.report, submitter.site
-    if slurm().fit == "no" or not planned:
+    if slurm().fit == NO or not planned:
         return submitter
     needs = fit.read_needs(report.paths.costs)
     if not needs:
@@ -320,7 +324,7 @@ def _save_record(submitter: Submitter, numbers: Collection[str]) -> None:
         dwca=remove_credentials([dwca])[0],
         chunks=report.chunks,
         fetch=submitter.fetch,
-        options=remove_credentials(option for option in task_options() if option != NO_RETRIES),
+        options=remove_credentials([*_list_store(report), *(one for one in task_options() if one != NO_RETRIES)]),
         parameters=describe_parameters(report),
         jobs=(*(earlier.jobs if earlier else ()), *numbers),
     ).save(report.paths.logs)

@@ -1,6 +1,7 @@
 """CreateWebDataset: the shards. PlanShards and ShardChunk write them on several machines."""
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from gbif_webdataset.shards.recipe import Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
 from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
+from gbif_webdataset.shards.stage_packs import stage_packs
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
 from gbif_webdataset.storage.ledger_marks import has_image, mark_in_ledger
@@ -29,7 +31,11 @@ from tasks.fetch import FetchChunk
 from tasks.framework import validation
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
 from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
+from tasks.framework.slurm_runner import NO, slurm
 from tasks.split import SplitDataset
+
+LOCAL_DISK = "SLURM_TMPDIR"
+"""The variable of a Slurm job that names a folder on a disk of its node."""
 
 
 class CreateWebDataset(DatasetTask):
@@ -327,8 +333,15 @@ class ShardChunk(ChunkTask):
         groups = range(self.chunk, len(plan.groups), self.chunks)
         workers = self.requires().dataset.num_workers
         progress = self.chunk_progress("shards", samples)
-        with self.write_target(), progress, _marking_changed_images(self.paths):
-            write_groups(_folders(self.paths), plan, groups, workers, progress.update)
+        with self.write_target(), progress, _marking_changed_images(self.paths), contextlib.ExitStack() as stack:
+            folders = _folders(self.paths)
+            if slurm().stage_in != NO and (disk := os.environ.get(LOCAL_DISK)):
+                folders = stack.enter_context(stage_packs(folders, groups, Path(disk), progress.print_once))
+            write_groups(folders, plan, groups, workers, progress.update)
+
+    def slurm_options(self) -> list[str]:
+        """The option that the Slurm job needs, too."""
+        return [f"--slurm-stage-in={slurm().stage_in}"]
 
     def _missing(self, plan: Plan) -> list[int]:
         unwritten = find_unwritten_groups(self.paths.shards, plan.groups)

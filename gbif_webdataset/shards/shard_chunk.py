@@ -109,7 +109,7 @@ def _make_pictures(folders: ShardFolders, group: int, plan: Plan, threads: int) 
         sample, data = read
         return sample, make_picture(sample, data, folders.images, plan.image_settings)
 
-    samples = prefetch_images(read_samples(folders.shards, group), ImageReader(folders.images))
+    samples = prefetch_images(read_samples(folders.shards, group), ImageReader(folders.images, folders.staged))
     return map(convert, samples) if threads == 1 else map_in_order(convert, samples, threads)
 
 

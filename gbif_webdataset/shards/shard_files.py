@@ -34,12 +34,16 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class ShardFolders:
-    """The folders that CreateWebDataset reads (`splits`, `images`) and writes (`shards`, temporarily `scratch`)."""
+    """The folders that CreateWebDataset reads (`splits`, `images`) and writes (`shards`, temporarily `scratch`).
+
+    Packs that are also in the folder `staged` are read there.
+    """
 
     splits: Path
     images: Path
     shards: Path
     scratch: Path
+    staged: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -89,13 +89,15 @@ class Submission:
 class Site:
     """What a cluster requires: options of sbatch for all jobs and by stage, and how many elements run at a time.
 
-    `max_jobs` is how many jobs of the dataset the user wants at most; 0: no limit but those of the cluster.
+    `max_jobs` is how many jobs of the dataset the user wants at most; 0: no limit but those of the cluster. `stage_in`
+    is what elements that write shards are told about copying packs; empty: nothing.
     """
 
     options: tuple[str, ...] = ()
     of_stage: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     concurrent: int = 16
     max_jobs: int = 0
+    stage_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,8 @@ def build_command(job: Job, command: JobCommand, site: Site, numbers: Mapping[st
         words += [format_ranges(job.chunks), str(job.elements or command.chunks)]
     if job.stage == "fetch":
         words += ["--FetchChunk-concurrent-chunks", str(min(site.concurrent, len(indices)))]
+    if job.stage == "shards" and site.stage_in:
+        words.append(f"--slurm-stage-in={site.stage_in}")
     return [*words, *command.options]
 
 

@@ -6,15 +6,19 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from gbif_webdataset.storage.chunks import list_indexes, pack_folder_name
-from gbif_webdataset.storage.pack_places import Place, find_places
+from gbif_webdataset.storage.chunks import list_indexes
+from gbif_webdataset.storage.pack_places import Place, find_places, locate_pack
 
 
 class ImageReader:
-    """The images below a folder `images`, whichever store their chunks have. Threads may share a reader."""
+    """The images below a folder `images`, whichever store their chunks have. Threads may share a reader.
 
-    def __init__(self, images: Path) -> None:
+    Packs that are also in the folder `staged` are read there.
+    """
+
+    def __init__(self, images: Path, staged: Path | None = None) -> None:
         self.images = images
+        self._folders = [staged, images] if staged else [images]
         self._has_packs = bool(list_indexes(images))
         self._places: dict[str, Place] = {}
         self._searched: set[str] = set()
@@ -52,7 +56,9 @@ class ImageReader:
         return self._read_packed(self._places[image_path])
 
     def _read_packed(self, place: Place) -> bytes:
-        handle = os.open(self.images / pack_folder_name(place.chunk) / f"{place.pack:03d}.tar", os.O_RDONLY)
+        pack = locate_pack(place)
+        folder = next((folder for folder in self._folders if (folder / pack).exists()), self.images)
+        handle = os.open(folder / pack, os.O_RDONLY)
         try:
             return os.pread(handle, place.size, place.offset)
         finally:

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from gbif_webdataset.storage import arrow, tables
-from gbif_webdataset.storage.chunks import list_indexes
+from gbif_webdataset.storage.chunks import list_indexes, pack_folder_name
 from gbif_webdataset.storage.pack_index import ADDED, REMOVED
 
 _COLUMNS = ("path", "pack", "position", "size", "sha256", "action", "checksum")
@@ -27,6 +27,11 @@ class Place(NamedTuple):
     def parse(cls, text: str) -> "Place":
         """The place that a column `place` names."""
         return cls(*map(int, text.split("/")))
+
+
+def locate_pack(place: Place) -> Path:
+    """The path of a pack below images/."""
+    return Path(pack_folder_name(place.chunk)) / f"{place.pack:03d}.tar"
 
 
 def create_places(connection: duckdb.DuckDBPyConnection, images: Path, table: str = "") -> None:

@@ -27,6 +27,7 @@ from tasks.framework.slurm_commands import make_environment
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent is gone
 STOP_SECONDS = 60  # for an element to end
+NO = "no"
 STAGE_OF = {"FetchChunk": "fetch", "VerifyChunk": "verify", "ShardChunk": "shards"}
 
 
@@ -51,9 +52,15 @@ class slurm(luigi.Config):  # the name of the section in luigi.cfg
         description="Maximum number of jobs and elements of arrays that `make slurm` has in the queue. Chunks are "
         "combined to meet it. 0: as many as the limits that sacctmgr shows allow.",
     )
+    stage_in: str = Choice(
+        default=NO,
+        choices=(NO, "auto"),
+        description="auto: an element that writes shards first copies the packs (--store packed) of which it reads at "
+        "least a quarter to $SLURM_TMPDIR, as far as they fit there. no: it reads all packs where they are.",
+    )
     fit: str = Choice(
-        default="no",
-        choices=("no", "yes"),
+        default=NO,
+        choices=(NO, "yes"),
         description="yes: request processors, memory and time by stage according to the costs of the dataset's last "
         "report, with a margin. no: those in the job scripts.",
     )
@@ -77,7 +84,7 @@ class slurm(luigi.Config):  # the name of the section in luigi.cfg
         """Return the settings for `gbif_webdataset.slurm`."""
         common = [f"--{name}={value}" for name in ("partition", "account") if (value := getattr(self, name))]
         by_stage = {stage: _dashed(getattr(self, stage)) for stage in STAGES}
-        return Site((*common, *_dashed(self.options)), by_stage, self.concurrent, self.max_jobs)
+        return Site((*common, *_dashed(self.options)), by_stage, self.concurrent, self.max_jobs, self.stage_in)
 
 
 def _dashed(options: str) -> tuple[str, ...]:

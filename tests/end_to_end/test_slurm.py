@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -213,6 +214,32 @@ def test_no_name_of_a_folder_or_an_archive_is_executed(
     assert dataset.shards() == made.shards()
     assert not [path for path in [*tmp_path.rglob("*"), *ROOT.glob("*")] if path.name.startswith("pwned")]
     assert {path.name for path in root.iterdir()} == {"luigi.cfg", archive.name, dataset.output.name}
+
+
+def test_shards_are_written_from_packs_that_are_copied_to_the_disk_of_the_node(
+    cluster: Cluster, made: Dataset, tmp_path: Path
+) -> None:
+    scripts, disk = Path(shutil.copytree(ROOT / "sbatch", tmp_path / "scripts")), tmp_path / "disk of the node"
+    disk.mkdir()
+    element = scripts / "element.sh"
+    element.write_text(f"export SLURM_TMPDIR={shlex.quote(str(disk))}\n{element.read_text()}")
+    packed = ("--store", "packed", "--CreateWebDataset-shuffle-images", "false")
+    dataset = OnSlurm(
+        cluster, made.archive, tmp_path / "dataset", *packed, "--slurm-scripts", str(scripts), "--slurm-stage-in", "auto",
+        chunks=1,
+    )  # fmt: skip
+    dataset.submit()
+    cluster.wait_until_empty()
+    assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
+    text = (dataset.output / "logs" / "shards-0.log").read_text()
+    assert re.search(rf"^1 pack \(.* MB\) copied to {re.escape(str(disk))}$", text, re.MULTILINE), text
+    assert not list(disk.glob(".tmp-packs-*"))
+    plain = Dataset(made.archive, tmp_path / "plain", 1)
+    shutil.copytree(
+        dataset.output, plain.output, ignore=shutil.ignore_patterns("shards", "logs", "CreateWebDataset.json")
+    )
+    plain.make("--CreateWebDataset-shuffle-images", "false")
+    assert dataset.shards() == plain.shards()
 
 
 def test_a_folder_that_slurm_would_take_for_another_is_refused(cluster: Cluster, made: Dataset, tmp_path: Path) -> None:
