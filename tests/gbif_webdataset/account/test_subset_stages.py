@@ -67,6 +67,28 @@ def test_the_images_of_each_taxon_of_the_list_are_counted_at_each_stage(tmp_path
     ]
 
 
+def test_images_of_several_archives_are_counted_by_path_because_their_ids_may_be_equal(tmp_path: Path) -> None:
+    paths = write_dataset(tmp_path)
+    names = ["d/1.jpg", "d/1_1.jpg", "d/1_12.jpg", "d/1~2.jpg", "e/1_1.jpg"]
+    table = pa.table({"coreid": ["1"] * 5, "image_path": names, "status": ["fetched"] * 5, "valid": [True] * 5})
+    for path in (paths.chunk("manifest", 0), paths.chunk("fetched", 0), paths.verified, paths.clean):
+        pq.write_table(table, path)
+    occurrences = {
+        "coreid": ["1"] * 3,
+        "entry": [1, 1, 2],
+        "key": ["k1", "k2", None],
+        "kingdom": [None, None, "A"],
+        "image_stem": ["d/1", "d/1~2", "e/1"],
+    }
+    pq.write_table(pa.table(occurrences), paths.subset_occurrences)
+    write_subset_stages(paths)
+    with paths.subset_stages.open(newline="") as file:
+        images = [(row["requested"], row["key"], row["images"], row["clean"]) for row in csv.DictReader(file)]
+    assert images == [
+        ("Aus", "k1", "3", "3"), ("Aus", "k2", "1", "1"), ("Bus", "", "1", "1"), ("Bus", "", "0", "0"), ("Cus", "", "0", "0"),
+    ]  # fmt: skip
+
+
 def test_images_that_belong_to_no_entry_are_an_error(tmp_path: Path) -> None:
     paths = write_dataset(tmp_path)
     pq.write_table(pq.read_table(paths.subset_occurrences).slice(1), paths.subset_occurrences)

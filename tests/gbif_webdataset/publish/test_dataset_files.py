@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.account.dataset_numbers import DatasetNumbers
-from gbif_webdataset.publish.dataset_files import write_dataset_files
+from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.publish.dataset_files import set_doi, write_dataset_files
 from gbif_webdataset.publish.description import Publication
+from gbif_webdataset.read.provenance import Source
 from gbif_webdataset.shards.shard_files import LOADER_FILES, PUBLISHED_FILES
 from gbif_webdataset.storage.paths import DatasetPaths
 from tests.support.published import LINES, Dataset, download
@@ -67,3 +69,12 @@ def test_files_of_an_earlier_archive_are_removed(moths: Dataset) -> None:
 def test_the_title_defaults_to_that_of_the_archive(moths: Dataset, title: str, heading: str) -> None:
     moths.publish(publication=Publication(title=title))
     assert heading in (moths.root / "shards" / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_doi_of_the_user_is_that_of_the_only_archive_without_one() -> None:
+    one, two = Source("a.zip", doi="10.1234/a"), Source("b.zip")
+    assert [source.doi for source in set_doi([one], "10.1234/x")] == ["10.1234/x"]
+    assert [source.doi for source in set_doi([one, two], "10.1234/x")] == ["10.1234/a", "10.1234/x"]
+    for sources, number in (([one, one], 0), ([two, two], 2)):
+        with pytest.raises(ParameterError, match=f"--ReportDataset-doi 10.1234/x: of 2 archives {number} have no DOI"):
+            set_doi(sources, "10.1234/x")

@@ -120,3 +120,11 @@ def test_the_identity_changes_with_the_content_and_not_with_the_compression(tmp_
     folder = containers.compute_identity(write_folder(tmp_path / "folder", FILES))
     (tmp_path / "folder" / "empty.txt").write_bytes(b"x")
     assert containers.compute_identity(tmp_path / "folder") != folder
+
+
+def test_the_joint_identity_depends_on_all_archives_and_not_on_their_order(tmp_path: Path) -> None:
+    one, two, three = (write_zip(tmp_path / f"{name}.zip", {"a": name}) for name in ("one", "two", "three"))
+    joint = containers.compute_joint_identity([one, two])
+    assert containers.compute_joint_identity([two, one]) == joint
+    assert containers.compute_joint_identity([one]) == containers.compute_identity(one)
+    assert len({joint, *(containers.compute_joint_identity(paths) for paths in ([one], [one, three]))}) == 3

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.errors import ArchiveError, SelectionError
@@ -178,6 +179,26 @@ def test_the_maximum_holds_if_archives_have_an_image_that_cannot_be_compared(tmp
     assert (
         len(make_manifest(paths, tmp_path, SelectionOptions("acceptedTaxonKey", num_images_per_category=3)).rows) == 3
     )
+
+
+def test_taxa_of_a_list_are_told_apart_by_path_if_archives_have_the_same_id(tmp_path: Path) -> None:
+    paths = [
+        write_archive(
+            tmp_path / f"{name}.zip",
+            [occurrence(1, datasetKey="", acceptedTaxonKey=name)],
+            [medium(1, f"{name}/{photo}") for photo in range(count)],
+            date=f"2024-01-0{count}",
+            is_gbif=False,
+        )
+        for name, count in (("T1", 3), ("T2", 2))
+    ]
+    manifest = make_manifest(paths, tmp_path, SelectionOptions("acceptedTaxonKey", SubsetList.of(("T1", "T2"))))
+    rows = pq.read_table(manifest.folder / "subset_occurrences.parquet").to_pylist()
+    assert {(row["coreid"], row["key"], row["image_stem"]) for row in rows} == {
+        ("1", "T1", "no-dataset/1"), ("1", "T2", "no-dataset/1~2"),
+    }  # fmt: skip
+    stems = Counter(row["image_path"].removesuffix(".jpg").partition("_")[0] for row in manifest.rows)
+    assert stems == {"no-dataset/1": 3, "no-dataset/1~2": 2}
 
 
 def write_audubon(path: Path) -> Path:

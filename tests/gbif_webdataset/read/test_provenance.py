@@ -2,6 +2,7 @@
 
 import hashlib
 import tarfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,15 @@ from zipfile import ZipFile
 import pytest
 
 from gbif_webdataset.read import provenance
-from gbif_webdataset.read.provenance import NO_DOI, Source, copy_texts, digest_in_background, load_sources
+from gbif_webdataset.read.dwca import open_archive
+from gbif_webdataset.read.provenance import (
+    NO_DOI,
+    Source,
+    copy_texts,
+    digest_in_background,
+    load_sources,
+    write_sources,
+)
 from tests.support.archives import find_case, find_real_archive, write_folder
 from tests.support.published import DOI, EML, HOSTILE, KEY, download
 from tests.support.published import keep as write_manifest_source
@@ -227,3 +236,27 @@ def test_a_doi_that_cannot_be_found_is_reported(tmp_path: Path, citations: str |
 def test_the_doi_of_the_download_is_taken_from_its_title_if_its_identifiers_have_none(tmp_path: Path) -> None:
     document = make_eml(doi="x", title=f"GBIF Occurrence Download {DOI}")
     assert write_and_read(tmp_path, metadata_xml=document).doi == DOI
+
+
+def test_several_archives_have_a_list_of_sources_and_their_texts_one_after_another(tmp_path: Path) -> None:
+    paths = [
+        download(tmp_path / "a.zip"),
+        download(tmp_path / "b.zip", doi="10.15468/dl.second", members={"rights.txt": None}),
+    ]
+    with ExitStack() as stack:
+        archives = [stack.enter_context(open_archive(path, label=path.name)) for path in paths]
+        sources = write_sources(archives, tmp_path / "manifest", ["aa", "bb"])
+    assert load_sources(tmp_path / "manifest") == tuple(sources)
+    assert [(source.name, source.sha256, source.texts) for source in sources] == [
+        ("a.zip", "aa", ("citations.txt", "rights.txt")), ("b.zip", "bb", ("citations.txt",)),
+    ]  # fmt: skip
+    citations = b"# a.zip\n\nAda (2024). Moths.\r\n\n# b.zip\n\nAda (2024). Moths.\r\n\n"
+    assert (tmp_path / "manifest" / "citations.txt").read_bytes() == citations
+    assert (tmp_path / "manifest" / "rights.txt").read_bytes().startswith(b"# a.zip\n\nDataset: Moths\n\xff")
+    copies = copy_texts(sources, tmp_path / "manifest", tmp_path / "report")
+    assert [path.name for path in copies] == ["citations.txt", "rights.txt"]
+
+
+def test_a_missing_doi_names_its_archive_if_there_are_several() -> None:
+    assert Source("a.zip").notes == [NO_DOI]
+    assert Source("a.zip", label="a.zip~12ab").notes == [f"a.zip~12ab: {NO_DOI}"]
