@@ -222,10 +222,8 @@ class ChunkFetcher:
             with self._files.new_file(job.paths[0]) as file:
                 download = downloader.download_image(job.redirect or job.url, file, job.trail)
                 self._report_success(host)
-                attempts = tried.attempts
-                self._finish_job(
-                    job, self._make_outcome(job, Status.FETCHED, attempts=attempts, **vars(download)), file
-                )
+                outcome = self._make_outcome(job, Status.FETCHED, attempts=tried.attempts, **vars(download))
+                self._finish_job(job, outcome, file)
         except RedirectedError as redirected:
             self._report_success(host)
             trail = job.trail.extend(time.monotonic() - started, redirected.cookies)

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gbif_webdataset.storage.chunks import index_name, pack_folder_name
@@ -29,7 +29,9 @@ def convert_store(images: Path, chunk: int, store: ImageStore, stored: Mapping[s
 
 def _pack_files(images: Path, store: PackStore, stored: Mapping[str, str], own: Collection[str]) -> None:
     files = FileStore(images)
-    for batch in _make_batches(files, stored):
+    folders = {path.name for path in images.iterdir()} if images.exists() else set()
+    in_folders = [path for path in stored if path.partition("/")[0] in folders]  # a network file system is asked once
+    for batch in _make_batches(files, in_folders):
         with store.writing():
             for path in batch:
                 data = files.read(path)
@@ -42,7 +44,7 @@ def _pack_files(images: Path, store: PackStore, stored: Mapping[str, str], own: 
                 folder.rmdir()
 
 
-def _make_batches(files: FileStore, image_paths: Collection[str]) -> Iterator[list[str]]:
+def _make_batches(files: FileStore, image_paths: Iterable[str]) -> Iterator[list[str]]:
     """The images that have files, in batches of about BATCH_BYTES."""
     batch: list[str] = []
     length = 0
