@@ -1,15 +1,18 @@
 """The packed store compared with a file for each image: fetching, verifying, writing shards, and opening the store."""
 
+import io
 import itertools
-import os
 import random
 import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+from PIL import Image
 
 from bench import archive, photos, runs, server
 from bench.fetch import UNLIMITED
@@ -24,14 +27,11 @@ STORES = ("packed", "files")
 PROCESSES = "2"
 CHUNKS, IMAGES_PER_CHUNK, IMAGE_BYTES = 1_000, 1_000, 20_480
 OPENED_IMAGES = 1_000
-DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+DISK_BYTES = 4 << 30
 
 
-def bench(images: int, rounds: int, is_cold: bool) -> None:
-    """Fetch, verify and write shards of so many photos with each store in turn; then open a store of CHUNKS chunks.
-
-    With `is_cold`, which needs root, the caches of all files are dropped before each measurement but fetching.
-    """
+def bench(images: int, rounds: int) -> None:
+    """Fetch, verify and write shards of so many photos with each store in turn; then open a store of CHUNKS chunks."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos.write(folder / "photos", images)
@@ -40,9 +40,9 @@ def bench(images: int, rounds: int, is_cold: bool) -> None:
             print(f"store: {images:,} images of {photos.SIZE:,} bytes from {kind}, medians of {rounds}", flush=True)
             _compare("fetch", images, rounds, job.fetch)
             job.keep_outputs()
-            _compare("verify", images, rounds, job.verify, is_cold)
-            _compare("shards", images, rounds, job.write_shards, is_cold)
-    _bench_opening(rounds, is_cold)
+            _compare("verify", images, rounds, job.verify)
+            _compare("shards", images, rounds, job.write_shards)
+    _bench_opening(rounds)
 
 
 class Job:
@@ -93,13 +93,73 @@ class Job:
         return runs.luigi(task, self._archive, output, *options, *labels)
 
 
-def _compare(name: str, images: int, rounds: int, work: Callable[[str], Run], is_cold: bool = False) -> None:
-    def measure(store: str) -> Run:
-        if is_cold:
-            drop_caches()
-        return work(store)
+def bench_cold(images: int, rounds: int) -> None:
+    """Verify so many small photos, with each store in turn, on a disk that is mounted again before each run.
 
-    ways = {store: partial(measure, store) for store in STORES}
+    It needs root and loop devices.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        job = SmallPhotos(folder, images)
+        try:
+            print(f"store: {images:,} photos of {len(job.photo(0)):,} bytes, medians of {rounds}", flush=True)
+            _compare("verify, nothing in memory", images, rounds, job.verify)
+        finally:
+            subprocess.run(["umount", str(job.disk)], check=True)
+
+
+class SmallPhotos:
+    """A dataset of small photos with each store, on a disk of its own."""
+
+    def __init__(self, folder: Path, images: int) -> None:
+        self._archive, self._image, self.disk = folder / "archive.zip", folder / "disk.img", folder / "disk"
+        cache = folder / "cache"
+        (cache / "bench").mkdir(parents=True)
+        for number in range(images):
+            (cache / "bench" / f"{archive.FIRST_ID + number}.jpg").write_bytes(self.photo(number))
+        archive.write_plain(self._archive, (f"http://127.0.0.1/{number}.jpg" for number in range(images)))
+        with self._image.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        runs.timed(["mkfs.ext4", "-q", str(self._image)])
+        self.disk.mkdir()
+        self._mount()
+        for store in STORES:
+            options = ("--FetchChunk-cache-path", str(cache), "--FetchChunk-min-free-bytes", "0")
+            runs.timed(self._command("FetchImages", store, *options))
+
+    @staticmethod
+    def photo(number: int) -> bytes:
+        """A small JPEG that no other photo equals."""
+        file = io.BytesIO()
+        Image.linear_gradient("L").resize((96, 64)).save(file, "JPEG", comment=f"photo {number:012}")
+        return file.getvalue()
+
+    def verify(self, store: str) -> Run:
+        """Verify all photos again, which are read from the disk."""
+        for record in (self.disk / store / ".made").glob("Verify*"):
+            record.unlink()
+        runs.timed(["umount", str(self.disk)])
+        self._mount()
+        return runs.timed(self._command("VerifyImages", store))
+
+    def _mount(self) -> None:
+        """Mount the disk, without a cache of its own image."""
+        runs.timed(["mount", "-o", "loop", str(self._image), str(self.disk)])
+        listed = subprocess.run(
+            ["losetup", "--list", "--noheadings", "--output", "NAME", "--associated", str(self._image)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        runs.timed(["losetup", "--direct-io=on", listed.stdout.strip()])
+
+    def _command(self, task: str, store: str, *options: str) -> list[str]:
+        shared = ("--store", store, "--chunks", PROCESSES, "--workers", PROCESSES)
+        return runs.luigi(task, self._archive, self.disk / store, *shared, *options)
+
+
+def _compare(name: str, images: int, rounds: int, work: Callable[[str], Run]) -> None:
+    ways = {store: partial(work, store) for store in STORES}
     results = runs.in_turn(ways, rounds)
     print(f"{name}, {runs.describe_load()}")
     runs.print_comparison(results, images)
@@ -111,7 +171,7 @@ def _compare(name: str, images: int, rounds: int, work: Callable[[str], Run], is
     )
 
 
-def _bench_opening(rounds: int, is_cold: bool) -> None:
+def _bench_opening(rounds: int) -> None:
     """Find OPENED_IMAGES images in a store of CHUNKS chunks."""
     with tempfile.TemporaryDirectory() as name:
         images = Path(name)
@@ -120,8 +180,6 @@ def _bench_opening(rounds: int, is_cold: bool) -> None:
         rng, results = random.Random(0), []
         paths = [f"d/{rng.randrange(CHUNKS)}-{rng.randrange(IMAGES_PER_CHUNK)}.jpg" for _ in range(OPENED_IMAGES)]
         for _ in range(rounds):
-            if is_cold:
-                drop_caches()
             begun, worked = time.perf_counter(), time.process_time()
             reader = ImageReader(images)
             reader.find_places(paths)
@@ -130,9 +188,8 @@ def _bench_opening(rounds: int, is_cold: bool) -> None:
                 raise runs.BenchError("an image was not found")
     processor = statistics.median(run.processor for run in results)
     print(
-        f"opening a store of {CHUNKS:,} chunks with {CHUNKS * IMAGES_PER_CHUNK:,} images, "
-        f"{'not in memory' if is_cold else 'in memory'}: {runs.median_seconds(results):.2f} s, {processor:.2f} s of "
-        f"processor time, {runs.describe_load()}"
+        f"opening a store of {CHUNKS:,} chunks with {CHUNKS * IMAGES_PER_CHUNK:,} images: "
+        f"{runs.median_seconds(results):.2f} s, {processor:.2f} s of processor time, {runs.describe_load()}"
     )
 
 
@@ -147,9 +204,3 @@ def _write_chunk(images: Path, chunk: int) -> None:
     (images / index_name(chunk)).write_bytes(b"".join(lines))
     with (folder / "000.tar").open("wb") as file:
         file.truncate(IMAGE_BYTES * (IMAGES_PER_CHUNK + 1))
-
-
-def drop_caches() -> None:
-    """Drop the caches of all files of the machine."""
-    os.sync()
-    DROP_CACHES.write_text("3")
