@@ -111,7 +111,8 @@ def test_a_preempted_element_returns_to_the_queue_and_continues(
 
 def test_the_driver_works_inside_an_interactive_job(cluster: Cluster, made: Dataset, tmp_path: Path) -> None:
     dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset")
-    command = dataset.command("--runner", "slurm", "--workers", "2", task="VerifyImages")
+    options = ("--runner", "slurm", "--workers", "2", "--slurm-options", "mem=1G")
+    command = dataset.command(*options, task="VerifyImages")
     ended = subprocess.run(
         ["salloc", "--mem-per-cpu=100", "--cpus-per-task=1", *command],
         cwd=dataset.root, env=cluster.environment, capture_output=True, text=True, timeout=240, check=False,
