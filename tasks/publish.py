@@ -86,7 +86,10 @@ class PublishDataset(DatasetTask):
         from gbif_webdataset.upload.publish_dataset import Publication  # imports pandas and Jinja, as the report does
 
         publication = Publication(self.paths, self._target, self._options)
-        with self.progress("publish", "bytes", publication.bytes) as progress:
-            summary = publication.run(progress.update)
+        if publication.bytes:
+            with self.progress("publish", "bytes", publication.bytes) as progress:
+                summary = publication.run(progress.update)
+        else:
+            summary = publication.run()
         print_text(summary)
         self._is_done = True
