@@ -68,19 +68,22 @@ def fit_requests(
 ) -> dict[str, tuple[str, ...]]:
     """Return options of sbatch for each stage of `jobs` whose needs are given: processors, memory and time.
 
-    An element with several chunks takes as long as these together. With fewer processors than its script requests, a
-    job takes longer in proportion.
+    An element with several chunks takes as long as these together; of all arrays of a stage, the element with most
+    chunks counts. With fewer processors than its script requests, a job takes longer in proportion.
     """
     fitted: dict[str, tuple[str, ...]] = {}
-    for job in (job for job in jobs if job.stage in needs):
-        need = needs[job.stage]
-        share = math.ceil(len(job.chunks) / job.size) * need.parts / chunks if job.stage in ARRAYS else 1.0
-        usual = _read_processors(scripts / f"{job.stage}.sbatch")
+    max_chunks: dict[str, int] = {}
+    for job in jobs:
+        max_chunks[job.stage] = max(job.max_chunks, max_chunks.get(job.stage, 0))
+    for stage in (stage for stage in max_chunks if stage in needs):
+        need = needs[stage]
+        share = max_chunks[stage] * need.parts / chunks if stage in ARRAYS else 1.0
+        usual = _read_processors(scripts / f"{stage}.sbatch")
         processors = max(1, min(usual, math.ceil(usual * share * need.seconds / SHORT_SECONDS)))
         seconds = max(MIN_SECONDS, MARGIN * share * need.seconds * usual / processors)
         steps = math.ceil(max(MIN_BYTES, MEMORY_MARGIN * need.peak_bytes) / STEP_BYTES)
         memory, minutes = steps * STEP_BYTES >> 20, math.ceil(seconds / 60)
-        fitted[job.stage] = (f"--cpus-per-task={processors}", f"--mem={memory}M", f"--time={minutes}")
+        fitted[stage] = (f"--cpus-per-task={processors}", f"--mem={memory}M", f"--time={minutes}")
     return fitted
 
 

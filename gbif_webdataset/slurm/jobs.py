@@ -8,7 +8,7 @@ fewer elements than there are chunks. Then N is part of the job's name.
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -70,6 +70,12 @@ class Job:
     def size(self) -> int:
         """The number of jobs that Slurm counts: one for each element."""
         return len(self.indices) or 1
+
+    @property
+    def max_chunks(self) -> int:
+        """The number of chunks of the element that has most of them; 1 for a job that is no array."""
+        by_element = Counter(chunk % self.elements if self.elements else chunk for chunk in self.chunks)
+        return max(by_element.values(), default=1)
 
 
 @dataclass(frozen=True)

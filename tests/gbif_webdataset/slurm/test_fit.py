@@ -61,5 +61,20 @@ def test_a_job_requests_what_the_last_run_needed_and_a_margin(
     assert fit.fit_requests({job.stage: need}, [job], 8, SCRIPTS) == {job.stage: options}
 
 
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_of_several_arrays_of_a_stage_the_element_with_most_chunks_counts(is_reversed: bool) -> None:
+    large = Job("verify-0", "verify", tuple(range(99)), (), 10)
+    planned = [large, Job("verify-1", "verify", (99,))]
+    needs = {"verify": StageNeeds(3600, GIB, 100)}
+    expected = fit.fit_requests(needs, [large], 100, SCRIPTS)
+    assert expected["verify"][-1] == "--time=1200"
+    assert fit.fit_requests(needs, planned[:: -1 if is_reversed else 1], 100, SCRIPTS) == expected
+
+
+def test_an_element_with_more_chunks_than_the_average_has_time_for_them() -> None:
+    uneven = Job("verify-0", "verify", (0, 2, 4, 5), (), 2)
+    assert fit.fit_requests({"verify": StageNeeds(3600, GIB, 8)}, [uneven], 8, SCRIPTS)["verify"][-1] == "--time=360"
+
+
 def test_a_stage_without_costs_keeps_the_requests_of_its_script() -> None:
     assert fit.fit_requests({}, [Job("v", "verify", EVERY)], 8, SCRIPTS) == {}
