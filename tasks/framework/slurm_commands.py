@@ -99,7 +99,7 @@ def plan_jobs(missing: Mapping[str, Sequence[int]], queue: Queue, chunks: int, s
     elements = min(chunks, cluster.max_elements)
     submission = plan_submission(missing, queue.own, chunks, elements)
     tightest, further = cluster.find_tightest(), submission.size - len(submission.cancel)
-    if tightest is None or further <= tightest.free:
+    if tightest is None or further <= max(tightest.free, 0):  # fewer jobs than before are never too many
         return submission
     excess = limits.describe_excess(tightest, further)
     combined = combine_chunks(missing, queue.own, chunks, elements, tightest.free)

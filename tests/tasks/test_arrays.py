@@ -222,8 +222,9 @@ def test_other_parameters_are_reported_and_refused_while_jobs_of_the_old_ones_ar
     with pytest.raises(subprocess.CalledProcessError) as refused:
         run_arrays(dataset, environment, "submit", "--CleanDataset-thumb-size", "70")
     assert "6 jobs with other parameters of CleanDataset are queued or running" in refused.value.stderr
-    same = run_arrays(dataset, environment, "submit", "--CleanDataset-thumb-size", "80")
-    assert same.stdout == "nothing to submit: this dataset has 6 jobs queued or running\n"
+    for limit in ((), ("--slurm-max-jobs", "5")):
+        same = run_arrays(dataset, environment, "submit", "--CleanDataset-thumb-size", "80", *limit)
+        assert same.stdout == "nothing to submit: this dataset has 6 jobs queued or running\n"
 
 
 def test_without_fetching_all_chunks_have_to_be_downloaded_and_failures_are_left_alone(
