@@ -347,8 +347,8 @@ class ChunkTask(DatasetTask):
         )
         with self.make_progress(stage) as progress:
             progress.print_once(
-                f"Slurm runs each chunk as a job with its name, such as {self.task_family}-00000: see `squeue --me` for the queue, "
-                f"and {self.paths.logs} for the progress and the errors of each job."
+                f"Slurm runs each chunk as a job with its name, such as {self.task_family}-00000: see `squeue --me` "
+                f"for the queue, and {self.paths.logs} for the progress and the errors of each job."
             )
             slurm_runner.run_chunk(self)
 
