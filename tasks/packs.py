@@ -5,8 +5,8 @@ gbif-webdataset packs cat --output DIR IMAGE
 gbif-webdataset packs export --output DIR FOLDER [--where SQL]
 
 IMAGE is a path below images/, as in the column image_path. --where selects images by an SQL condition on the columns of
-the verified tables, or of the ledgers if not all chunks are verified, such as "country = 'CA' AND valid = 'true'". All
-columns are text; write numbers as TRY_CAST(width AS INT) >= 500.
+the verified tables, or of the ledgers if not all chunks are verified, such as "countryCode = 'CA' AND valid = 'true'".
+All columns are text; write numbers as TRY_CAST(width AS INT) >= 500.
 """
 
 import argparse
