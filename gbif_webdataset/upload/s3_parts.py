@@ -64,7 +64,10 @@ class S3Parts:
         keys = {self._prefix + name for name in names}
         prefix = next(iter(keys)) if len(keys) == 1 else self._prefix
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
-        uploads = [one for page in pages for one in page.get("Uploads", ()) if one["Key"] in keys]
+        try:
+            uploads = [one for page in pages for one in page.get("Uploads", ()) if one["Key"] in keys]
+        except self._client.exceptions.NoSuchUpload:  # what rclone answers if no upload has ever been started
+            return []
         return sorted(uploads, key=lambda one: one["Initiated"])
 
     def _list_parts(self, upload: dict[str, str]) -> dict[int, tuple[int, str]]:

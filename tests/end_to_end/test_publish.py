@@ -241,6 +241,20 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("name", SERVERS)
+def test_large_files_are_uploaded_in_parts_to_each_server(
+    servers: Callable[[str], str], name: str, dataset: Publishable, request: pytest.FixtureRequest
+) -> None:
+    add_large_file(dataset)
+    with FaultProxy(servers(name)) as proxy:
+        target = make_target(proxy.url, request)
+        assert "repeated" not in dataset.send(target)
+        assert proxy.count("PUT", "/versions/.*partNumber=3") == 1
+        check_complete(ObjectStore(target).read)
+        assert list_unfinished(target) == []
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_a_part_that_fails_is_sent_again_and_no_other(
     proxy: FaultProxy, dataset: Publishable, target: PublishTarget
 ) -> None:
