@@ -200,6 +200,6 @@ $(READY_UPLOAD): requirements-upload.lock $(READY)
 	touch $@; echo "Added the packages for uploading in $$SECONDS s."
 
 $(READY_DEV): requirements-dev.lock $(READY)
-	@echo 'Adding the tests and linters to $(VENV) (once; about 40 MB to download) ...'
+	@echo 'Adding the tests and linters to $(VENV) (once; about 100 MB to download) ...'
 	@set -e; SECONDS=0; $(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock; \
 	touch $@; echo "Added the tests and linters in $$SECONDS s."

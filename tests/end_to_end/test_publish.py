@@ -374,14 +374,17 @@ def test_secrets_are_in_no_output_record_or_object(
         assert not [text for text in texts if secret.encode() in text]
 
 
-def test_azure_has_the_same_versions(
-    dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.usefixtures("small_parts")
+def test_azure_has_the_same_versions(dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
     with run_azurite(tmp_path) as url:
         create_container(url)
-        publish_twice_and_prune(dataset, PublishTarget.parse(f"az://{BUCKET}/x", url))
+        target = PublishTarget.parse(f"az://{BUCKET}/x", url)
+        add_large_file(dataset)
+        dataset.send(target)
+        assert check_complete(ObjectStore(target).read).by_path["dropped.csv"].bytes > LARGE_BYTES
+        publish_twice_and_prune(dataset.make(), PublishTarget.parse(f"az://{BUCKET}/y", url))
 
 
 def test_google_has_the_same_versions(dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
