@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.storage.image_store import open_store
+from gbif_webdataset.storage.pack_store import restore_indexes
 from gbif_webdataset.storage.recorded_files import is_as_recorded
 from gbif_webdataset.terms.outcomes import FetchFailure, is_temporary
 from gbif_webdataset.verify import jpeg_damage, verify_chunk, verify_images
@@ -63,6 +64,7 @@ class VerifyChunk(ChunkTask):
 
             ledger = self.paths.chunk("fetched", self.chunk)
             options = verify_chunk.VerifyOptions(self.max_pixels, self.strict, self.num_workers, earlier)
+            restore_indexes(self.paths.images, [self.chunk])
             store = open_store(self.paths.images, self.chunk)
             found = verify_chunk.verify_chunk(ledger, store, verified, options, report_counts)
             target.results = {"findings": dict(found)}

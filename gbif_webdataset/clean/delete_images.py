@@ -15,7 +15,7 @@ from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.image_deletion import delete_from_stores, tidy_stores
 from gbif_webdataset.storage.image_reader import ImageReader
 from gbif_webdataset.storage.list_match import describe_match
-from gbif_webdataset.storage.pack_store import PACK_BYTES
+from gbif_webdataset.storage.pack_store import restore_indexes
 from gbif_webdataset.terms import columns as described
 
 COLUMNS = tuple(column.name for column in described.DELETED)
@@ -57,9 +57,7 @@ class Deletion:
     match: str
 
 
-def delete_images(
-    files: DeletionFiles, deleted_at: str | None, scratch: Path, pack_bytes: int = PACK_BYTES
-) -> Deletion:
+def delete_images(files: DeletionFiles, deleted_at: str | None, scratch: Path, pack_bytes: int) -> Deletion:
     """Delete the listed images.
 
     Each image gets a line in `files.deleted` with the time `deleted_at` (UTC, ISO 8601) and the version. Older
@@ -72,6 +70,7 @@ def delete_images(
         SelectionError: none of the paths is an image of the dataset. Nothing is deleted.
         DamagedFileError: `files.deleted` is damaged. Nothing is deleted.
     """
+    restore_indexes(files.images)
     with tables.open_database(scratch) as connection:
         listed = "CREATE TABLE listed AS SELECT image_path, min(reason) AS reason FROM rows GROUP BY 1"
         tables.insert_batches(connection, listed, SCHEMA, _read_list(files.image_list))

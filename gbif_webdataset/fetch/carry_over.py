@@ -15,13 +15,12 @@ from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_folder
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.device_names import DEVICE_PATH
-from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.terms.outcomes import Status
 
 _COLUMNS = ", ".join(OUTCOME_COLUMNS.names)
 
 
-def carry_over(folder: Path, manifest: Path, scratch: Path, memory_limit: str, pack_bytes: int = PACK_BYTES) -> None:
+def carry_over(folder: Path, manifest: Path, scratch: Path, memory_limit: str, pack_bytes: int) -> None:
     """Move all outcomes in `folder` (fetched/) to fetched/earlier, in the chunks of a new manifest, by URL.
 
     A file has the bytes of the URL that was downloaded to its path last, so outcomes of older URLs of the path are

@@ -9,8 +9,9 @@ import duckdb
 
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.chunks import index_name, list_packed_chunks, pack_folder_name
+from gbif_webdataset.storage.image_store import is_packed
 from gbif_webdataset.storage.pack_places import create_places
-from gbif_webdataset.storage.pack_store import PackStore
+from gbif_webdataset.storage.pack_store import PackStore, restore_indexes
 from gbif_webdataset.terms.outcomes import Status
 
 
@@ -20,6 +21,7 @@ def repack_images(connection: duckdb.DuckDBPyConnection, images: Path, chunks: i
     Images that no chunk needs are kept, in one of the `chunks` chunks. One chunk after the other is copied to the
     others, and then its images are removed; after a crash every image is in at least one of both.
     """
+    restore_indexes(images)
     sources = list_packed_chunks(images)
     if not sources:
         return
@@ -43,7 +45,8 @@ def repack_images(connection: duckdb.DuckDBPyConnection, images: Path, chunks: i
             store.forget_index()
         if source >= chunks:
             _delete_empty_store(images, source)
-    (images / index_name(0)).touch()  # the dataset remains packed, even without an image
+    if not is_packed(images, 0):
+        (images / index_name(0)).touch()  # the dataset remains packed, even without an image
 
 
 def _plan_moves(connection: duckdb.DuckDBPyConnection, images: Path, chunks: int) -> None:

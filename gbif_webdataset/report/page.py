@@ -33,6 +33,7 @@ from gbif_webdataset.report.safe_text import MAX_TEXT_CHARACTERS, shorten, short
 from gbif_webdataset.report.statistics import DatasetStatistics, collect_statistics
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.pack_store import restore_indexes
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.reasons import explain_reason
@@ -284,6 +285,7 @@ def _collect_pictures(statistics: DatasetStatistics, images: Path) -> dict[str, 
     """Thumbnails of samples of the largest classes, and of dropped images by reason."""
     by_label = {one.label: one for one in statistics.classes}
     paths = {dropped: dropped.paths for dropped in statistics.dropped}
+    restore_indexes(images)
     reader = ImageReader(images)
     reader.find_places(list(chain.from_iterable([*statistics.class_examples.values(), *paths.values()])))
     by_class = thumbnails.make_contact_sheet(reader, statistics.class_examples, IMAGES_PER_CLASS)

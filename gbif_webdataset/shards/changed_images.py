@@ -11,6 +11,7 @@ from pathlib import Path
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.storage import tables
 from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.pack_store import restore_indexes
 from gbif_webdataset.terms.outcomes import Defect
 from gbif_webdataset.terms.splits import split_paths
 
@@ -20,6 +21,7 @@ BATCH_ROWS = 50_000
 
 def find_changed_images(splits: Path, images: Path) -> dict[str, str]:
     """The Defect of each image of the splits that is missing or differs from what was downloaded, by its path."""
+    restore_indexes(images)
     changed: dict[str, str] = {}
     with ThreadPoolExecutor(READERS) as pool:
         for rows in _read_batches(splits):

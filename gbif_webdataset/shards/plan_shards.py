@@ -18,6 +18,7 @@ from gbif_webdataset.shards.shard_files import PARTS, PLAN, ShardFolders, delete
 from gbif_webdataset.shards.size_groups import COLUMNS, Group, estimate_sizes, group_samples
 from gbif_webdataset.storage.arrow import reading_table, write_parquet
 from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
+from gbif_webdataset.storage.pack_store import restore_indexes
 from gbif_webdataset.storage.recorded_files import is_as_recorded
 from gbif_webdataset.storage.tables import open_database
 from gbif_webdataset.storage.target_record import FileRecord
@@ -92,6 +93,7 @@ def prepare_plan(folders: ShardFolders, recipe: Recipe) -> Plan:
 
 def _make_plan(folders: ShardFolders, recipe: Recipe, digest: str) -> Plan:
     groups: list[Group] = []
+    restore_indexes(folders.images)
     with open_database(folders.scratch) as connection:
         dropped = load_rows(connection, folders.splits, folders.shards, recipe)
         load_classes(connection, folders.shards, recipe)

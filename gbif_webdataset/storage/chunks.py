@@ -34,8 +34,10 @@ def list_indexes(images: Path) -> list[Path]:
 
 
 def list_packed_chunks(images: Path) -> list[int]:
-    """The chunks that are packed."""
-    return [parse_chunk_name(path.name) for path in list_indexes(images)]
+    """The chunks that are packed: they have packs, an index, or both."""
+    folders = {pack.parent for pack in images.glob("chunk-*/[0-9]*.tar")}
+    names = {path.stem for path in (*list_indexes(images), *folders)}
+    return sorted(parse_chunk_name(name) for name in names if name.removeprefix("chunk-").isdecimal())
 
 
 def parse_chunk_name(name: str) -> int:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from gbif_webdataset.storage.chunks import list_indexes
+from gbif_webdataset.storage.chunks import list_packed_chunks
 from gbif_webdataset.storage.pack_places import Place, find_places, locate_pack
 
 
@@ -19,7 +19,7 @@ class ImageReader:
     def __init__(self, images: Path, staged: Path | None = None) -> None:
         self.images = images
         self._folders = [staged, images] if staged else [images]
-        self._has_packs = bool(list_indexes(images))
+        self._has_packs = bool(list_packed_chunks(images))
         self._places: dict[str, Place] = {}
         self._searched: set[str] = set()
         self._has_all = not self._has_packs

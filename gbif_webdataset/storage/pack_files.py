@@ -163,11 +163,13 @@ class Span(NamedTuple):
         return self.name == DELETED
 
 
-def scan_spans(pack: Path) -> Iterator[Span]:
-    """The whole members of a pack, up to the first header that is damaged."""
+def scan_spans(pack: Path, start: int = 0) -> Iterator[Span]:
+    """The whole members of a pack from the position `start`, up to the first header that is damaged."""
     size = pack.stat().st_size
-    with contextlib.suppress(tarfile.TarError), tarfile.open(pack, "r:") as tar:
-        while (member := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # it would remember them all
-            if member.offset_data + member.size <= size:
-                yield Span(member.name, member.offset, member.offset_data, member.size)
+    with contextlib.suppress(tarfile.TarError), pack.open("rb") as file:
+        file.seek(start)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # it would remember them all
+                if member.offset_data + member.size <= size:
+                    yield Span(member.name, member.offset, member.offset_data, member.size)

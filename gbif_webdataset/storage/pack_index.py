@@ -51,6 +51,19 @@ def parse_line(line: bytes) -> tuple[PackedImage, str] | None:
     return PackedImage(path, int(pack), int(offset), int(size), sha256), action
 
 
+def find_damaged_line(path: Path) -> int | None:
+    """The number of the first line of an index that is damaged; None if all lines are intact.
+
+    An incomplete last line, which a killed run may have left, does not count.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            text, _, checksum = line.rpartition(b"\t")
+            if checksum != b"%08x\n" % crc32(text) and line.endswith(b"\n"):
+                return number
+    return None
+
+
 class PackIndex:
     """The images that an index lists. `replaced` are those in whose place a later one came, oldest first."""
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
+from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.storage import arrow, tables
-from gbif_webdataset.storage.chunks import list_indexes, pack_folder_name
-from gbif_webdataset.storage.pack_index import ADDED, REMOVED
+from gbif_webdataset.storage.chunks import index_name, list_indexes, list_packed_chunks, pack_folder_name
+from gbif_webdataset.storage.pack_index import ADDED, REMOVED, find_damaged_line
 
 _COLUMNS = ("path", "pack", "position", "size", "sha256", "action", "checksum")
 
@@ -39,7 +40,11 @@ def create_places(connection: duckdb.DuckDBPyConnection, images: Path, table: st
 
     With `table`, only images whose image_path is in it. An image that is in several chunks has several rows; so has
     one that a later image at its path replaced: the later one has the greater `pack` or `position`.
+
+    Raises:
+        DamagedFileError: an index is damaged, or missing beside packs.
     """
+    _check_indexes(images)
     files = ", ".join(tables.quote_text(str(path)) for path in list_indexes(images))
     if not files:
         connection.execute(
@@ -63,6 +68,14 @@ def create_places(connection: duckdb.DuckDBPyConnection, images: Path, table: st
         WHERE position IS NOT NULL AND pack IS NOT NULL AND size IS NOT NULL""")
 
 
+def _check_indexes(images: Path) -> None:
+    for chunk in list_packed_chunks(images):
+        path = images / index_name(chunk)
+        number = find_damaged_line(path) if path.exists() else 0
+        if number is not None:
+            raise DamagedFileError.of_list(f"{path}, line {number}" if number else path)
+
+
 def find_ends(images: Path) -> dict[tuple[int, int], int]:
     """Where the bytes of the last image of each pack end, by chunk and pack; packs without images are left out."""
     with closing(duckdb.connect()) as connection:
@@ -73,8 +86,12 @@ def find_ends(images: Path) -> dict[tuple[int, int], int]:
 
 
 def find_places(images: Path, image_paths: Collection[str] | None) -> dict[str, list[Place]]:
-    """The places of these images, or of all, in packs; of several at a path the latest of each chunk comes first."""
-    if not list_indexes(images):
+    """The places of these images, or of all, in packs; of several at a path the latest of each chunk comes first.
+
+    Raises:
+        DamagedFileError: an index is damaged, or missing beside packs.
+    """
+    if not list_packed_chunks(images):
         return {}
     with closing(duckdb.connect()) as connection:
         connection.execute("SET enable_progress_bar = false")

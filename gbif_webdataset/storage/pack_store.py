@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
-from gbif_webdataset.storage.chunks import index_name, pack_folder_name
+from gbif_webdataset.storage.chunks import index_name, list_packed_chunks, pack_folder_name
 from gbif_webdataset.storage.index_file import IndexFile
-from gbif_webdataset.storage.pack_files import PackFiles
+from gbif_webdataset.storage.pack_files import PackFiles, scan_spans
 from gbif_webdataset.storage.pack_index import PackedImage, PackIndex, find_last_image
 from gbif_webdataset.storage.pack_writer import PackWriter, restore_index
 
@@ -76,7 +76,7 @@ class PackStore:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._is_prepared:
-            self._restore_index()
+            self.restore_index()
         with self._index_file.writing():
             if not self._is_prepared:
                 self.files.begin(find_last_image(self._index_file.path))
@@ -135,9 +135,38 @@ class PackStore:
         """Overwrite images that were replaced, and write packs again of which a quarter is deleted."""
         self.writer.tidy()
 
-    def _restore_index(self) -> None:
-        """Write the index again if it is damaged, or missing beside packs."""
-        is_missing = not self._index_file.path.exists() and self.files.list_packs()
-        if is_missing or self.index.is_damaged:
+    def restore_index(self) -> None:
+        """Write the index again if lines are damaged, or if it lacks images that the packs have.
+
+        Raises:
+            BusyError: another process is writing.
+        """
+        if self.is_index_damaged():
             with self._index_file.writing():  # another process must not write meanwhile
                 restore_index(self.files, self._index_file)
+
+    def is_index_damaged(self) -> bool:
+        """Whether lines of the index are damaged, or lines of images in the packs are missing.
+
+        A run that is killed leaves at most one image without a line, except for lines that never reached the disk.
+        """
+        packs, path = self.files.list_packs(), self._index_file.path
+        if self.index.is_damaged or not path.exists():
+            return self.index.is_damaged or bool(packs)
+        last = find_last_image(path)
+        unlisted = 0
+        for pack in packs:
+            if last is None or pack >= last.pack:
+                start = last.end if last and pack == last.pack else 0
+                unlisted += sum(not span.is_deleted for span in scan_spans(self.files.path(pack), start))
+        return unlisted > (0 if last is None else 1)
+
+
+def restore_indexes(images: Path, chunks: Iterable[int] | None = None) -> None:
+    """Write the indexes of these chunks, or of all, again if they are damaged, or missing beside packs.
+
+    Raises:
+        BusyError: another process is writing images of such a chunk.
+    """
+    for chunk in list_packed_chunks(images) if chunks is None else chunks:
+        PackStore(images, chunk).restore_index()

@@ -1,12 +1,12 @@
 """Changes of the packs of a chunk and their index, each in an order in which a kill loses no image."""
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.index_file import IndexFile
 from gbif_webdataset.storage.pack_files import PackFiles, scan_spans
-from gbif_webdataset.storage.pack_index import ADDED, PackedImage, format_line
+from gbif_webdataset.storage.pack_index import ADDED, REMOVED, PackedImage, format_line, parse_line
 
 REWRITTEN_SHARE = 0.25
 """Part of a pack that has to be deleted before the pack is written again without it."""
@@ -84,7 +84,7 @@ class PackWriter:
 
 def restore_index(files: PackFiles, index: IndexFile) -> None:
     """Write an index again: its intact lines, and the images in the packs whose lines are damaged or missing."""
-    listed = {(image.pack, image.start): image for image in index.content.list_all()}
+    listed = {(image.pack, image.start): (image, action) for image, action in _read_lines(files, index)}
     for pack in files.list_packs():
         for span in scan_spans(files.path(pack)):
             if span.is_deleted:
@@ -92,8 +92,19 @@ def restore_index(files: PackFiles, index: IndexFile) -> None:
             elif (pack, span.start) not in listed:
                 image = PackedImage(span.name, pack, span.offset, span.size, "")
                 sha256 = hashlib.sha256(files.read(image)).hexdigest()
-                listed[pack, span.start] = image._replace(sha256=sha256)
+                listed[pack, span.start] = image._replace(sha256=sha256), ADDED
     with atomic_file(index.path) as temporary, temporary.open("wb") as file:
-        for _, image in sorted(listed.items()):
+        for _, (image, action) in sorted(listed.items()):
             file.write(format_line(image, ADDED))
+            if action == REMOVED:  # its bytes may still be in the pack
+                file.write(format_line(image, REMOVED))
     index.forget()
+
+
+def _read_lines(files: PackFiles, index: IndexFile) -> Iterator[tuple[PackedImage, str]]:
+    """The images and actions of the intact lines about images within their packs, in their order."""
+    sizes = files.list_packs()
+    with index.path.open("rb") as lines:
+        for line in lines:
+            if (parsed := parse_line(line)) and parsed[0].offset + parsed[0].size <= sizes.get(parsed[0].pack, 0):
+                yield parsed

@@ -13,6 +13,7 @@ from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.formatting import format_count, format_size
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.image_store import ImageStore, open_store
+from gbif_webdataset.storage.pack_store import restore_indexes
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import Status
@@ -58,6 +59,7 @@ def remove_images(paths: DatasetPaths, chunks: int, progress: Callable[[int], No
     Raises:
         MissingPieceError: a ledger has no record.
     """
+    restore_indexes(paths.images)
     removals = [_begin_removal(paths, chunk) for chunk in range(chunks)]
     done = 0
     for chunk, removal in enumerate(removals):

@@ -21,7 +21,7 @@ from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.storage.chunks import chunk_name, list_packed_chunks
 from gbif_webdataset.storage.image_reader import ImageReader
 from gbif_webdataset.storage.image_store import KEEP
-from gbif_webdataset.storage.pack_store import PackStore
+from gbif_webdataset.storage.pack_store import PACK_BYTES, PackStore
 from tests.support.visits import MAX_BYTES, MAX_SECONDS, REQUEST_TIMEOUT, RETRIES
 
 MANIFEST = pa.schema([(name, pa.string()) for name in ("coreid", "identifier", "image_path", "datasetKey")])
@@ -91,7 +91,7 @@ class FetchRun:
         new = self.output / ".tmp-manifest-x"
         for chunk, urls in enumerate(chunks):
             self.write_manifest(urls, chunk, new)
-        carry_over(self.folder, new, self.output / ".scratch", "500MB")
+        carry_over(self.folder, new, self.output / ".scratch", "500MB", PACK_BYTES)
         for path in self.manifest.glob("*"):
             path.unlink()
         self.manifest.mkdir(exist_ok=True)

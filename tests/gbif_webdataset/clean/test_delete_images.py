@@ -9,6 +9,8 @@ import pytest
 from gbif_webdataset import __version__
 from gbif_webdataset.clean.delete_images import COLUMNS, DeletionFiles, delete_images, match_image_list
 from gbif_webdataset.errors import DatasetError, ParameterError, SelectionError
+from gbif_webdataset.storage.pack_store import PACK_BYTES
+from tests.support.packs import pack_images, read_files
 
 NOW, LATER = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
 IMAGES = ("d/a.jpg", "d/b.jpg", "d/c.jpg", "e/a.jpg", "e/a_1.jpg")
@@ -34,7 +36,7 @@ class DeleteRun:
 
     def delete_listed(self, listing: Path, now: str | None = NOW) -> dict[str, int]:
         files = DeletionFiles(listing, self.verified, self.images, self.deleted, self.would_delete, self.unmatched)
-        deletion = delete_images(files, now, self.scratch)
+        deletion = delete_images(files, now, self.scratch, PACK_BYTES)
         self.match = deletion.match
         assert deletion.unmatched == len(self.unmatched.read_text().splitlines()[1:] if self.unmatched.exists() else [])
         return deletion.reasons
@@ -235,3 +237,17 @@ def test_special_characters_in_the_folder_name_are_allowed(tmp_path: Path) -> No
     deletion.delete("d/a.jpg\n")
     assert deletion.delete("d/b.jpg\n", LATER) == {"listed": 1}
     assert [path for path, *_ in deletion.lines()] == ["d/a.jpg", "d/b.jpg"]
+
+
+@pytest.mark.parametrize("damage", ["a line", "no index"])
+def test_an_image_is_deleted_although_its_line_in_the_index_is_damaged(deletion: DeleteRun, damage: str) -> None:
+    pack_images(deletion.images, 0, {"d/b.jpg": b"the bytes of b" * 9, "d/c.jpg": b"the bytes of c" * 9})
+    index = deletion.images / "chunk-00000.idx"
+    if damage == "a line":
+        index.write_bytes(b"x" + index.read_bytes())
+    else:
+        index.unlink()
+    deletion.delete("d/b.jpg")
+    assert [row[0] for row in deletion.lines()] == ["d/b.jpg"]
+    left = read_files(deletion.images)
+    assert b"the bytes of b" not in left and b"the bytes of c" in left

@@ -103,3 +103,12 @@ def test_a_dataset_of_files_is_left_as_it_is(tmp_path: Path, connection: duckdb.
     assign(connection, {"d/0.jpg": [0]})
     repack_images(connection, tmp_path, 2, 10_000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_is_missing_costs_no_image(tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    spread(tmp_path, 2)
+    (tmp_path / "chunk-00000.idx").unlink()
+    assign(connection, {path: [number % 2] for number, path in enumerate(IMAGES)})
+    repack_images(connection, tmp_path, 2, 10_000)
+    pack_images(tmp_path, 0, {})
+    assert read_packed(tmp_path, 0) | read_packed(tmp_path, 1) == IMAGES

@@ -15,8 +15,8 @@ import webdataset
 
 from gbif_webdataset.errors import BusyError
 from gbif_webdataset.storage.pack_files import DELETED
-from gbif_webdataset.storage.pack_index import ADDED, PackedImage, format_line
-from gbif_webdataset.storage.pack_store import MAX_MEMORY_BYTES, PackStore
+from gbif_webdataset.storage.pack_index import ADDED, REMOVED, PackedImage, format_line
+from gbif_webdataset.storage.pack_store import MAX_MEMORY_BYTES, PackStore, restore_indexes
 from tests.support.packs import SMALL, bytes_of, fill_packs, list_members, list_packs, read_files, read_packed
 
 REPOSITORY = Path(__file__).parents[3]
@@ -198,3 +198,23 @@ def test_a_file_of_another_kind_can_be_stored(tmp_path: Path) -> None:
     with PackStore(tmp_path, 7).writing() as store:
         store.put("d/a.jpg", io.BytesIO(b"data"), hashlib.sha256(b"data").hexdigest())
     assert read_packed(tmp_path) == {"d/a.jpg": b"data"}
+
+
+# Damaged and missing indexes.
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_no_pack_is_deleted_because_lines_are_missing(tmp_path: Path, left: int) -> None:
+    made, index = fill_packs(tmp_path, "abcdefghijklmnopqrstuvwxyz"), tmp_path / "chunk-00007.idx"
+    index.write_bytes(b"".join(index.read_bytes().splitlines(keepends=True)[:left]))
+    made |= fill_packs(tmp_path, "0")
+    assert read_packed(tmp_path) == made
+
+
+def test_images_that_were_removed_stay_so_when_lines_are_restored(tmp_path: Path) -> None:
+    made, index = fill_packs(tmp_path, "abc"), tmp_path / "chunk-00007.idx"
+    removed = PackStore(tmp_path, 7).index.images["d/b.jpg"]
+    lines = index.read_bytes().splitlines(keepends=True)
+    index.write_bytes(b"".join([b"damaged\n", *lines[1:], format_line(removed, REMOVED)]))
+    restore_indexes(tmp_path)
+    assert read_packed(tmp_path) == {path: made[path] for path in ("d/a.jpg", "d/c.jpg")}
