@@ -38,10 +38,9 @@ from gbif_webdataset.fetch.image_response import (
     read_size,
     save_image,
 )
-from gbif_webdataset.network.address_guard import MAX_CONNECT_SECONDS, AddressGuard, BlockedAddressError
+from gbif_webdataset.network.address_guard import MAX_CONNECT_SECONDS, MAX_REDIRECTS, AddressGuard, BlockedAddressError
 from gbif_webdataset.terms.outcomes import FetchFailure
 
-MAX_REDIRECTS = 5
 NO_RETRY = Retry(total=False, redirect=False)
 
 

@@ -31,6 +31,7 @@ NEXT_ADDRESS_SECONDS = 3.0
 MIN_ADDRESS_SECONDS = 1.0
 """Shortest wait for a connection to an address of a name that has many."""
 MAX_RESOLVE_SECONDS = 10.0
+MAX_REDIRECTS = 5
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 # Addresses that Oracle and Azure use for their own services, although they look public.

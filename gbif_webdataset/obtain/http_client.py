@@ -11,13 +11,17 @@ from urllib3.exceptions import HTTPError
 
 from gbif_webdataset import __version__
 from gbif_webdataset.errors import FetchError
-from gbif_webdataset.network.address_guard import AddressGuard, BlockedAddressError, GuardedAdapter
+from gbif_webdataset.network.address_guard import (
+    MAX_CONNECT_SECONDS,
+    MAX_REDIRECTS,
+    AddressGuard,
+    BlockedAddressError,
+    GuardedAdapter,
+)
 from gbif_webdataset.network.retry_after import parse_retry_after
 from gbif_webdataset.obtain.credentials import Credentials
 
 USER_AGENT = f"gbif-webdataset/{__version__} (+https://www.gbif.org/)"
-MAX_CONNECT_SECONDS = 10.0
-MAX_REDIRECTS = 5
 ENHANCE_YOUR_CALM = 420
 """GBIF's status for a user with too many downloads at the same time."""
 BUSY = {HTTPStatus.TOO_MANY_REQUESTS, ENHANCE_YOUR_CALM, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -35,6 +39,11 @@ class TemporaryError(Exception):
         self.retry_after, self.is_busy = retry_after, is_busy
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: requests reads the whole body of a redirect that it knows, even if it does not follow it."""
+
+
 class HttpClient:
     """Sends requests with the settings of the environment for proxies and certificates.
 
@@ -42,7 +51,7 @@ class HttpClient:
     """
 
     def __init__(self, guard: AddressGuard, request_timeout: float) -> None:
-        self._guard, self._session = guard, requests.Session()
+        self._guard, self._session = guard, _Session()
         self._session.auth = _keep_request
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         self._timeout = min(request_timeout, MAX_CONNECT_SECONDS), request_timeout
@@ -103,9 +112,10 @@ class HttpClient:
             if body is not None or not location or not response.is_redirect:
                 return response
             response.close()
-            url = urljoin(url, location)
-            if urlsplit(url).scheme not in ("http", "https"):
-                raise FetchError.at(first, f"the host redirects to {url}, which is not HTTP", "report this to the host")
+            url = _resolve_location(url, location)
+            if not url:
+                problem = f"the host redirects to {location}, which is not a web address"
+                raise FetchError.at(first, problem, "report this to the host")
             headers.pop("Authorization", None)
         raise FetchError.at(first, f"more than {MAX_REDIRECTS} redirects", "report this to the host")
 
@@ -113,6 +123,15 @@ class HttpClient:
 def _keep_request(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Add no password to a request. Without this, requests would look for one in ~/.netrc, for every host."""
     return request
+
+
+def _resolve_location(url: str, location: str) -> str:
+    """Return the address that a redirect names, relative to `url`; empty if it is not a web address."""
+    try:
+        target = urljoin(url, location)
+        return target if urlsplit(target).scheme in ("http", "https") else ""
+    except ValueError:
+        return ""
 
 
 def _host(url: str) -> str:

@@ -169,7 +169,10 @@ FAILING = {
         interrupt(lambda visit: visit.redirect("http://127.0.0.2:9/moths.zip")),
         r"127\.0\.0\.2 is not a public address; allow it",
     ),
-    "redirect to a file": (interrupt(lambda visit: visit.redirect("file:///etc/passwd")), r"which is not HTTP"),
+    "redirect to a file": (
+        interrupt(lambda visit: visit.redirect("file:///etc/passwd")),
+        r"which is not a web address",
+    ),
     "redirects without end": (
         interrupt(*[lambda visit: visit.redirect(visit.owner.url + visit.path)] * 9),
         r"more than 5 redirects",

@@ -1,3 +1,4 @@
+import re
 import socket
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from gbif_webdataset.errors import FetchError
 from gbif_webdataset.network.address_guard import AddressGuard
 from gbif_webdataset.obtain.credentials import Credentials
 from gbif_webdataset.obtain.http_client import HttpClient, TemporaryError
-from tests.support.gbif_api import GbifApi, give_status
+from tests.support.gbif_api import GbifApi, Handler, give_status
 from tests.support.obtain_run import ObtainRun
 
 CREDENTIALS = Credentials("moth", "s3cret")
@@ -30,6 +31,30 @@ def test_no_password_of_netrc_is_sent_by_itself(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with run.client.open(f"{server.url}/a"):
         assert "authorization" not in server.log[0].headers
+
+
+def test_the_body_of_a_redirect_is_not_read(server: GbifApi, run: ObtainRun) -> None:
+    sent, limit = [0], 100_000_000
+
+    def redirect_with_a_long_body(visit: Handler) -> None:
+        visit.send_head(302, "text/html", limit, Location="/b")
+        while sent[0] < limit:
+            sent[0] += visit.wfile.write(bytes(100_000))
+
+    server.before("/a", redirect_with_a_long_body)
+    with run.client.open(f"{server.url}/a") as response:
+        assert response.status_code == 404
+    assert sent[0] < limit / 2
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "file:///etc/passwd"])
+def test_a_redirect_to_something_else_than_a_web_address_is_an_error(
+    location: str, server: GbifApi, run: ObtainRun
+) -> None:
+    server.before("/a", lambda visit: visit.redirect(location))
+    sentence = f"/a: the host redirects to {re.escape(location)}, which is not a web address; report this"
+    with pytest.raises(FetchError, match=sentence), run.client.open(f"{server.url}/a"):
+        pass
 
 
 def test_a_post_is_not_redirected(server: GbifApi, run: ObtainRun) -> None:
