@@ -83,12 +83,20 @@ def _find_equal(api: GbifApi, request: Mapping[str, Any], credentials: Credentia
         if not isinstance(results, list):
             raise FetchError.at(api.base, "the answer does not list your downloads", "run the same command again later")
         for values in results:
-            download = GbifDownload.parse(values)
-            if download.status in USABLE and digest_request(download.request) == digest_request(request):
+            download = _parse_listed(values)
+            if download and download.status in USABLE and digest_request(download.request) == digest_request(request):
                 return download.key
         if answer.get("endOfRecords", True) or not results:
             break
     return ""
+
+
+def _parse_listed(values: Any) -> GbifDownload | None:
+    """Return a download of the user's list; None for an entry that does not describe one."""
+    try:
+        return GbifDownload.parse(values)
+    except (TemporaryError, FetchError):
+        return None
 
 
 def _submit(api: GbifApi, request: Mapping[str, Any], credentials: Credentials) -> str:

@@ -9,7 +9,7 @@ from gbif_webdataset.obtain.occurrence_filters import OccurrenceFilters
 from gbif_webdataset.obtain.request_download import Submission, make_request, submit_request
 from gbif_webdataset.obtain.request_file import resolve_request, save_sent, write_request
 from gbif_webdataset.obtain.species_list import NameMatch
-from tests.support.gbif_api import COL, PASSWORD, USER, Download, GbifApi, give_status
+from tests.support.gbif_api import COL, KEY, PASSWORD, USER, Download, GbifApi, Handler, give_status
 from tests.support.obtain_run import ObtainRun
 
 ME = Credentials(USER, PASSWORD)
@@ -106,6 +106,16 @@ def test_a_wrong_password_is_reported_before_anything_is_submitted(server: GbifA
     with pytest.raises(FetchError, match="user name or password is refused"):
         submit_request(run.api, path, REQUEST, Credentials(USER, "wrong"), run.pauses)
     assert not server.requests("POST")
+
+
+def test_entries_of_the_list_that_describe_no_download_are_skipped(server: GbifApi, run: ObtainRun, path: Path) -> None:
+    def list_downloads(visit: Handler) -> None:
+        found = Download(request=dict(REQUEST))
+        listed = [{"key": "?"}, None, {"results": []}, [], visit.metadata(KEY, found, "SUCCEEDED")]
+        visit.send_json({"results": listed, "endOfRecords": True})
+
+    server.before(f"/v1/occurrence/download/user/{USER}", list_downloads)
+    assert submit(run, path) == Submission(KEY, is_earlier=True)
 
 
 def test_a_list_that_is_no_list_is_an_error(server: GbifApi, run: ObtainRun, path: Path) -> None:
