@@ -7,10 +7,10 @@ from typing import Any
 
 from gbif_webdataset.errors import FetchError, ParameterError, option_text
 from gbif_webdataset.obtain.gbif_api import remove_personal
+from gbif_webdataset.obtain.sources import MAX_TEXT_BYTES
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.checked_json import digest_of
 
-MAX_REQUEST_BYTES = 16 << 20
 _INSIGNIFICANT = {"matchCase": False, "type": "OCCURRENCE", "description": "", "machineDescription": None}
 
 
@@ -23,9 +23,13 @@ def read_request(path: Path) -> dict[str, Any]:
     remedy = "write one with `make request NAMES=species.txt`"
     try:
         with path.open("rb") as file:
-            request = json.loads(file.read(MAX_REQUEST_BYTES).decode("utf-8-sig"))
+            data = file.read(MAX_TEXT_BYTES + 1)
     except FileNotFoundError:
         raise ParameterError.at(str(path), "there is no such file", remedy) from None
+    if len(data) > MAX_TEXT_BYTES:
+        raise ParameterError.at(str(path), f"the request is larger than {MAX_TEXT_BYTES >> 20} MiB", remedy)
+    try:
+        request = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise ParameterError.at(str(path), "not JSON", remedy) from None
     if not isinstance(request, dict) or not isinstance(request.get("predicate"), dict):

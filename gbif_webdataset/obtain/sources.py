@@ -1,5 +1,6 @@
 """What `--dwca` names: archives on this machine, downloads of GBIF, addresses of zips, requests, and lists of these."""
 
+import codecs
 import os.path
 import re
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from gbif_webdataset.errors import ParameterError, option_text
+from gbif_webdataset.errors import ParameterError, option_text, shorten_text
 from gbif_webdataset.terms.downloads import DOWNLOAD_KEY
 
 OPTION = "--dwca"
@@ -23,7 +24,11 @@ _GBIF_PAGE = re.compile(
     re.IGNORECASE,
 )
 _ENDINGS = (".tar.gz", ".tgz", ".zip")
-_MAX_LIST_BYTES = 1 << 16
+MAX_TEXT_BYTES = 16 << 20
+"""The maximum size of a request or a list."""
+_HEAD_BYTES = 1 << 16
+_MAX_NAME_CHARACTERS = 100
+_MAX_QUOTED_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class ArchiveUrl:
         """The last part of the address without `.zip`, or the host, in characters that every file system accepts."""
         parts = urlsplit(self.url)
         name = _remove_ending(unquote(PurePosixPath(parts.path).name)) or parts.hostname or ""
-        return re.sub(r"[^A-Za-z0-9._-]", "_", name).strip(".") or "archive"
+        return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:_MAX_NAME_CHARACTERS].strip(".") or "archive"
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,8 @@ def parse_sources(value: str) -> tuple[Source, ...]:
     for part in _split_at_commas(value):
         place = option_text(OPTION, part.strip())
         path = _find_path(part)
-        lines = _read_list(path) if path else None
-        if path and lines is not None:
+        lines = _read_list(path) if path else []
+        if path and lines:
             found += _parse_lines(path, lines)
         else:
             found.append(_parse_source(part.strip(), path, place))
@@ -154,7 +159,7 @@ def name_folder(value: str) -> str:
 
 
 def _split_at_commas(value: str) -> Iterator[str]:
-    """Yield the parts of a comma-separated list. Of parts that are an existing path together, the path."""
+    """Yield the parts of a comma-separated list. Parts that form an existing path with their commas are one part."""
     parts = value.split(",")
     first = 0
     while first < len(parts):
@@ -175,57 +180,53 @@ def _find_path(text: str) -> Path | None:
     return None
 
 
-def _read_list(path: Path) -> list[str] | None:
-    """Return the lines of a text file that lists sources; None for an archive and every other file."""
-    text = _read_text(path)
-    if text is None or text.lstrip().startswith("{"):
-        return None
-    lines = text.splitlines()
-    return lines if any(_is_source(line, path.parent) for line in lines) else None
+def _is_request(path: Path) -> bool:
+    """Whether a file begins as a JSON object, whatever its size. No archive does."""
+    head = _read_head(path)
+    return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{") and b"\0" not in head
 
 
-def _read_text(path: Path) -> str | None:
-    """Return the content of a short text file; None for an archive."""
-    if path.is_dir() or path.name.lower().endswith(_ENDINGS):
-        return None
+def _read_head(path: Path) -> bytes:
+    """Return the first bytes of a file; of a folder, and of a file with the name of an archive, none."""
+    if not path.is_file() or path.name.lower().endswith(_ENDINGS):
+        return b""
     with path.open("rb") as file:
-        data = file.read(_MAX_LIST_BYTES + 1)
-    if len(data) > _MAX_LIST_BYTES or b"\0" in data:
-        return None
+        return file.read(_HEAD_BYTES)
+
+
+def _read_list(path: Path) -> list[str]:
+    """Return the lines of a text file that lists sources; none for an archive, a request and every other file."""
+    head = _read_head(path)
+    if not head.strip() or b"\0" in head or path.stat().st_size > MAX_TEXT_BYTES or _is_request(path):
+        return []
     try:
-        return data.decode("utf-8-sig")
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        return None
-
-
-def _is_source(line: str, folder: Path) -> bool:
-    try:
-        return bool(line.strip()) and not line.startswith("#") and bool(_parse_line(line, folder, ""))
-    except ParameterError:
-        return False
+        return []
 
 
 def _parse_lines(path: Path, lines: list[str]) -> list[Source]:
     """Return the sources of a list. Empty lines and lines that begin with # do not count."""
-    return [
-        _parse_line(line, path.parent, f"{path}, line {number}")
+    found = [
+        _parse_line(text, path.parent, f"{path}, line {number}")
         for number, line in enumerate(lines, 1)
-        if line.strip() and not line.startswith("#")
+        if (text := line.strip()) and not text.startswith("#")
     ]
+    if not found:
+        raise ParameterError.at(str(path), "the file lists no archive", ACCEPTED)
+    return found
 
 
-def _parse_line(line: str, folder: Path, place: str) -> Source:
+def _parse_line(text: str, folder: Path, place: str) -> Source:
     """Return the source in a line of a list, whose paths are relative to the list's folder."""
-    text = line.strip()
     path = _find_path(text) if text.startswith("~") else _find_path(str(folder / text))
-    return _parse_source(text, path, f"{place}, {text}")
+    return _parse_source(text, path, f"{place}, {shorten_text(text, _MAX_QUOTED_CHARACTERS)}")
 
 
 def _parse_source(text: str, path: Path | None, place: str) -> Source:
     """Return the source that a text names; `path` is the existing path that it names."""
     if path:
-        content = _read_text(path)
-        return RequestFile(path) if content and content.lstrip().startswith("{") else LocalArchive(path)
+        return RequestFile(path) if _is_request(path) else LocalArchive(path)
     if page := _GBIF_PAGE.fullmatch(text):
         text = page[1]
     if is_download_key(text):

@@ -38,6 +38,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path: Path) -> None:
         (b"\xff", "not JSON"),
         (b"[]", "not a download request, because it has no predicate"),
         (b"{}", "not a download request"),
+        (b"{" + b" " * (16 << 20) + b"}", "the request is larger than 16 MiB"),
         (b'{"predicate": {}}', "the format of the request is None, which has no media"),
         (
             b'{"predicate": {}, "format": "SIMPLE_CSV"}',

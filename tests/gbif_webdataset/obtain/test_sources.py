@@ -86,11 +86,25 @@ def test_a_json_file_is_a_request() -> None:
     assert parse_sources("request.json") == (RequestFile(Path("request.json")),)
 
 
+def test_a_large_json_file_is_a_request_and_a_large_text_file_a_list() -> None:
+    Path("request.json").write_text("\ufeff\n {" + " " * 20_000_000, encoding="utf-8")
+    Path("all.txt").write_text("# a comment\n" * 10_000 + KEY, encoding="utf-8")
+    assert parse_sources("request.json,all.txt") == (RequestFile(Path("request.json")), DownloadKey(KEY))
+
+
 def test_a_text_file_lists_sources_with_paths_relative_to_it() -> None:
     Path("lists").mkdir()
     write_zip("lists/a, b.zip")
     Path("lists/request.json").write_text("{}", encoding="utf-8")
-    lines = ["\ufeff# downloads of 2026", "", f"  {KEY}", "a, b.zip", "request.json", "https://example.org/c.zip"]
+    lines = [
+        "\ufeff# downloads of 2026",
+        "",
+        "\t# indented.zip",
+        f"  {KEY}",
+        "a, b.zip",
+        "request.json",
+        "https://example.org/c.zip",
+    ]
     Path("lists/all.txt").write_text("\r\n".join(lines), encoding="utf-8")
     assert parse_sources("lists/all.txt") == (
         DownloadKey(KEY),
@@ -106,7 +120,19 @@ def test_a_mistake_in_a_list_is_reported_with_file_and_line() -> None:
         parse_sources("all.txt")
 
 
-@pytest.mark.parametrize("content", [b"", b"gbifID\tyear\n1\t2020\n", b"\0" * 20, b"a.zip\n" * 20_000])
+def test_a_list_of_mistakes_is_reported_with_its_first_line() -> None:
+    Path("all.txt").write_text("# two\nmissing.zip\nmissing too.zip\n", encoding="utf-8")
+    with pytest.raises(ParameterError, match=r"^all\.txt, line 2, missing\.zip: there is no such file or folder; give"):
+        parse_sources("all.txt")
+
+
+def test_a_list_of_comments_names_no_archive() -> None:
+    Path("all.txt").write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(ParameterError, match=r"^all\.txt: the file lists no archive; give"):
+        parse_sources("all.txt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 20, b"{\0", b"a.zip\n\xff", b"a.zip\n" * 3_000_000])
 def test_any_other_file_is_taken_for_an_archive(content: bytes) -> None:
     Path("archive.dat").write_bytes(content)
     assert parse_sources("archive.dat") == (LocalArchive(Path("archive.dat")),)
@@ -145,6 +171,7 @@ def test_everything_else_gives_one_sentence(value: str, sentence: str) -> None:
         ("https://example.org/a/moths%20of%2Fhere.zip?x=1", "moths_of_here"),
         ("https://example.org/", "example.org"),
         ("https://example.org/...", "archive"),
+        (f"https://example.org/{'a' * 300}.zip", "a" * 100),
         ("missing/moths.tar.gz", "moths"),
         ("", "dataset"),
     ],
