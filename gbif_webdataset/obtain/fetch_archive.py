@@ -19,14 +19,15 @@ from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfe
 from gbif_webdataset.storage.atomic import file_sha256, sync
 
 MAX_WRONG_ANSWERS = 3
-"""So many answers in a row may be something else than the zip."""
+"""After so many answers in a row that are not the zip, the transfer ends with an error."""
 
 
 @dataclass(frozen=True)
 class Reports:
-    """Who is informed: `sentence` of each change and pause, `bytes` of an archive's name, its bytes so far and all.
+    """Functions that show the progress.
 
-    All bytes are 0 if the size is not known.
+    `sentence` gets a sentence before each pause and about each step. `bytes` gets the name of an archive, the number of
+    bytes so far, and the number of all its bytes, which is 0 if it is not known.
     """
 
     sentence: Callable[[str], None]
@@ -55,7 +56,7 @@ def fetch_archives(sources: Sequence[RemoteSource], obtaining: Obtaining) -> lis
     All downloads are looked up before the first transfer, so that a wrong key is reported at once.
 
     Raises:
-        FetchError, NotFoundError, GoneError, ParameterError: an archive cannot be had, or not within the time.
+        FetchError, NotFoundError, GoneError, ParameterError: an archive cannot be obtained, or not within the time.
     """
     archives = [find_archive(source) for source in sources]
     complete = {archive: entry for archive in archives if (entry := _find_complete(archive, obtaining))}
@@ -144,24 +145,26 @@ def _transfer_and_check(file: Transfer, obtaining: Obtaining) -> None:
     """Transfer a file, in as many attempts as it takes, and check that it is a complete zip.
 
     Raises:
-        FetchError: the host sends something else, or too many attempts brought no byte.
+        FetchError: the host sends something else, or too many attempts brought no byte that can be kept.
     """
     pauses, wrong = obtaining.start_pauses(), 0
     while True:
-        before = file.count_bytes()
+        offset = file.find_offset()
         try:
             transfer(obtaining.client, file, partial(obtaining.reports.bytes, file.name))
             _check_file(file, obtaining)
             return
         except TemporaryError as error:
-            if file.count_bytes() > before:
+            if file.find_offset() > offset:
                 pauses, wrong = obtaining.start_pauses(), 0
             pauses.wait_after(error)
         except (WrongContentError, DamagedZipError) as error:
-            file.restart()
+            if isinstance(error, DamagedZipError):
+                file.restart()
             wrong += 1
             if wrong >= MAX_WRONG_ANSWERS:
-                raise FetchError.at(file.url, f"{error} ({wrong} attempts)", f"{CONTINUE}, or ask the host") from error
+                other = f"delete {file.part} to start over" if file.count_bytes() else "ask the host"
+                raise FetchError.at(file.url, f"{error} ({wrong} attempts)", f"{CONTINUE}, or {other}") from error
             pauses.wait(f"{file.url}: {error}; it is requested again")
 
 

@@ -59,6 +59,18 @@ class Transfer:
         """The number of bytes so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
+    def find_offset(self) -> int:
+        """The byte from which the next attempt continues; 0 if nothing says that the bytes so far are of this file."""
+        size = self.count_bytes()
+        return size if self.read_validator() and not (self.size and size > self.size) else 0
+
+    def read_validator(self) -> str:
+        """The ETag or date of the bytes so far; empty if it is not known."""
+        try:
+            return str(json.loads(self.validator_path.read_text(encoding="utf-8"))["validator"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return ""
+
     def restart(self) -> None:
         """Delete the bytes so far."""
         self.part.unlink(missing_ok=True)
@@ -69,51 +81,58 @@ def transfer(client: HttpClient, file: Transfer, report_bytes: Callable[[int, in
     """Transfer what is missing of a file. `report_bytes` gets the number of bytes so far and of all, 0 if not known.
 
     A part is continued only if the host confirms, by ETag or date, that it is of the same file. Otherwise the transfer
-    starts over.
+    starts over. An answer that is not the file leaves the part as it is.
 
     Raises:
         TemporaryError: the transfer stopped early; the next attempt continues.
         WrongContentError: the answer is not this file.
-        NotFoundError, GoneError, FetchError: the file cannot be had, or the disk has too little space.
+        NotFoundError, GoneError, FetchError: the file cannot be obtained, or the disk has too little space.
     """
-    offset, validator = file.count_bytes(), _read_validator(file)
-    if file.size and offset == file.size:
+    if file.size and file.count_bytes() == file.size:
         return
-    if offset and (not validator or (file.size and offset > file.size)):
-        file.restart()
-        offset = 0
-    headers = {"Range": f"bytes={offset}-", "If-Range": validator} if offset else {}
+    offset = file.find_offset()
+    headers = {"Range": f"bytes={offset}-", "If-Range": file.read_validator()} if offset else {}
     with client.open(file.url, headers) as response:
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
-            if _is_at_end(response, offset):
-                return
-            file.restart()
-            raise TemporaryError("the file has changed since its transfer began; it starts over")
+            _check_unsatisfied_range(response, file, offset)
+            return
         _check_status(response)
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             offset = 0
         read = partial(response.raw.read1, PIECE_BYTES, decode_content=False)
-        first = read()
+        first = _read_beginning(read)
         if not offset and not first.startswith(ZIP):
             raise WrongContentError(f"the answer is {_describe_content(response, first)}, not a zip")
         total = _find_total(response, file, offset)
-        _check_space(file, total - offset if total else SPARE_BYTES)
+        _check_space(file, total - offset if total else None)
         if not offset:
             file.restart()
             _save_validator(response, file)
         _append(file, chain([first], iter(read, b"")), total, report_bytes)
 
 
-def _read_validator(file: Transfer) -> str:
-    try:
-        return str(json.loads(file.validator_path.read_text(encoding="utf-8"))["validator"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return ""
+def _check_unsatisfied_range(response: requests.Response, file: Transfer, offset: int) -> None:
+    """Return if the host has no byte after `offset` because the part is complete (status 416).
 
-
-def _is_at_end(response: requests.Response, offset: int) -> bool:
+    Raises:
+        TemporaryError: the part is larger than the file; it is deleted.
+        WrongContentError: the host does not say so.
+    """
     found = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    return found is not None and int(found[1]) == offset
+    size = int(found[1]) if found else None
+    if size is None or size > offset:
+        raise WrongContentError(f"the host does not continue the transfer after {offset:,} bytes (status 416)")
+    if size < offset:
+        file.restart()
+        raise TemporaryError("the file is smaller than the part that was transferred; the transfer starts over")
+
+
+def _read_beginning(read: Callable[[], bytes]) -> bytes:
+    """Read until there are as many bytes as a zip begins with. A piece of an answer may be shorter."""
+    beginning = b""
+    while len(beginning) < len(ZIP) and (piece := read()):
+        beginning += piece
+    return beginning
 
 
 def _check_status(response: requests.Response) -> None:
@@ -145,18 +164,20 @@ def _find_total(response: requests.Response, file: Transfer, offset: int) -> int
     return total
 
 
-def _check_space(file: Transfer, missing: int) -> None:
+def _check_space(file: Transfer, missing: int | None) -> None:
+    """Raise FetchError if the disk has too little space for the missing bytes; None if their number is not known."""
     free = free_bytes(file.part.parent)
-    if missing > free:
-        problem = f"the archive needs {format_size(missing)} more, but only {format_size(free)} are free"
+    if free < (SPARE_BYTES if missing is None else missing):
+        what = "an archive of unknown size" if missing is None else f"{format_size(missing)} more of the archive"
+        problem = f"only {format_size(free)} are free for {what}"
         remedy = "free some space or choose another --output, and run the same command again"
         raise FetchError.at(str(file.part.parent), problem, remedy)
 
 
 def _append(file: Transfer, pieces: Iterable[bytes], total: int, report_bytes: Callable[[int, int], None]) -> None:
-    """Append pieces to the bytes so far, each at once: a killed process has lost none of them.
+    """Append pieces to the bytes so far. Each is written immediately, so that a killed process loses none of them.
 
-    Without a `total` the answer may be endless, so the space on the disk is checked again and again.
+    Without a `total` the answer may be endless, so the space on the disk is checked after every CHECK_BYTES.
     """
     done = file.count_bytes()
     next_check = done + CHECK_BYTES
@@ -167,7 +188,7 @@ def _append(file: Transfer, pieces: Iterable[bytes], total: int, report_bytes: C
             done += len(piece)
             report_bytes(done, total)
             if not total and done > next_check:
-                _check_space(file, SPARE_BYTES)
+                _check_space(file, None)
                 next_check = done + CHECK_BYTES
         os.fsync(target.fileno())
 

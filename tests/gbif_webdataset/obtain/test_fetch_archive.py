@@ -89,14 +89,17 @@ SUCCEEDING = {
     "stalled, then 206": Case(interrupt(stall(HALF)), [60], [None, RESUMED]),
     "truncated, 503, then 206": Case(interrupt(break_off(HALF), give_status(503)), [60, 120], [None, RESUMED, RESUMED]),
     "200 to a Range request": Case(interrupt(break_off(HALF), ignore_range), [60], [None, RESUMED]),
-    "416": Case(interrupt(break_off(HALF), give_status(416)), [60, 120], [None, RESUMED, None]),
+    "416": Case(interrupt(break_off(HALF), give_status(416)), [60, 120], [None, RESUMED, RESUMED]),
     "another part than was requested": Case(
         interrupt(
             break_off(HALF), lambda visit: visit.send(b"PK", 206, "application/zip", Content_Range="bytes 0-1/50886")
         ),
         [60, 120],
-        [None, RESUMED, None],
+        [None, RESUMED, RESUMED],
         sentences=("another part of the file",),
+    ),
+    "HTML error page in place of the missing part": Case(
+        interrupt(break_off(HALF), send_page), [60, 120], [None, RESUMED, RESUMED]
     ),
     "HTML error page in place of the file": Case(
         interrupt(send_page), [60], [None, None], sentences=("a web page, not a zip",)
@@ -263,6 +266,35 @@ def test_a_transfer_that_continues_a_changed_file_starts_over(server: GbifApi, r
     assert run.obtain(KEY)[0].size == len(download.content)
 
 
+def test_the_part_survives_wrong_answers_without_end(server: GbifApi, run: ObtainRun) -> None:
+    download = server.add()
+    server.before(file_path(), break_off(HALF), *[send_page] * 3)
+    with pytest.raises(
+        FetchError, match=rf"\(3 attempts\); run the same .*, or delete .*/{KEY}\.zip\.part to start over"
+    ):
+        run.obtain(KEY)
+    run.obtain(KEY)
+    assert run.zip_of(KEY) == download.content
+    assert server.log[-1].headers["range"] == RESUMED
+
+
+def test_attempts_of_a_host_that_cannot_continue_a_transfer_end(server: GbifApi, run: ObtainRun) -> None:
+    download = server.add()
+    lengths = iter(range(10_000, 50_000, 1000))
+
+    def break_without_validator(visit: Handler) -> None:
+        visit.send_head(200, "application/zip", len(download.content))
+        visit.wfile.write(download.content[: next(lengths)])
+        visit.close_connection = True
+
+    server.before(file_path(), *[break_without_validator] * 40)
+    with pytest.raises(FetchError, match="5 requests in a row failed"):
+        run.obtain(KEY)
+    server.behaviours.clear()
+    run.obtain(KEY)
+    assert run.zip_of(KEY) == download.content
+
+
 def test_all_downloads_are_looked_up_before_the_first_transfer(server: GbifApi, run: ObtainRun) -> None:
     server.add()
     with pytest.raises(NotFoundError, match="0009999"):
@@ -287,7 +319,7 @@ def test_a_disk_that_is_too_small_is_reported_before_the_transfer(server: GbifAp
 
     server.before(file_path(), announce)
     with pytest.raises(
-        FetchError, match=r"archive: the archive needs 1,000,000\.0 TB more, but only .* free; free some"
+        FetchError, match=r"archive: only .* are free for 1,000,000\.0 TB more of the archive; free some"
     ):
         run.obtain(KEY)
     assert not list(run.folder.glob("*.part"))

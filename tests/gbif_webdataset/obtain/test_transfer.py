@@ -1,9 +1,12 @@
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.obtain import transfer as transfer_module
+from gbif_webdataset.obtain.http_client import TemporaryError
 from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfer
 from tests.support.gbif_api import KEY, LAST_MODIFIED, Download, GbifApi, Handler, break_off, file_path
 from tests.support.obtain_run import ObtainRun
@@ -88,6 +91,47 @@ def test_a_complete_part_of_unknown_size_is_recognised_by_416(server: GbifApi, r
     assert file.part.read_bytes() == download.content
 
 
+def test_a_part_that_is_larger_than_the_file_by_416_starts_over(
+    server: GbifApi, run: ObtainRun, tmp_path: Path
+) -> None:
+    download, file = begin(server, tmp_path)
+    fetch(run, file)
+    file.part.write_bytes(download.content + b"more")
+    with pytest.raises(TemporaryError, match="the transfer starts over"):
+        fetch(run, file)
+    assert not file.part.exists()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content_Range": "bytes */90000"}])
+def test_a_part_is_kept_if_416_does_not_say_that_it_is_too_large(
+    headers: dict[str, str], server: GbifApi, run: ObtainRun, tmp_path: Path
+) -> None:
+    _, file = begin(server, tmp_path)
+    fetch(run, file)
+    before = file.part.read_bytes()
+    server.before(file_path(), lambda visit: visit.send(b"", 416, "text/plain", **headers))
+    with pytest.raises(
+        WrongContentError, match=r"does not continue the transfer after 5\d,\d\d\d bytes \(status 416\)"
+    ):
+        fetch(run, file)
+    assert file.part.read_bytes() == before
+
+
+def test_a_first_piece_of_one_byte_is_part_of_a_zip(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
+    download, file = begin(server, tmp_path)
+
+    def send_in_two_pieces(visit: Handler) -> None:
+        visit.send_head(200, "application/zip", len(download.content))
+        visit.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        visit.wfile.write(download.content[:1])
+        time.sleep(0.3)
+        visit.wfile.write(download.content[1:])
+
+    server.before(file_path(), send_in_two_pieces)
+    fetch(run, file)
+    assert file.part.read_bytes() == download.content
+
+
 def test_an_endless_answer_of_unknown_size_does_not_fill_the_disk(
     server: GbifApi, run: ObtainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +149,7 @@ def test_an_endless_answer_of_unknown_size_does_not_fill_the_disk(
             visit.wfile.write(b"PK" + bytes(99_998))
 
     server.before(file_path(), send_endlessly)
-    with pytest.raises(FetchError, match=r"only .* are free; free some space"):
+    with pytest.raises(FetchError, match=r"only .* are free for an archive of unknown size; free some space"):
         fetch(run, file)
     assert 2_000_000 <= file.count_bytes() < 4_000_000
 
