@@ -10,7 +10,6 @@ from gbif_webdataset.obtain.archive_entry import find_entry
 from gbif_webdataset.obtain.fetch_archive import Obtaining, Reports, fetch_archives, find_archive
 from gbif_webdataset.obtain.gbif_api import GBIF_API, GbifApi
 from gbif_webdataset.obtain.http_client import HttpClient
-from gbif_webdataset.obtain.pauses import Clock
 from gbif_webdataset.obtain.request_file import digest_request, read_request
 from gbif_webdataset.obtain.sources import LocalArchive, RemoteSource, RequestFile, parse_sources
 from gbif_webdataset.storage.checked_json import digest_of
@@ -115,7 +114,7 @@ class FetchArchive(DatasetTask):
                 folder=self.paths.archive,
                 client=client,
                 api=GbifApi(client, self.api),
-                clock=Clock(time.monotonic, time.sleep),
+                sleep=time.sleep,
                 wait_hours=self.wait_hours,
                 reports=Reports(report_sentence, report_bytes),
             )

@@ -19,7 +19,7 @@ from gbif_webdataset.obtain.occurrence_filters import (
     parse_countries,
     parse_years,
 )
-from gbif_webdataset.obtain.pauses import Clock, Pauses
+from gbif_webdataset.obtain.pauses import Pauses
 from gbif_webdataset.obtain.request_download import make_request, submit_request
 from gbif_webdataset.obtain.request_file import read_request, send_command, write_request
 from gbif_webdataset.obtain.species_list import format_matches, match_names, read_names, write_matches
@@ -96,7 +96,7 @@ class RequestDownload(RunTask):
         """Write and count the request, and submit it with `send`."""
         guard = AddressGuard(split_list(self.allow_addresses), "--RequestDownload-allow-addresses")
         api = GbifApi(HttpClient(guard, self.request_timeout), self.api)
-        pauses = Pauses(Clock(time.monotonic, time.sleep), WAIT_HOURS, print_note)
+        pauses = Pauses(time.sleep, WAIT_HOURS, print_note)
         credentials = find_credentials(self.api) if self.send else None
         if self.names:
             self._write_request(api, pauses)

@@ -12,7 +12,7 @@ from gbif_webdataset.obtain.check_zip import DamagedZipError, check_zip
 from gbif_webdataset.obtain.download_status import check_status, explain_gone
 from gbif_webdataset.obtain.gbif_api import DOWNLOADS, GbifApi, GbifDownload, GoneError, NotFoundError
 from gbif_webdataset.obtain.http_client import HttpClient, TemporaryError
-from gbif_webdataset.obtain.pauses import CONTINUE, Clock, Pauses
+from gbif_webdataset.obtain.pauses import CONTINUE, Pauses, Sleep
 from gbif_webdataset.obtain.request_file import resolve_request
 from gbif_webdataset.obtain.sources import ArchiveUrl, DownloadDoi, DownloadKey, RemoteSource, RequestFile
 from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfer
@@ -41,13 +41,13 @@ class Obtaining:
     folder: Path
     client: HttpClient
     api: GbifApi
-    clock: Clock
+    sleep: Sleep
     wait_hours: float
     reports: Reports
 
     def start_pauses(self) -> Pauses:
         """Return the pauses of a new phase, with all of its time before it."""
-        return Pauses(self.clock, self.wait_hours, self.reports.sentence)
+        return Pauses(self.sleep, self.wait_hours, self.reports.sentence, "--FetchArchive-wait-hours")
 
 
 def fetch_archives(sources: Sequence[RemoteSource], obtaining: Obtaining) -> list[ArchiveEntry]:

@@ -1,7 +1,6 @@
 """The pauses between requests, and when to stop waiting."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from gbif_webdataset.errors import FetchError
@@ -11,42 +10,39 @@ from gbif_webdataset.obtain.http_client import TemporaryError
 MIN_PAUSE = 60.0
 MAX_PAUSE = 600.0
 MAX_FAILURES = 5
-"""So many requests in a row may fail for another reason than that the host is busy."""
+"""After so many failures in a row the waiting ends. Answers that the host is busy do not count."""
 Answer = TypeVar("Answer")
 CONTINUE = "run the same command again: it continues from here"
 
 
-@dataclass(frozen=True)
-class Clock:
-    """The seconds since some moment, and how to wait for some seconds."""
-
-    now: Callable[[], float]
-    sleep: Callable[[float], None]
+Sleep = Callable[[float], None]
 
 
 class Pauses:
     """Waits between requests for 60 s, then twice as long each time up to 600 s, and as long as the host asks for.
 
-    `report` gets a sentence before each pause. After `wait_hours` the waiting ends.
+    `report` gets a sentence before each pause. The waiting ends before the pauses take more than `wait_hours` in total;
+    the time of the requests does not count. `option` sets the hours; it is empty if the user cannot set them.
     """
 
-    def __init__(self, clock: Clock, wait_hours: float, report: Callable[[str], None]) -> None:
-        self._clock, self._wait_hours, self._report = clock, wait_hours, report
-        self._end = clock.now() + 3600 * wait_hours
+    def __init__(self, sleep: Sleep, wait_hours: float, report: Callable[[str], None], option: str = "") -> None:
+        self._sleep, self._report, self._max_seconds = sleep, report, 3600 * wait_hours
+        self._remedy = f"{CONTINUE}; or set a longer time with {option}" if option else CONTINUE
         self.restart()
 
     def restart(self) -> None:
-        """Begin again with the shortest pause, after a request that brought something new."""
-        self._next, self._failures = MIN_PAUSE, 0
+        """Begin again with the shortest pause and all of the time, after a request that brought something new."""
+        self._next, self._failures, self._seconds_left = MIN_PAUSE, 0, self._max_seconds
 
     def wait(self, sentence: str, retry_after: float = 0.0) -> None:
         """Wait before the next request. Raises FetchError if that request would come too late."""
         pause = max(self._next, retry_after)
-        if self._clock.now() + pause > self._end:
-            problem = f"the time to wait (wait_hours = {self._wait_hours:g}) would be over before the next request"
-            raise FetchError.at(sentence, problem, f"{CONTINUE}; or set more hours")
+        if pause > self._seconds_left:
+            problem = f"the time to wait ({format_duration(self._max_seconds)}) would be over before the next request"
+            raise FetchError.at(sentence, problem, self._remedy)
         self._report(f"{sentence}; next request in {format_duration(pause)}")
-        self._clock.sleep(pause)
+        self._sleep(pause)
+        self._seconds_left -= pause
         self._next = min(2 * self._next, MAX_PAUSE)
 
     def wait_after(self, error: TemporaryError) -> None:
@@ -60,6 +56,9 @@ class Pauses:
         """Return what `request` returns, after as many attempts as needed. Raises what `wait_after` raises."""
         while True:
             try:
-                return request()
+                answer = request()
             except TemporaryError as error:
                 self.wait_after(error)
+            else:
+                self._failures = 0
+                return answer

@@ -9,7 +9,7 @@ from gbif_webdataset.obtain import gbif_api as client_side
 from gbif_webdataset.obtain.archive_entry import ArchiveEntry
 from gbif_webdataset.obtain.fetch_archive import Obtaining, Reports, fetch_archives
 from gbif_webdataset.obtain.http_client import HttpClient
-from gbif_webdataset.obtain.pauses import Clock, Pauses
+from gbif_webdataset.obtain.pauses import Pauses
 from gbif_webdataset.obtain.sources import LocalArchive, RemoteSource, parse_sources
 from gbif_webdataset.storage.atomic import TEMPORARY
 from tests.support.gbif_api import GbifApi
@@ -21,16 +21,10 @@ LOOPBACK = "127.0.0.1/32"
 class ManualClock:
     """A clock whose pauses take no time; `pauses` are their lengths in seconds."""
 
-    seconds: float = 0.0
     pauses: list[float] = field(default_factory=list)
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
-        self.seconds += seconds
-
-    @property
-    def clock(self) -> Clock:
-        return Clock(lambda: self.seconds, self.sleep)
 
 
 class ObtainRun:
@@ -43,7 +37,7 @@ class ObtainRun:
         self.bytes: list[tuple[str, int, int]] = []
         self.client = HttpClient(AddressGuard([LOOPBACK]), request_timeout)
         self.api = client_side.GbifApi(self.client, server.url)
-        self.pauses = Pauses(self.clock.clock, wait_hours, self.sentences.append)
+        self.pauses = Pauses(self.clock.sleep, wait_hours, self.sentences.append)
 
     def obtain(self, value: str) -> list[ArchiveEntry]:
         """Obtain what a value of --dwca names."""
@@ -52,7 +46,7 @@ class ObtainRun:
     def obtain_sources(self, sources: Sequence[RemoteSource]) -> list[ArchiveEntry]:
         """Obtain the archives of some sources."""
         reports = Reports(self.sentences.append, lambda *numbers: self.bytes.append(numbers))
-        obtaining = Obtaining(self.folder, self.client, self.api, self.clock.clock, self.wait_hours, reports)
+        obtaining = Obtaining(self.folder, self.client, self.api, self.clock.sleep, self.wait_hours, reports)
         return fetch_archives(sources, obtaining)
 
     def zip_of(self, key: str) -> bytes:

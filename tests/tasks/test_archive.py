@@ -25,7 +25,7 @@ def test_waiting_and_transfer_are_shown_on_the_terminal_and_on_luigis_page(
     server: GbifApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = ManualClock()
-    monkeypatch.setattr(archive, "time", SimpleNamespace(monotonic=lambda: clock.seconds, sleep=clock.sleep))
+    monkeypatch.setattr(archive, "time", SimpleNamespace(sleep=clock.sleep))
     server.add(statuses=["PREPARING", "PREPARING", "RUNNING", "SUCCEEDED"])
     server.before(file_path(), break_off(20_000))
     task, page = make_task(server, tmp_path / "out"), list[str]()

@@ -180,7 +180,10 @@ FAILING = {
         interrupt(*[lambda visit: visit.redirect(visit.owner.url + visit.path)] * 9),
         r"more than 5 redirects",
     ),
-    "running too long": (set_statuses("RUNNING"), r"the time to wait \(wait_hours = 24\) would be over"),
+    "running too long": (
+        set_statuses("RUNNING"),
+        r"the time to wait \(24 h 00 min\) would be over .* or set a longer time with --FetchArchive-wait-hours$",
+    ),
     "Retry-After that is too long": (disturb(give_status(503, Retry_After="90000")), r"status 503: the time to wait"),
     "another download": (
         disturb(lambda visit: visit.send_json({"key": "0000009-260507073636908", "status": "SUCCEEDED"})),

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 
 from gbif_webdataset.errors import FetchError
@@ -9,9 +11,9 @@ BUSY = TemporaryError("busy", is_busy=True)
 BROKEN = TemporaryError("broken")
 
 
-def make(clock: ManualClock, hours: float = 24.0) -> tuple[Pauses, list[str]]:
+def make(clock: ManualClock, hours: float = 24.0, option: str = "") -> tuple[Pauses, list[str]]:
     sentences: list[str] = []
-    return Pauses(clock.clock, hours, sentences.append), sentences
+    return Pauses(clock.sleep, hours, sentences.append, option), sentences
 
 
 def test_pauses_double_from_a_minute_to_ten() -> None:
@@ -42,14 +44,28 @@ def test_progress_starts_the_pauses_again() -> None:
     assert clock.pauses == [60, 60]
 
 
-def test_waiting_ends_before_a_request_that_would_come_too_late() -> None:
+@pytest.mark.parametrize("option", ["", "--FetchArchive-wait-hours"])
+def test_waiting_ends_before_a_request_that_would_come_too_late(option: str) -> None:
     clock = ManualClock()
-    pauses, _ = make(clock, 0.05)
+    pauses, _ = make(clock, 0.05, option)
     pauses.wait("running")
     pauses.wait("running")
-    with pytest.raises(FetchError, match=r"^running: the time to wait \(wait_hours = 0\.05\) would be over before"):
+    with pytest.raises(
+        FetchError, match=r"^running: the time to wait \(3 min 00 s\) would be over before the next request; run"
+    ) as error:
         pauses.wait("running")
     assert clock.pauses == [60, 120]
+    assert str(error.value).endswith(f"; or set a longer time with {option}" if option else "continues from here")
+
+
+def test_progress_gives_all_of_the_time_again() -> None:
+    clock = ManualClock()
+    pauses, _ = make(clock, 0.05)
+    for _ in range(3):
+        pauses.wait("running")
+        pauses.wait("running")
+        pauses.restart()
+    assert clock.pauses == [60, 120] * 3
 
 
 def test_failures_in_a_row_end_the_waiting_but_a_busy_host_does_not() -> None:
@@ -74,3 +90,18 @@ def test_a_request_is_repeated_until_it_succeeds() -> None:
 
     assert pauses.retry(request) == "answer"
     assert clock.pauses == [60, 120]
+
+
+def test_failures_before_a_success_do_not_count() -> None:
+    clock = ManualClock()
+    pauses, _ = make(clock)
+    for _ in range(4):
+        answers = iter([True, True, True, False])
+
+        def fail(answers: Iterator[bool] = answers) -> str:
+            if next(answers):
+                raise BROKEN
+            return "answer"
+
+        assert pauses.retry(fail) == "answer"
+    assert len(clock.pauses) == 12
