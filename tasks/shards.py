@@ -336,7 +336,9 @@ class ShardChunk(ChunkTask):
         with self.write_target(), progress, _marking_changed_images(self.paths), contextlib.ExitStack() as stack:
             folders = _folders(self.paths)
             if slurm().stage_in != NO and (disk := os.environ.get(LOCAL_DISK)):
-                folders = stack.enter_context(stage_packs(folders, groups, Path(disk), progress.print_once))
+                folders = stack.enter_context(
+                    stage_packs(folders, self._missing(plan), Path(disk), progress.print_once)
+                )
             write_groups(folders, plan, groups, workers, progress.update)
 
     def slurm_options(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from gbif_webdataset.formatting import format_count, format_size
 from gbif_webdataset.shards.plan_shards import read_samples
 from gbif_webdataset.shards.shard_files import ShardFolders
-from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.atomic import TEMPORARY, temporary_folder
 from gbif_webdataset.storage.pack_places import Place, locate_pack
 
 MIN_READ_SHARE = 0.25
@@ -29,11 +28,17 @@ def stage_packs(
     `report` is called with a sentence about the copies. A pack that cannot be copied is read where it is.
     """
     with contextlib.ExitStack() as stack:
-        packs = _choose_packs(folders, groups, MAX_DISK_SHARE * shutil.disk_usage(disk).free)
-        if packs:
-            staged = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}packs-", dir=disk)))
-            copied = [size for place, size in packs.items() if _copy_pack(folders.images, staged, place)]
-            report(f"{format_count(len(copied), 'pack')} ({format_size(sum(copied))}) copied to {disk}")
+        try:
+            staged = stack.enter_context(temporary_folder(disk, "packs"))  # it deletes those of killed processes first
+            free = shutil.disk_usage(disk).free
+        except OSError as error:
+            report(f"no pack is copied to {disk}: {error.strerror}")
+        else:
+            packs = _choose_packs(folders, groups, MAX_DISK_SHARE * free)
+            reserve = free - MAX_DISK_SHARE * free
+            copied = [size for place, size in packs.items() if _copy_pack(folders.images, staged, place, reserve)]
+            if packs:
+                report(f"{format_count(len(copied), 'pack')} ({format_size(sum(copied))}) copied to {disk}")
             folders = replace(folders, staged=staged)
         yield folders
 
@@ -46,7 +51,8 @@ def _choose_packs(folders: ShardFolders, groups: Collection[int], max_bytes: flo
             if sample.place:
                 place = Place.parse(sample.place)
                 read[locate_pack(place)] += place.size
-    sizes = {pack: (folders.images / pack).stat().st_size for pack in read if (folders.images / pack).is_file()}
+    found = {pack: (folders.images / pack).stat().st_size for pack in read if (folders.images / pack).is_file()}
+    sizes = {pack: size for pack, size in found.items() if size}
     chosen: dict[Path, int] = {}
     for pack in sorted(sizes, key=lambda pack: (-read[pack] / sizes[pack], pack)):
         if read[pack] >= MIN_READ_SHARE * sizes[pack] and sum(chosen.values()) + sizes[pack] <= max_bytes:
@@ -54,13 +60,15 @@ def _choose_packs(folders: ShardFolders, groups: Collection[int], max_bytes: flo
     return chosen
 
 
-def _copy_pack(images: Path, staged: Path, pack: Path) -> bool:
-    """Copy a pack; whether it is complete on the disk."""
-    target = staged / pack
-    target.parent.mkdir(exist_ok=True)
+def _copy_pack(images: Path, staged: Path, pack: Path, reserve: float) -> bool:
+    """Copy a pack; whether it is complete on the disk, which keeps `reserve` bytes free, whoever else writes there."""
+    source, target = images / pack, staged / pack
     temporary = target.with_name(f"{TEMPORARY}{target.name}")
     try:
-        shutil.copyfile(images / pack, temporary)
+        if shutil.disk_usage(staged).free - source.stat().st_size < reserve:
+            return False
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, temporary)
         temporary.replace(target)
     except OSError:  # the disk is full, or the pack was written again
         temporary.unlink(missing_ok=True)

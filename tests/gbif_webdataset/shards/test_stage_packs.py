@@ -1,4 +1,7 @@
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,4 +91,61 @@ def test_a_pack_that_cannot_be_copied_is_read_where_it_is(
     monkeypatch.setattr(shutil, "copyfile", fail)
     reports = stage_and_write(moths, tmp_path / "disk", without_originals=False)
     assert reports[0].startswith("0 packs")
+    assert hash_files(tmp_path / "shards") == hash_files(tmp_path / "expected")
+
+
+def test_a_disk_that_another_process_fills_meanwhile_keeps_its_reserve(
+    moths: ShardRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([10_000_000, *[2_000_000] * 1000])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    reports = stage_and_write(moths, tmp_path / "disk", without_originals=False)
+    assert reports[0].startswith("0 packs")
+    assert hash_files(tmp_path / "shards") == hash_files(tmp_path / "expected")
+
+
+def test_without_a_disk_packs_are_read_where_they_are(moths: ShardRun, tmp_path: Path) -> None:
+    folders, reports = moths.folders(), []
+    plan = prepare_plan(folders, RECIPE)
+    with stage_packs.stage_packs(folders, range(len(plan.groups)), tmp_path / "none", reports.append) as staged:
+        assert staged == folders
+    assert reports == [f"no pack is copied to {tmp_path / 'none'}: No such file or directory"]
+
+
+def test_a_pack_that_lost_its_bytes_is_not_copied(moths: ShardRun, tmp_path: Path) -> None:
+    folders, reports = moths.folders(), []
+    plan = prepare_plan(folders, RECIPE)
+    packs = sorted((tmp_path / "images").glob("chunk-*/*.tar"))
+    packs[0].write_bytes(b"")
+    (tmp_path / "disk").mkdir()
+    with stage_packs.stage_packs(folders, range(len(plan.groups)), tmp_path / "disk", reports.append):
+        pass
+    assert reports[0].startswith(f"{len(packs) - 1} packs (")
+
+
+STAGE = """
+import os, signal, sys
+from pathlib import Path
+from gbif_webdataset.shards.plan_shards import read_plan
+from gbif_webdataset.shards.shard_files import ShardFolders
+from gbif_webdataset.shards.stage_packs import stage_packs
+*folders, disk = map(Path, sys.argv[1:])
+groups = range(len(read_plan(folders[2]).groups))
+with stage_packs(ShardFolders(*folders), groups, disk, print):
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_the_copies_of_a_killed_process_are_deleted_and_never_read(moths: ShardRun, tmp_path: Path) -> None:
+    folders = moths.folders()
+    prepare_plan(folders, RECIPE)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    paths = (folders.splits, folders.images, folders.shards, folders.scratch, disk)
+    ended = subprocess.run([sys.executable, "-c", STAGE, *map(str, paths)], check=False)
+    assert ended.returncode == -signal.SIGTERM
+    [left] = disk.iterdir()
+    for copy in left.rglob("*.tar"):
+        copy.write_bytes(b"stale" * 1000)
+    stage_and_write(moths, disk, without_originals=True)
     assert hash_files(tmp_path / "shards") == hash_files(tmp_path / "expected")
