@@ -21,7 +21,7 @@ from gbif_webdataset.errors import DatasetError, ParameterError, explain, option
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.obtain.sources import name_folder
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
-from gbif_webdataset.slurm import fit, jobs, logs, status
+from gbif_webdataset.slurm import fit, jobs, limits, logs, status
 from gbif_webdataset.slurm.job_record import JobRecord, remove_credentials
 from gbif_webdataset.storage.image_store import KEEP
 from gbif_webdataset.storage.removed_images import find_removal
@@ -32,7 +32,7 @@ from tasks.framework.dataset_task import ELEMENT
 from tasks.framework.messages import print_note, print_text
 from tasks.framework.rebuild_reasons import check_images, print_reasons
 from tasks.framework.run_locking import describe_parameters
-from tasks.framework.slurm_commands import Queue, check_jobs, plan_jobs, read_queue, run_slurm, submit_jobs
+from tasks.framework.slurm_commands import Queue, check_jobs, plan_jobs, read_limits, read_queue, run_slurm, submit_jobs
 from tasks.framework.slurm_runner import STOP_SECONDS, end_with_parent, slurm, task_options
 from tasks.plan import describe_files_of_chunks
 from tasks.read import ReadArchive
@@ -340,6 +340,7 @@ def _download_here(submitter: Submitter, missing: Mapping[str, Sequence[int]], e
     """
     waiting = set(missing["fetch"])
     ready = set(missing["verify"]) - waiting
+    problem = ""
     with subprocess.Popen(submitter.download, preexec_fn=end_with_parent) as process:  # noqa: S603
         try:
             is_running = True
@@ -351,8 +352,11 @@ def _download_here(submitter: Submitter, missing: Mapping[str, Sequence[int]], e
                 blocked = {chunk % elements for chunk in waiting}
                 chosen = sorted(chunk for chunk in ready if chunk % elements not in blocked)
                 if chosen and (is_running or process.returncode):
-                    _submit_verification(submitter, chosen, elements)
-                    ready -= set(chosen)
+                    try:
+                        ready -= _submit_verification(submitter, chosen, elements)
+                    except DatasetError as error:  # to stop here would stop the download
+                        if problem != (problem := str(error)):
+                            print_note(f"{problem}. The download continues, and the jobs are submitted later.")
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -376,12 +380,16 @@ def _find_fetched(report: ReportDataset, chunks: Collection[int]) -> set[int]:
     return {task.chunk for task in fetching if report.paths.record(task.label).exists() and task.complete()}
 
 
-def _submit_verification(submitter: Submitter, chunks: Sequence[int], elements: int) -> None:
-    missing: dict[str, Sequence[int]] = {**dict.fromkeys(jobs.STAGES, ()), "verify": chunks}
+def _submit_verification(submitter: Submitter, chunks: Sequence[int], elements: int) -> set[int]:
+    """Submit jobs that verify chunks, as many as limits allow; return the chunks that are queued now."""
     report, queue = submitter.report, submitter.read_queue()
-    planned = jobs.plan_submission(missing, queue.own, report.chunks, elements).jobs
-    submitter = _fit_site(submitter, planned)
-    _submit_jobs(submitter, planned)
+    missing: dict[str, Sequence[int]] = {**dict.fromkeys(jobs.STAGES, ()), "verify": chunks}
+    found = read_limits(queue, submitter.site).limits
+    planned = limits.select_elements(missing, queue.own, report.chunks, elements, found).jobs
+    if planned:
+        _submit_jobs(_fit_site(submitter, planned), planned)
+    queued = {chunk for one in queue.own if one.stage == "verify" for chunk in one.list_chunks(report.chunks)}
+    return queued | {chunk for job in planned for chunk in job.chunks}
 
 
 if __name__ == "__main__":

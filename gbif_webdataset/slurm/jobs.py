@@ -208,22 +208,6 @@ def _plan_verify_jobs(
     ]
 
 
-def combine_chunks(
-    missing: Mapping[str, Sequence[int]], queue: Sequence[QueuedJob], chunks: int, max_elements: int, max_jobs: int
-) -> Submission:
-    """Return the submission with the largest arrays, of at most `max_elements`, that has at most `max_jobs` jobs.
-
-    Jobs that it cancels make way for others. If no submission is small enough, return the smallest one.
-    """
-    elements = min(chunks, max_elements)
-    submission = plan_submission(missing, queue, chunks, elements)
-    while submission.size > max_jobs + len(submission.cancel) and elements > 1:
-        allowed = max_jobs + len(submission.cancel)
-        elements = max(1, min(elements - 1, elements * allowed // submission.size))
-        submission = plan_submission(missing, queue, chunks, elements)
-    return submission
-
-
 def build_command(job: Job, command: JobCommand, site: Site, numbers: Mapping[str, str]) -> list[str]:
     """Return the command that submits a job. `numbers` are Slurm's numbers of the jobs submitted before, by key.
 

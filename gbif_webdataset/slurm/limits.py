@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gbif_webdataset.slurm.jobs import QUEUE_COLUMNS as COLUMNS
+from gbif_webdataset.slurm.jobs import STAGES, QueuedJob, Submission, plan_submission
 
 CONFIGURATION = ("scontrol", "show", "config")
 PARTITIONS = ("scontrol", "--oneliner", "show", "partition")
@@ -16,11 +17,15 @@ NO_QOS = ("", "N/A")
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit of the number of queued and running jobs, in Slurm's words, and how many of them there are."""
+    """A limit of the number of queued and running jobs, in Slurm's words, and how many of them there are.
+
+    Jobs of `stages` count for it.
+    """
 
     name: str
     maximum: int
     used: int
+    stages: tuple[str, ...] = STAGES
 
     @property
     def free(self) -> int:
@@ -156,9 +161,75 @@ class ClusterLimits:
     limits: tuple[Limit, ...] = ()
     unknown: str = ""
 
-    def find_tightest(self) -> Limit | None:
-        """Return the limit that allows the fewest jobs more; None if there is no limit."""
-        return min(self.limits, key=lambda limit: limit.free, default=None)
+
+def join_limits(found: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Return each limit once, with the stages of all of its occurrences."""
+    joined: dict[tuple[str, int], Limit] = {}
+    for limit in found:
+        same = joined.setdefault((limit.name, limit.maximum), limit)
+        stages = tuple(stage for stage in STAGES if stage in same.stages or stage in limit.stages)
+        joined[limit.name, limit.maximum] = replace(same, used=max(same.used, limit.used), stages=stages)
+    return tuple(joined.values())
+
+
+def count_further(limit: Limit, submission: Submission, queue: Sequence[QueuedJob]) -> int:
+    """Return how many jobs more count for a limit after a submission, which also cancels jobs of the queue."""
+    added = sum(job.size for job in submission.jobs if job.stage in limit.stages)
+    cancelled = [one for one in queue if one.job in submission.cancel and one.stage in limit.stages]
+    return added - len(cancelled)
+
+
+def find_excess(
+    limits: Iterable[Limit], submission: Submission, queue: Sequence[QueuedJob]
+) -> tuple[Limit, int] | None:
+    """Return the limit that a submission exceeds most, and by how many jobs; None if it exceeds no limit.
+
+    A submission that leaves no more jobs than there are now exceeds none.
+    """
+    found = []
+    for limit in limits:
+        further = count_further(limit, submission, queue)
+        if further > max(limit.free, 0):
+            found.append((limit, further - max(limit.free, 0)))
+    return max(found, key=lambda excess: excess[1], default=None)
+
+
+def combine_chunks(
+    missing: Mapping[str, Sequence[int]],
+    queue: Sequence[QueuedJob],
+    chunks: int,
+    max_elements: int,
+    limits: Sequence[Limit],
+) -> Submission:
+    """Return the submission with the largest arrays, of at most `max_elements`, that exceeds no limit.
+
+    Jobs that it cancels make way for others. If no submission is small enough, return the smallest one.
+    """
+    elements = min(chunks, max_elements)
+    submission = plan_submission(missing, queue, chunks, elements)
+    while (excess := find_excess(limits, submission, queue)) and elements > 1:
+        allowed = max(excess[0].free, 0)
+        elements = max(1, min(elements - 1, elements * allowed // (allowed + excess[1])))
+        submission = plan_submission(missing, queue, chunks, elements)
+    return submission
+
+
+def select_elements(
+    missing: Mapping[str, Sequence[int]],
+    queue: Sequence[QueuedJob],
+    chunks: int,
+    elements: int,
+    limits: Sequence[Limit],
+) -> Submission:
+    """Return jobs for as many elements of the arrays as the limits allow. It cancels no job."""
+    while True:
+        submission = Submission((), plan_submission(missing, queue, chunks, elements).jobs)
+        excess = find_excess(limits, submission, queue)
+        if excess is None:
+            return submission
+        indices = sorted({index for job in submission.jobs for index in job.indices})
+        dropped = set(indices[-excess[1] :])
+        missing = {stage: [one for one in found if one % elements not in dropped] for stage, found in missing.items()}
 
 
 def describe_excess(limit: Limit, jobs: int) -> str:

@@ -11,6 +11,7 @@ from gbif_webdataset.formatting import format_count
 from gbif_webdataset.slurm import limits
 from gbif_webdataset.slurm.jobs import (
     SQUEUE,
+    STAGES,
     Job,
     JobCommand,
     QueuedJob,
@@ -18,7 +19,6 @@ from gbif_webdataset.slurm.jobs import (
     Submission,
     build_command,
     build_test,
-    combine_chunks,
     parse_queue,
     plan_submission,
 )
@@ -87,10 +87,7 @@ def plan_jobs(missing: Mapping[str, Sequence[int]], queue: Queue, chunks: int, s
 
     Raises DatasetError if the limits allow too few jobs.
     """
-    cluster = read_limits(limits.parse_request(site.options, os.environ), queue.listing)
-    if site.max_jobs:
-        own = limits.Limit("--slurm-max-jobs", site.max_jobs, len(queue.own))
-        cluster = replace(cluster, limits=(*cluster.limits, own))
+    cluster = read_limits(queue, site)
     if cluster.unknown:
         print_note(
             f"Limits of the number of jobs are unknown ({cluster.unknown}). If Slurm refuses a job, those submitted "
@@ -98,41 +95,57 @@ def plan_jobs(missing: Mapping[str, Sequence[int]], queue: Queue, chunks: int, s
         )
     elements = min(chunks, cluster.max_elements)
     submission = plan_submission(missing, queue.own, chunks, elements)
-    tightest, further = cluster.find_tightest(), submission.size - len(submission.cancel)
-    if tightest is None or further <= max(tightest.free, 0):  # fewer jobs than before are never too many
+    excess = limits.find_excess(cluster.limits, submission, queue.own)
+    if excess is None:
         return submission
-    excess = limits.describe_excess(tightest, further)
-    combined = combine_chunks(missing, queue.own, chunks, elements, tightest.free)
-    if (needed := combined.size - len(combined.cancel)) > tightest.free:
-        problem = f"{excess}. Even with one element in each array, {needed:,} jobs are needed"
-        remedy = limits.describe_remedy(tightest, needed)
+    combined = limits.combine_chunks(missing, queue.own, chunks, elements, cluster.limits)
+    left = limits.find_excess(cluster.limits, combined, queue.own)
+    limit = left[0] if left else excess[0]
+    problem = limits.describe_excess(limit, limits.count_further(limit, submission, queue.own))
+    needed = limits.count_further(limit, combined, queue.own)
+    if left:
+        problem = f"{problem}. Even with one element in each array, {needed:,} jobs are needed"
+        remedy = limits.describe_remedy(limit, needed)
         raise DatasetError.at("make slurm", problem, f"{remedy}. Nothing was submitted")
-    print_note(f"{excess}. Chunks are combined, so that {needed:,} jobs are enough.")
+    print_note(f"{problem}. Chunks are combined, so that {needed:,} jobs are enough.")
     return combined
 
 
-def read_limits(request: limits.Request, queue: str) -> limits.ClusterLimits:
-    """Return what the cluster allows for a job that asks for `request`. `queue` is the output of SQUEUE.
+def read_limits(queue: Queue, site: Site) -> limits.ClusterLimits:
+    """Return what the cluster and the user allow for jobs with the options of `site`, which may differ by stage.
 
     Limits that cannot be read are unknown. Raises SlurmError if Slurm does not answer.
     """
     configuration = run_slurm(*limits.CONFIGURATION)
-    max_elements = limits.parse_array_size(configuration)
-    if not limits.has_limits(configuration):
-        return limits.ClusterLimits(max_elements)
+    max_elements, unknown = limits.parse_array_size(configuration), ""
+    found = [limits.Limit("--slurm-max-jobs", site.max_jobs, len(queue.own))] if site.max_jobs else []
+    if limits.has_limits(configuration):
+        try:
+            found += _ask_limits(configuration, queue, site)
+        except SlurmError as error:
+            unknown = f"sacctmgr: {error.reason}"
+        except LookupError as error:
+            unknown = str(error.args[0])
+        except ValueError:
+            unknown = "sacctmgr answers in a form that is not known"
+    return limits.ClusterLimits(max_elements, limits.join_limits(found), unknown)
+
+
+def _ask_limits(configuration: str, queue: Queue, site: Site) -> list[limits.Limit]:
+    """Return the limits for each stage. Raises LookupError if the user has no association."""
     user, cluster = pwd.getpwuid(os.geteuid()).pw_name, limits.parse_setting(configuration, "ClusterName")
-    try:
-        associations = limits.parse_associations(run_slurm(*limits.associations_command(user, cluster)))
-        partition = limits.find_partition(run_slurm(*limits.PARTITIONS), request.partition)
+    associations = limits.parse_associations(run_slurm(*limits.associations_command(user, cluster)))
+    partitions, qualities = run_slurm(*limits.PARTITIONS), run_slurm(*limits.QUALITIES)
+    found: list[limits.Limit] = []
+    for stage in STAGES:
+        request = limits.parse_request((*site.options, *site.of_stage.get(stage, ())), os.environ)
         association = limits.find_association(associations, request)
         if association is None:
-            return limits.ClusterLimits(max_elements, unknown=f"sacctmgr lists no default account of user {user}")
-        found = limits.list_limits(association, partition, request.qos, run_slurm(*limits.QUALITIES), queue)
-        return limits.ClusterLimits(max_elements, tuple(found))
-    except SlurmError as error:
-        return limits.ClusterLimits(max_elements, unknown=f"sacctmgr: {error.reason}")
-    except ValueError:
-        return limits.ClusterLimits(max_elements, unknown="sacctmgr answers in a form that is not known")
+            raise LookupError(f"sacctmgr lists no default account of user {user}")
+        partition = limits.find_partition(partitions, request.partition)
+        listed = limits.list_limits(association, partition, request.qos, qualities, queue.listing)
+        found += [replace(limit, stages=(stage,)) for limit in listed]
+    return found
 
 
 def check_jobs(jobs: Sequence[Job], command: JobCommand, site: Site) -> None:

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from luigi.cmdline_parser import CmdlineParser
 
-from gbif_webdataset.slurm.jobs import ARRAYS, STAGES, name_dataset
+from gbif_webdataset.slurm.jobs import ARRAYS, STAGES, JobCommand, Site, name_dataset
 from gbif_webdataset.terms.outcomes import REFUSALS, is_temporary
 from tasks import ReportDataset, arrays
 from tests.gbif_webdataset.storage.test_run_lock import held
-from tests.support.datasets import ROOT, Dataset
+from tests.support.datasets import QUICKLY, ROOT, Dataset
 
 
 def test_the_job_scripts_of_a_checkout_are_those_at_the_top_level() -> None:
@@ -280,3 +281,28 @@ def test_jobs_request_what_the_last_run_needed(dataset: Dataset, environment: di
         dataset, environment, "submit", "--dry-run", "--slurm-fit", "yes", "--CleanDataset-thumb-size", "90", *own
     )
     assert re.search(r" --mem=\d+M --time=15 --mem=3G ", fitted.stdout.splitlines()[0])
+
+
+@pytest.mark.parametrize("limit", [0, 3])
+def test_a_refused_job_does_not_stop_the_download_and_is_submitted_later_within_the_limits(
+    dataset: Dataset, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], limit: int,
+) -> None:  # fmt: skip
+    for chunk in range(4):
+        (dataset.output / ".made" / f"VerifyChunk-{chunk:05d}.json").unlink()
+    sbatch = tmp_path / "sbatch"
+    accept_later = '[[ -e "$0.refused" ]] || { touch "$0.refused"; echo "Socket timed out" >&2; exit 1; }'
+    sbatch.write_text(f"#!/bin/bash\n{accept_later}\n{SBATCH}touch {tmp_path / 'submitted'}\n")
+    monkeypatch.setenv("PATH", environment["PATH"])
+    monkeypatch.setattr(arrays, "FETCHED_SECONDS", 0.1)
+    words = ["ReportDataset", f"--dwca={dataset.archive}", f"--output={dataset.output}", "--chunks=4", *QUICKLY]
+    with CmdlineParser.global_instance(words) as command:
+        report = command.get_task_obj()
+        run = JobCommand(ROOT / "sbatch", sys.executable, ROOT, dataset.output, 4, ())
+        download = ["bash", "-c", f"until [[ -e {tmp_path / 'submitted'} ]]; do sleep 0.1; done"]
+        submitter = arrays.Submitter(report, run, download, Site(max_jobs=limit), arrays.HERE, dry_run=False)
+        arrays._download_here(submitter, {"fetch": [], "verify": [0, 1, 2, 3]}, 4)
+    assert capsys.readouterr().err.count("Socket timed out") == 1
+    calls = read_calls(environment, "sbatch.calls")
+    assert f"--array=0-{limit - 1 if limit else 3}%16" in calls[0]
+    assert len(calls) == 1 or limit

@@ -131,22 +131,6 @@ def test_a_chunk_is_verified_in_an_array_of_the_size_of_the_running_one_that_fet
 
 
 @pytest.mark.parametrize(
-    ("max_jobs", "size", "elements"), [(15, 15, 0), (14, 12, 3), (8, 6, 1), (6, 6, 1), (5, 6, 1), (-3, 6, 1)]
-)
-def test_chunks_are_combined_until_the_jobs_are_few_enough(max_jobs: int, size: int, elements: int) -> None:
-    submission = jobs.combine_chunks(lacking(4), [], 4, 1000, max_jobs)
-    assert submission.size == size
-    assert {job.elements for job in submission.jobs if job.stage in ARRAYS} == {elements}
-
-
-def test_cancelled_jobs_make_way_for_others() -> None:
-    present = [waiting(f"3_{chunk}", "verify", chunk, NEVER_STARTS) for chunk in range(4)]
-    missing = lacking(4, read=[], fetch=[])
-    assert jobs.combine_chunks(missing, present, 4, 1000, 6).size == 10
-    assert jobs.combine_chunks(missing, present, 4, 1000, 5).size < 10
-
-
-@pytest.mark.parametrize(
     ("elements", "written"), [([0], "0"), ([0, 1, 2, 3], "0-3"), ([0, 2, 3, 7], "0,2-3,7"), ([1, 3, 5], "1,3,5")]
 )
 def test_ranges_of_elements_are_written_in_slurms_notation(elements: list[int], written: str) -> None:

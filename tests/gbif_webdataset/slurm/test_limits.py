@@ -1,7 +1,8 @@
 import pytest
 
 from gbif_webdataset.slurm import limits
-from gbif_webdataset.slurm.limits import Association, ClusterLimits, Limit, Partition, Request
+from gbif_webdataset.slurm.jobs import ARRAYS, NEVER_STARTS, STAGES, Job, QueuedJob, Submission
+from gbif_webdataset.slurm.limits import Association, Limit, Partition, Request
 
 CONFIGURATION = """\
 Configuration data as of 2026-11-28T23:00:00
@@ -63,10 +64,66 @@ def test_limits_of_account_qos_and_partition_count_the_jobs_that_they_concern() 
     ]
 
 
-def test_the_tightest_limit_allows_the_fewest_jobs_more() -> None:
-    tight, loose = Limit("tight", 50, 48), Limit("loose", 40, 1)
-    assert ClusterLimits(1001, (loose, tight)).find_tightest() == tight
-    assert ClusterLimits(1001).find_tightest() is None
+def lacking(*stages: str) -> dict[str, list[int]]:
+    """Four chunks of each stage but `stages`."""
+    every = {stage: list(range(4)) if stage in ARRAYS else [0] for stage in STAGES}
+    return every | {stage: [] for stage in stages}
+
+
+def allowing(jobs: int) -> list[Limit]:
+    return [Limit("limit", jobs, 0)]
+
+
+@pytest.mark.parametrize(
+    ("max_jobs", "size", "elements"), [(15, 15, 0), (14, 12, 3), (8, 6, 1), (6, 6, 1), (5, 6, 1), (-3, 6, 1)]
+)
+def test_chunks_are_combined_until_the_jobs_are_few_enough(max_jobs: int, size: int, elements: int) -> None:
+    submission = limits.combine_chunks(lacking(), [], 4, 1000, allowing(max_jobs))
+    assert submission.size == size
+    assert {job.elements for job in submission.jobs if job.stage in ARRAYS} == {elements}
+
+
+def test_cancelled_jobs_make_way_for_others() -> None:
+    present = [QueuedJob(f"3_{chunk}", "verify", chunk, "PENDING", NEVER_STARTS) for chunk in range(4)]
+    missing = lacking("read", "fetch")
+    assert limits.combine_chunks(missing, present, 4, 1000, allowing(6)).size == 10
+    assert limits.combine_chunks(missing, present, 4, 1000, allowing(5)).size < 10
+
+
+def test_a_submission_that_adds_no_jobs_exceeds_no_limit_however_full_the_queue_is() -> None:
+    full = [Limit("full", 13, 14)]
+    present = [QueuedJob("3_1", "verify", 1, "PENDING", NEVER_STARTS)]
+    one = Submission(("3_1",), (Job("report", "report"),))
+    assert limits.find_excess(full, Submission((), ()), present) is None
+    assert limits.find_excess(full, one, present) is None
+    assert limits.find_excess(full, Submission((), one.jobs), present) == (full[0], 1)
+    assert limits.combine_chunks(lacking(*STAGES), [], 4, 1000, full) == Submission((), ())
+
+
+def test_only_jobs_of_the_stages_that_a_limit_concerns_count_for_it() -> None:
+    of_shards = Limit("MaxSubmitJobsPerUser of QOS fast", 3, 1, ("shards",))
+    submission = limits.combine_chunks(lacking(), [], 4, 1000, [of_shards])
+    assert {job.elements for job in submission.jobs if job.stage in ARRAYS} == {2}
+    assert limits.find_excess([of_shards], Submission((), (Job("fetch", "fetch", (0, 1, 2, 3)),)), []) is None
+
+
+def test_a_limit_of_several_stages_is_one_limit() -> None:
+    single = [Limit("a", 5, 1, (stage,)) for stage in ("report", "fetch")]
+    assert limits.join_limits([*single, Limit("b", 5, 0, ("read",))]) == (
+        Limit("a", 5, 1, ("fetch", "report")),
+        Limit("b", 5, 0, ("read",)),
+    )
+
+
+def test_as_many_elements_are_selected_as_the_limits_allow() -> None:
+    missing = {stage: [0, 1, 2, 4, 5] if stage == "verify" else [] for stage in STAGES}
+    for allowed, chunks in ((9, [(0, 1, 2, 4, 5)]), (2, [(0, 1, 4, 5)]), (1, [(0, 4)]), (0, []), (-1, [])):
+        submission = limits.select_elements(missing, [], 8, 4, allowing(allowed))
+        assert [job.chunks for job in submission.jobs] == chunks
+
+
+def test_an_excess_is_described_with_its_remedy() -> None:
+    tight = Limit("tight", 50, 48)
     assert limits.describe_excess(tight, 10) == (
         "10 jobs are 8 too many: tight is 50, and 48 of your jobs are queued or running"
     )

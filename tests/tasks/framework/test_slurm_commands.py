@@ -4,8 +4,9 @@ import pytest
 
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm.jobs import Job, JobCommand, Site
-from gbif_webdataset.slurm.limits import ClusterLimits, Limit, Request
+from gbif_webdataset.slurm.limits import ClusterLimits, Limit
 from tasks.framework import slurm_commands
+from tasks.framework.slurm_commands import Queue
 
 COMMAND = JobCommand(Path("/s"), "/python", Path("/home/me"), Path("/data/moths"), 4, ())
 
@@ -56,22 +57,38 @@ CONFIGURATION = "echo 'ClusterName = c'; echo 'MaxArraySize = 501'; echo 'Accoun
 
 
 def test_limits_are_read_where_the_cluster_has_any_and_are_otherwise_unknown(programs: Path) -> None:
+    queue = Queue("7|RUNNING|None|moths|fast|main|x\n", ())
     write_program(programs, "scontrol", CONFIGURATION.format("none"))
-    assert slurm_commands.read_limits(Request(), "") == ClusterLimits(501)
+    assert slurm_commands.read_limits(queue, Site()) == ClusterLimits(501)
+    own = Limit("--slurm-max-jobs", 5, 0)
+    assert slurm_commands.read_limits(queue, Site(max_jobs=5)) == ClusterLimits(501, (own,))
     write_program(programs, "scontrol", CONFIGURATION.format("limits"))
     for sacctmgr, unknown in (
         ("echo 'no database' >&2; exit 1", "sacctmgr: no database"),
         ("echo 'a|b'", "sacctmgr answers in a form that is not known"),
     ):
         write_program(programs, "sacctmgr", sacctmgr)
-        assert slurm_commands.read_limits(Request(), "") == ClusterLimits(501, (), unknown)
-    answers = "case \"$*\" in *qos*) echo 'fast|40|';; *) echo 'moths|moths||9||fast';; esac"
-    write_program(programs, "sacctmgr", answers.replace('\\"', '"'))
-    assert slurm_commands.read_limits(Request(), "7|RUNNING|None|moths|fast|main|x\n").limits == (
-        Limit("MaxSubmitJobs of account moths", 9, 1),
-        Limit("MaxSubmitJobsPerUser of QOS fast", 40, 1),
+        assert slurm_commands.read_limits(queue, Site()) == ClusterLimits(501, (), unknown)
+    write_program(programs, "sacctmgr", ANSWERS)
+    of_account, of_qos = Limit("MaxSubmitJobs of account moths", 9, 1), Limit("MaxSubmitJobsPerUser of QOS fast", 40, 1)
+    assert slurm_commands.read_limits(queue, Site()).limits == (of_account, of_qos)
+    unknown = slurm_commands.read_limits(queue, Site(("--account=birds",))).unknown
+    assert unknown.startswith("sacctmgr lists no default account")
+
+
+ANSWERS = "case \"$*\" in *qos*) printf 'fast|40|\\nlong|7|\\n';; *) echo 'moths|moths||9||fast';; esac"
+
+
+def test_the_qos_of_a_stage_limits_its_jobs(programs: Path) -> None:
+    write_program(programs, "scontrol", CONFIGURATION.format("limits"))
+    write_program(programs, "sacctmgr", ANSWERS)
+    site = Site(of_stage={"shards": ("--qos=long",)})
+    others = ("read", "fetch", "verify", "tables", "report")
+    assert slurm_commands.read_limits(Queue("", ()), site).limits == (
+        Limit("MaxSubmitJobs of account moths", 9, 0),
+        Limit("MaxSubmitJobsPerUser of QOS fast", 40, 0, others),
+        Limit("MaxSubmitJobsPerUser of QOS long", 7, 0, ("shards",)),
     )
-    assert slurm_commands.read_limits(Request("birds"), "").unknown.startswith("sacctmgr lists no default account")
 
 
 def test_a_job_that_slurm_would_refuse_is_named_but_not_one_that_would_wait(programs: Path) -> None:
