@@ -38,8 +38,8 @@ run() {
     if [[ $requeue ]]; then return; fi # the remaining chunks are for the next allocation, whatever their status
     local scratch=()
     if [[ ${SLURM_TMPDIR:-} ]]; then scratch=(--scratch "$SLURM_TMPDIR"); fi
-    # -P: a folder `tasks` in the working directory is not this package
-    "$python" -P -m tasks "$@" "${scratch[@]}" --runner element --local-scheduler true --no-lock &
+    # -P: a folder `tasks` in the working directory is not this package. The user's --scratch comes last and counts
+    "$python" -P -m tasks "$1" "${scratch[@]}" "${@:2}" --runner element --local-scheduler true --no-lock &
     task=$!
     if [[ $requeue ]]; then kill -TERM "$task"; fi # the signal came before `task` had its number
     wait "$task"

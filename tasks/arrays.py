@@ -23,7 +23,7 @@ from gbif_webdataset.obtain.sources import name_folder
 from gbif_webdataset.shards.shard_files import find_unwritten_groups
 from gbif_webdataset.slurm import fit, jobs, limits, logs, status
 from gbif_webdataset.slurm.job_record import JobRecord, remove_credentials
-from gbif_webdataset.storage.image_store import KEEP
+from gbif_webdataset.storage.image_store import KEEP, choose_kind
 from gbif_webdataset.storage.removed_images import find_removal
 from gbif_webdataset.storage.run_lock import check_output_is_free
 from gbif_webdataset.storage.runs import Run, RunKind
@@ -33,7 +33,7 @@ from tasks.framework.messages import print_note, print_text
 from tasks.framework.rebuild_reasons import check_images, print_reasons
 from tasks.framework.run_locking import describe_parameters
 from tasks.framework.slurm_commands import Queue, check_jobs, plan_jobs, read_limits, read_queue, run_slurm, submit_jobs
-from tasks.framework.slurm_runner import STOP_SECONDS, end_with_parent, slurm, task_options
+from tasks.framework.slurm_runner import STOP_SECONDS, end_with_parent, shared_options, slurm, task_options
 from tasks.plan import describe_files_of_chunks
 from tasks.read import ReadArchive
 from tasks.report import ReportDataset
@@ -125,6 +125,8 @@ def submit(report: ReportDataset, fetch: str, dry_run: bool) -> None:
     if missing["fetch"] and fetch != NO:
         for line in describe_files_of_chunks(report, missing["fetch"]):
             print_note(line)
+    if fetch == NO and report.store != KEEP and choose_kind(report.paths.images, KEEP) != report.store:
+        print_note(f"--store {report.store}: FETCH=no copies no images; `make fetch` with this option does.")
     if fetch == NO and missing["fetch"]:
         raise _make_error_of_unfetched(report, missing["fetch"])
     if fetch == HERE and missing["fetch"]:
@@ -213,7 +215,7 @@ def _find_record(options: Sequence[str]) -> JobRecord | None:
 
 def _make_submitter(report: ReportDataset, fetch: str, dry_run: bool) -> Submitter:
     which = [f"--dwca={report.dwca}", f"--output={report.paths.output}", f"--chunks={report.chunks}"]
-    which += _list_store(report)
+    which += shared_options(report)
     command = jobs.JobCommand(
         scripts=find_job_scripts(),
         python=sys.executable,
@@ -226,10 +228,6 @@ def _make_submitter(report: ReportDataset, fetch: str, dry_run: bool) -> Submitt
     run = ["--runner", ELEMENT, "--workers", workers, "--local-scheduler", "true", "--no-lock"]
     download = [sys.executable, "-P", "-m", "tasks", "FetchImages", *which, *task_options(), *run]
     return Submitter(report, command, download, slurm().site(), fetch, dry_run)
-
-
-def _list_store(report: ReportDataset) -> list[str]:
-    return [f"--store={report.store}"] if report.store != KEEP else []
 
 
 def _make_error_of_unfetched(report: ReportDataset, chunks: Sequence[int]) -> DatasetError:
@@ -326,7 +324,7 @@ def _save_record(submitter: Submitter, numbers: Collection[str]) -> None:
         dwca=remove_credentials([dwca])[0],
         chunks=report.chunks,
         fetch=submitter.fetch,
-        options=remove_credentials([*_list_store(report), *(one for one in task_options() if one != NO_RETRIES)]),
+        options=remove_credentials([*shared_options(report), *(one for one in task_options() if one != NO_RETRIES)]),
         parameters=describe_parameters(report),
         jobs=(*(earlier.jobs if earlier else ()), *numbers),
     ).save(report.paths.logs)

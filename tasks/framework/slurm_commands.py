@@ -46,12 +46,15 @@ def make_environment() -> dict[str, str]:
     """Return the environment for Slurm's commands: that of this process, without variables of the job it runs in.
 
     The commands take such variables for options: SLURM_MEM_PER_CPU of an interactive job, for example, contradicts
-    --mem of the job to start. The account, the partition and the QOS that the user chose are kept.
+    --mem of the job to start. TMPDIR is often a folder of that job. The account, the partition and the QOS that the
+    user chose are kept.
     """
     if "SLURM_JOB_ID" not in os.environ:
         return dict(os.environ)
     return {
-        name: value for name, value in os.environ.items() if not name.startswith(OF_JOBS) or name in CHOSEN_BY_USERS
+        name: value
+        for name, value in os.environ.items()
+        if name in CHOSEN_BY_USERS or not (name.startswith(OF_JOBS) or name == "TMPDIR")
     }
 
 

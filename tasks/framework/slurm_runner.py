@@ -22,6 +22,7 @@ from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.slurm.job_record import JobRecord
 from gbif_webdataset.slurm.jobs import STAGES, Site, name_dataset
 from gbif_webdataset.slurm.logs import begin_attempt, find_allocation_error
+from gbif_webdataset.storage.image_store import KEEP
 from tasks.framework.parameters import Choice, Count, InputFolder, Text
 from tasks.framework.slurm_commands import make_environment
 
@@ -122,7 +123,15 @@ def read_costs(paths: Any) -> list[costs.Cost]:
     return [] if ended.returncode else costs.parse_slurm_costs(ended.stdout, name_dataset(paths.output))
 
 
-SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "store", "runner", "plan")
+SHARED = ("dwca", "output", "chunks", "chunk", "scratch", "store", "same_taxonomy", "runner", "plan")
+"""Parameters of all tasks; they are options without the name of a task."""
+
+
+def shared_options(task: Any) -> list[str]:
+    """Return the options of all tasks that a job of the same dataset needs, beside those that name the dataset."""
+    scratch = [f"--scratch={task.scratch}"] if task.scratch else []
+    store = [f"--store={task.store}"] if task.store != KEEP else []
+    return [*scratch, *store, *(["--same-taxonomy=true"] if task.same_taxonomy else [])]
 
 
 def run_chunk(task: Any) -> None:
@@ -130,8 +139,18 @@ def run_chunk(task: Any) -> None:
     site, stage = slurm().site(), STAGE_OF[task.task_family]
     log = task.paths.logs / f"{task.label}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}", f"--store={task.store}"]
-    element = [*which, "--chunk", str(task.chunk), "--runner", "element", "--local-scheduler", "true", "--no-lock"]
+    which = [f"--dwca={task.dwca}", f"--output={task.paths.output}", f"--chunks={task.chunks}"]
+    element = [
+        *which,
+        *shared_options(task),
+        "--chunk",
+        str(task.chunk),
+        "--runner",
+        "element",
+        "--local-scheduler",
+        "true",
+        "--no-lock",
+    ]
     command = [sys.executable, "-P", "-m", "tasks", task.task_family, *element, *task_options()]
     words = ["--job-name", task.label, *site.options, *site.of_stage[stage], "srun", "--ntasks=1"]
     begin_attempt(log, task.label)

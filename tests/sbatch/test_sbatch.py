@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from luigi.cmdline_parser import CmdlineParser
 
+import tasks  # noqa: F401  # registers the tasks
 from tests.support.datasets import ROOT
 
 NEAR = "the time limit is near: the results are kept, and the job returns to the queue"
@@ -89,10 +91,18 @@ def test_an_element_runs_its_chunks_one_after_the_other_with_the_submitting_pyth
     ended = script.run("shards", "0-5", "2", "--dwca=it's $(touch pwned).zip", SLURM_TMPDIR="/scratch 9")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended with status 0\n", "")
     assert (script.root / "calls").read_text().splitlines() == [
-        "-P -m tasks ShardChunk --CreateWebDataset-num-workers 3 --dwca=it's $(touch pwned).zip "
-        f"--chunk {chunk} --scratch /scratch 9 --runner element --local-scheduler true --no-lock"
+        "-P -m tasks ShardChunk --scratch /scratch 9 --CreateWebDataset-num-workers 3 --dwca=it's $(touch pwned).zip "
+        f"--chunk {chunk} --runner element --local-scheduler true --no-lock"
         for chunk in (1, 3, 5)
     ]
+
+
+def test_the_scratch_folder_that_the_user_requests_overrides_that_of_the_job(tmp_path: Path) -> None:
+    script = Script(tmp_path)
+    script.run("tables", "--dwca=a.zip", "--output=out", "--scratch=/mine", SLURM_TMPDIR="/of/the/job")
+    words = (script.root / "calls").read_text().split()[3:]
+    with CmdlineParser.global_instance(words) as command:
+        assert command.get_task_obj().scratch == "/mine"
 
 
 def test_an_element_runs_only_the_chunks_that_are_missing(tmp_path: Path) -> None:

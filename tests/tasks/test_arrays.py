@@ -192,7 +192,8 @@ def test_all_jobs_are_validated_before_the_first_and_a_refused_one_cancels_the_o
 def test_the_status_takes_the_options_from_the_record_of_the_job(
     dataset: Dataset, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    options = ["--CleanDataset-thumb-size", "90", "--chunks", "4"]
+    shared = [f"--scratch={tmp_path / 'scratch'}", "--same-taxonomy=true"]
+    options = ["--CleanDataset-thumb-size", "90", "--chunks", "4", *shared]
     submitted = run_arrays(dataset, environment, "submit", *options)
     assert [line.split()[0] for line in submitted.stdout.splitlines()] == ["tables", "shards", "report"]
     assert submitted.stderr.splitlines()[0] == "CleanDataset: thumb_size changed from 64 to 90"
@@ -205,7 +206,19 @@ def test_the_status_takes_the_options_from_the_record_of_the_job(
     record = json.loads((dataset.output / "logs" / "job.json").read_text())
     assert record["dwca"] == str(dataset.archive)
     assert record["jobs"] == ["100", "101", "102"]
-    assert "--CleanDataset-thumb-size=90" in record["options"]
+    assert {"--CleanDataset-thumb-size=90", *shared} <= set(record["options"])
+    for call in read_calls(environment, "sbatch.calls"):
+        assert set(shared) <= set(call.split())
+
+
+def test_the_download_in_the_submitting_process_gets_the_options_of_all_tasks(
+    dataset: Dataset, environment: dict[str, str]
+) -> None:
+    (dataset.output / ".made" / "FetchChunk-00001.json").unlink()
+    shared = ["--scratch=/local/me", "--store=packed", "--same-taxonomy=true"]
+    lines = run_arrays(dataset, environment, "submit", "--dry-run", "--fetch", "here", *shared).stdout.splitlines()
+    assert " -m tasks FetchImages " in lines[0]
+    assert all(set(shared) <= set(line.split()) for line in lines)
 
 
 def test_other_parameters_are_reported_and_refused_while_jobs_of_the_old_ones_are_queued(
@@ -236,6 +249,8 @@ def test_without_fetching_all_chunks_have_to_be_downloaded_and_failures_are_left
     assert [line.split()[0] for line in ended.stdout.splitlines()] == ["verify", "tables", "shards", "report"]
     assert "may succeed in another run: run `make fetch RETRY=1` where there is internet access" in ended.stderr
     assert not any("FetchChunk-concurrent" in call for call in read_calls(environment, "sbatch.calls"))
+    packed = run_arrays(dataset, environment, "submit", "--dry-run", "--fetch", "no", "--store", "packed")
+    assert "--store packed: FETCH=no copies no images; `make fetch` with this option does.\n" in packed.stderr
     for chunk in (1, 3):
         (dataset.output / ".made" / f"FetchChunk-{chunk:05d}.json").unlink()
     with pytest.raises(subprocess.CalledProcessError) as refused:

@@ -41,7 +41,13 @@ def test_a_command_of_slurm_that_is_missing_or_fails_is_named(
 
 def test_variables_of_an_outer_job_do_not_reach_slurms_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {"SLURM_CONF": "/etc/x", "SALLOC_ACCOUNT": "moths", "SBATCH_PARTITION": "main", "SLURMISH": "1"}
-    outer = {"SLURM_MEM_PER_CPU": "500", "SLURM_TMPDIR": "/gone", "SBATCH_MEM_BIND": "x", "SALLOC_MEM_PER_CPU": "1"}
+    outer = {
+        "SLURM_MEM_PER_CPU": "500",
+        "SLURM_TMPDIR": "/gone",
+        "SBATCH_MEM_BIND": "x",
+        "SALLOC_MEM_PER_CPU": "1",
+        "TMPDIR": "/gone",
+    }
     for name, value in (chosen | outer).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
