@@ -98,15 +98,24 @@ def read_image(sample: Sample, images: ImageReader) -> bytes:
     path = images.images / sample.image_path
     try:
         data = images.read(sample.image_path, sample.place)
+        change = _describe_change(sample, data)
+        if change and sample.place:  # packs may have been written again since the shards were planned
+            data = images.read(sample.image_path)
+            change = _describe_change(sample, data)
     except FileNotFoundError:
-        raise ChangedImageError(f"{path}: was verified but is now missing; {_REMEDY}") from None
-    if len(data) != sample.file_size:
-        raise ChangedImageError(
-            f"{path}: had {sample.file_size:,} bytes when it was verified and now has {len(data):,}; {_REMEDY}"
-        )
-    if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
-        raise ChangedImageError(f"{path}: its bytes have changed since it was verified; {_REMEDY}")
+        change = "was verified but is now missing"
+    if change:
+        raise ChangedImageError(f"{path}: {change}; {_REMEDY}")
     return data
+
+
+def _describe_change(sample: Sample, data: bytes) -> str:
+    """How the bytes of an image differ from those that were verified; empty if they do not."""
+    if len(data) != sample.file_size:
+        return f"had {sample.file_size:,} bytes when it was verified and now has {len(data):,}"
+    if sample.sha256 and hashlib.sha256(data).hexdigest() != sample.sha256:
+        return "its bytes have changed since it was verified"
+    return ""
 
 
 def make_picture(sample: Sample, data: bytes, images: Path, settings: ImageSettings) -> Picture:

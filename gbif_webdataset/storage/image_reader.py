@@ -22,7 +22,7 @@ class ImageReader:
         self._has_packs = bool(list_packed_chunks(images))
         self._places: dict[str, Place] = {}
         self._searched: set[str] = set()
-        self._has_all = not self._has_packs
+        self._has_all = False
         self._lock = threading.Lock()
 
     def find_places(self, image_paths: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ class ImageReader:
         try:
             return (self.images / image_path).read_bytes()
         except FileNotFoundError:
-            if self._has_all or (found is None and image_path in self._searched):
+            if not self._has_packs or (found is None and image_path in self._searched):
                 raise
         self._find_all()
         if image_path not in self._places:

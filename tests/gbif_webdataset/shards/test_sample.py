@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,8 +19,12 @@ from gbif_webdataset.errors import ChangedImageError, MissingPieceError, Selecti
 from gbif_webdataset.images import convert, jpeg_decode
 from gbif_webdataset.shards import shard_chunk
 from gbif_webdataset.shards.create_webdataset import ShardCounts
-from gbif_webdataset.shards.sample import TRANSFORMS
+from gbif_webdataset.shards.sample import TRANSFORMS, Sample, read_image
+from gbif_webdataset.storage.image_reader import ImageReader
+from gbif_webdataset.storage.pack_places import find_places
+from gbif_webdataset.storage.pack_store import PackStore
 from tests.support import cmyk
+from tests.support.packs import pack_images
 from tests.support.shard_run import (
     RECIPE,
     ShardRun,
@@ -361,3 +366,32 @@ def test_an_image_that_cannot_be_decoded_is_named(moths: ShardRun) -> None:
     path.write_bytes(path.read_bytes()[:900].ljust(path.stat().st_size, b"\0"))
     with pytest.raises(MissingPieceError, match=r"ds0/12\.jpg: was verified but cannot be decoded .*image-list"):
         moths.create(replace(RECIPE, resize_min_size=20))
+
+
+def test_an_image_that_has_another_place_since_the_plan_is_found(tmp_path: Path) -> None:
+    images = {f"d/{name}.jpg": name.encode() * 600 for name in "abc"}
+    pack_images(tmp_path, 0, images)
+    places = {path: "/".join(map(str, found[0])) for path, found in find_places(tmp_path, None).items()}
+    with PackStore(tmp_path, 0).writing() as store:
+        store.writer.delete_pack(0)
+    shutil.rmtree(tmp_path / "chunk-00000")
+    (tmp_path / "chunk-00000.idx").unlink()
+    pack_images(tmp_path, 0, dict(reversed(images.items())))
+    for reader in (ImageReader(tmp_path), ImageReader(tmp_path)):
+        for path, data in images.items():
+            sha256 = hashlib.sha256(data).hexdigest()
+            sample = Sample("key", path, 0, "JPEG", len(data), 1, sha256, None, None, place=places[path])
+            assert read_image(sample, reader) == data
+
+
+def test_images_that_moved_to_packs_of_other_chunks_are_found(tmp_path: Path) -> None:
+    images = {f"d/{name}.jpg": name.encode() * 600 for name in "abc"}
+    pack_images(tmp_path, 5, images)
+    reader = ImageReader(tmp_path)
+    for path, data in images.items():
+        sha256 = hashlib.sha256(data).hexdigest()
+        sample = Sample("key", path, 0, "JPEG", len(data), 1, sha256, None, None, place="3/0/512/600")
+        assert read_image(sample, reader) == data
+    missing = Sample("key", "d/x.jpg", 0, "JPEG", 600, 1, None, None, None, place="3/0/512/600")
+    with pytest.raises(ChangedImageError, match=r"d/x\.jpg: was verified but is now missing"):
+        read_image(missing, reader)
