@@ -94,6 +94,11 @@ class PackFiles:
         self._end += length
         return image
 
+    def take_back(self, image: PackedImage) -> None:
+        """Cut off an image that was appended last, because it cannot be listed."""
+        self._end = image.start
+        os.ftruncate(self._open(image.pack), self._end)
+
     def erase(self, image: PackedImage) -> None:
         """Overwrite the member of an image, name and bytes; readers of the tar find a member DELETED in its place."""
         if not self.path(image.pack).exists():

@@ -20,7 +20,12 @@ class PackWriter:
 
     def add(self, image_path: str, data: bytes, sha256: str) -> None:
         """Append an image to the last pack. It exists once the index lists it."""
-        self._index.add(self._files.append(image_path, data, sha256))
+        image = self._files.append(image_path, data, sha256)
+        try:
+            self._index.add(image)
+        except OSError:  # such as a full disk
+            self._files.take_back(image)
+            raise
 
     def erase(self, images: Sequence[PackedImage]) -> None:
         """Overwrite the bytes of images, and remove them from the index once this is on the disk."""

@@ -1,5 +1,6 @@
 """Removing images from packs: nothing of them remains, and a kill loses no other image."""
 
+import errno
 import os
 import random
 from pathlib import Path
@@ -29,6 +30,22 @@ def test_the_bytes_are_overwritten_on_the_disk_before_the_index_says_so(
         store.delete(["d/a.jpg"])
         monkeypatch.undo()
     assert len(seen) == 1
+
+
+def test_no_pack_has_an_image_whose_line_could_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fill_packs(tmp_path, "a")
+
+    def fail(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with PackStore(tmp_path, 7, SMALL).writing() as store:
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+            patch.setattr(os, "pwrite", fail)
+            store.put_bytes("d/b.jpg", bytes_of("b"))
+        assert bytes_of("b")[:40] not in read_files(tmp_path)
+        store.put_bytes("d/c.jpg", bytes_of("c"))
+    assert read_packed(tmp_path) == made | {"d/c.jpg": bytes_of("c")}
+    assert list_members(tmp_path / "chunk-00007/000.tar") == ["d/a.jpg", "d/c.jpg"]
 
 
 def test_a_pack_is_written_again_once_a_quarter_of_it_is_deleted(tmp_path: Path) -> None:
