@@ -10,7 +10,7 @@ from gbif_webdataset.obtain.archive_entry import find_entry
 from gbif_webdataset.obtain.fetch_archive import Obtaining, Reports, fetch_archives, find_archive
 from gbif_webdataset.obtain.gbif_api import GBIF_API, GbifApi
 from gbif_webdataset.obtain.http_client import HttpClient
-from gbif_webdataset.obtain.request_file import digest_request, read_request
+from gbif_webdataset.obtain.request_file import digest_request, find_sent_key, read_request
 from gbif_webdataset.obtain.sources import LocalArchive, RemoteSource, RequestFile, parse_sources
 from gbif_webdataset.storage.checked_json import digest_of
 from tasks.framework.dataset_task import DatasetTask
@@ -65,10 +65,9 @@ class FetchArchive(DatasetTask):
         return False
 
     def inputs(self) -> dict[str, str]:
-        """A digest of the sources; of a request, what it asks for."""
+        """A digest of the sources; of a request, the key under which it was submitted last."""
         named = [
-            digest_request(read_request(source.path)) if isinstance(source, RequestFile) else str(source)
-            for source in self.sources
+            _name_request(source.path) if isinstance(source, RequestFile) else str(source) for source in self.sources
         ]
         return {"dwca": digest_of({"sources": named})}
 
@@ -121,3 +120,8 @@ class FetchArchive(DatasetTask):
             for entry in fetch_archives(self.sources, obtaining):
                 target.add(self.paths.archive / entry.zip_name, entry.sha256)
                 target.add(self.paths.archive / entry.json_name)
+
+
+def _name_request(path: Path) -> str:
+    request = read_request(path)
+    return find_sent_key(path, request) or digest_request(request)

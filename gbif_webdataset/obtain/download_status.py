@@ -5,10 +5,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import FetchError
+from gbif_webdataset.errors import FetchError, shorten_text
 from gbif_webdataset.obtain.archive_entry import ArchiveEntry
 from gbif_webdataset.obtain.gbif_api import GoneError
 from gbif_webdataset.obtain.request_file import send_command, write_request
+
+FORMAT = "DWCA"
+MAX_QUOTED_CHARACTERS = 100
 
 
 class DownloadStatus(StrEnum):
@@ -52,8 +55,22 @@ def check_status(entry: ArchiveEntry, folder: Path) -> str:
         raise GoneError.at(entry.name, ERASED, _describe_request(entry.name, entry.request, folder))
     if sentence := ENDED.get(entry.status):
         raise FetchError.at(entry.name, sentence, _describe_request(entry.name, entry.request, folder))
-    waiting = WAITING.get(entry.status, f"GBIF states the status {entry.status or '(none)'}")
+    waiting = WAITING.get(
+        entry.status, f"GBIF states the status {shorten_text(entry.status, MAX_QUOTED_CHARACTERS) or '(none)'}"
+    )
     return f"{entry.name}: {waiting}"
+
+
+def check_format(entry: ArchiveEntry, folder: Path) -> None:
+    """Return if a download is a Darwin Core Archive, or if GBIF does not state its format.
+
+    Raises:
+        FetchError: it has another format, which has no photos. The sentence names the command that requests an archive.
+    """
+    form = str(entry.request.get("format") or FORMAT)
+    if form != FORMAT:
+        problem = f"the format of the download is {shorten_text(form, MAX_QUOTED_CHARACTERS)}, which has no media"
+        raise FetchError.at(entry.name, problem, _describe_request(entry.name, entry.request, folder))
 
 
 def explain_gone(name: str, request: Mapping[str, Any], folder: Path) -> GoneError:
@@ -62,12 +79,13 @@ def explain_gone(name: str, request: Mapping[str, Any], folder: Path) -> GoneErr
 
 
 def _describe_request(name: str, request: Mapping[str, Any], folder: Path) -> str:
-    """Return how to request a download again. Its request is written to a file, if GBIF still has it."""
-    if not request:
-        return f"request it again on https://www.gbif.org/occurrence/download/{name}"
-    path = folder / f"{name}.request.json"
-    write_request(path, {**request, "format": "DWCA"})
+    """Return how to request a download again. If its request is known and has a predicate, it is written to a file."""
+    if not request.get("predicate"):
+        return f"request a Darwin Core Archive on https://www.gbif.org/occurrence/download/{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name.replace('/', '-')}.request.json"
+    write_request(path, {**request, "format": FORMAT})
     return (
-        f"request it again with `{send_command(path)}`, and then use DWCA={path}; the new download may have more "
-        "occurrences and has another DOI"
+        f"request a Darwin Core Archive with `{send_command(path)}`, and then use DWCA={path}; the new download may "
+        "have more occurrences and has another DOI"
     )

@@ -1,19 +1,20 @@
 """FetchArchive: obtain the archives that keys, DOIs, addresses and requests stand for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.obtain.archive_entry import ArchiveEntry, RemoteArchive, find_entry
 from gbif_webdataset.obtain.check_zip import DamagedZipError, check_zip
-from gbif_webdataset.obtain.download_status import check_status, explain_gone
+from gbif_webdataset.obtain.download_status import check_format, check_status, explain_gone
 from gbif_webdataset.obtain.gbif_api import DOWNLOADS, GbifApi, GbifDownload, GoneError, NotFoundError
 from gbif_webdataset.obtain.http_client import HttpClient, TemporaryError
 from gbif_webdataset.obtain.pauses import CONTINUE, Pauses, Sleep
-from gbif_webdataset.obtain.request_file import resolve_request
+from gbif_webdataset.obtain.request_file import read_request, resolve_request
 from gbif_webdataset.obtain.sources import ArchiveUrl, DownloadDoi, DownloadKey, RemoteSource, RequestFile
 from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfer
 from gbif_webdataset.storage.atomic import file_sha256, sync
@@ -60,7 +61,12 @@ def fetch_archives(sources: Sequence[RemoteSource], obtaining: Obtaining) -> lis
     """
     archives = [find_archive(source) for source in sources]
     complete = {archive: entry for archive in archives if (entry := _find_complete(archive, obtaining))}
-    begun = {archive: _find_metadata(archive, obtaining) for archive in archives if archive not in complete}
+    requests = {find_archive(one): read_request(one.path) for one in sources if isinstance(one, RequestFile)}
+    begun = {
+        archive: _find_metadata(archive, requests.get(archive, {}), obtaining)
+        for archive in archives
+        if archive not in complete
+    }
     return [
         complete.get(archive) or _find_complete(archive, obtaining) or _obtain(begun[archive], archive, obtaining)
         for archive in archives
@@ -77,27 +83,34 @@ def _find_complete(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry
     return entry if entry and entry.is_complete(obtaining.folder) else None
 
 
-def _find_metadata(archive: RemoteArchive, obtaining: Obtaining) -> ArchiveEntry:
-    """Return the entry of an archive, as GBIF describes it now, and save it."""
+def _find_metadata(archive: RemoteArchive, request: Mapping[str, Any], obtaining: Obtaining) -> ArchiveEntry:
+    """Return the entry of an archive, as GBIF describes it now, and save it. `request` is empty if it is not known."""
     if isinstance(archive, ArchiveUrl):
         entry = ArchiveEntry.of_url(archive)
-    else:
-        entry = ArchiveEntry.of_download(str(archive), _read_status(archive, obtaining, obtaining.start_pauses()))
-    entry.save(obtaining.folder)
+        entry.save(obtaining.folder)
+        return entry
+    earlier = find_entry(obtaining.folder, archive)
+    request = request or (earlier.request if earlier else {})
+    entry = _read_entry(archive, request, obtaining, obtaining.start_pauses())
+    check_format(entry, obtaining.folder)
     return entry
 
 
-def _read_status(archive: DownloadKey | DownloadDoi, obtaining: Obtaining, pauses: Pauses) -> GbifDownload:
-    """Return the metadata of a download; temporary failures are retried."""
+def _read_entry(
+    archive: DownloadKey | DownloadDoi, request: Mapping[str, Any], obtaining: Obtaining, pauses: Pauses
+) -> ArchiveEntry:
+    """Return the entry of a download, as GBIF describes it now, and save it. Temporary failures are retried."""
     try:
         download = pauses.retry(lambda: obtaining.api.find_download(str(archive)))
     except NotFoundError:
         remedy = "check it: it is on the page of your download on gbif.org"
         raise NotFoundError.at(f"--dwca {archive}", "GBIF has no such download", remedy) from None
     except GoneError as error:
-        raise explain_gone(str(archive), {}, obtaining.folder) from error
+        raise explain_gone(str(archive), request, obtaining.folder) from error
     _check_identity(archive, download)
-    return download
+    entry = ArchiveEntry.of_download(str(archive), download)
+    entry.save(obtaining.folder)
+    return entry
 
 
 def _check_identity(archive: DownloadKey | DownloadDoi, download: GbifDownload) -> None:
@@ -136,8 +149,7 @@ def _wait_until_ready(entry: ArchiveEntry, archive: DownloadKey | DownloadDoi, o
     pauses = obtaining.start_pauses()
     while sentence := check_status(entry, obtaining.folder):
         pauses.wait(sentence)
-        entry = ArchiveEntry.of_download(entry.source, _read_status(archive, obtaining, pauses))
-        entry.save(obtaining.folder)
+        entry = _read_entry(archive, entry.request, obtaining, pauses)
     return entry
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import FetchError, MissingPieceError
+from gbif_webdataset.obtain.request_file import save_sent, write_request
 from tasks import FetchArchive, archive
 from tests.support.gbif_api import KEY, Download, GbifApi, break_off, file_path
 from tests.support.obtain_run import LOOPBACK, ManualClock
@@ -53,6 +54,19 @@ def test_the_archives_of_all_sources_are_listed_in_their_order(server: GbifApi, 
         task.list_archives()
     task.run()
     assert task.list_archives() == (local, tmp_path / "out" / "archive" / f"{KEY}.zip")
+
+
+def test_a_request_that_was_submitted_again_is_obtained_again(server: GbifApi, tmp_path: Path) -> None:
+    path, request = tmp_path / "request.json", Download().request
+    write_request(path, request)
+    for key in (KEY, "0005678-260507073636908"):
+        server.add(key)
+        save_sent(path, request, key)
+        task = make_task(server, tmp_path / "out", str(path))
+        assert not task.complete()
+        task.run()
+        assert task.complete()
+        assert task.list_archives() == (tmp_path / "out" / "archive" / f"{key}.zip",)
 
 
 def test_a_run_that_fails_leaves_no_target(server: GbifApi, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from gbif_webdataset.errors import DatasetError, FetchError
 from gbif_webdataset.obtain.gbif_api import GoneError, NotFoundError
+from gbif_webdataset.obtain.request_file import save_sent, write_request
 from gbif_webdataset.obtain.sources import ArchiveUrl
 from tests.support.gbif_api import (
     COL,
@@ -127,13 +128,13 @@ def test_the_archive_is_obtained_in_spite_of(name: str, server: GbifApi, tmp_pat
 FAILING = {
     "failed": (
         set_statuses("FAILED"),
-        r"^{KEY}: GBIF could not make the download \(FAILED\); request it again with `make",
+        r"^{KEY}: GBIF could not make the download \(FAILED\); request a Darwin Core Archive with `make",
     ),
-    "killed": (set_statuses("RUNNING", "KILLED"), r"^{KEY}: GBIF's system stopped the download \(KILLED\); request it"),
+    "killed": (set_statuses("RUNNING", "KILLED"), r"^{KEY}: GBIF's system stopped the download \(KILLED\); request a"),
     "cancelled": (set_statuses("CANCELLED"), r"^{KEY}: the user who requested the download cancelled it \(CANCELLED\)"),
     "erased": (
         set_statuses("FILE_ERASED"),
-        r"^{KEY}: GBIF has deleted the file .*\(FILE_ERASED\); request it again with `make request SEND=1 OUTPUT=.*\.json`",
+        r"^{KEY}: GBIF has deleted the file .*\(FILE_ERASED\); request a Darwin Core Archive with `make request SEND=1 OUTPUT=.*\.json`",
     ),
     "410 for the metadata": (
         disturb(give_status(410)),
@@ -141,7 +142,7 @@ FAILING = {
     ),
     "410 for the file": (
         interrupt(give_status(410)),
-        r"^{KEY}: GBIF answers that the file .* is gone \(status 410\); request it again with `make request SEND=1",
+        r"^{KEY}: GBIF answers that the file .* is gone \(status 410\); request a Darwin Core Archive with `make request SEND=1",
     ),
     "404": (disturb(give_status(404)), r"^--dwca {KEY}: GBIF has no such download; check it"),
     "404 for the file": (interrupt(give_status(404)), r"there is no such file \(status 404\)"),
@@ -311,6 +312,33 @@ def test_the_request_of_an_erased_download_is_written_for_the_next_one(server: G
         run.obtain(KEY)
     request = json.loads((run.folder / f"{KEY}.request.json").read_text())
     assert request == {"predicate": PREDICATE, "format": "DWCA", "checklistKey": COL, "type": "OCCURRENCE"}
+
+
+def test_a_download_of_another_format_is_neither_awaited_nor_transferred(server: GbifApi, run: ObtainRun) -> None:
+    server.add(request={"predicate": PREDICATE, "format": "SIMPLE_CSV"}, statuses=["RUNNING"])
+    with pytest.raises(FetchError, match="the format of the download is SIMPLE_CSV"):
+        run.obtain(KEY)
+    assert run.clock.pauses == []
+
+
+@pytest.mark.parametrize("value", [DOI, "request.json"])
+def test_410_for_the_metadata_names_the_command_if_the_request_is_known(
+    value: str, server: GbifApi, run: ObtainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    download = server.add(statuses=["FAILED"])
+    if value == DOI:
+        with pytest.raises(FetchError):
+            run.obtain(DOI)
+    write_request(Path("request.json"), download.request)
+    save_sent(Path("request.json"), download.request, KEY)
+    server.before(metadata_path(DOI if value == DOI else KEY), give_status(410))
+    with pytest.raises(
+        GoneError, match=r"is gone \(status 410\); request a Darwin Core Archive with `make request SEND=1"
+    ):
+        run.obtain(value)
+    [path] = {*run.folder.glob("*.request.json")} - {run.folder / f"{KEY}.request.json" if value == DOI else Path()}
+    assert json.loads(path.read_text())["predicate"] == PREDICATE
 
 
 def test_a_disk_that_is_too_small_is_reported_before_the_transfer(server: GbifApi, run: ObtainRun) -> None:
