@@ -43,6 +43,9 @@ quote = '$(subst ','\'',$(1))'
 similar = $(shell $(PYTHON) -c 'import difflib, sys; word, *known = sys.argv[1:]; \
 	print(*difflib.get_close_matches(word.upper(), known, 1, 0.75))' $(call quote,$(1)) $(VARIABLES))
 UNKNOWN := $(firstword $(filter-out $(VARIABLES),$(foreach name,$(.VARIABLES),$(if $(call on_command_line,$(name)),$(name)))))
+ifneq ($(filter GBIF_% gbif_%,$(UNKNOWN)),)
+$(error $(UNKNOWN)=...: not a variable of make; set it in the environment, where the list of processes does not show it)
+endif
 ifneq ($(UNKNOWN),)
 SIMILAR := $(call similar,$(UNKNOWN))
 $(error $(UNKNOWN)=$(value $(UNKNOWN)): there is no variable $(UNKNOWN); \

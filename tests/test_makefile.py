@@ -49,6 +49,8 @@ def recorded(checkout: Path, *words: str) -> list[str]:
         ("WORKER=3", "WORKER=3: there is no variable WORKER; did you mean WORKERS=3?"),
         ("colour=red", "colour=red: there is no variable colour; `make help` lists the variables"),
         ("it's;pwned=1", "it's;pwned=1: there is no variable it's;pwned; `make help` lists the variables"),
+        ("GBIF_PWD=s3cret", "GBIF_PWD=...: not a variable of make; set it in the environment"),
+        ("gbif_pwd=s3cret", "gbif_pwd=...: not a variable of make; set it in the environment"),
         ("SCHEDULER=here", "SCHEDULER=here: not the address of a scheduler; write HOST:PORT"),
     ],
 )
@@ -57,6 +59,7 @@ def test_a_variable_that_does_not_exist_is_an_error(checkout: Path, setting: str
     assert ended.returncode == 2
     assert sentence in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+    assert "s3cret" not in ended.stdout + ended.stderr
     assert not (checkout / "arguments").exists()
 
 

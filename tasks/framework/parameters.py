@@ -169,14 +169,14 @@ class InputFolder(FilePath):
 
 
 class WebAddress(Text):
-    """An address that begins with http:// or https://."""
+    """An address that begins with http:// or https:// and has neither user name nor password: everyone can see it."""
 
-    expected = "an address that begins with https:// or http://"
+    expected = "an address that begins with https:// or http://, without user name and password"
 
     def normalize(self, x: Any) -> Any:
-        """Return the address. Raises ParameterError if it is not one."""
-        if x and not re.fullmatch(r"https?://[^\s/]\S*", x):
-            raise self._error(x)
+        """Return the address. Raises ParameterError if it is not one; the error does not show a password."""
+        if x and not re.fullmatch(r"https?://(?:\[[^\s@\]]+\]|[^\s/?#@:\[]+)(?::\d+)?(?:[/?#]\S*)?", x):
+            raise self._error(re.sub("//.*@", "//...@", x))
         return x
 
 

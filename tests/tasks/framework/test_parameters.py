@@ -64,7 +64,8 @@ class Example(luigi.Task):
         (
             "address",
             "me@example.org",
-            "--Example-address me@example.org: not a valid value; give an address that begins with https:// or http://",
+            "--Example-address me@example.org: not a valid value; give an address that begins with https:// or http://, "
+            "without user name and password",
         ),
     ],
 )
@@ -73,6 +74,15 @@ def test_a_bad_value_is_named_with_its_option_and_the_accepted_values(name: str,
     with pytest.raises(ParameterError) as raised:
         parameter.normalize(parameter.parse(text))
     assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize("password", ["s3cret", "s3#cret", "s3/cret", "s3?cret", "s3@cret"])
+def test_an_address_with_a_password_is_refused_without_showing_it(password: str) -> None:
+    with pytest.raises(ParameterError) as raised:
+        Example(address=f"https://me:{password}@example.org")
+    assert "cret" not in str(raised.value)
+    for address in ("https://example.org/@moths", "http://127.0.0.1:80", "http://[::1]:80/?a@b", "https://a.b#c"):
+        assert Example(address=address).address == address
 
 
 def test_the_help_states_the_default() -> None:
