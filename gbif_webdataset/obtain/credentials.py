@@ -75,6 +75,11 @@ def _read_netrc(host: str) -> Credentials | None:
         raise ParameterError.at(
             NETRC, reason, f"correct it (chmod 600 {NETRC}), or set {USER} and {PASSWORD}"
         ) from None
+    except (OSError, UnicodeDecodeError):
+        remedy = (
+            f"make it a file of UTF-8 text that only you can read (chmod 600 {NETRC}), or set {USER} and {PASSWORD}"
+        )
+        raise ParameterError.at(NETRC, "it cannot be read", remedy) from None
     return Credentials(entry[0], entry[2]) if entry and entry[0] and entry[2] else None
 
 

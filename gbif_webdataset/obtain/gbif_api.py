@@ -51,15 +51,18 @@ class GbifDownload:
 
         Raises:
             FetchError: the answer describes several downloads.
+            NotFoundError: the answer describes no download.
             TemporaryError: the answer does not describe a download.
         """
         several = values.get("results") if isinstance(values, dict) else values
         if isinstance(several, list):
-            keys = [str(one.get("key")) for one in several if isinstance(one, dict)]
-            if len(keys) == 1:
-                return cls.parse(several[0])
-            problem = f"GBIF has {len(keys)} downloads for it"
-            raise FetchError.at(", ".join(keys[:10]) or "no key", problem, "give the key of one of them")
+            if not several:
+                raise NotFoundError.at("the answer of GBIF", "there is no download in it", "check the key or DOI")
+            if len(several) > 1:
+                keys = [str(one.get("key")) for one in several if isinstance(one, dict)]
+                problem = f"GBIF has {len(several)} downloads for it"
+                raise FetchError.at(", ".join(keys[:10]) or "no key", problem, "give the key of one of them")
+            [values] = several
         if not isinstance(values, dict) or not is_download_key(str(values.get("key"))):
             raise TemporaryError("the answer of GBIF does not describe a download")
         request = values.get("request")
@@ -77,10 +80,10 @@ class GbifDownload:
 
 
 class GbifApi:
-    """Requests to the API at the address `base`."""
+    """Requests to the API at the address `base`, which may end with /v1."""
 
     def __init__(self, client: HttpClient, base: str) -> None:
-        self._client, self.base = client, base.rstrip("/")
+        self._client, self.base = client, base.rstrip("/").removesuffix("/v1")
 
     def find_download(self, key_or_doi: str) -> GbifDownload:
         """Return the metadata of a download.

@@ -24,19 +24,25 @@ from gbif_webdataset.obtain.credentials import Credentials
 USER_AGENT = f"gbif-webdataset/{__version__} (+https://www.gbif.org/)"
 ENHANCE_YOUR_CALM = 420
 """GBIF's status for a user with too many downloads at the same time."""
-BUSY = {HTTPStatus.TOO_MANY_REQUESTS, ENHANCE_YOUR_CALM, HTTPStatus.SERVICE_UNAVAILABLE}
+TOO_MANY = {HTTPStatus.TOO_MANY_REQUESTS, ENHANCE_YOUR_CALM}
+BUSY = {*TOO_MANY, HTTPStatus.SERVICE_UNAVAILABLE}
 TEMPORARY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, *BUSY}
 
 
 class TemporaryError(Exception):
     """A failure after which the same request may succeed.
 
-    `retry_after` is the pause that the host asks for, in seconds, or 0. `is_busy`: the host answered that it is busy.
+    `retry_after` is the pause that the host asks for, in seconds, or 0. `status` is that of HTTP; 0 if there is none.
     """
 
-    def __init__(self, problem: str, retry_after: float = 0.0, *, is_busy: bool = False) -> None:
+    def __init__(self, problem: str, retry_after: float = 0.0, status: int = 0) -> None:
         super().__init__(problem)
-        self.retry_after, self.is_busy = retry_after, is_busy
+        self.retry_after, self.status = retry_after, status
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the host answers that it is busy."""
+        return self.status in BUSY
 
 
 class _Session(requests.Session):
@@ -87,7 +93,7 @@ class HttpClient:
                 if status in TEMPORARY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     problem = f"{_host(response.url)} answers with status {status}"
                     retry_after = parse_retry_after(response.headers)
-                    raise TemporaryError(problem, retry_after, is_busy=status in BUSY)
+                    raise TemporaryError(problem, retry_after, status)
                 yield response
         except BlockedAddressError as error:
             raise FetchError.at(url, str(error), f"allow it with {self._guard.option} if you trust it") from error

@@ -11,7 +11,7 @@ from gbif_webdataset.errors import FetchError, SelectionError
 from gbif_webdataset.obtain.credentials import Credentials
 from gbif_webdataset.obtain.download_status import WAITING, DownloadStatus
 from gbif_webdataset.obtain.gbif_api import DOWNLOADS, GbifApi, GbifDownload, GoneError, NotFoundError
-from gbif_webdataset.obtain.http_client import TemporaryError
+from gbif_webdataset.obtain.http_client import TOO_MANY, TemporaryError
 from gbif_webdataset.obtain.occurrence_filters import OccurrenceFilters
 from gbif_webdataset.obtain.pauses import Pauses
 from gbif_webdataset.obtain.request_file import digest_request, find_sent_key, save_sent
@@ -95,7 +95,7 @@ def _parse_listed(values: Any) -> GbifDownload | None:
     """Return a download of the user's list; None for an entry that does not describe one."""
     try:
         return GbifDownload.parse(values)
-    except (TemporaryError, FetchError):
+    except (TemporaryError, FetchError, NotFoundError):
         return None
 
 
@@ -103,8 +103,8 @@ def _submit(api: GbifApi, request: Mapping[str, Any], credentials: Credentials) 
     try:
         return api.submit(request, credentials)
     except TemporaryError as error:
-        remedy = (
-            "run the same command again later: it first looks whether GBIF has received the request. GBIF makes few "
-            "downloads of a user at the same time"
-        )
+        if error.status in TOO_MANY:
+            problem = "GBIF has not accepted the request, because it makes one to three downloads of a user at a time"
+            raise FetchError.at(str(error), problem, "run the same command again when a download is ready") from error
+        remedy = "run the same command again later: it first looks whether GBIF has received the request"
         raise FetchError.at(str(error), "it is not certain that GBIF has accepted the request", remedy) from error

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def test_a_netrc_that_cannot_be_used_gives_a_sentence_without_its_content(
     with pytest.raises(ParameterError, match=f"^~/.netrc: {reason}; correct it") as error:
         find_credentials(API)
     assert "s3cret" not in str(error.value)
+
+
+def make_latin_netrc(path: Path) -> None:
+    path.write_bytes(b"machine api.gbif.org login moth password s3cret\xe9\n")
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize("make", [make_latin_netrc, Path.mkdir])
+def test_a_netrc_that_cannot_be_read_gives_a_sentence(make: Callable[[Path], object], home: Path) -> None:
+    make(home / ".netrc")
+    with pytest.raises(ParameterError, match=r"^~/.netrc: it cannot be read; make it a file of UTF-8 text .*chmod 600"):
+        find_credentials(API)
 
 
 def test_the_password_is_not_sent_unencrypted(home: Path) -> None:

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import FetchError
+from gbif_webdataset.obtain import gbif_api as client_side
 from gbif_webdataset.obtain.credentials import Credentials
 from gbif_webdataset.obtain.gbif_api import GbifDownload, GoneError, NotFoundError, remove_personal
 from gbif_webdataset.obtain.http_client import TemporaryError
@@ -45,12 +46,25 @@ def test_a_status_is_an_error(
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, [1], {"key": "../../etc/passwd", "status": "SUCCEEDED"}, {"key": None}, "text", 3, None]
+    "answer",
+    [{}, [1], {"results": [[]]}, {"key": "../../etc/passwd", "status": "SUCCEEDED"}, {"key": None}, "text", 3, None],
 )
 def test_an_answer_that_is_no_download_is_temporary(answer: Any, server: GbifApi, run: ObtainRun) -> None:
     server.before(metadata_path(), lambda visit: visit.send_json(answer))
-    with pytest.raises((TemporaryError, FetchError), match=r"does not describe a download|GBIF has 0 downloads"):
+    with pytest.raises(TemporaryError, match="does not describe a download"):
         run.api.find_download(KEY)
+
+
+@pytest.mark.parametrize("answer", [[], {"results": []}])
+def test_an_answer_without_a_download_means_that_there_is_none(answer: Any, server: GbifApi, run: ObtainRun) -> None:
+    server.before(metadata_path(), lambda visit: visit.send_json(answer))
+    with pytest.raises(NotFoundError, match="there is no download in it"):
+        run.api.find_download(KEY)
+
+
+def test_the_address_of_the_api_may_end_with_its_version(server: GbifApi, run: ObtainRun) -> None:
+    server.add()
+    assert client_side.GbifApi(run.client, f"{server.url}/v1/").find_download(KEY).key == KEY
 
 
 @pytest.mark.parametrize("size", [None, "large", -1, True, 1.5])

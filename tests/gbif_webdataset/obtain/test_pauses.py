@@ -7,7 +7,7 @@ from gbif_webdataset.obtain.http_client import TemporaryError
 from gbif_webdataset.obtain.pauses import Pauses
 from tests.support.obtain_run import ManualClock
 
-BUSY = TemporaryError("busy", is_busy=True)
+BUSY = TemporaryError("busy", status=429)
 BROKEN = TemporaryError("broken")
 
 

@@ -75,10 +75,20 @@ def test_a_request_that_this_file_says_was_submitted_is_submitted_again_once_its
     assert len(server.requests("POST")) == 2
 
 
-@pytest.mark.parametrize("status", [420, 429, 503, 500])
-def test_a_submission_is_never_repeated_by_itself(status: int, server: GbifApi, run: ObtainRun, path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (420, "GBIF has not accepted the request, because .*; run the same command again when a download is ready"),
+        (429, "GBIF has not accepted the request, because .*; run the same command again when a download is ready"),
+        (503, "it is not certain .*; run the same command again later"),
+        (500, "it is not certain .*; run the same command again later"),
+    ],
+)
+def test_a_submission_is_never_repeated_by_itself(
+    status: int, sentence: str, server: GbifApi, run: ObtainRun, path: Path
+) -> None:
     server.before(SUBMIT, give_status(status))
-    with pytest.raises(FetchError, match=rf"status {status}: it is not certain .*; run the same command again later"):
+    with pytest.raises(FetchError, match=f"status {status}: {sentence}"):
         submit(run, path)
     assert len(server.requests("POST")) == 1
     assert run.clock.pauses == []
