@@ -54,7 +54,7 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
     _told("making the commands", lambda: [slurm.build_command(job, job_command, site, numbers) for job in plan.jobs])
     dataset = slurm.name_dataset(output)
     listing = "".join(f"7_{number}|PENDING|JobArrayTaskLimit|||main|{dataset}-fetch\n" for number in range(CHUNKS))
-    present = _told("reading the queue", lambda: slurm.parse_queue(listing, dataset))
+    present = _told("reading the queue", lambda: slurm.parse_queue(listing, dataset, {}))
     states = status.count_states(missing, CHUNKS, present, [])
     _told("telling the state", lambda: status.format_table(list(states), CHUNKS))
     command = [sys.executable, "-m", "tasks.arrays", "submit", *which, "--slurm-options", "hold"]
@@ -66,7 +66,7 @@ def _measure(report: ReportDataset, output: Path, which: list[str]) -> None:
         _told("make slurm again: nothing", lambda: runs.timed(command))
         _told("make slurm-status", lambda: runs.timed([*command[:3], "status", *which]))
     finally:
-        jobs = [one.array for one in slurm.parse_queue(run_slurm(*slurm.SQUEUE), dataset)]
+        jobs = [one.array for one in slurm.parse_queue(run_slurm(*slurm.SQUEUE), dataset, {})]
         subprocess.run(["scancel", *sorted(set(jobs))], check=False)
 
 

@@ -61,7 +61,7 @@ class Submitter:
 
     def read_queue(self) -> Queue:
         """Return the jobs that are queued or running now."""
-        return read_queue(jobs.name_dataset(self.report.paths.output))
+        return read_queue(self.report.paths)
 
 
 def find_job_scripts() -> Path:
@@ -138,7 +138,7 @@ def submit(report: ReportDataset, fetch: str, dry_run: bool) -> None:
         else:
             check_jobs(planned, submitter.command, submitter.site)
             elements = next((job.elements for job in planned if job.stage == "verify"), 0) or report.chunks
-            _save_record(submitter, ())
+            _save_record(submitter, {})
             _download_here(submitter, missing, elements)
             missing, queue = find_missing(report), submitter.read_queue()
     _submit_missing(submitter, missing, queue)
@@ -146,7 +146,7 @@ def submit(report: ReportDataset, fetch: str, dry_run: bool) -> None:
 
 def show_status(report: ReportDataset) -> None:
     """Print the status of each stage."""
-    queue = read_queue(jobs.name_dataset(report.paths.output)).own
+    queue = read_queue(report.paths).own
     stages = status.count_states(find_missing(report), report.chunks, queue, logs.find_logs(report.paths.logs))
     print_text(status.format_table(list(stages), report.chunks, count_retriable_images(report)))
     if removal := find_removal(report.paths):
@@ -283,7 +283,7 @@ def _submit_missing(submitter: Submitter, missing: Mapping[str, Sequence[int]], 
 def _submit_jobs(submitter: Submitter, planned: Sequence[jobs.Job]) -> None:
     """Submit jobs, record their numbers, and print them."""
     numbers = submit_jobs(planned, submitter.command, submitter.site)
-    _save_record(submitter, numbers.values())
+    _save_record(submitter, {numbers[job.key]: job for job in planned})
     for job in planned:
         elements = format_count(len(job.indices), "element") if job.chunks else ""
         print_text(f"{job.stage:<8}{elements:<14}job {numbers[job.key]}")
@@ -314,8 +314,8 @@ def _fit_site(submitter: Submitter, planned: Sequence[jobs.Job]) -> Submitter:
     return replace(submitter, site=replace(site, of_stage=of_stage))
 
 
-def _save_record(submitter: Submitter, numbers: Collection[str]) -> None:
-    """Write how the jobs were submitted, for make slurm-status and for Slurm's accounting."""
+def _save_record(submitter: Submitter, submitted: Mapping[str, jobs.Job]) -> None:
+    """Write how the jobs were submitted, by number, for make slurm-status and for Slurm's accounting."""
     report = submitter.report
     earlier = JobRecord.load(report.paths.logs)
     is_path = os.path.exists(report.dwca)  # noqa: PTH110  # Path.exists raises for a text that is too long
@@ -326,7 +326,11 @@ def _save_record(submitter: Submitter, numbers: Collection[str]) -> None:
         fetch=submitter.fetch,
         options=remove_credentials([*shared_options(report), *(one for one in task_options() if one != NO_RETRIES)]),
         parameters=describe_parameters(report),
-        jobs=(*(earlier.jobs if earlier else ()), *numbers),
+        jobs=(*(earlier.jobs if earlier else ()), *submitted),
+        given={
+            **(earlier.given if earlier else {}),
+            **{number: jobs.format_ranges(job.chunks) for number, job in submitted.items() if job.elements},
+        },
     ).save(report.paths.logs)
 
 

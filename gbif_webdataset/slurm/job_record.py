@@ -18,7 +18,8 @@ class JobRecord:
     """How jobs were submitted.
 
     `fetch` says where images are downloaded, `options` are those of the tasks, `parameters` has a digest for each
-    stage, and `jobs` are Slurm's numbers of the dataset's jobs, also of earlier submissions.
+    stage, and `jobs` are Slurm's numbers of the dataset's jobs, also of earlier submissions. `given` are the chunks, as
+    ranges, of arrays with combined chunks, by number.
     """
 
     dwca: str
@@ -27,6 +28,7 @@ class JobRecord:
     options: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     jobs: tuple[str, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, logs: Path) -> Self | None:
@@ -40,6 +42,7 @@ class JobRecord:
                 options=tuple(map(str, values["options"])),
                 parameters={str(stage): str(digest) for stage, digest in dict(values["parameters"]).items()},
                 jobs=tuple(map(str, values["jobs"])),
+                given={str(array): str(ranges) for array, ranges in dict(values.get("given", {})).items()},
             )
         except (FileNotFoundError, NotADirectoryError, DamagedJsonError, KeyError, TypeError, ValueError):
             return None

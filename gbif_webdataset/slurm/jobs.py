@@ -9,7 +9,7 @@ fewer elements than there are chunks. Then N is part of the job's name.
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +28,8 @@ _NAME = re.compile(r"(gbif-[0-9a-f]{10})-([a-z]+)(?:-(\d+))?")
 class QueuedJob:
     """A queued or running job, or element of an array. `job` is 123 or 123_4, `state` is PENDING, RUNNING, ...
 
-    `elements` is the size of its array; 0: one element for each chunk.
+    `elements` is the size of its array; 0: one element for each chunk. `given` are the chunks that its array was
+    submitted for; empty: they are not recorded.
     """
 
     job: str
@@ -37,15 +38,19 @@ class QueuedJob:
     state: str
     reason: str
     elements: int = 0
+    given: frozenset[int] = frozenset()
 
     @property
     def array(self) -> str:
         """The number of the whole array, or of the job."""
         return self.job.partition("_")[0]
 
-    def list_chunks(self, chunks: int) -> range:
-        """Return the chunks that the job may process; 0 for a stage without elements."""
-        return range(self.element, chunks, self.elements or chunks) if self.stage in ARRAYS else range(1)
+    def list_chunks(self, chunks: int) -> Sequence[int]:
+        """Return the chunks that the job was given or, if unknown, may process; 0 for a stage without elements."""
+        if self.stage not in ARRAYS:
+            return range(1)
+        every = range(self.element, chunks, self.elements or chunks)
+        return [chunk for chunk in every if chunk in self.given] if self.given else every
 
 
 @dataclass(frozen=True)
@@ -133,15 +138,16 @@ def parse_name(name: str, dataset: str) -> tuple[str, int] | None:
     return (found[2], int(found[3] or 0)) if found and found[1] == dataset and found[2] in STAGES else None
 
 
-def parse_queue(listing: str, dataset: str) -> list[QueuedJob]:
-    """Return the dataset's jobs from the output of SQUEUE."""
+def parse_queue(listing: str, dataset: str, given: Mapping[str, str]) -> list[QueuedJob]:
+    """Return the dataset's jobs from the output of SQUEUE. `given` are the chunks, as ranges, of arrays by number."""
     found = []
     for line in listing.splitlines():
         job, state, reason, *_, name = line.split("|", QUEUE_COLUMNS - 1)
         if parsed := parse_name(name, dataset):
             stage, elements = parsed
-            element = job.partition("_")[2]
-            found.append(QueuedJob(job, stage, int(element) if element else 0, state, reason, elements))
+            array, _, element = job.partition("_")
+            chunks = frozenset(parse_ranges(given.get(array, "")))
+            found.append(QueuedJob(job, stage, int(element) if element else 0, state, reason, elements, chunks))
     return found
 
 
@@ -178,12 +184,14 @@ def plan_submission(
         older = sorted({one.array for (stage, _), one in live.items() if stage == "fetch"})
         after = (*depend_on("read"), *(("afterany", array) for array in older))
         jobs.append(Job("fetch", "fetch", fetch, after, elements))
-    jobs += _plan_verify_jobs(select_chunks("verify", fetch), set(fetch), live, elements)
+    verify = _plan_verify_jobs(select_chunks("verify", fetch), set(fetch), live, elements)
+    jobs += [_wait_for_same_elements(job, live.values()) for job in verify]
     before = depend_on("verify")
     for stage in ("tables", "shards", "report"):
         if found := select_chunks(stage, missing[stage] if jobs else ()):
             is_array = stage in ARRAYS
-            jobs.append(Job(stage, stage, found if is_array else (), tuple(before), elements if is_array else 0))
+            job = Job(stage, stage, found if is_array else (), tuple(before), elements if is_array else 0)
+            jobs.append(_wait_for_same_elements(job, live.values()))
         before = depend_on(stage) or before
     return Submission(tuple(cancel), tuple(jobs))
 
@@ -193,19 +201,39 @@ def _plan_verify_jobs(
 ) -> list[Job]:
     """Return an array for each fetch array that verify elements wait for, and one for those that need not wait.
 
-    With aftercorr an element waits for the element of the same number, so both arrays have the same `elements`.
+    With aftercorr an element waits for the element of the same number, so both arrays have the same `elements`. An
+    element is in one array, because it has one log: all of its chunks wait for the last fetch array that has one.
     """
-    after: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for chunk in chunks:
+
+    def find_source(chunk: int) -> tuple[str, int]:
         fetching = live.get(("fetch", chunk))
         if chunk in fetch or not fetching:
-            after["fetch" if chunk in fetch else "", elements].append(chunk)
-        else:
-            after[fetching.array, fetching.elements].append(chunk)
+            return ("fetch" if chunk in fetch else ""), elements
+        return fetching.array, fetching.elements
+
+    sources = {chunk: find_source(chunk) for chunk in chunks}
+    last: dict[tuple[int, int], str] = {}
+    for chunk, (source, size) in sources.items():
+        place = size, chunk % size if size else chunk
+        last[place] = max(last.get(place, ""), source, key=lambda one: (one == "fetch", len(one), one))
+    after: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for chunk, (_, size) in sources.items():
+        after[last[size, chunk % size if size else chunk], size].append(chunk)
     return [
         Job(f"verify-{number}", "verify", tuple(chosen), (("aftercorr", source),) if source else (), size)
         for number, ((source, size), chosen) in enumerate(after.items())
     ]
+
+
+def _wait_for_same_elements(job: Job, live: Iterable[QueuedJob]) -> Job:
+    """Return an array that begins after live ones whose elements have the same logs, but were given other chunks."""
+    indices = set(job.indices)
+    older = {
+        one.array
+        for one in live
+        if job.elements and one.stage == job.stage and one.elements == job.elements and one.element in indices
+    }
+    return replace(job, after=(*job.after, *(("afterany", array) for array in sorted(older))))
 
 
 def build_command(job: Job, command: JobCommand, site: Site, numbers: Mapping[str, str]) -> list[str]:
@@ -250,3 +278,9 @@ def format_ranges(numbers: Sequence[int]) -> str:
     starts = [at for at in range(len(numbers)) if at == 0 or numbers[at] != numbers[at - 1] + 1]
     runs = [numbers[first:last] for first, last in pairwise([*starts, len(numbers)])]
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def parse_ranges(text: str) -> list[int]:
+    """Return the numbers that `format_ranges` wrote; none for an empty text."""
+    runs = [run.partition("-") for run in text.split(",") if run]
+    return [number for first, _, last in runs for number in range(int(first), int(last or first) + 1)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.slurm import limits
+from gbif_webdataset.slurm.job_record import JobRecord
 from gbif_webdataset.slurm.jobs import (
     SQUEUE,
     STAGES,
@@ -19,9 +20,11 @@ from gbif_webdataset.slurm.jobs import (
     Submission,
     build_command,
     build_test,
+    name_dataset,
     parse_queue,
     plan_submission,
 )
+from gbif_webdataset.storage.paths import DatasetPaths
 from tasks.framework.messages import print_note
 
 OF_JOBS = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_")
@@ -79,10 +82,10 @@ class Queue:
     own: Sequence[QueuedJob]
 
 
-def read_queue(dataset: str) -> Queue:
-    """Return the jobs that are queued or running now; `dataset` is how the names of its jobs begin."""
-    listing = run_slurm(*SQUEUE)
-    return Queue(listing, parse_queue(listing, dataset))
+def read_queue(paths: DatasetPaths) -> Queue:
+    """Return the jobs that are queued or running now."""
+    listing, record = run_slurm(*SQUEUE), JobRecord.load(paths.logs)
+    return Queue(listing, parse_queue(listing, name_dataset(paths.output), record.given if record else {}))
 
 
 def plan_jobs(missing: Mapping[str, Sequence[int]], queue: Queue, chunks: int, site: Site) -> Submission:

@@ -216,6 +216,42 @@ def test_no_name_of_a_folder_or_an_archive_is_executed(
     assert {path.name for path in root.iterdir()} == {"luigi.cfg", archive.name, dataset.output.name}
 
 
+def test_job_arrays_with_images_in_packs_make_the_same_shards(cluster: Cluster, made: Dataset, tmp_path: Path) -> None:
+    packs = ("--store", "packed", "--FetchChunk-pack-bytes", "300000")
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", *packs)
+    dataset.submit()
+    cluster.wait_until_empty()
+    assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
+    assert {path.suffix for path in (dataset.output / "images").rglob("*") if path.is_file()} == {".idx", ".tar"}
+    assert dataset.shards() == made.shards()
+    assert dataset.rows("accounting.csv") == made.rows("accounting.csv")
+
+
+def test_an_element_with_several_chunks_fails_with_one_of_them_and_one_more_submission_repairs_it(
+    cluster: Cluster, made: Dataset, tmp_path: Path
+) -> None:
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", "--slurm-max-jobs", "8")
+    dataset.make(task="ReadArchive")
+    obstacle = dataset.output / "fetched" / "chunk-00002.parquet"
+    (obstacle / "in-the-way").mkdir(parents=True)
+    assert re.findall(r"^(\w+) +(\d) elements? ", dataset.submit(), re.MULTILINE) == [
+        ("fetch", "1"), ("verify", "1"), ("shards", "1"),
+    ]  # fmt: skip
+    dataset.wait()
+    status = dataset.status()
+    assert dataset.row("fetch")[:5] == ["3", "0", "0", "1", "0"], status
+    assert dataset.row("verify") == ["0", "0", "0", "0", "4"], status
+    assert re.search(rf"^fetch 2: .*{re.escape(str(obstacle))}", status, re.MULTILINE)
+    shutil.rmtree(obstacle)
+    assert re.findall(r"^(\w+) +(\d) elements? ", dataset.submit(), re.MULTILINE) == [
+        ("fetch", "1"), ("verify", "1"), ("verify", "1"), ("shards", "2"),
+    ]  # fmt: skip
+    cluster.wait_until_empty()
+    assert dataset.submit() == "nothing to do: everything is up to date\n", dataset.logs()
+    assert dataset.shards() == made.shards()
+    assert {log.name for log in dataset.output.glob("logs/verify-*")} == {"verify-0-of-2.log", "verify-1-of-2.log"}
+
+
 def test_shards_are_written_from_packs_that_are_copied_to_the_disk_of_the_node(
     cluster: Cluster, made: Dataset, tmp_path: Path
 ) -> None:

@@ -2,7 +2,15 @@ from pathlib import Path
 
 from gbif_webdataset.slurm.job_record import RECORD, JobRecord, remove_credentials
 
-JOB = JobRecord("/data/moths.zip", 16, "no", ("--CleanDataset-thumb-size=90",), {"CleanDataset": "d1"}, ("12", "13"))
+JOB = JobRecord(
+    "/data/moths.zip",
+    16,
+    "no",
+    ("--CleanDataset-thumb-size=90",),
+    {"CleanDataset": "d1"},
+    ("12", "13"),
+    {"12": "0-3,9"},
+)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -130,11 +130,35 @@ def test_a_chunk_is_verified_in_an_array_of_the_size_of_the_running_one_that_fet
     assert submission.jobs[0] == Job("verify-0", "verify", (1, 4), (("aftercorr", "7"),), 3)
 
 
+def test_an_element_of_which_a_chunk_is_fetched_verifies_all_of_its_chunks_in_one_job() -> None:
+    submission = plan(lacking(4, read=[], fetch=[0], verify=[0, 1, 2]), [], 4, 2)
+    assert submission.jobs[1:3] == (
+        Job("verify-0", "verify", (0, 2), (("aftercorr", "fetch"),), 2),
+        Job("verify-1", "verify", (1,), (), 2),
+    )
+    older = QueuedJob("9_0", "fetch", 0, "RUNNING", "None", 2, frozenset({0}))
+    submission = plan(lacking(4, read=[], fetch=[0, 2], verify=[0, 2]), [older], 4, 2)
+    assert submission.jobs[:2] == (
+        Job("fetch", "fetch", (2,), (("afterany", "9"),), 2),
+        Job("verify-0", "verify", (0, 2), (("aftercorr", "fetch"),), 2),
+    )
+
+
+def test_a_chunk_that_the_queued_job_of_its_element_was_not_given_is_submitted_and_later_stages_wait_for_it() -> None:
+    queued = QueuedJob("9_0", "verify", 0, "RUNNING", "None", 2, frozenset({0}))
+    submission = plan(lacking(4, read=[], fetch=[], verify=[0, 2]), [queued], 4, 2)
+    assert submission.jobs[0] == Job("verify-0", "verify", (2,), (("afterany", "9"),), 2)
+    assert submission.jobs[1].after == (("afterok", "verify-0"), ("afterok", "9_0"))
+    unknown = QueuedJob("9_0", "verify", 0, "RUNNING", "None", 2)
+    assert plan(lacking(4, read=[], fetch=[], verify=[0, 2]), [unknown], 4, 2).jobs[0].stage == "tables"
+
+
 @pytest.mark.parametrize(
     ("elements", "written"), [([0], "0"), ([0, 1, 2, 3], "0-3"), ([0, 2, 3, 7], "0,2-3,7"), ([1, 3, 5], "1,3,5")]
 )
 def test_ranges_of_elements_are_written_in_slurms_notation(elements: list[int], written: str) -> None:
     assert jobs.format_ranges(elements) == written
+    assert jobs.parse_ranges(written) == elements
 
 
 def test_only_jobs_of_the_dataset_are_found_in_the_queue() -> None:
@@ -146,10 +170,10 @@ def test_only_jobs_of_the_dataset_are_found_in_the_queue() -> None:
         f"15_2|PENDING|Priority|moths|normal|main|{name}-verify-3\n"
         f"16|RUNNING|None|moths|normal|main|gbif-0000000000-read\n17|RUNNING|None|||main|{name}-other\n"
     )
-    assert jobs.parse_queue(listing, name) == [
+    assert jobs.parse_queue(listing, name, {"15": "2-3,8", "99": "1"}) == [
         QueuedJob("12_7", "fetch", 7, "RUNNING", "None"),
         QueuedJob("13", "tables", 0, "PENDING", "Dependency"),
-        QueuedJob("15_2", "verify", 2, "PENDING", "Priority", 3),
+        QueuedJob("15_2", "verify", 2, "PENDING", "Priority", 3, frozenset({2, 3, 8})),
     ]
 
 
@@ -182,12 +206,13 @@ MISSING = st.fixed_dictionaries(
 ).map(lambda missing: missing | {"verify": sorted({*missing["verify"], *missing["fetch"]})})
 
 
-def queued(stage: str, chunk: int, state: str, reason: str, elements: int) -> QueuedJob:
+def queued(stage: str, chunk: int, state: str, reason: str, elements: int, *, is_given: bool) -> QueuedJob:
     number, element = 90 + STAGES.index(stage), chunk % (elements or CHUNKS)
     reason = reason if state == "PENDING" else "None"
     if stage not in ARRAYS:
         return QueuedJob(str(number), stage, 0, state, reason)
-    return QueuedJob(f"{10 * number + elements}_{element}", stage, element, state, reason, elements)
+    given = frozenset({chunk} if is_given else ())
+    return QueuedJob(f"{10 * number + elements}_{element}", stage, element, state, reason, elements, given)
 
 
 def each_chunk_once(found: list[QueuedJob]) -> list[QueuedJob]:
@@ -208,6 +233,7 @@ PRESENT = st.lists(
         st.sampled_from(["PENDING", "RUNNING"]),
         st.sampled_from(["Dependency", NEVER_STARTS, "Resources"]),
         st.sampled_from([0, 2, 4]),
+        is_given=st.booleans(),
     )
 ).map(each_chunk_once)
 
@@ -233,6 +259,13 @@ def test_every_missing_chunk_is_queued_or_submitted_exactly_once(
                 found = by_key[of].indices if of in by_key else [one.element for one in kept if one.array == of]
                 assert set(job.indices) <= set(found)
         assert all(index < (job.elements or CHUNKS) for index in job.indices)
+        # jobs of an element write one log, so they run one after the other
+        same = [one for one in kept if (one.stage, one.elements) == (job.stage, job.elements) and job.chunks]
+        assert {("afterany", one.array) for one in same if one.elements and one.element in job.indices} <= set(
+            job.after
+        )
+        others = [by_key[key] for key in keys if (by_key[key].stage, by_key[key].elements) == (job.stage, job.elements)]
+        assert not any(set(other.indices) & set(job.indices) for other in others)
         keys.add(job.key)
     assert len(keys) == len(submission.jobs)
 

@@ -64,6 +64,15 @@ def test_a_built_chunk_is_not_done_while_a_job_is_about_to_process_it_again() ->
         assert (fetch.done, fetch.waiting) == (4 - waiting, waiting)
 
 
+def test_of_combined_chunks_only_those_that_a_job_was_given_are_waiting(tmp_path: Path) -> None:
+    log(tmp_path, "verify-0-of-2.log", "ERROR: no space\nended with status 30\n")
+    missing = NOTHING | {"verify": [0, 2, 4]}
+    queue = [QueuedJob("9_0", "verify", 0, "PENDING", "Priority", 2, frozenset({4}))]
+    verify = list(status.count_states(missing, 6, queue, find_logs(tmp_path)))[2]
+    assert (verify.done, verify.waiting, verify.failed) == (3, 1, 2)
+    assert verify.errors == {0: "ERROR: no space", 2: "ERROR: no space"}
+
+
 def test_equal_errors_share_a_line(tmp_path: Path) -> None:
     for element in range(8):
         log(tmp_path, f"fetch-{element}.log", "ERROR: no network\nended with status 30\n")
