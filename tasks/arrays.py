@@ -385,9 +385,8 @@ def _find_fetched(report: ReportDataset, chunks: Collection[int]) -> set[int]:
 def _submit_verification(submitter: Submitter, chunks: Sequence[int], elements: int) -> set[int]:
     """Submit jobs that verify chunks, as many as limits allow; return the chunks that are queued now."""
     report, queue = submitter.report, submitter.read_queue()
-    missing: dict[str, Sequence[int]] = {**dict.fromkeys(jobs.STAGES, ()), "verify": chunks}
     found = read_limits(queue, submitter.site).limits
-    planned = limits.select_elements(missing, queue.own, report.chunks, elements, found).jobs
+    planned = limits.plan_verification(chunks, queue.own, report.chunks, elements, found).jobs
     if planned:
         _submit_jobs(_fit_site(submitter, planned), planned)
     queued = {chunk for one in queue.own if one.stage == "verify" for chunk in one.list_chunks(report.chunks)}

@@ -69,7 +69,7 @@ class Job:
     @property
     def indices(self) -> list[int]:
         """The numbers of the elements, in ascending order; none for a job that is no array."""
-        return sorted({chunk % self.elements if self.elements else chunk for chunk in self.chunks})
+        return sorted(set(map(self.find_element, self.chunks)))
 
     @property
     def size(self) -> int:
@@ -79,8 +79,11 @@ class Job:
     @property
     def max_chunks(self) -> int:
         """The number of chunks of the element that has most of them; 1 for a job that is no array."""
-        by_element = Counter(chunk % self.elements if self.elements else chunk for chunk in self.chunks)
-        return max(by_element.values(), default=1)
+        return max(Counter(map(self.find_element, self.chunks)).values(), default=1)
+
+    def find_element(self, chunk: int) -> int:
+        """Return the number of the element that processes a chunk."""
+        return chunk % self.elements if self.elements else chunk
 
 
 @dataclass(frozen=True)

@@ -214,22 +214,22 @@ def combine_chunks(
     return submission
 
 
-def select_elements(
-    missing: Mapping[str, Sequence[int]],
-    queue: Sequence[QueuedJob],
-    chunks: int,
-    elements: int,
-    limits: Sequence[Limit],
+def plan_verification(
+    chunks: Sequence[int], queue: Sequence[QueuedJob], count: int, elements: int, limits: Sequence[Limit]
 ) -> Submission:
-    """Return jobs for as many elements of the arrays as the limits allow. It cancels no job."""
+    """Return jobs that verify those of `chunks` that are not queued, in as many elements as the limits allow.
+
+    The dataset has `count` chunks. No job is cancelled.
+    """
     while True:
-        submission = Submission((), plan_submission(missing, queue, chunks, elements).jobs)
+        missing = {**dict.fromkeys(STAGES, ()), "verify": chunks}
+        submission = Submission((), plan_submission(missing, queue, count, elements).jobs)
         excess = find_excess(limits, submission, queue)
         if excess is None:
             return submission
-        indices = sorted({index for job in submission.jobs for index in job.indices})
-        dropped = set(indices[-excess[1] :])
-        missing = {stage: [one for one in found if one % elements not in dropped] for stage, found in missing.items()}
+        every = [(job, index) for job in submission.jobs for index in job.indices]
+        kept = every[: -excess[1]]
+        chunks = [chunk for job in submission.jobs for chunk in job.chunks if (job, job.find_element(chunk)) in kept]
 
 
 def describe_excess(limit: Limit, jobs: int) -> str:

@@ -116,10 +116,15 @@ def test_a_limit_of_several_stages_is_one_limit() -> None:
 
 
 def test_as_many_elements_are_selected_as_the_limits_allow() -> None:
-    missing = {stage: [0, 1, 2, 4, 5] if stage == "verify" else [] for stage in STAGES}
     for allowed, chunks in ((9, [(0, 1, 2, 4, 5)]), (2, [(0, 1, 4, 5)]), (1, [(0, 4)]), (0, []), (-1, [])):
-        submission = limits.select_elements(missing, [], 8, 4, allowing(allowed))
+        submission = limits.plan_verification([0, 1, 2, 4, 5], [], 8, 4, allowing(allowed))
         assert [job.chunks for job in submission.jobs] == chunks
+
+
+def test_elements_of_an_array_of_another_size_are_dropped_too() -> None:
+    fetching = [QueuedJob(f"7_{element}", "fetch", element, "RUNNING", "None", 2) for element in range(2)]
+    submission = limits.plan_verification([0, 1, 2, 3], fetching, 8, 4, allowing(1))
+    assert submission.jobs == (Job("verify-0", "verify", (0, 2), (("aftercorr", "7"),), 2),)
 
 
 def test_an_excess_is_described_with_its_remedy() -> None:
