@@ -59,6 +59,16 @@ def test_a_limit_that_cannot_be_met_is_refused_with_its_numbers_before_anything_
     assert cluster.jobs() == []
 
 
+def test_the_qos_of_one_stage_limits_the_jobs_of_this_stage(cluster: Cluster, made: Dataset, tmp_path: Path) -> None:
+    dataset = OnSlurm(cluster, made.archive, tmp_path / "dataset", "--slurm-shards", "qos=tiny")
+    ended = dataset.run_arrays("submit", "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        "4 jobs are 1 too many: MaxSubmitJobsPerUser of QOS tiny is 3, and 0 of your jobs are queued or running. Chunks are "
+        "combined, so that 3 jobs are enough."
+    )
+
+
 def test_the_limit_of_the_association_counts_all_jobs_of_the_user(
     cluster: Cluster, made: Dataset, tmp_path: Path
 ) -> None:
