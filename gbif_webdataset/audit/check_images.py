@@ -100,6 +100,8 @@ def check_images(paths: DatasetPaths, chunk: int, table: ImageTable, pool: Threa
                 missing[finding] = row.identifier
             else:
                 yield finding
+    if store and store.is_index_damaged():
+        missing.clear()  # the packs may have these images; the index is a finding itself
     if missing and not find_chunk_removal(TargetRecord.load(paths.record(ledger_label(chunk)))):
         deleted = _find_deleted(paths, {name: url for (name, *_), url in missing.items()})
         yield from (finding for finding in missing if finding.file not in deleted)

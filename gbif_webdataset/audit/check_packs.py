@@ -23,12 +23,12 @@ def check_packed_image(store: PackStore, expected: Expected) -> Finding | None:
 
 
 def check_packs(store: PackStore, chunk: int, record: str) -> Iterator[Finding]:
-    """What is wrong with the packs of a chunk: damaged lines of the index, and bytes that no line covers.
+    """What is wrong with the packs of a chunk: damaged or missing lines of the index, and bytes that no line covers.
 
     `record` is the label of the task that writes the index again.
     """
-    if store.index.is_damaged:
-        detail = "lines of the index are damaged"
+    if store.is_index_damaged():
+        detail = "lines of the index are damaged or missing"
         yield Finding(f"images/{index_name(chunk)}", str(Difference.UNREADABLE), record, detail)
     listed = {(image.pack, image.start): image for image in store.index.list_all()}
     for pack, size in store.files.list_packs().items():

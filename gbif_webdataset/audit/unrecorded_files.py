@@ -78,7 +78,8 @@ def _list_files(output: Path, folder: str, started_ns: int) -> Iterator[str]:
 def _list_packed(paths: DatasetPaths, started_ns: int) -> Iterator[list[str]]:
     """The images in the packs of each chunk that no run is writing."""
     for chunk in list_packed_chunks(paths.images):
-        if (paths.images / index_name(chunk)).stat().st_mtime_ns <= started_ns:
+        index = paths.images / index_name(chunk)
+        if index.exists() and index.stat().st_mtime_ns <= started_ns:
             yield [f"images/{path}" for path in PackStore(paths.images, chunk).list_paths()]
 
 

@@ -93,9 +93,8 @@ def add_image(folder: AuditedFolder) -> None:
         (
             change_line,
             [
-                (INDEX, "unreadable", "lines of the index are damaged"),
+                (INDEX, "unreadable", "lines of the index are damaged or missing"),
                 (PACK, "not-recorded", "bytes"),
-                ("images/d1/0.jpg", "missing", ""),
             ],
         ),
         (add_bytes, [(PACK, "not-recorded", "700 bytes that no line of the index covers")]),
@@ -119,3 +118,15 @@ def test_repair_deletes_the_record_so_that_the_next_run_makes_the_index_again(fo
     with PackStore(folder.paths.images, 1).writing():
         pass
     assert {f"d1/{number}.jpg" for number in range(5)} == set(PackStore(folder.paths.images, 1).list_paths())
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_repair_of_an_index_marks_no_image_as_missing(folder: AuditedFolder, is_missing: bool) -> None:
+    if is_missing:
+        (folder.paths.output / INDEX).unlink()
+    else:
+        change_line(folder)
+    ledger = folder.paths.chunk("fetched", 1).read_bytes()
+    assert audit(folder, repair=True).repaired == ["FetchChunk-00001"]
+    assert (INDEX, "unreadable", "lines of the index are damaged or missing") in findings(folder)
+    assert folder.paths.chunk("fetched", 1).read_bytes() == ledger
