@@ -73,7 +73,9 @@ class PlanFetch(DatasetTask):
         estimate = plan_fetch(self.paths.output, manifests, options, self.sample, announce)
         print_text(format_fetch_estimate(estimate))
         if images := estimate.unstored:
-            job = JobSize(images, estimate.unstored_bytes, self.chunks, self.last_stage.max_shard_size)
+            job = JobSize(
+                images, estimate.unstored_bytes, self.chunks, self.last_stage.max_shard_size, fetcher.pack_bytes
+            )
             store = choose_kind(self.paths.images, self.store)
             for line in describe_files(job, store, find_file_allowance(self.paths.output)):
                 print_text(line)
@@ -93,5 +95,6 @@ def describe_files_of_chunks(task: DatasetTask, chunks: Sequence[int]) -> Iterat
         return
     images = read.images_per_chunk()
     shard_bytes = task.clone(CreateWebDataset).max_shard_size
-    job = JobSize(sum(images[chunk] for chunk in chunks), None, task.chunks, shard_bytes)
+    pack_bytes = task.clone(FetchChunk, chunk=0).pack_bytes
+    job = JobSize(sum(images[chunk] for chunk in chunks), None, task.chunks, shard_bytes, pack_bytes)
     yield from describe_files(job, choose_kind(task.paths.images, task.store), allowance)

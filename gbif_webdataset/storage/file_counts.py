@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from gbif_webdataset.storage.file_limits import FileAllowance
 from gbif_webdataset.storage.image_store import FILES, PACKED
-from gbif_webdataset.storage.pack_store import PACK_BYTES
 
 PER_CHUNK = 10
 """manifest, ledger, its attempts, verified table; records of FetchChunk, VerifyChunk, ShardChunk; their Slurm logs."""
@@ -27,13 +26,14 @@ ASSUMED_IMAGE_BYTES = 1_000_000
 class JobSize:
     """What a job still has to store: `images` of `bytes` bytes in total, None if it is not known, in `chunks` chunks.
 
-    `shard_bytes` is the size of a shard.
+    `shard_bytes` is the size of a shard, `pack_bytes` that of a pack.
     """
 
     images: int
     bytes: float | None
     chunks: int
     shard_bytes: int
+    pack_bytes: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def estimate_files(job: JobSize) -> FileCounts:
     """The number of files that a job creates with either store, rounded up. Folders of images are not counted."""
     total = job.images * ASSUMED_IMAGE_BYTES if job.bytes is None else job.bytes
     common = OTHER_FILES + PER_CHUNK * job.chunks + PER_SHARD * math.ceil(total / job.shard_bytes)
-    packs = job.chunks + math.floor(total / PACK_BYTES)  # the last pack of a chunk is not full
+    packs = job.chunks + math.floor(total / job.pack_bytes)  # the last pack of a chunk is not full
     return FileCounts(common + job.images, common + PER_PACKED_CHUNK * job.chunks + packs)
 
 

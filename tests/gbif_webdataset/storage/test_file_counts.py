@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from gbif_webdataset.storage.file_counts import FileCounts, JobSize, describe_files, estimate_files
 from gbif_webdataset.storage.file_limits import FileAllowance
 
-MILLION = JobSize(images=1_000_000, bytes=500e9, chunks=100, shard_bytes=100 << 20)
+MILLION = JobSize(images=1_000_000, bytes=500e9, chunks=100, shard_bytes=100 << 20, pack_bytes=2_000_000_000)
 
 
 def test_files_has_a_file_for_each_image_and_packed_one_for_two_gigabytes() -> None:
@@ -13,10 +14,16 @@ def test_files_has_a_file_for_each_image_and_packed_one_for_two_gigabytes() -> N
     assert estimate_files(MILLION) == FileCounts(common + 1_000_000, common + 2 * 100 + 100 + 250)
 
 
+def test_smaller_packs_are_more_files() -> None:
+    more = replace(MILLION, pack_bytes=500_000_000)
+    assert estimate_files(more).packed - estimate_files(MILLION).packed == 750
+    assert estimate_files(more).files == estimate_files(MILLION).files
+
+
 def test_without_images_a_job_has_at_most_twelve_files_for_each_chunk() -> None:
-    counts = [estimate_files(JobSize(0, 0, chunks, 1)).packed for chunks in (0, 1000)]
+    counts = [estimate_files(JobSize(0, 0, chunks, 1, 1)).packed for chunks in (0, 1000)]
     assert counts[1] - counts[0] <= 13 * 1000  # the thirteenth is the pack
-    assert estimate_files(JobSize(0, 0, 1000, 1)).files - estimate_files(JobSize(0, 0, 0, 1)).files <= 12 * 1000
+    assert estimate_files(JobSize(0, 0, 1000, 1, 1)).files - estimate_files(JobSize(0, 0, 0, 1, 1)).files <= 12 * 1000
 
 
 def describe(store: str, allowance: FileAllowance, job: JobSize = MILLION) -> list[str]:
@@ -52,5 +59,5 @@ def test_what_is_not_known_is_stated_and_gives_no_warning() -> None:
     )
     [line] = describe("files", FileAllowance(math.inf, "the quota of the user"))
     assert line.endswith("; no limit on files was found")
-    [line] = describe("files", FileAllowance(math.inf, "x"), JobSize(10, None, 1, 100 << 20))
+    [line] = describe("files", FileAllowance(math.inf, "x"), JobSize(10, None, 1, 100 << 20, 1_000_000))
     assert "; images count as 1 MB each, because their sizes are not known; " in line
