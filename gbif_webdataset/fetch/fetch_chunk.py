@@ -31,7 +31,7 @@ from gbif_webdataset.fetch.reachability import HostNotes, Reachability
 from gbif_webdataset.fetch.shared_limits import SharedLimits
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.image_reader import ImageReader
-from gbif_webdataset.storage.image_store import PACKED, ImageStore, choose_kind, create_store, is_packed
+from gbif_webdataset.storage.image_store import PACKED, ImageStore, choose_chunk_kind, create_store, is_packed
 from gbif_webdataset.storage.store_conversion import convert_store
 from gbif_webdataset.terms.outcomes import RETRIED_AT_ONCE, FetchFailure, Status
 
@@ -85,11 +85,11 @@ def _make_store(
     images: Path, chunk: int, options: FetchOptions, earlier: EarlierOutcomes, rows: Iterable[tuple[str, str]]
 ) -> ImageStore:
     """The store of the chunk, with the images that the chunk had in a store of the other kind."""
-    kind = choose_kind(images, options.store)
+    stored = earlier.list_downloaded()
+    kind = choose_chunk_kind(images, chunk, options.store, stored)
     store = create_store(images, chunk, kind, options.pack_bytes)
     if kind == PACKED or is_packed(images, chunk):
         own = {path for path, _ in rows}
-        stored = earlier.list_downloaded()
         if chunk == 0:
             unused = load_unused_images(images.parent / "fetched")
             own.update(unused)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from gbif_webdataset.storage.chunks import index_name, list_indexes, pack_folder_name
+from gbif_webdataset.storage.chunks import index_name, list_packed_chunks, pack_folder_name
 from gbif_webdataset.storage.file_store import FileStore
 from gbif_webdataset.storage.pack_store import PackStore
 
@@ -62,10 +62,21 @@ def is_packed(images: Path, chunk: int) -> bool:
 
 
 def choose_kind(images: Path, requested: str) -> str:
-    """FILES or PACKED: the requested kind or, with KEEP, PACKED if a chunk is packed."""
+    """FILES or PACKED for a dataset: the requested kind or, with KEEP, PACKED if a chunk is packed."""
     if requested != KEEP:
         return requested
-    return PACKED if list_indexes(images) else FILES
+    return PACKED if list_packed_chunks(images) else FILES
+
+
+def choose_chunk_kind(images: Path, chunk: int, requested: str, stored: Iterable[str]) -> str:
+    """FILES or PACKED for a chunk: the requested kind or, with KEEP, what it has; a new chunk gets the dataset's.
+
+    `stored` are the paths of the images that the chunk downloaded.
+    """
+    if requested != KEEP or is_packed(images, chunk):
+        return PACKED if requested == KEEP else requested
+    files = FileStore(images)
+    return FILES if any(files.size(path) is not None for path in stored) else choose_kind(images, KEEP)
 
 
 def open_store(images: Path, chunk: int) -> ImageStore:

@@ -7,6 +7,7 @@ from gbif_webdataset.storage.image_store import (
     FILES,
     KEEP,
     PACKED,
+    choose_chunk_kind,
     choose_kind,
     create_store,
     is_packed,
@@ -21,6 +22,23 @@ def test_a_dataset_keeps_its_kind_and_a_new_one_gets_files(tmp_path: Path) -> No
     pack_images(tmp_path, 3, {})
     assert choose_kind(tmp_path, KEEP) == PACKED
     assert [choose_kind(tmp_path, kind) for kind in (FILES, PACKED)] == [FILES, PACKED]
+
+
+def test_a_dataset_is_packed_although_an_index_is_missing(tmp_path: Path) -> None:
+    pack_images(tmp_path, 3, {"d/a.jpg": b"a"})
+    (tmp_path / "chunk-00003.idx").unlink()
+    assert choose_kind(tmp_path, KEEP) == PACKED
+
+
+def test_a_chunk_keeps_its_kind_and_a_new_one_gets_that_of_the_dataset(tmp_path: Path) -> None:
+    pack_images(tmp_path, 3, {"d/a.jpg": b"a"})
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/b.jpg").write_bytes(b"b")
+    assert choose_chunk_kind(tmp_path, 0, KEEP, ["d/x.jpg", "d/b.jpg"]) == FILES
+    assert choose_chunk_kind(tmp_path, 0, KEEP, ["d/x.jpg"]) == PACKED
+    assert choose_chunk_kind(tmp_path, 3, KEEP, ["d/b.jpg"]) == PACKED
+    assert choose_chunk_kind(tmp_path, 3, FILES, ["d/a.jpg"]) == FILES
+    assert choose_chunk_kind(tmp_path, 0, PACKED, ["d/b.jpg"]) == PACKED
 
 
 def test_a_chunk_is_packed_if_it_has_an_index_or_packs(tmp_path: Path) -> None:
