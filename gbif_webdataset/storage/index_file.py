@@ -63,6 +63,12 @@ class IndexFile:
             for image in images:
                 self._content.remove(image)
 
+    def reserve(self, images: Sequence[PackedImage]) -> None:
+        """Take the space of the lines that `remove` will write, so that the disk cannot be full by then."""
+        length = sum(len(format_line(image, REMOVED)) for image in images)
+        self._append(bytes(length))
+        self._size -= length
+
     def sync(self) -> None:
         """Write the lines to the disk."""
         os.fsync(self._handle)

@@ -29,6 +29,7 @@ class PackWriter:
 
     def erase(self, images: Sequence[PackedImage]) -> None:
         """Overwrite the bytes of images, and remove them from the index once this is on the disk."""
+        self._index.reserve(images)  # on a full disk, no bytes are overwritten
         for image in sorted(images, key=lambda image: (image.pack, image.offset)):
             self._files.erase(image)
         self._files.sync()

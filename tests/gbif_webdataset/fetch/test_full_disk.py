@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +11,10 @@ import pytest
 from gbif_webdataset.errors import FetchError
 from gbif_webdataset.fetch.journal import journal_path, read_journal
 from gbif_webdataset.storage.free_space import CHECK_INTERVAL_SECONDS, free_bytes
+from gbif_webdataset.storage.image_store import FILES, PACKED
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import FetchRun, limits
+from tests.support.small_disk import mount_disk
 from tests.support.visits import JPEG, Visit
 
 SIZE = 3_000_000
@@ -23,18 +24,13 @@ BODY = JPEG + bytes(100_000)
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system can't be mounted here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mount_disk(tmp_path / "disk", SIZE) as folder:
+        yield folder
 
 
-@pytest.fixture
-def run(disk: Path) -> FetchRun:
-    return FetchRun(disk / "dataset")
+@pytest.fixture(params=[FILES, PACKED])
+def run(disk: Path, request: pytest.FixtureRequest) -> FetchRun:
+    return FetchRun(disk / "dataset", request.param)
 
 
 def slow_images(server: FaultyServer, number: int, seconds: float) -> dict[str, str]:
@@ -158,3 +154,21 @@ def test_a_disk_is_looked_at_about_once_a_second(
     begun = time.monotonic()
     run.fetch(slow_images(server, 24, 0.2), workers=2, min_free_bytes=1)
     assert 2 <= len(looks) <= 2 * (time.monotonic() - begun) / CHECK_INTERVAL_SECONDS + 2
+
+
+def test_a_disk_that_is_full_keeps_what_is_recorded(run: FetchRun, server: FaultyServer, disk: Path) -> None:
+    urls = slow_images(server, 20, 0)
+    run.write_manifest(urls)
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(SIZE - 6 * len(BODY)))
+    with pytest.raises(OSError, match="No space left on device"):
+        run.fetch(workers=4)
+    kept = recorded(run)
+    assert 0 < len(kept) < 20
+    assert all(run.read_image(name) == BODY for name in kept)
+    ballast.unlink()
+    asked = server.count_requests()
+    assert run.fetch(workers=4) == {"fetched": 20}
+    assert server.count_requests() - asked <= 20 - len(kept)
+    assert all(run.read_image(name) == BODY for name in urls)
+    assert run.list_images() == set(urls)

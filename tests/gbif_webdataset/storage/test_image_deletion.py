@@ -10,6 +10,7 @@ from gbif_webdataset.storage.image_deletion import delete_from_stores, tidy_stor
 from gbif_webdataset.storage.pack_store import PackStore
 from tests.support.datasets import ROOT
 from tests.support.packs import CHUNK, bytes_of, pack_images, read_files, read_packed
+from tests.support.small_disk import fill_disk, mount_disk
 
 KILLED = """
 import os, signal, sys
@@ -61,6 +62,20 @@ def test_a_deletion_that_is_killed_is_completed_by_the_next_one(tmp_path: Path, 
     assert read_packed(tmp_path) == {path: data for path, data in made.items() if path not in gone}
     assert list(check_packs(PackStore(tmp_path, CHUNK), CHUNK, "")) == []
     assert not any(made[path][at : at + 40] in read_files(tmp_path) for path in gone for at in (0, 400, 900))
+
+
+def test_a_deletion_on_a_full_disk_changes_no_image_and_is_completed_later(tmp_path: Path) -> None:
+    made = {f"{'d' * 60}/{number}.jpg": bytes_of(str(number)) for number in range(200)}
+    gone = list(made)[:150]
+    with mount_disk(tmp_path / "disk", 3_000_000) as images:
+        pack_images(images, CHUNK, made)
+        ballast = fill_disk(images)
+        with pytest.raises(OSError, match="No space left on device"):
+            delete_from_stores(images, gone, 2_000_000)
+        assert read_packed(images) == made
+        ballast.unlink()
+        delete_from_stores(images, gone, 2_000_000)
+        assert read_packed(images) == {path: data for path, data in made.items() if path not in gone}
 
 
 def test_packs_that_are_complete_are_not_changed(tmp_path: Path) -> None:
