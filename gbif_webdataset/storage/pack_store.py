@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
+from gbif_webdataset.storage.atomic import sync
 from gbif_webdataset.storage.chunks import index_name, list_packed_chunks, pack_folder_name
 from gbif_webdataset.storage.index_file import IndexFile
 from gbif_webdataset.storage.pack_files import PackFiles, scan_spans
@@ -74,10 +75,14 @@ class PackStore:
         Raises:
             BusyError: another process is writing.
         """
+        is_new = not (self._folder.exists() and self._index_file.path.exists())
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._is_prepared:
             self.restore_index()
         with self._index_file.writing():
+            if is_new:
+                sync(self._folder.parent)
+                sync(self._folder.parent.parent)
             if not self._is_prepared:
                 self.files.begin(find_last_image(self._index_file.path))
                 self._is_prepared = True

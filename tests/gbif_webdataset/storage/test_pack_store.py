@@ -218,3 +218,22 @@ def test_images_that_were_removed_stay_so_when_lines_are_restored(tmp_path: Path
     index.write_bytes(b"".join([b"damaged\n", *lines[1:], format_line(removed, REMOVED)]))
     restore_indexes(tmp_path)
     assert read_packed(tmp_path) == {path: made[path] for path in ("d/a.jpg", "d/c.jpg")}
+
+
+def test_a_new_index_and_its_folder_are_on_the_disk_with_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    real = os.fsync
+
+    def note(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    images = tmp_path / "images"
+    fill_packs(images, "a")
+    assert {tmp_path, images, images / "chunk-00007", images / "chunk-00007.idx"} <= set(synced)
+    synced.clear()
+    fill_packs(images, "b")
+    assert tmp_path not in synced and images not in synced
