@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 from gbif_webdataset.errors import ParameterError
@@ -23,9 +25,9 @@ class StoredImage:
 
 def list_images(paths: DatasetPaths, where: str = "") -> Iterator[StoredImage]:
     """The images that the dataset has and for which `where` is true; see `select_images`."""
-    for chunk, names in select_images(paths, where):
+    for chunk, batches in groupby(select_images(paths, where), itemgetter(0)):
         store = open_store(paths.images, chunk)
-        for name in names:
+        for name in chain.from_iterable(names for _, names in batches):
             size = store.size(name)
             if size is not None:
                 yield StoredImage(name, size, store)

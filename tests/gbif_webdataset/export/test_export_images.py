@@ -1,10 +1,13 @@
+import sys
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.export import select_images
 from gbif_webdataset.export.export_images import export_images, list_images, read_image
 from tests.support.audited_folder import AuditedFolder
+from tests.support.packs import pack_images
 
 
 @pytest.fixture
@@ -47,3 +50,13 @@ def test_images_are_not_exported_into_the_dataset(folder: AuditedFolder) -> None
     with pytest.raises(ParameterError, match="this folder is inside the dataset"):
         list(export_images(folder.paths, folder.paths.images))
     assert folder.snapshot() == before
+
+
+def test_the_index_of_a_chunk_is_read_once(folder: AuditedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = folder.paths.images
+    pack_images(images, 1, {f"d1/{number}.jpg": (images / f"d1/{number}.jpg").read_bytes() for number in range(5)})
+    monkeypatch.setattr(select_images, "BATCH_ROWS", 2)
+    opened: list[str] = []
+    sys.addaudithook(lambda event, values: opened.append(str(values[0])) if event == "open" else None)
+    assert len(list(list_images(folder.paths))) == 9
+    assert opened.count(str(images / "chunk-00001.idx")) == 1
