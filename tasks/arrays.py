@@ -150,7 +150,7 @@ def show_status(report: ReportDataset) -> None:
     stages = status.count_states(find_missing(report), report.chunks, queue, logs.find_logs(report.paths.logs))
     print_text(status.format_table(list(stages), report.chunks, count_retriable_images(report)))
     if removal := find_removal(report.paths):
-        print_text(f"{removal} removed after the report (--ReportDataset-keep-images false)")
+        print_text(f"{removal} {removal.state} after the report (--ReportDataset-keep-images false)")
 
 
 def main(command_line: Sequence[str]) -> None:

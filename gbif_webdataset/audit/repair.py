@@ -15,6 +15,8 @@ from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.chunks import journal_name
 from gbif_webdataset.storage.ledger_marks import has_image, mark_in_ledger
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.storage.removed_images import find_chunk_removal
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.columns import IDENTIFIER, IMAGE_PATH, LEDGER
 from gbif_webdataset.terms.differences import HARMLESS, Difference
 from gbif_webdataset.terms.outcomes import WITHOUT_FILE, Defect
@@ -31,17 +33,21 @@ def repair_dataset(paths: DatasetPaths, findings: Iterable[Finding]) -> list[str
 
     `findings` have tables before images. A damaged ledger is deleted; what a verified table shows of it becomes the
     journal of the chunk, so that the next run downloads only images that differ. No other file is deleted, except
-    damaged lists that no task makes again.
+    damaged lists that no task makes again. A chunk whose images were removed after the report keeps its record, which
+    says so.
     """
     labels: set[str] = set()
     repaired: set[str] = set()
     damaged: set[str] = set()
     for label, some in groupby(findings, key=lambda finding: finding.record):
         found = [finding for finding in some if finding.kind not in NOT_REPAIRED]
+        is_removed = find_chunk_removal(TargetRecord.load(paths.record(label))) is not None
         if found and label:
             labels.add(label)
-            _delete_file(paths.record(label))
-        changed = {f.file.removeprefix("images/"): _name_defect(f) for f in found if f.file.startswith("images/")}
+            if not is_removed:  # otherwise the next run would download all images of the chunk again
+                _delete_file(paths.record(label))
+        images = [finding for finding in found if finding.file.startswith("images/") and not is_removed]
+        changed = {finding.file.removeprefix("images/"): _name_defect(finding) for finding in images}
         damaged.update(finding.file for finding in found if not finding.file.startswith("images/"))
         if changed:
             _repair_chunk(paths, label, damaged, changed)

@@ -31,6 +31,11 @@ class Removal:
     bytes: int
     is_complete: bool
 
+    @property
+    def state(self) -> str:
+        """The verb of a sentence about these images."""
+        return "removed" if self.is_complete else "are being removed"
+
     def __str__(self) -> str:
         return f"{format_count(self.images, 'image')} ({format_size(self.bytes)})"
 

@@ -3,12 +3,15 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from gbif_webdataset.slurm.jobs import ARRAYS, STAGES, JobCommand, Site, name_dataset
+from gbif_webdataset.storage.removed_images import RESULT
+from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.outcomes import REFUSALS, is_temporary
 from tasks import ReportDataset, arrays
 from tests.gbif_webdataset.storage.test_run_lock import held
@@ -134,6 +137,13 @@ def test_after_the_images_are_removed_everything_counts_as_done(dataset: Dataset
     lines = run_arrays(dataset, environment, "status").stdout.splitlines()
     assert lines[-1].endswith("removed after the report (--ReportDataset-keep-images false)")
     assert not any("may succeed in another run" in line for line in lines)
+    path = dataset.output / ".made" / "FetchChunk-00000.json"
+    record = TargetRecord.load(path)
+    assert record is not None
+    removal = {**record.results[RESULT], "is_complete": False}  # as a killed run leaves it
+    replace(record, results={**record.results, RESULT: removal}).save(path)
+    assert " are being removed after the report" in run_arrays(dataset, environment, "status").stdout.splitlines()[-1]
+    record.save(path)
     for options in (WITHOUT_IMAGES, ("--retry",)):
         ended = run_arrays(dataset, environment, "submit", "--dry-run", *options)
         assert ended.stdout == "nothing to do: everything is up to date\n"

@@ -10,6 +10,7 @@ from gbif_webdataset.audit.check_file import Finding
 from gbif_webdataset.audit.repair import repair_dataset
 from gbif_webdataset.fetch.journal import read_journal
 from gbif_webdataset.fetch.ledger import Outcome
+from gbif_webdataset.storage.removed_images import find_removal, remove_images
 from tests.support.audited_folder import AuditedFolder
 
 FETCH = "FetchChunk-00001"
@@ -132,3 +133,11 @@ def test_a_folder_in_the_place_of_a_record_or_a_ledger_is_left_to_the_user(folde
     findings = [Finding(f".made/{FETCH}.json", "unreadable", FETCH), Finding(LEDGER, "unreadable", FETCH)]
     assert repair_dataset(folder.paths, findings) == [FETCH]
     assert folder.paths.chunk("fetched", 1).is_dir()
+
+
+def test_images_that_were_removed_after_the_report_still_count_as_removed(folder: AuditedFolder) -> None:
+    removal = remove_images(folder.paths, 2, lambda done: None)
+    findings = [Finding(LEDGER, "changed", FETCH), Finding("images/d1/3.jpg", "changed", FETCH)]
+    assert repair_dataset(folder.paths, findings) == [FETCH]
+    assert find_removal(folder.paths) == removal
+    assert not folder.paths.chunk("fetched", 1).exists()

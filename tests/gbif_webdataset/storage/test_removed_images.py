@@ -50,6 +50,11 @@ def test_all_images_are_removed_and_their_number_and_bytes_recorded(folder: Audi
     assert list_images(folder) == []
 
 
+def test_a_removal_that_is_not_complete_says_so(folder: AuditedFolder) -> None:
+    assert Removal(1, 1, is_complete=True).state == "removed"
+    assert Removal(1, 1, is_complete=False).state == "are being removed"
+
+
 def test_the_records_keep_their_digests_and_other_results(folder: AuditedFolder) -> None:
     before = TargetRecord.load(folder.paths.record("FetchChunk-00001"))
     remove_images(folder.paths, 3, lambda done: None)
