@@ -2,8 +2,9 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.network.address_guard import AddressGuard
@@ -22,7 +23,7 @@ from gbif_webdataset.obtain.occurrence_filters import (
 from gbif_webdataset.obtain.pauses import Pauses
 from gbif_webdataset.obtain.request_download import make_request, submit_request
 from gbif_webdataset.obtain.request_file import read_request, send_command, write_request
-from gbif_webdataset.obtain.species_list import format_matches, match_names, read_names, write_matches
+from gbif_webdataset.obtain.species_list import MatchJournal, format_matches, match_names, read_names, write_matches
 from gbif_webdataset.terms.checklists import BACKBONE, CATALOGUE_OF_LIFE
 from tasks.framework.messages import print_note, print_text
 from tasks.framework.parameters import Choice, FilePath, Flag, InputFile, Real, Text, WebAddress, split_list
@@ -30,6 +31,8 @@ from tasks.framework.worker_processes import RunTask
 
 TAXONOMIES = {"catalogue-of-life": CATALOGUE_OF_LIFE, "backbone": BACKBONE}
 WAIT_HOURS = 1.0
+PROGRESS_STEP = 100
+Item = TypeVar("Item")
 
 
 class RequestDownload(RunTask):
@@ -113,9 +116,21 @@ class RequestDownload(RunTask):
     def _write_request(self, api: GbifApi, pauses: Pauses) -> None:
         checklist, names = TAXONOMIES[self.taxonomy], read_names(Path(self.names))
         print_note(f"looking up {len(names):,} names and their occurrences at {self.api} ...")
-        matches = match_names(api, names, checklist, pauses)
+        journal = MatchJournal(self.path.with_suffix(".matches.jsonl"), checklist)
+        matches = list(_show_progress("names looked up", match_names(api, names, pauses, journal), len(names)))
         table = self.path.with_suffix(".names.csv")
         write_matches(table, matches)
         print_text(format_matches(matches, table))
         write_request(self.path, make_request(self.filters, matches, checklist))
-        print_text(format_counts(list(count_occurrences(api, self.filters, matches, checklist, pauses))))
+        counts = count_occurrences(api, self.filters, matches, checklist, pauses)
+        number = len({match.key for match in matches if match.key})
+        print_text(format_counts(list(_show_progress("taxa counted", counts, number))))
+        journal.path.unlink(missing_ok=True)
+
+
+def _show_progress(done: str, items: Iterator[Item], total: int) -> Iterator[Item]:
+    """Yield the items, and print how many are done after every PROGRESS_STEP of them."""
+    for number, item in enumerate(items, 1):
+        if number % PROGRESS_STEP == 0:
+            print_note(f"{number:,} of {total:,} {done}")
+        yield item

@@ -1,8 +1,6 @@
 """Whether a downloaded zip is complete: its directory, and the CRC-32 of each of its files."""
 
 import errno
-import lzma
-import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,10 +13,7 @@ CHECKED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The methods that are decompressed in small pieces. ReadArchive checks the files of all others while it reads them."""
 ENCRYPTED = 0x1
 _DIRECTORY_BYTES = 5  # the place of the directory's size in zipfile's list
-_READ_ERRORS = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, ValueError,
-    OverflowError, RuntimeError,
-)  # fmt: skip
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError)
 
 
 class DamagedZipError(Exception):

@@ -1,8 +1,9 @@
 """The names of a request, and their taxa in a checklist by GBIF's species/match API."""
 
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,45 @@ def _read_row(row: dict[str, str]) -> ListedName:
     return ListedName(values.get(NAME, ""), values.get(RANK, ""), values.get(KINGDOM, ""))
 
 
-def match_names(api: GbifApi, names: Iterable[ListedName], checklist: str, pauses: Pauses) -> list[NameMatch]:
-    """Return the match of each name in a checklist. Raises FetchError if GBIF refuses or does not answer."""
-    return [_match_name(api, listed, checklist, pauses) for listed in names]
+@dataclass(frozen=True)
+class MatchJournal:
+    """A file with the matches of a command that has not ended. The next command does not look up these names again."""
+
+    path: Path
+    checklist: str
+
+    def load(self) -> dict[ListedName, NameMatch]:
+        """Return the matches in the checklist. Damaged lines, such as the last of a killed command, do not count."""
+        found = {}
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        for line in text.splitlines():
+            try:
+                values = json.loads(line)
+                match = NameMatch(**values["match"] | {"higher": tuple(values["match"]["higher"])})
+                if values["checklist"] == self.checklist:
+                    found[ListedName(*values["listed"])] = match
+            except (ValueError, TypeError, KeyError):
+                continue
+        return found
+
+    def add(self, listed: ListedName, match: NameMatch) -> None:
+        """Append the match of a name."""
+        values = {"checklist": self.checklist, "listed": astuple(listed), "match": asdict(match)}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps(values)}")
+
+
+def match_names(
+    api: GbifApi, names: Iterable[ListedName], pauses: Pauses, journal: MatchJournal
+) -> Iterator[NameMatch]:
+    """Yield the match of each name in the journal's checklist. Raises FetchError if GBIF refuses or does not answer."""
+    known = journal.load()
+    for listed in names:
+        match = known.get(listed)
+        if match is None:
+            match = _match_name(api, listed, journal.checklist, pauses)
+            journal.add(listed, match)
+        yield match
 
 
 def _match_name(api: GbifApi, listed: ListedName, checklist: str, pauses: Pauses) -> NameMatch:

@@ -8,6 +8,7 @@ from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.obtain.http_client import TemporaryError
 from gbif_webdataset.obtain.species_list import (
     ListedName,
+    MatchJournal,
     NameMatch,
     find_contained,
     format_matches,
@@ -54,18 +55,37 @@ def test_a_file_without_names_gives_a_sentence(data: bytes, sentence: str, tmp_p
         read_names(tmp_path / "species.txt")
 
 
-def test_the_checklist_rank_and_kingdom_are_sent(server: GbifApi, run: ObtainRun) -> None:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The path of a journal."""
+    return tmp_path / "matches.jsonl"
+
+
+def test_a_journal_returns_the_matches_of_its_checklist_and_no_damaged_line(path: Path) -> None:
+    journal, listed = MatchJournal(path, COL), ListedName("Aotus", "genus", "Plantae")
+    assert journal.load() == {}
+    match = NameMatch("Aotus", "8", higher=("N",))
+    journal.add(listed, match)
+    MatchJournal(path, "other").add(ListedName("Noctua"), match)
+    with path.open("ab") as file:
+        file.write(b'\n[]\n{"match": 1}\n\xff\n{"checkl')
+    journal.add(ListedName("Noctua"), match)
+    assert journal.load() == {listed: match, ListedName("Noctua"): match}
+
+
+def test_the_checklist_rank_and_kingdom_are_sent(server: GbifApi, run: ObtainRun, path: Path) -> None:
     server.names["Aotus"] = describe_match("8", "Aotus")
-    [match] = match_names(run.api, [ListedName("Aotus", "genus", "Plantae")], COL, run.pauses)
+    [match] = match_names(run.api, [ListedName("Aotus", "genus", "Plantae")], run.pauses, MatchJournal(path, COL))
     assert match == NameMatch("Aotus", "8", "Aotus", "SPECIES", "ACCEPTED", "EXACT", 98, "", ("N",))
     expected = {"scientificName": ["Aotus"], "checklistKey": [COL], "taxonRank": ["GENUS"], "kingdom": ["Plantae"]}
     assert server.log[0].query == expected
 
 
-def test_a_busy_host_is_asked_again(server: GbifApi, run: ObtainRun) -> None:
+def test_a_busy_host_is_asked_again(server: GbifApi, run: ObtainRun, path: Path) -> None:
     server.names["Aotus"] = describe_match("8", "Aotus")
     server.before("/v2/species/match", give_status(429, Retry_After="70"))
-    assert match_names(run.api, [ListedName("Aotus")], COL, run.pauses)[0].key == "8"
+    [match] = match_names(run.api, [ListedName("Aotus")], run.pauses, MatchJournal(path, COL))
+    assert match.key == "8"
     assert run.clock.pauses == [70]
 
 
