@@ -113,9 +113,9 @@ def match_names(
     api: GbifApi, names: Iterable[ListedName], pauses: Pauses, journal: MatchJournal
 ) -> Iterator[NameMatch]:
     """Yield the match of each name in the journal's checklist. Raises FetchError if GBIF refuses or does not answer."""
-    known = journal.load()
+    earlier = journal.load()
     for listed in names:
-        match = known.get(listed)
+        match = earlier.get(listed)
         if match is None:
             match = _match_name(api, listed, journal.checklist, pauses)
             journal.add(listed, match)

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from gbif_webdataset.obtain.request_file import save_sent, write_request
 from tests.support.central_scheduler import start_scheduler
 from tests.support.datasets import Dataset, archive_of
 from tests.support.gbif_api import COL, DOI, KEY, PASSWORD, USER, Download, GbifApi, describe_match, send_range_slowly
+from tests.support.several_archives import DATASET, write_archive
 
 ROOT = Path(__file__).parents[2]
 FAILED = 30
@@ -191,6 +193,35 @@ def test_names_become_a_request_a_download_and_a_manifest(server: GbifApi, downl
     assert len(Dataset(tmp_path, tmp_path / "out", 1).rows("manifest")) == 6
 
 
+@pytest.mark.parametrize("is_list", [False, True])
+def test_several_remote_sources_become_one_manifest(is_list: bool, server: GbifApi, tmp_path: Path) -> None:
+    keys, dois = [f"000123{number}-260507073636908" for number in range(3)], ["10.15468/dl.a", DOI, "10.15468/dl.c"]
+    for key, doi, ids in zip(keys, dois, (range(4), range(2, 6), range(5, 8)), strict=True):
+        rows = [{"gbifID": str(one), "datasetKey": DATASET, "acceptedTaxonKey": "5WZLF"} for one in ids]
+        media = [
+            {"gbifID": str(one), "type": "StillImage", "identifier": f"https://example.org/{one}.jpg"} for one in ids
+        ]
+        content = write_archive(tmp_path / f"{key}.zip", rows, media, doi=doi, date="2026-05-07").read_bytes()
+        server.add(key, content=content, doi=doi)
+    request = server.downloads[keys[2]].request
+    write_request(tmp_path / "request.json", request)
+    save_sent(tmp_path / "request.json", request, keys[2])
+    sources = [keys[0], f"https://doi.org/{DOI}", "request.json"]
+    (tmp_path / "all.txt").write_text("\n".join(sources))
+    dwca = "all.txt" if is_list else ",".join(sources)
+
+    succeed(server, "ReadArchive", "--dwca", dwca, "--output", "out", "--chunks", 1, cwd=tmp_path)
+    dataset = Dataset(tmp_path, tmp_path / "out", 1)
+    assert sorted(row["coreid"] for row in dataset.rows("manifest")) == [str(one) for one in range(8)]
+    assert len({row["archive"] for row in dataset.rows("manifest")}) == 3
+    reasons = [row["reason"] for row in dataset.rows("manifest/rejected.parquet")]
+    assert reasons.count("in-another-archive") == 6  # three occurrences, each with its photo
+    assert {path.stem for path in (tmp_path / "out" / "archive").glob("*.zip")} == set(keys)
+    server.log.clear()
+    succeed(server, "ReadArchive", "--dwca", dwca, "--output", "out", "--chunks", 1, cwd=tmp_path)
+    assert server.log == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -235,8 +266,16 @@ def has_password(data: bytes) -> bool:
     )
 
 
-def test_the_password_is_in_no_output_file_process_or_page(server: GbifApi, download: Download, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["environment", "netrc"])
+def test_the_password_is_in_no_output_file_process_or_page(
+    place: str, server: GbifApi, download: Download, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     user = {**os.environ, "GBIF_USER": USER, "GBIF_PWD": PASSWORD}
+    if place == "netrc":
+        home = tmp_path_factory.mktemp("home")
+        (home / ".netrc").write_text(f'machine 127.0.0.1 login {USER} password "{PASSWORD}"\n', encoding="utf-8")
+        (home / ".netrc").chmod(0o600)
+        user = {name: value for name, value in os.environ.items() if not name.startswith("GBIF_")} | {"HOME": str(home)}
     server.names["Noctua pronuba"] = describe_match("5WZLF", "Noctua pronuba")
     (tmp_path / "species.txt").write_text("Noctua pronuba\n")
     (tmp_path / "history").mkdir()
