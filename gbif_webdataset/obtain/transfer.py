@@ -195,7 +195,9 @@ def _append(file: Transfer, pieces: Iterable[bytes], total: int, report_bytes: C
 
 def _describe_content(response: requests.Response, piece: bytes) -> str:
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    return "a web page" if "html" in kind else f"of the type {kind}" if piece and kind else "empty or something else"
+    if not piece:
+        return "empty"
+    return "a web page" if "html" in kind else f"of the type {kind}" if kind else "of an unknown type"
 
 
 def _save_validator(response: requests.Response, file: Transfer) -> None:

@@ -192,6 +192,14 @@ def test_names_become_a_request_a_download_and_a_manifest(server: GbifApi, downl
     succeed(server, "ReadArchive", "--dwca", "request.json", "--output", "out", "--chunks", 1, cwd=tmp_path)
     assert len(Dataset(tmp_path, tmp_path / "out", 1).rows("manifest")) == 6
 
+    server.downloads[key].statuses = ["FILE_ERASED"]
+    succeed(server, "RequestDownload", "--send", cwd=tmp_path, **user)
+    [newer] = server.downloads.keys() - {key}
+    newer_archive = archive_of(tmp_path / "newer.zip", [f"https://example.org/{number}.jpg" for number in range(7)])
+    server.downloads[newer].content, server.downloads[newer].statuses = newer_archive.read_bytes(), ["SUCCEEDED"]
+    succeed(server, "ReadArchive", "--dwca", "request.json", "--output", "out", "--chunks", 1, cwd=tmp_path)
+    assert len(Dataset(tmp_path, tmp_path / "out", 1).rows("manifest")) == 7
+
 
 @pytest.mark.parametrize("is_list", [False, True])
 def test_several_remote_sources_become_one_manifest(is_list: bool, server: GbifApi, tmp_path: Path) -> None:

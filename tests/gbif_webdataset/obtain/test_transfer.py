@@ -154,9 +154,20 @@ def test_an_endless_answer_of_unknown_size_does_not_fill_the_disk(
     assert 2_000_000 <= file.count_bytes() < 4_000_000
 
 
-def test_an_empty_answer_is_not_a_zip(server: GbifApi, run: ObtainRun, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("body", "kind", "what"),
+    [
+        (b"", "text/html", "empty"),
+        (b"P", "", "of an unknown type"),
+        (b"<!DOCTYPE html>", "text/html; charset=utf-8", "a web page"),
+        (b"{}", "application/json", "of the type application/json"),
+    ],
+)
+def test_an_answer_that_is_not_a_zip_is_described(
+    body: bytes, kind: str, what: str, server: GbifApi, run: ObtainRun, tmp_path: Path
+) -> None:
     _, file = begin(server, tmp_path)
-    server.before(file_path(), lambda visit: visit.send(b"", 200, ""))
-    with pytest.raises(WrongContentError, match="the answer is empty or something else, not a zip"):
+    server.before(file_path(), lambda visit: visit.send(body, 200, kind))
+    with pytest.raises(WrongContentError, match=f"the answer is {what}, not a zip"):
         fetch(run, file)
     assert not file.part.exists()
