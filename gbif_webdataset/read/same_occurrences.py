@@ -4,40 +4,39 @@ GBIF's downloads have one id for an occurrence, gbifID. In other archives the sa
 datasetKey together with its occurrenceID, because their ids are unique within an archive only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gbif_webdataset.read import dwca
 from gbif_webdataset.read.columns import RECORD_ID, SPACE, ColumnSelection
 from gbif_webdataset.read.dwca import Archive
+from gbif_webdataset.read.id_pairs import IdPairs
+from gbif_webdataset.read.key_groups import cut_at_groups, find_single_rows, pair_rows
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.raw_lines import ignore_progress
 from gbif_webdataset.read.row_reader import RowReader
 from gbif_webdataset.read.text_encodings import get_codec
 from gbif_webdataset.storage import arrow
-from gbif_webdataset.storage.tables import quote_name, quote_text
+from gbif_webdataset.storage.tables import fetch_rows, quote_name, quote_text, select_batches, spill_folder
 
 GBIF_ID, KEYS = "gbifID", ("datasetKey", "occurrenceID")
 MAX_HEADER_BYTES = 1 << 16
 OF_GBIF = 0
 """The space of GBIF's ids. Every other archive has a space of its own, in which its ids are unique."""
-CREATE = """CREATE TABLE occurrence_keys (space INT, archive INT, id VARCHAR, key VARCHAR);
+# md5 tells all keys apart, and takes less memory than they do. Sorting takes linear time and little memory; joins and
+# aggregates of millions of texts do not.
+CREATE = """CREATE TABLE occurrence_keys (space INT, archive INT, id VARCHAR, key UHUGEINT);
     CREATE TABLE same_occurrences (space INT, id VARCHAR, first_space INT, first_id VARCHAR)"""
-# An id that an archive has twice, and a key that one archive has for several ids, say nothing.
-FIND_SAME = """INSERT INTO same_occurrences
-    WITH occurrences AS (
-        SELECT space, id, min(archive) AS archive, arg_min(key, archive) AS key FROM occurrence_keys
-        GROUP BY space, id HAVING count(*) = count(DISTINCT archive)),
-    distinct_keys AS (
-        SELECT * FROM occurrences QUALIFY archive = min(archive) OVER (PARTITION BY space, key)
-        AND count(*) OVER (PARTITION BY space, key, archive) = 1)
-    SELECT space, id, first_value(space) OVER by_key AS first_space, first_value(id) OVER by_key AS first_id
-    FROM distinct_keys WINDOW by_key AS (PARTITION BY key ORDER BY archive) QUALIFY space <> first_space"""
-RESOLVE = """SELECT coalesce(first_id, ids.id) AS id, coalesce(first_space, {space}) AS space
-    FROM ids LEFT JOIN same_occurrences same ON same.space = {space} AND same.id = unwrap_id(ids.id) ORDER BY row"""
+BY_ID = """SELECT hash(id) AS high, space::UBIGINT AS low, space, archive, rowid AS row FROM occurrence_keys
+    ORDER BY high, low, archive"""
+BY_KEY = f"""SELECT (key >> 64)::UBIGINT AS high, (key & {2**64 - 1})::UBIGINT AS low, space, archive, rowid AS row, id
+    FROM occurrence_keys ORDER BY key, archive"""
+BY_HASH = "SELECT hash(id) AS hash, * FROM same_occurrences ORDER BY hash"
+HASH_IDS = "SELECT hash(unwrap_id(id)) AS hash, unwrap_id(id) AS id FROM ids"
 
 
 class SameOccurrences:
@@ -60,42 +59,67 @@ class SameOccurrences:
             for number in others
             if number not in with_keys
         ]
-        of_gbif = [number for number, space in enumerate(self._spaces) if space == OF_GBIF]
-        if len(with_keys) > 1 or (with_keys and of_gbif):
+        comparable = [number for number, archive in enumerate(self._archives) if _has_keys(archive)]
+        if with_keys and len(comparable) > 1:
             self._connection.execute(CREATE)
-            self._read_keys(with_keys, "key IS NOT NULL")
-            is_elsewhere = f"key IN (SELECT key FROM occurrence_keys WHERE space <> {OF_GBIF})"
-            self._read_keys([number for number in of_gbif if _has_keys(self._archives[number])], is_elsewhere)
-            self._connection.execute(FIND_SAME)
-            self._connection.execute("DROP TABLE occurrence_keys")
+            for number in comparable:
+                self._read_keys(number)
+            self._find_same()
             changed = self._connection.execute("SELECT DISTINCT space FROM same_occurrences").fetchall()
             self._changed = {space for (space,) in changed}
+            path = spill_folder(self._connection) / "same-occurrences"
+            self._pairs = IdPairs.write(path, select_batches(self._connection, BY_HASH))
+            self._connection.execute("DROP TABLE occurrence_keys; DROP TABLE same_occurrences")
         return notes
 
     def resolve(self, archive: int, rows: pa.Table) -> pa.Table:
         """Rows of an archive with the column SPACE, and the ids of occurrences that an earlier archive has, too."""
         space = self._spaces[archive]
+        spaces = np.full(rows.num_rows, space, np.int32)
         if space not in self._changed:
-            return rows.append_column(SPACE, arrow.to_array(np.full(rows.num_rows, space, np.int32)))
+            return rows.append_column(SPACE, arrow.to_array(spaces))
         ids = rows.column(RECORD_ID)
-        self._connection.register("ids", pa.table([ids, arrow.to_array(np.arange(len(ids)))], ["id", "row"]))
-        resolved = self._connection.sql(RESOLVE.format(space=space)).to_arrow_table()
-        rows = rows.set_column(rows.column_names.index(RECORD_ID), RECORD_ID, resolved.column("id"))
-        return rows.append_column(SPACE, resolved.column("space"))
+        self._connection.register("ids", pa.table({"id": ids}))
+        hashed = self._connection.sql(HASH_IDS).to_arrow_table()
+        hashes = arrow.to_numpy(hashed.column("hash").combine_chunks())
+        places, pairs = self._pairs.find(space, hashes, hashed.column("id"))
+        spaces[places] = arrow.to_numpy(pairs.column("first_space").combine_chunks())
+        is_changed = np.zeros(rows.num_rows, bool)
+        is_changed[places] = True
+        ids = pc.replace_with_mask(ids, arrow.to_array(is_changed), pairs.column("first_id").combine_chunks())
+        rows = rows.set_column(rows.column_names.index(RECORD_ID), RECORD_ID, ids)
+        return rows.append_column(SPACE, arrow.to_array(spaces))
 
-    def _read_keys(self, numbers: Iterable[int], condition: str) -> None:
-        for number in numbers:
-            archive = self._archives[number]
-            selection = ColumnSelection.from_layout(archive.records, KEYS)
-            values = [f"unwrap_id({quote_name(RECORD_ID)}) AS id", f"{_join_keys(selection)} AS key"]
-            query = f"SELECT {self._spaces[number]}, {number}, * FROM (SELECT {', '.join(values)} FROM batch)"
-            for location in archive.records.locations:
-                with archive.open(location) as file, dwca.report_decoding(location, archive.records):
-                    for batch in RowReader(location, archive.records, selection).read(file, ignore_progress):
-                        self._connection.register("batch", batch.rows)
-                        self._connection.execute(
-                            f"INSERT INTO occurrence_keys {query} WHERE id IS NOT NULL AND {condition}"
-                        )
+    def _read_keys(self, number: int) -> None:
+        archive = self._archives[number]
+        selection = ColumnSelection.from_layout(archive.records, KEYS)
+        values = [f"unwrap_id({quote_name(RECORD_ID)}) AS id", f"md5_number({_join_keys(selection)}) AS key"]
+        query = f"SELECT {self._spaces[number]}, {number}, * FROM (SELECT {', '.join(values)} FROM batch)"
+        for location in archive.records.locations:
+            with archive.open(location) as file, dwca.report_decoding(location, archive.records):
+                for batch in RowReader(location, archive.records, selection).read(file, ignore_progress):
+                    self._connection.register("batch", batch.rows)
+                    self._connection.execute(
+                        f"INSERT INTO occurrence_keys {query} WHERE id IS NOT NULL AND key IS NOT NULL"
+                    )
+
+    def _find_same(self) -> None:
+        """Fill the table same_occurrences.
+
+        An id that an archive has twice, and a key that one archive has for several ids, say nothing.
+        """
+        [(count,)] = fetch_rows(self._connection, "SELECT count(*) FROM occurrence_keys")
+        is_first = np.zeros(count, bool)
+        for rows in cut_at_groups(select_batches(self._connection, BY_ID)):
+            is_first[find_single_rows(rows)] = True
+        by_key = (
+            batch.filter(arrow.to_array(is_first[arrow.to_numpy(batch.column("row"))]))
+            for batch in select_batches(self._connection, BY_KEY)
+        )
+        with self._connection.cursor() as writer:
+            for rows in cut_at_groups(by_key):
+                writer.register("pairs", pair_rows(rows))
+                writer.execute("INSERT INTO same_occurrences SELECT * FROM pairs")
 
 
 def has_gbif_ids(archive: Archive) -> bool:
