@@ -35,6 +35,8 @@ SOURCES = {
 }
 """Columns of the table, and the columns of the splits that fill them: the first of these that has a value."""
 DISTINCT = {"key", "image_path", "identifier", "coreid", "references"}
+STEM = r"regexp_replace(image_path, '(_\d+)?\.jpg$', '')"
+"""SQL of what is distinct for each occurrence; two of several archives may have the same datasetKey and coreid."""
 MAX_UNKNOWN_TEXTS = 10
 DATASET_KEY = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -130,7 +132,7 @@ def _summarize(connection: duckdb.DuckDBPyConnection, path: Path) -> Attribution
     version = "regexp_extract(coalesce(license, ''), '[1-9][.][0-9]')"
     versions = tables.fetch_rows(connection, f"SELECT DISTINCT {version} FROM {table} ORDER BY 1")
     occurrences = (
-        f"SELECT datasetKey, count(*) FROM (SELECT DISTINCT datasetKey, coreid FROM {table} "
+        f"SELECT datasetKey, count(*) FROM (SELECT DISTINCT datasetKey, {STEM} FROM {table} "
         "WHERE datasetKey IS NOT NULL) GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     unknown = (

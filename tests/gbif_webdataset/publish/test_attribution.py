@@ -100,6 +100,16 @@ def test_the_derived_dataset_has_the_format_of_gbifs_form(moths: Dataset) -> Non
     assert lines == [f"{MOTHS},{len(HOSTILE) + 1}", f"{BIRDS},1"]  # two images of occurrence 20 count once
 
 
+def test_occurrences_of_several_archives_with_equal_ids_count_by_themselves(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    for name in ("7", "7~2", "7~3"):
+        for number in range(2):
+            dataset.image("train", name, number=number)
+            dataset.rows["train"][-1]["coreid"] = "7"
+    dataset.publish()
+    assert (tmp_path / "report" / "derived_dataset.csv").read_text() == f"{MOTHS},3\n"
+
+
 def test_splits_without_the_samples_of_the_shards_are_an_error(moths: Dataset, tmp_path: Path) -> None:
     moths.publish()
     with pytest.raises(MissingPieceError, match=r"splits: 15 rows have a label, but the shards have 16 samples; run"):
