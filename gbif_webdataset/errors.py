@@ -116,6 +116,8 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return a question with the names that resemble `word`, or an empty text."""
     by_plain_name = {_plain(name): name for name in names}
     near = difflib.get_close_matches(_plain(word), by_plain_name, 3, 0.8)
+    likeness = [difflib.SequenceMatcher(None, name, _plain(word)).ratio() for name in near]
+    near = [name for name, ratio in zip(near, likeness, strict=True) if ratio > likeness[0] - 0.1]
     return f"did you mean {' or '.join(by_plain_name[name] for name in near)}?" if near else ""
 
 

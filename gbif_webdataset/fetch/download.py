@@ -22,7 +22,6 @@ from urllib3.exceptions import (
     IncompleteRead,
     NameResolutionError,
     NewConnectionError,
-    ProtocolError,
     ProxyError,
     SSLError,
 )
@@ -192,17 +191,6 @@ class Downloader:
             raise DownloadError(code, Download(final_url=url if redirects else None)) from error
 
     def _send(self, route: Route, method: str, path: str, headers: dict[str, str]) -> BaseHTTPResponse:
-        opened = route.pool.num_connections
-        try:
-            return self._send_once(route, method, path, headers)
-        except ProtocolError as error:
-            # A host may close a connection that it left open after the last answer. That is no failure of the host.
-            is_closed = isinstance(error.args[-1], ConnectionResetError | BrokenPipeError)
-            if not is_closed or route.pool.num_connections != opened:
-                raise
-        return self._send_once(route, method, path, headers)
-
-    def _send_once(self, route: Route, method: str, path: str, headers: dict[str, str]) -> BaseHTTPResponse:
         seconds = min(self._limits.request_timeout, self._count_seconds_left())
         if seconds <= 0:
             raise requests.Timeout

@@ -285,7 +285,7 @@ COMMANDS: dict[str, tuple[int, str]] = {
         UNHANDLED, "--SplitDataset-previous-splits nope: there is no such folder; check the path"),
     f"{REPORT} --ReportDataset-url javascript:alert(1)": (
         UNHANDLED, '--ReportDataset-url "javascript:alert(1)": not a valid value; give an address that begins with '
-        "https:// or http://"),
+        "https:// or http://, without user name and password"),
     f"{REPORT} --SplitDataset-test-frak 0.1": (
         USAGE, "--SplitDataset-test-frak: there is no such parameter; did you mean --SplitDataset-test-frac?"),
     f"{REPORT} --colour": (
@@ -308,7 +308,7 @@ COMMANDS: dict[str, tuple[int, str]] = {
         USAGE, "download: there is no such task; the tasks are FetchArchive, AuditDataset, ReadArchive, FetchChunk, FetchImages, "
         "VerifyChunk, VerifyImages, DeleteImages, CleanDataset, CompareDatasets, MakeCrosswalk, "
         "SplitDataset, CreateWebDataset, "
-        "PlanShards, ShardChunk, PlanFetch, ReportDataset, RequestDownload"),
+        "PlanShards, ShardChunk, PlanFetch, ReportDataset, PublishDataset, RequestDownload"),
 }  # fmt: skip
 
 

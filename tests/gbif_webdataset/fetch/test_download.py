@@ -13,7 +13,6 @@ from gbif_webdataset.fetch import download
 from gbif_webdataset.fetch.download import Downloader
 from gbif_webdataset.fetch.image_response import Download, DownloadError, DownloadLimits
 from gbif_webdataset.network.address_guard import NEXT_ADDRESS_SECONDS, AddressGuard
-from gbif_webdataset.terms.outcomes import FetchFailure
 from tests.support.faulty_server import FaultyServer
 from tests.support.response_cases import CASES
 from tests.support.visits import JPEG, MAX_BYTES, Visit, photo
@@ -44,29 +43,6 @@ def test_the_bytes_are_saved_unchanged(server: FaultyServer, downloader: Downloa
     digest = hashlib.sha256(photo("a")).hexdigest()
     assert target.getvalue() == photo("a")
     assert got == Download(200, len(photo("a")), digest, "image/jpeg", f"{server.url}/photo/a")
-
-
-def test_a_connection_that_the_host_closed_meanwhile_is_no_failure(
-    server: FaultyServer, downloader: Downloader
-) -> None:
-    peers = []
-
-    def behave(visit: Visit) -> None:
-        peers.append(visit.peer)
-        if len(peers) != 2:  # the second request, on the connection of the first, gets no answer
-            visit.answer(JPEG)
-
-    server.behaviours["closing"] = behave
-    for _ in range(2):
-        downloader.download_image(f"{server.url}/closing", io.BytesIO())
-    assert peers[0] == peers[1] != peers[2]
-
-
-def test_a_new_connection_that_the_host_closes_is_a_failure(server: FaultyServer, downloader: Downloader) -> None:
-    visits = []
-    server.behaviours["closed"] = visits.append
-    assert code_of(downloader, f"{server.url}/closed") == FetchFailure.CONNECTION
-    assert len(visits) == 1
 
 
 def test_the_final_url_is_the_one_after_redirects(server: FaultyServer, downloader: Downloader) -> None:

@@ -104,7 +104,9 @@ def test_every_case_has_its_outcome_and_number_of_requests(everything: Everythin
     row, case = everything.rows[f"d/{name}.jpg"], CASES[name]
     assert (row["status"], row["error"]) == ("failed" if case.code else "fetched", case.code)
     assert everything.requests[name] - _count_redirects_to(name) == case.requests
-    assert row["attempts"] == (case.requests if case.attempts < 0 else case.attempts)
+    attempts = case.requests if case.attempts < 0 else case.attempts
+    # After another case the server may have closed the connection that the first attempt uses.
+    assert row["attempts"] in (attempts, attempts + 1)
 
 
 def _count_redirects_to(name: str) -> int:
