@@ -13,12 +13,12 @@ from gbif_webdataset.storage.pack_places import Place, find_places, locate_pack
 class ImageReader:
     """The images below a folder `images`, whichever store their chunks have. Threads may share a reader.
 
-    Packs that are also in the folder `staged` are read there.
+    Packs that are also in the folder `staged` are read there, if the place of an image is given.
     """
 
     def __init__(self, images: Path, staged: Path | None = None) -> None:
         self.images = images
-        self._folders = [staged, images] if staged else [images]
+        self._staged = staged
         self._has_packs = bool(list_packed_chunks(images))
         self._places: dict[str, Place] = {}
         self._searched: set[str] = set()
@@ -44,7 +44,7 @@ class ImageReader:
         found = Place.parse(place) if place else self._places.get(image_path)
         if found:
             with contextlib.suppress(FileNotFoundError):  # the pack was written again, or replaced by files
-                return self._read_packed(found)
+                return self._read_packed(found, self._staged if place else None)
         try:
             return (self.images / image_path).read_bytes()
         except FileNotFoundError:
@@ -55,9 +55,9 @@ class ImageReader:
             raise FileNotFoundError(image_path)
         return self._read_packed(self._places[image_path])
 
-    def _read_packed(self, place: Place) -> bytes:
+    def _read_packed(self, place: Place, staged: Path | None = None) -> bytes:
         pack = locate_pack(place)
-        folder = next((folder for folder in self._folders if (folder / pack).exists()), self.images)
+        folder = staged if staged and (staged / pack).exists() else self.images
         handle = os.open(folder / pack, os.O_RDONLY)
         try:
             return os.pread(handle, place.size, place.offset)

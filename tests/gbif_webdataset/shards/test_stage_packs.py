@@ -123,6 +123,17 @@ def test_a_pack_that_lost_its_bytes_is_not_copied(moths: ShardRun, tmp_path: Pat
     assert reports[0].startswith(f"{len(packs) - 1} packs (")
 
 
+def test_an_image_that_differs_in_a_copy_is_read_from_its_pack(
+    moths: ShardRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damage(source: Path, target: Path) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:20_000])
+
+    monkeypatch.setattr(shutil, "copyfile", damage)
+    stage_and_write(moths, tmp_path / "disk", without_originals=False)
+    assert hash_files(tmp_path / "shards") == hash_files(tmp_path / "expected")
+
+
 STAGE = """
 import os, signal, sys
 from pathlib import Path
