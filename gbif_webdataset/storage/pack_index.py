@@ -58,8 +58,7 @@ def find_damaged_line(path: Path) -> int | None:
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            text, _, checksum = line.rpartition(b"\t")
-            if checksum != b"%08x\n" % crc32(text) and line.endswith(b"\n"):
+            if line[-10:] != b"\t%08x\n" % crc32(line[:-10]) and line[-1:] == b"\n":
                 return number
     return None
 
@@ -70,13 +69,12 @@ class PackIndex:
     def __init__(self) -> None:
         self.images: dict[str, PackedImage] = {}
         self.replaced: dict[str, list[PackedImage]] = {}
-        self.is_damaged = False
 
     @classmethod
     def load(cls, path: Path, sizes: Mapping[int, int]) -> "PackIndex":
         """The images in an index whose bytes are within their packs, which have these `sizes`.
 
-        An incomplete last line, which a killed run may have left, does not count.
+        Damaged lines do not count, such as an incomplete last line, which a killed run may have left.
         """
         index = cls()
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
@@ -84,8 +82,6 @@ class PackIndex:
                 if parsed := parse_line(line):
                     image, action = parsed
                     (index.add if action == ADDED else index.remove)(image)
-                elif line.endswith(b"\n"):
-                    index.is_damaged = True
         for image in list(index.list_all()):
             if image.offset + image.size > sizes.get(image.pack, 0):
                 index.remove(image)

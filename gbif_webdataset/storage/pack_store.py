@@ -12,7 +12,7 @@ from gbif_webdataset.storage.atomic import sync
 from gbif_webdataset.storage.chunks import index_name, list_packed_chunks, pack_folder_name
 from gbif_webdataset.storage.index_file import IndexFile
 from gbif_webdataset.storage.pack_files import PackFiles, scan_spans
-from gbif_webdataset.storage.pack_index import PackedImage, PackIndex, find_last_image
+from gbif_webdataset.storage.pack_index import PackedImage, PackIndex, find_damaged_line, find_last_image
 from gbif_webdataset.storage.pack_writer import PackWriter, restore_index
 
 PACK_BYTES = 2_000_000_000
@@ -156,8 +156,8 @@ class PackStore:
         A run that is killed leaves at most one image without a line, except for lines that never reached the disk.
         """
         packs, path = self.files.list_packs(), self._index_file.path
-        if self.index.is_damaged or not path.exists():
-            return self.index.is_damaged or bool(packs)
+        if not path.exists() or find_damaged_line(path) is not None:
+            return bool(packs) or path.exists()
         last = find_last_image(path)
         unlisted = 0
         for pack in packs:

@@ -116,7 +116,7 @@ def test_images_whose_lines_are_damaged_are_found_in_the_packs(tmp_path: Path, d
         index.write_bytes(b"".join(lines[:26] if at == 25 else lines))
     made |= fill_packs(tmp_path, "0")
     assert read_packed(tmp_path) == made
-    assert not PackStore(tmp_path, 7).index.is_damaged
+    assert not PackStore(tmp_path, 7).is_index_damaged()
 
 
 @pytest.mark.parametrize("seed", range(20))
