@@ -170,3 +170,43 @@ def test_a_damaged_image_in_a_pack_is_found_and_downloaded_again(packed: Dataset
     dataset.make(*SMALL_PACKS)
     assert images_of(dataset) == images_of(packed)
     assert is_same(packed, dataset)
+
+
+PLANNED = ("--CreateWebDataset-max-shard-size", "300000")
+
+
+@pytest.mark.parametrize("changes", [[("--chunks", "3")], [("--store", "files"), PACKED]])
+def test_shards_that_were_planned_are_written_although_the_packs_changed(
+    packed: Dataset, photos: PhotoServer, tmp_path: Path, changes: list[tuple[str, str]]
+) -> None:
+    dataset, requests = copy_of(packed, tmp_path), len(photos.requests)
+    dataset.make(*PLANNED, task="PlanShards")
+    for option in changes:
+        dataset.make(*option, task="FetchImages")
+    if changes[0][0] == "--chunks":
+        dataset.chunks = 3
+    dataset.make(*PLANNED)
+    other = copy_of(packed, tmp_path / "other")
+    other.make(*PLANNED)
+    assert dataset.shards() == other.shards()
+    assert photos.requests[requests:] == []
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_an_index_that_is_damaged_or_missing_is_made_again_by_the_stage_that_reads_it(
+    packed: Dataset, photos: PhotoServer, tmp_path: Path, is_missing: bool
+) -> None:
+    dataset, requests = copy_of(packed, tmp_path), len(photos.requests)
+    index = dataset.output / "images/chunk-00001.idx"
+    before = index.read_bytes()
+    if is_missing:
+        index.unlink()
+    else:
+        index.write_bytes(b"x" + before)
+    for label in ("VerifyChunk-00001", "CreateWebDataset"):
+        (dataset.output / ".made" / f"{label}.json").unlink()
+    (dataset.output / "verified/chunk-00001.parquet").unlink()
+    dataset.make()
+    assert is_same(packed, dataset)
+    assert photos.requests[requests:] == []
+    assert "is as it was written" in dataset.make(task="AuditDataset")

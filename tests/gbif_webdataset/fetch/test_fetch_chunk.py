@@ -28,7 +28,7 @@ from gbif_webdataset.fetch.host_queues import RECOVERY, BackoffPolicy
 from gbif_webdataset.fetch.journal import Journal, journal_path
 from gbif_webdataset.fetch.ledger import COLUMNS, OUTCOME_COLUMNS, Outcome
 from gbif_webdataset.network.address_guard import AddressGuard
-from gbif_webdataset.storage.image_store import FILES, KEEP, PACKED
+from gbif_webdataset.storage.image_store import FILES, KEEP, PACKED, is_packed
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetch_run import LIMITS, MANIFEST, OPTIONS, FetchRun, limits
 from tests.support.response_cases import CASES, OWN
@@ -648,3 +648,11 @@ def test_progress_includes_images_that_an_earlier_run_fetched(run: FetchRun, ser
     reported: list[int] = []
     fetch_chunk(run.output, path, 0, replace(OPTIONS, limits=LIMITS), lambda counts: reported.append(counts.total()))
     assert reported == [1, 2, 3]
+
+
+def test_with_keep_a_chunk_in_files_stays_so_although_another_is_packed(run: FetchRun, server: FaultyServer) -> None:
+    for chunk, store in ((0, KEEP), (1, PACKED), (2, KEEP), (0, KEEP)):
+        run.fetch({f"d/{chunk}.jpg": f"{server.url}/photo/{chunk}"}, chunk, store=store)
+    assert (run.images / "d/0.jpg").exists()
+    assert [is_packed(run.images, chunk) for chunk in range(3)] == [False, True, True]
+    assert server.count_requests() == 3
