@@ -117,3 +117,14 @@ def test_another_number_of_chunks_needs_the_images_until_all_are_downloaded_agai
     assert removed.shards() == made.shards()
     assert removed.plan() == ["Nothing to do: everything is up to date."]
     removed.make("--CreateWebDataset-resize-min-size", "32")
+
+
+def test_after_the_repair_of_a_ledger_nothing_is_downloaded_unless_it_is_requested(
+    removed: Dataset, photos: PhotoServer
+) -> None:
+    asked = len(photos.requests)
+    for path in (removed.output / "fetched").glob("chunk-*.parquet"):
+        path.write_bytes(path.read_bytes()[:-9])
+    removed.run("--AuditDataset-repair", "true", task="AuditDataset")
+    assert "set it to true to download them" in removed.fail()
+    assert len(photos.requests) == asked
