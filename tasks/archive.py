@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gbif_webdataset.errors import MissingPieceError, ParameterError, option_text
 from gbif_webdataset.network.address_guard import AddressGuard
-from gbif_webdataset.obtain.archive_entry import find_entry
+from gbif_webdataset.obtain.archive_entry import ArchiveEntry, find_entry
 from gbif_webdataset.obtain.fetch_archive import Obtaining, Reports, fetch_archives, find_archive
 from gbif_webdataset.obtain.gbif_api import GBIF_API, GbifApi
 from gbif_webdataset.obtain.http_client import HttpClient
 from gbif_webdataset.obtain.request_file import digest_request, find_sent_key, read_request
 from gbif_webdataset.obtain.sources import LocalArchive, RemoteSource, RequestFile, parse_sources
 from gbif_webdataset.storage.checked_json import digest_of
+from gbif_webdataset.terms.downloads import DownloadStatement
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_note
 from tasks.framework.parameters import Real, Text, WebAddress, split_list
@@ -77,16 +78,26 @@ class FetchArchive(DatasetTask):
         Raises DatasetError if an archive was not obtained.
         """
         return tuple(
-            source.path if isinstance(source, LocalArchive) else self._find_path(source)
+            source.path if isinstance(source, LocalArchive) else self.paths.archive / self._find_entry(source).zip_name
             for source in parse_sources(self.dwca)
         )
 
-    def _find_path(self, source: RemoteSource) -> Path:
+    def list_statements(self) -> dict[Path, DownloadStatement]:
+        """Return what GBIF states of each archive that is not on this machine, by the path of its zip.
+
+        Raises DatasetError if an archive was not obtained.
+        """
+        entries = map(self._find_entry, self.sources)
+        return {
+            self.paths.archive / entry.zip_name: DownloadStatement(entry.doi, entry.checklistKey) for entry in entries
+        }
+
+    def _find_entry(self, source: RemoteSource) -> ArchiveEntry:
         entry = find_entry(self.paths.archive, find_archive(source))
         if entry is None:
             problem = "the archive is not in the folder of the dataset"
             raise MissingPieceError.at(option_text("--dwca", source), problem, "run the task FetchArchive")
-        return self.paths.archive / entry.zip_name
+        return entry
 
     def run(self) -> None:
         """Obtain the archives."""

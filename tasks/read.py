@@ -23,6 +23,7 @@ from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.list_match import describe_match
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms import licences
+from gbif_webdataset.terms.downloads import NO_STATEMENT, DownloadStatement
 from tasks.archive import FetchArchive
 from tasks.framework import validation
 from tasks.framework.dataset_task import DatasetTask
@@ -121,6 +122,11 @@ class ReadArchive(DatasetTask):
         """The paths of the archives."""
         return tuple(dict.fromkeys(self.clone(FetchArchive).list_archives()))
 
+    @property
+    def statements(self) -> dict[Path, DownloadStatement]:
+        """What GBIF states of each archive; nothing of those that were on this machine."""
+        return dict.fromkeys(self.archives, NO_STATEMENT) | self.clone(FetchArchive).list_statements()
+
     def inputs(self) -> dict[str, str]:
         """A digest of the archives, the number of chunks, and the columns that parameters of later stages name."""
         inputs = {"archive": containers.compute_joint_identity(self.archives), "chunks": str(self.chunks)}
@@ -163,7 +169,7 @@ class ReadArchive(DatasetTask):
 
     def check_archive(self, report: Callable[[str], None]) -> int:
         """Check all stages against the columns of the archives. The number of bytes to read."""
-        outline = outline_archives(self.archives, self.selection_options(), self.max_expansion)
+        outline = outline_archives(self.statements, self.selection_options(), self.max_expansion)
         validation.check_options(self, outline.columns, report)
         return outline.total_bytes
 
@@ -182,7 +188,7 @@ class ReadArchive(DatasetTask):
         with self.write_target() as target, self.progress("read", "bytes", total) as progress:
             with atomic_folder(paths.manifest) as folder:
                 writer = ManifestWriter(folder, self.chunks)
-                counts = read_archives(self.archives, writer, options, resources, progress.update)
+                counts = read_archives(self.statements, writer, options, resources, progress.update)
                 for note in counts.notes:
                     progress.print_once(note if len(self.archives) > 1 else f"{self.dwca}: {note}")
                 if options.subset is not None:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from gbif_webdataset.read.dwca import Archive
 from gbif_webdataset.read.provenance import digest_in_background, find_download_date
 from gbif_webdataset.storage.atomic import file_sha256
 from gbif_webdataset.terms.checklists import Checklist, Relation
+from gbif_webdataset.terms.downloads import DownloadStatement
 from gbif_webdataset.terms.ranks import KEY_COLUMNS
 
 DIGEST_CHARACTERS = 8
@@ -50,8 +51,10 @@ class DatedArchive:
 
 
 @contextmanager
-def open_archives(paths: Sequence[Path], max_expansion: float) -> Iterator[ArchiveSet]:
+def open_archives(paths: Mapping[Path, DownloadStatement], max_expansion: float) -> Iterator[ArchiveSet]:
     """Open the archives of a dataset. Their order does not depend on that of `paths`, but on their contents.
+
+    `paths` gives what GBIF states of each.
 
     Raises:
         ArchiveError: an archive cannot be read.
@@ -60,12 +63,13 @@ def open_archives(paths: Sequence[Path], max_expansion: float) -> Iterator[Archi
     with ExitStack() as stack:
         digests = {path: stack.enter_context(digest_in_background(path)) for path in paths}
         if len(paths) == 1:
-            archive = stack.enter_context(dwca.open_archive(paths[0], max_expansion))
+            [(path, statement)] = paths.items()
+            archive = stack.enter_context(dwca.open_archive(path, max_expansion, "", statement))
             yield ArchiveSet((archive,), tuple(digests.values()))
             return
         contents = {path: digests[path].result() or digest_folder(path) for path in paths}
         opened = {
-            label: stack.enter_context(dwca.open_archive(path, max_expansion, label))
+            label: stack.enter_context(dwca.open_archive(path, max_expansion, label, paths[path]))
             for path, label in label_archives(contents).items()
         }
         ordered = sort_archives(

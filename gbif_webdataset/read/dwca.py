@@ -14,6 +14,7 @@ from gbif_webdataset.read.containers import Container, normalize_name
 from gbif_webdataset.read.event_keys import match_occurrences
 from gbif_webdataset.read.meta_xml import CORRECT_IT, BrokenPart, FileLayout, parse_descriptor
 from gbif_webdataset.read.text_encodings import get_codec
+from gbif_webdataset.terms.downloads import NO_STATEMENT, DownloadStatement
 
 MULTIMEDIA = "http://rs.gbif.org/terms/1.0/multimedia"
 AUDUBON = "http://rs.tdwg.org/ac/terms/multimedia"
@@ -51,6 +52,7 @@ class Archive:
 
     Attributes:
         label: what distinguishes it from other archives of the dataset; empty if there is only one.
+        statement: what GBIF states of it, if it was downloaded by this tool.
         layouts: MEDIA and RECORDS, the occurrences or taxa that the media belong to.
         is_of_events: whether its core has events, and the records are the occurrences of an extension.
         event_keys: how media name their event; None if they are matched by the records' id alone.
@@ -61,8 +63,8 @@ class Archive:
         notes: what a user should know: faults in parts that are not read, and where the media come from.
     """
 
-    def __init__(self, path: Path, files: Container, label: str = "") -> None:
-        self.path, self._files, self.label = path, files, label
+    def __init__(self, path: Path, files: Container, label: str, statement: DownloadStatement) -> None:
+        self.path, self._files, self.label, self.statement = path, files, label, statement
         self._names = set(files.list_files())
         descriptor_name = _find_descriptor(path, self._names)
         self._folder = PurePosixPath(descriptor_name).parent
@@ -199,14 +201,19 @@ def number_files(archives: Iterable[Archive]) -> list[int]:
 
 
 @contextmanager
-def open_archive(path: Path, max_expansion: float = MAX_EXPANSION, label: str = "") -> Iterator[Archive]:
+def open_archive(
+    path: Path,
+    max_expansion: float = MAX_EXPANSION,
+    label: str = "",
+    statement: DownloadStatement = NO_STATEMENT,
+) -> Iterator[Archive]:
     """Open a Darwin Core Archive: a zip, a tar or a folder.
 
     Raises:
         ArchiveError: it is missing or damaged, expands more than `max_expansion` times, or has no media.
     """
     with containers.open_container(path, max_expansion) as files:
-        yield Archive(path, files, label)
+        yield Archive(path, files, label, statement)
 
 
 @contextmanager

@@ -105,6 +105,18 @@ def write_sources(archives: Sequence[Archive], folder: Path, digests: Sequence[s
     return sources
 
 
+def note_other_dois(archives: Sequence[Archive], sources: Sequence[Source]) -> list[str]:
+    """A note on each archive of which GBIF states another DOI than the archive itself. `sources` describe them."""
+    return [
+        note
+        for archive, source in zip(archives, sources, strict=True)
+        if (stated := archive.statement.doi) and stated.lower() != source.doi.lower()
+        for note in archive.name_itself(
+            [f"it names the DOI {source.doi}, but GBIF states {stated} of this download; the dataset cites the first"]
+        )
+    ]
+
+
 def _write_text(archives: Sequence[Archive], path: Path) -> list[Archive]:
     """Write the text with this name of all archives; the archives that have it, not too large."""
     contents = [(archive, archive.read_document(path.name, MAX_TEXT_BYTES + 1)) for archive in archives]
@@ -166,7 +178,8 @@ def _compute_digest(path: Path, is_over: threading.Event) -> str:
 
 
 def _parse_metadata(archive: Archive) -> dict[str, Any]:
-    """Values of a Source from the metadata document; the DOI otherwise from citations.txt or rights.txt.
+    """Values of a Source from the metadata document; the DOI otherwise from citations.txt or rights.txt,
+    or as GBIF states it.
 
     A document that cannot be used is not an error.
     """
@@ -183,7 +196,7 @@ def _parse_metadata(archive: Archive) -> dict[str, Any]:
         return values
     texts = [data.decode(errors="replace") if data and "unread" in values else values.get("title", "")]
     texts += [(archive.read_document(name, MAX_METADATA_BYTES) or b"").decode(errors="replace") for name in TEXTS]
-    doi = next((doi for text in texts if (doi := find_download_doi(text))), "")
+    doi = next((doi for text in texts if (doi := find_download_doi(text))), archive.statement.doi)
     return {**values, "doi": doi} if doi else values
 
 

@@ -5,20 +5,20 @@ and its media are in one partition, whatever the order of the lines. Partition b
 are selected and written. The manifest's rows are in the order of that hash, then of image_path.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gbif_webdataset.errors import ArchiveError, SelectionError, option_text
 from gbif_webdataset.read import dwca
-from gbif_webdataset.read.archive_checklist import find_checklist
+from gbif_webdataset.read.archive_checklist import find_checklist, note_other_checklist
 from gbif_webdataset.read.archive_set import join_checklists, open_archives
 from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archives import PartitionedArchives, Resources
-from gbif_webdataset.read.provenance import write_sources
+from gbif_webdataset.read.provenance import note_other_dois, write_sources
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
@@ -26,6 +26,7 @@ from gbif_webdataset.read.subset_counts import SubsetSummary
 from gbif_webdataset.read.subset_taxonomy import REMEDY
 from gbif_webdataset.storage import tables
 from gbif_webdataset.terms.checklists import KEY, RELEASE, Checklist
+from gbif_webdataset.terms.downloads import DownloadStatement
 from gbif_webdataset.terms.reasons import MEANINGS, MediumReason
 
 MIN_DATABASE_BYTES = 128 << 20  # for millions of rejected lines, which are sorted on the disk
@@ -83,7 +84,7 @@ class ManifestCounts:
 
 
 def read_archives(
-    paths: Sequence[Path],
+    paths: Mapping[Path, DownloadStatement],
     writer: ManifestWriter,
     options: SelectionOptions,
     resources: Resources,
@@ -94,8 +95,8 @@ def read_archives(
     With a subset, subset.csv lists the records and images of each of its entries, and subset_occurrences.parquet the
     entry of each record.
 
-    All images of a record are in one chunk, chosen by its id alone. The order of `paths` changes nothing. `progress` is
-    called with the bytes read so far and the bytes in total.
+    All images of a record are in one chunk, chosen by its id alone. `paths` gives what GBIF states of each
+    archive; the order changes nothing. `progress` is called with the bytes read so far and the bytes in total.
 
     Raises:
         ArchiveError: an archive cannot be read, or the archives have different taxonomies.
@@ -131,6 +132,7 @@ def read_archives(
         _check_counts(", ".join(str(archive.path) for archive in archives), counts, options)
         sources = write_sources(archives, writer.folder, [digest.result() for digest in archive_set.digests])
         counts.notes += [note for source in sources for note in source.notes]
+        counts.notes += note_other_dois(archives, sources)
         return counts
 
 
@@ -148,16 +150,19 @@ class ArchiveOutline:
 
 
 def outline_archives(
-    paths: Sequence[Path], options: SelectionOptions, max_expansion: float = dwca.MAX_EXPANSION
+    paths: Mapping[Path, DownloadStatement], options: SelectionOptions, max_expansion: float = dwca.MAX_EXPANSION
 ) -> ArchiveOutline:
-    """The outline of archives. No row is read.
+    """The outline of archives. `paths` gives what GBIF states of each. No row is read.
 
     Raises:
         ArchiveError: an archive cannot be read, or the archives state different taxonomies.
         SelectionError, ParameterError: the options name a column that all archives lack, or `where` is not valid.
     """
     with ExitStack() as stack:
-        archives = [stack.enter_context(dwca.open_archive(path, max_expansion, path.name)) for path in paths]
+        archives = [
+            stack.enter_context(dwca.open_archive(path, max_expansion, path.name, statement))
+            for path, statement in paths.items()
+        ]
         if len(archives) > 1:
             join_checklists(archives, list(map(find_checklist, archives)))
         names = ManifestColumns.from_archives(archives, options).schema.names
@@ -168,10 +173,11 @@ def outline_archives(
 
 def _start_counts(archives: Sequence[Archive], partitioned: PartitionedArchives) -> ManifestCounts:
     checklists = [
-        replace(stated, key=part.checklist or stated.key)
-        for part, stated in zip(partitioned.parts, map(find_checklist, archives), strict=True)
+        find_checklist(archive, part.checklist) for archive, part in zip(archives, partitioned.parts, strict=True)
     ]
     checklist, notes = join_checklists(archives, checklists)
+    for archive, of_archive in zip(archives, checklists, strict=True):
+        notes += note_other_checklist(archive, of_archive)
     return ManifestCounts(
         media_files=tuple(name for archive in archives for name in archive.media_files),
         media_lines=partitioned.count_lines(MEDIA),

@@ -17,6 +17,7 @@ from gbif_webdataset.read.read_archive import read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.terms.downloads import NO_STATEMENT
 from tests.support.fetch_run import OPTIONS, FetchRun
 from tests.support.load_server import LoadServer
 from tests.support.memory_probe import probe_fetching
@@ -44,7 +45,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     folder = tmp_path_factory.mktemp("sample")
     resources = Resources(1 << 30, folder / "scratch")
     writer = ManifestWriter(folder / "manifest", 1)
-    read_archives([SAMPLE], writer, SelectionOptions("acceptedTaxonKey"), resources, lambda done, total: None)
+    read_archives(
+        {SAMPLE: NO_STATEMENT}, writer, SelectionOptions("acceptedTaxonKey"), resources, lambda done, total: None
+    )
     return arrow.open_parquet(folder / "manifest" / chunk_name(0)).read()
 
 

@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.obtain.request_file import save_sent, write_request
+from gbif_webdataset.storage.target_record import TargetRecord
+from gbif_webdataset.terms.checklists import BACKBONE
 from tests.support.central_scheduler import start_scheduler
 from tests.support.datasets import Dataset, archive_of
 from tests.support.gbif_api import COL, DOI, KEY, PASSWORD, USER, Download, GbifApi, describe_match, send_range_slowly
-from tests.support.several_archives import DATASET, write_archive
+from tests.support.several_archives import DATASET, medium, occurrence, write_archive
 
 ROOT = Path(__file__).parents[2]
 FAILED = 30
+LOCAL_DOI = "10.15468/dl.local1"
 
 
 @pytest.fixture
@@ -83,6 +86,55 @@ def test_a_doi_becomes_a_manifest_and_later_runs_ask_nobody(
     audit = succeed(server, "AuditDataset", "--dwca", DOI, "--output", output, "--chunks", 2)
     assert "archive/" not in audit.stdout
     succeed(server, "ReadArchive", "--dwca", DOI, "--output", output, "--chunks", 2, "--plan")
+
+
+def test_a_download_and_an_archive_on_this_machine_make_one_manifest(server: GbifApi, tmp_path: Path) -> None:
+    occurrences = [occurrence(n) for n in (1, 2)]
+    server.add(
+        content=write_archive(
+            tmp_path / "served.zip", occurrences, [medium(1, "a"), medium(2, "b")], date="2026-05-07"
+        ).read_bytes()
+    )
+    local = write_archive(
+        tmp_path / "local.zip",
+        [occurrence(1), occurrence(3)],
+        [medium(1, "a"), medium(3, "c")],
+        date="2025-01-01",
+        doi=LOCAL_DOI,
+        checklist=COL,
+    )
+    succeed(server, "ReadArchive", "--dwca", f"{local},{DOI}", "--output", tmp_path / "out", "--chunks", 2)
+    dataset = Dataset(tmp_path, tmp_path / "out", 2)
+    assert {(row["coreid"], row["archive"]) for row in dataset.rows("manifest")} == {
+        ("1", f"{KEY}.zip"), ("2", f"{KEY}.zip"), ("3", "local.zip"),
+    }  # fmt: skip
+    sources = json.loads((tmp_path / "out" / "manifest" / "source.json").read_text())
+    assert [source["doi"] for source in sources] == [DOI, LOCAL_DOI]
+    record = TargetRecord.load(tmp_path / "out" / ".made" / "ReadArchive.json")
+    assert record is not None
+    results = record.results
+    assert (results["checklist"], results["rejected"]["media"]) == (COL, {"in-another-archive": 1})
+    assert not [note for note in results["notes"] if "not known" in note]
+
+    server.log.clear()
+    (tmp_path / "out" / "manifest").rename(tmp_path / "first")
+    swapped = ["--dwca", f"{DOI},{local}", "--output", tmp_path / "out", "--chunks", 2]
+    succeed(server, "ReadArchive", *swapped)
+    assert server.log == []
+    for path in (tmp_path / "first").iterdir():
+        assert (tmp_path / "out" / "manifest" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_download_of_another_checklist_than_an_archive_on_this_machine_is_refused(
+    server: GbifApi, tmp_path: Path
+) -> None:
+    server.add(content=write_archive(tmp_path / "served.zip", [occurrence(1)], [medium(1, "a")]).read_bytes())
+    local = write_archive(tmp_path / "local.zip", [occurrence(2)], [medium(2, "b")], checklist=BACKBONE)
+    ended = run(server, "ReadArchive", "--dwca", f"{local},{DOI}", "--output", tmp_path / "out", "--chunks", 1)
+    assert ended.returncode == FAILED
+    assert "their taxon keys belong to different checklists" in ended.stderr
+    assert "make crosswalk OLD=... NEW=..." in ended.stderr
+    assert not (tmp_path / "out" / "manifest").exists()
 
 
 def test_a_path_needs_no_fetch_archive(server: GbifApi, download: Download, tmp_path: Path) -> None:

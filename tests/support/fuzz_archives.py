@@ -24,6 +24,7 @@ from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archives import Resources
 from gbif_webdataset.read.read_archive import read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
+from gbif_webdataset.terms.downloads import NO_STATEMENT
 from tests.support.mutants import write_hostile_mutant
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ def _read(archive: Path, folder: Path, output: Path) -> int:
     writer, resources = ManifestWriter(folder / "manifest", 2), Resources(MEMORY, folder / "scratch")
     options = SelectionOptions("acceptedTaxonKey")
     try:
-        read_archives([archive], writer, options, resources, lambda done, total: None)
+        read_archives({archive: NO_STATEMENT}, writer, options, resources, lambda done, total: None)
     except DatasetError as error:
         output.write_text(str(error))
         return SENTENCE if str(error).isprintable() and "bug" not in str(error) else DEFECT

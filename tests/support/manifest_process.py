@@ -16,6 +16,7 @@ from gbif_webdataset.read.partition_archives import Resources
 from gbif_webdataset.read.read_archive import read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import read_subset_list
+from gbif_webdataset.terms.downloads import NO_STATEMENT
 
 ROOT = Path(__file__).parents[2]
 CHUNKS = 16
@@ -69,7 +70,8 @@ def main(archives: list[Path], folder: Path, memory: int, option: str = "") -> N
             os.kill(os.getpid(), signal.SIGKILL)
 
     writer, resources = ManifestWriter(folder / "manifest", CHUNKS), Resources(memory, folder / "scratch")
-    counts = read_archives(archives, writer, SelectionOptions("acceptedTaxonKey", subset), resources, progress)
+    options, paths = SelectionOptions("acceptedTaxonKey", subset), dict.fromkeys(archives, NO_STATEMENT)
+    counts = read_archives(paths, writer, options, resources, progress)
     # getrusage would report the peak of the parent, whose memory a spawned child shares until it executes.
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     peak = int(line.split()[1]) / 1024

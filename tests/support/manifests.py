@@ -1,7 +1,7 @@
 """Manifests that tests make of archives and read back."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -13,6 +13,7 @@ from gbif_webdataset.read.partition_archives import Resources
 from gbif_webdataset.read.read_archive import ManifestCounts, read_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.storage.chunks import chunk_name
+from gbif_webdataset.terms.downloads import NO_STATEMENT, DownloadStatement
 
 EVERYTHING = SelectionOptions("acceptedTaxonKey")
 CHUNKS = 3
@@ -57,17 +58,18 @@ class Manifest:
 
 
 def make_manifest(
-    archives: Path | Sequence[Path],
+    archives: Path | Sequence[Path] | Mapping[Path, DownloadStatement],
     root: Path,
     options: SelectionOptions = EVERYTHING,
     chunks: int = CHUNKS,
     resources: Resources | None = None,
 ) -> Manifest:
-    """Read an archive, or several, into a new folder below `root`. Temporary files are below `root`/scratch."""
+    """Read an archive, or several, of which GBIF may state something, into a new folder below `root`. Temporary files are below `root`/scratch."""
     folder = Path(mkdtemp(prefix="manifest-", dir=root))
     scratch = root / "scratch"
+    paths = [archives] if isinstance(archives, Path) else archives
     counts = read_archives(
-        [archives] if isinstance(archives, Path) else archives,
+        paths if isinstance(paths, Mapping) else dict.fromkeys(paths, NO_STATEMENT),
         ManifestWriter(folder, chunks),
         options,
         resources or Resources(MEMORY, scratch),

@@ -7,8 +7,9 @@ import pytest
 
 from gbif_webdataset.errors import FetchError, MissingPieceError
 from gbif_webdataset.obtain.request_file import save_sent, write_request
+from gbif_webdataset.terms.downloads import DownloadStatement
 from tasks import FetchArchive, archive
-from tests.support.gbif_api import KEY, Download, GbifApi, break_off, file_path
+from tests.support.gbif_api import COL, DOI, KEY, Download, GbifApi, break_off, file_path
 from tests.support.obtain_run import LOOPBACK, ManualClock
 
 
@@ -53,7 +54,9 @@ def test_the_archives_of_all_sources_are_listed_in_their_order(server: GbifApi, 
     with pytest.raises(MissingPieceError, match="run the task FetchArchive"):
         task.list_archives()
     task.run()
-    assert task.list_archives() == (local, tmp_path / "out" / "archive" / f"{KEY}.zip")
+    obtained = tmp_path / "out" / "archive" / f"{KEY}.zip"
+    assert task.list_archives() == (local, obtained)
+    assert task.list_statements() == {obtained: DownloadStatement(DOI, COL)}
 
 
 def test_a_request_that_was_submitted_again_is_obtained_again(server: GbifApi, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,17 @@ from gbif_webdataset.read.archive_set import (
 )
 from gbif_webdataset.read.dwca import MAX_EXPANSION
 from gbif_webdataset.terms.checklists import BACKBONE, CATALOGUE_OF_LIFE, Checklist
+from gbif_webdataset.terms.downloads import NO_STATEMENT, DownloadStatement
 from tests.support.archives import read_zip, write_folder
 from tests.support.several_archives import medium, occurrence, write_archive
 
 
 def write(folder: Path, name: str, date: str = "", photo: str = "a") -> Path:
     return write_archive(folder / name, [occurrence(1)], [medium(1, photo)], date=date)
+
+
+def state_nothing(paths: Sequence[Path]) -> dict[Path, DownloadStatement]:
+    return dict.fromkeys(paths, NO_STATEMENT)
 
 
 def dated(date: str, digest: str) -> DatedArchive:
@@ -62,7 +68,7 @@ def test_an_archive_and_its_copy_are_an_error(tmp_path: Path) -> None:
     paths = [write(tmp_path, "a.zip", "2024-01-01"), tmp_path / "copy.zip"]
     paths[1].write_bytes(paths[0].read_bytes())
     problem = r"--dwca: .*a\.zip and .*copy\.zip have the same content; name one of them"
-    with pytest.raises(ParameterError, match=problem), open_archives(paths, MAX_EXPANSION):
+    with pytest.raises(ParameterError, match=problem), open_archives(state_nothing(paths), MAX_EXPANSION):
         pass
 
 
@@ -73,16 +79,16 @@ def test_folders_are_ordered_by_what_their_files_contain(tmp_path: Path) -> None
     expected = sorted(folders, key=digest_folder)
     assert digest_folder(folders[0]) != digest_folder(folders[1])
     for paths in (folders, folders[::-1]):
-        with open_archives(paths, MAX_EXPANSION) as found:
+        with open_archives(state_nothing(paths), MAX_EXPANSION) as found:
             assert [archive.path for archive in found.archives] == expected
             assert [digest.result() for digest in found.digests] == ["", ""]
 
 
 def test_one_archive_has_no_label_and_several_have_their_names(tmp_path: Path) -> None:
     paths = [write(tmp_path, "old.zip", "2024-01-01"), write(tmp_path, "new.zip", "2024-01-02", "b")]
-    with open_archives(paths[:1], MAX_EXPANSION) as found:
+    with open_archives(state_nothing(paths[:1]), MAX_EXPANSION) as found:
         assert [archive.label_file("media", "multimedia.txt") for archive in found.archives] == ["multimedia.txt"]
-    with open_archives(paths, MAX_EXPANSION) as found:
+    with open_archives(state_nothing(paths), MAX_EXPANSION) as found:
         labels = [archive.label_file("media", "multimedia.txt") for archive in found.archives]
         assert labels == ["new.zip/multimedia.txt", "old.zip/multimedia.txt"]
         assert found.digests[0].result() == hashlib.sha256(paths[1].read_bytes()).hexdigest()
@@ -90,7 +96,7 @@ def test_one_archive_has_no_label_and_several_have_their_names(tmp_path: Path) -
 
 def test_different_checklists_are_an_error_that_points_to_the_crosswalk(tmp_path: Path) -> None:
     paths = [write(tmp_path, "a.zip", "2024-01-01"), write(tmp_path, "b.zip", "2024-01-02", "b")]
-    with open_archives(paths, MAX_EXPANSION) as found:
+    with open_archives(state_nothing(paths), MAX_EXPANSION) as found:
         one, other = Checklist(BACKBONE, "x"), Checklist(CATALOGUE_OF_LIFE, "x")
         with pytest.raises(ArchiveError, match=r"b\.zip and a\.zip: .*Backbone.*Catalogue of Life.*make crosswalk OLD"):
             join_checklists(found.archives, [one, other])

@@ -18,8 +18,10 @@ from gbif_webdataset.read.provenance import (
     copy_texts,
     digest_in_background,
     load_sources,
+    note_other_dois,
     write_sources,
 )
+from gbif_webdataset.terms.downloads import DownloadStatement
 from tests.support.archives import find_case, find_real_archive, write_folder
 from tests.support.published import DOI, EML, HOSTILE, KEY, download
 from tests.support.published import keep as write_manifest_source
@@ -260,3 +262,22 @@ def test_several_archives_have_a_list_of_sources_and_their_texts_one_after_anoth
 def test_a_missing_doi_names_its_archive_if_there_are_several() -> None:
     assert Source("a.zip").notes == [NO_DOI]
     assert Source("a.zip", label="a.zip~12ab").notes == [f"a.zip~12ab: {NO_DOI}"]
+
+
+def test_the_doi_that_gbif_states_counts_where_the_archive_names_none(tmp_path: Path) -> None:
+    paths = [download(tmp_path / "a.zip"), download(tmp_path / "b.zip", members={"metadata.xml": None})]
+    for stated in ("10.15468/dl.stated", DOI.upper()):
+        with ExitStack() as stack:
+            archives = [
+                stack.enter_context(open_archive(path, label=path.name, statement=DownloadStatement(doi=stated)))
+                for path in paths
+            ]
+            sources = write_sources(archives, tmp_path / "manifest", ["aa", "bb"])
+            notes = note_other_dois(archives, sources)
+        assert [source.doi for source in sources] == [DOI, stated]
+        assert not [note for source in sources for note in source.notes]
+        assert notes == (
+            [f"a.zip: it names the DOI {DOI}, but GBIF states {stated} of this download; the dataset cites the first"]
+            if stated != DOI.upper()
+            else []
+        )

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import ArchiveError, SelectionError
+from gbif_webdataset.read.provenance import load_sources
 from gbif_webdataset.read.read_archive import outline_archives
 from gbif_webdataset.read.selection_options import SelectionOptions
 from gbif_webdataset.read.subset_list import SubsetList
 from gbif_webdataset.read.subset_taxonomy import REMEDY
+from gbif_webdataset.terms.checklists import BACKBONE, CATALOGUE_OF_LIFE, Checklist
+from gbif_webdataset.terms.downloads import NO_STATEMENT, DownloadStatement
 from gbif_webdataset.terms.reasons import MEANINGS
 from tests.support.archives import (
     MEDIA,
@@ -31,6 +34,7 @@ from tests.support.archives import (
 )
 from tests.support.manifest_process import read_in_process
 from tests.support.manifests import EVERYTHING, make_manifest
+from tests.support.several_archives import medium, occurrence, write_archive
 
 
 def test_every_medium_gives_a_row_or_a_rejected_line(tmp_path: Path) -> None:
@@ -106,7 +110,7 @@ def test_the_bytes_to_read_are_those_of_the_two_data_files(tmp_path: Path) -> No
     path = write_download(tmp_path / "a.zip", [make_occurrence(1)], [make_medium(1)])
     members = read_zip(path)
     data_bytes = sum(len(members[name]) for name in ("occurrence.txt", "multimedia.txt"))
-    assert outline_archives([path], EVERYTHING).total_bytes == data_bytes
+    assert outline_archives({path: NO_STATEMENT}, EVERYTHING).total_bytes == data_bytes
 
 
 def test_a_real_download_keeps_every_medium(tmp_path: Path) -> None:
@@ -213,3 +217,40 @@ def test_reading_imports_no_pandas_because_that_takes_half_a_second(tmp_path: Pa
     report = read_in_process(write_zip(tmp_path / "a.zip", members), tmp_path, 1 << 30)
     assert sum(report.images) == 1
     assert not report.imports_pandas
+
+
+def test_checklists_that_gbif_states_are_compared_before_a_row_is_read(tmp_path: Path) -> None:
+    paths = [
+        write_archive(tmp_path / f"{n}.zip", [occurrence(n)], [medium(n, f"{n}")], date=f"2024-01-0{n}") for n in (1, 2)
+    ]
+    keys = dict(zip(paths, (BACKBONE, CATALOGUE_OF_LIFE), strict=True))
+    stated = {path: DownloadStatement(checklist=key) for path, key in keys.items()}
+    with pytest.raises(ArchiveError, match=r"1\.zip and 2\.zip: their taxon keys belong to different checklists"):
+        outline_archives(stated, EVERYTHING)
+    with pytest.raises(ArchiveError, match="different checklists"):
+        make_manifest(stated, tmp_path)
+
+
+def test_a_checklist_and_a_doi_that_gbif_states_are_those_of_the_manifest(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "1.zip", [occurrence(1)], [medium(1, "1")], date="2024-01-01")
+    stated = DownloadStatement("10.15468/dl.stated", CATALOGUE_OF_LIFE)
+    manifest = make_manifest({path: stated}, tmp_path)
+    assert manifest.counts.full_checklist == Checklist(CATALOGUE_OF_LIFE, "2024-01-01")
+    assert manifest.chunks[0].schema.metadata[b"checklistKey"].decode() == CATALOGUE_OF_LIFE
+    assert [source.doi for source in load_sources(manifest.folder)] == ["10.15468/dl.stated"]
+    assert manifest.counts.notes == []
+    local = make_manifest(path, tmp_path)
+    assert (local.counts.checklist, [source.doi for source in load_sources(local.folder)]) == (None, [""])
+    assert local.rows == manifest.rows
+
+
+def test_what_an_archive_names_itself_counts_and_a_contradiction_is_a_note(tmp_path: Path) -> None:
+    path = write_archive(
+        tmp_path / "1.zip", [occurrence(1)], [medium(1, "1")], doi="10.15468/dl.named", checklist=BACKBONE
+    )
+    manifest = make_manifest({path: DownloadStatement("10.15468/dl.stated", CATALOGUE_OF_LIFE)}, tmp_path)
+    assert manifest.counts.checklist == BACKBONE
+    assert [source.doi for source in load_sources(manifest.folder)] == ["10.15468/dl.named"]
+    of_checklist, of_doi = manifest.counts.notes
+    assert of_checklist.startswith("it names the checklist GBIF Backbone Taxonomy")
+    assert of_doi.startswith("it names the DOI 10.15468/dl.named, but GBIF states 10.15468/dl.stated")
