@@ -1,6 +1,7 @@
 """A dataset of three archives that overlap: a real download, an older and a newer one made of its lines."""
 
 import csv
+import itertools
 import json
 import re
 from collections import Counter
@@ -125,6 +126,19 @@ def test_three_archives_give_the_same_shards_in_any_order_and_nothing_is_downloa
 
     check_accounting(listed, archives)
     check_citations(listed)
+
+
+def test_all_orders_of_three_archives_give_the_same_shards(
+    archives: list[Path], server: EveryPhoto, tmp_path: Path
+) -> None:
+    found = []
+    for number, order in enumerate(itertools.permutations(archives)):
+        dataset = Dataset(Path(",".join(map(str, order))), tmp_path / f"{number}", chunks=2)
+        dataset.make(*OPTIONS, task="CreateWebDataset")
+        found.append(dataset.shards())
+    assert len(found) == 6
+    assert any(name.endswith(".tar") for name in found[0])
+    assert all(shards == found[0] for shards in found)
 
 
 def check_accounting(dataset: Dataset, archives: list[Path]) -> None:
