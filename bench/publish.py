@@ -27,9 +27,9 @@ from pathlib import Path
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.upload.publish_dataset import Publication
 from gbif_webdataset.upload.publish_options import PublishOptions
-from gbif_webdataset.upload.target import PublishTarget
+from gbif_webdataset.remote.store_address import StoreAddress
 folder, address, endpoint = sys.argv[1:]
-target = PublishTarget.parse(address, endpoint)
+target = StoreAddress.parse(address, endpoint)
 print(Publication(DatasetPaths.under(Path(folder)), target, PublishOptions()).run())
 """
 

@@ -3,10 +3,10 @@
 import os
 from typing import Any
 
+from gbif_webdataset.remote.store_address import StoreAddress, check_packages
 from gbif_webdataset.storage.runs import RunKind
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.upload.publish_options import PublishOptions, check_options
-from gbif_webdataset.upload.target import PublishTarget
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_text
 from tasks.framework.parameters import Count, Flag, Text, WebAddress, split_list
@@ -58,7 +58,8 @@ class PublishDataset(DatasetTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.task_id += f"_{os.getpid()}"  # a central scheduler does not run a task again that ended 10 seconds ago
-        self._target = PublishTarget.parse(self.to, self.endpoint)
+        self._target = StoreAddress.parse(self.to, self.endpoint)
+        check_packages(self._target.scheme)
         self._options = PublishOptions(
             self.dry_run, self.prune, split_list(self.only), self.bytes_per_second, self.public_url
         )

@@ -11,6 +11,7 @@ import duckdb
 
 from gbif_webdataset.errors import ChangedImageError, MissingPieceError
 from gbif_webdataset.images.crop import RESIZE_MODES
+from gbif_webdataset.shards.categories import NAME as CATEGORIES
 from gbif_webdataset.shards.changed_images import changed_images_error, find_changed_images
 from gbif_webdataset.shards.check_request import check_columns, check_files, match_category_map, match_detections
 from gbif_webdataset.shards.create_webdataset import create_shards
@@ -89,7 +90,9 @@ class CreateWebDataset(DatasetTask):
     )
     previous_category_map: str = InputFile(
         default="",
-        description="category_map.json of an earlier dataset. Its labels keep their class numbers; new labels get the "
+        beside=(CATEGORIES,),
+        description="category_map.json of an earlier dataset, or its address, such as "
+        "s3://bucket/moths/category_map.json. Its labels keep their class numbers; new labels get the "
         "next numbers. Empty: number all labels from 0.",
     )
     crosswalk: str = InputFile(

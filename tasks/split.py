@@ -95,8 +95,10 @@ class SplitDataset(DatasetTask):
     )
     previous_splits: str = InputFolder(
         default="",
-        description="Folder splits of an earlier dataset. Its images keep their split, unless group_by connects images "
-        "of several splits; no image moves from test to train. Empty: no earlier dataset.",
+        files=tuple(f"{split}.csv" for split in SPLITS_OF_CLASSES),
+        description="Folder splits of an earlier dataset, or its address, such as s3://bucket/moths/splits. Its images "
+        "keep their split, unless group_by connects images of several splits; no image moves from test to train. "
+        "Empty: no earlier dataset.",
     )
     holdout_key: str = Text(
         default="",

@@ -20,7 +20,18 @@ MODULES = sorted([*WORK.rglob("*.py"), *GRAPH.rglob("*.py")])
 CODE = sorted([*MODULES, *SAMPLE.rglob("*.py")])
 PUBLIC = [getattr(tasks, name) for name in tasks.__all__]
 
-BASE = {"errors", "formatting", "process_pool", "union_find", "terms", "storage", "images", "network", "slurm"}
+BASE = {
+    "errors",
+    "formatting",
+    "process_pool",
+    "union_find",
+    "terms",
+    "storage",
+    "images",
+    "network",
+    "remote",
+    "slurm",
+}
 STAGES = ("read", "fetch", "verify", "clean", "split", "shards")
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),

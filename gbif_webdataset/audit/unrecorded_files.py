@@ -24,7 +24,7 @@ from gbif_webdataset.terms.differences import Difference
 BATCH_FILES = 10_000
 UNRECORDED = {"audit.csv", "deleted.csv", "would-delete.csv", "report/comparison.html", "report/comparison.csv"}
 """Files that belong to a dataset although no record names them."""
-UNRECORDED_FOLDERS = (".made", ".scratch", LOGS, "fetched/earlier", "publish", "shards/.parts")
+UNRECORDED_FOLDERS = (".made", ".scratch", LOGS, "fetched/earlier", "inputs", "publish", "shards/.parts")
 PACK = re.compile(r"images/chunk-\d{5}(\.idx|/\d+\.tar)")
 SCHEMA = pa.schema([("file", pa.string())])
 

@@ -13,10 +13,12 @@ from gbif_webdataset.obtain.check_zip import DamagedZipError, check_zip
 from gbif_webdataset.obtain.download_status import check_format, check_status, explain_gone
 from gbif_webdataset.obtain.gbif_api import DOWNLOADS, GbifApi, GbifDownload, GoneError, NotFoundError
 from gbif_webdataset.obtain.http_client import HttpClient, TemporaryError
+from gbif_webdataset.obtain.object_transfer import transfer_object
 from gbif_webdataset.obtain.pauses import CONTINUE, Pauses, Sleep
 from gbif_webdataset.obtain.request_file import read_request, resolve_request
 from gbif_webdataset.obtain.sources import ArchiveUrl, DownloadDoi, DownloadKey, RemoteSource, RequestFile
 from gbif_webdataset.obtain.transfer import Transfer, WrongContentError, transfer
+from gbif_webdataset.remote.store_address import is_store_address
 from gbif_webdataset.storage.atomic import file_sha256, sync
 
 MAX_WRONG_ANSWERS = 3
@@ -163,7 +165,11 @@ def _transfer_and_check(file: Transfer, obtaining: Obtaining) -> None:
     while True:
         offset = file.find_offset()
         try:
-            transfer(obtaining.client, file, partial(obtaining.reports.bytes, file.name))
+            report_bytes = partial(obtaining.reports.bytes, file.name)
+            if is_store_address(file.url):
+                transfer_object(file, report_bytes)
+            else:
+                transfer(obtaining.client, file, report_bytes)
             _check_file(file, obtaining)
             return
         except TemporaryError as error:

@@ -9,12 +9,14 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from gbif_webdataset.errors import ParameterError, option_text, shorten_text
+from gbif_webdataset.remote.store_address import FOLDER, StoreAddress, is_store_address
 from gbif_webdataset.terms.downloads import DOWNLOAD_KEY
 
 OPTION = "--dwca"
 ACCEPTED = (
     "give the path of an archive, the key (0001234-260507073636908) or DOI (10.15468/dl.abc123) of a GBIF download, "
-    "the https:// address of a zip, a request.json, or several of these with commas between them or in a text file"
+    "the https:// or s3:// address of a zip, a request.json, or several of these with commas between them or in a text "
+    "file"
 )
 _DOI = re.compile(r"(?:(?:https?://)?(?:dx\.)?doi\.org/|doi:\s*)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
 _DOWNLOAD_DOI = re.compile(r"10\.\d{4,9}/dl\.[a-z0-9]+")
@@ -81,7 +83,7 @@ class DownloadDoi:
 
 @dataclass(frozen=True)
 class ArchiveUrl:
-    """The https address of a zip."""
+    """The address of a zip: https, or in a bucket or a repository of the Hugging Face Hub."""
 
     url: str
 
@@ -236,6 +238,8 @@ def _parse_source(text: str, path: Path | None, place: str) -> Source:
     scheme = re.match(r"([a-z][a-z0-9+.-]*)://", text, re.IGNORECASE)
     if scheme and scheme[1].lower() == "https" and _has_plain_host(text):
         return ArchiveUrl(text)
+    if is_store_address(text):
+        return _parse_store_address(text, place)
     if scheme:
         shown = re.sub("//[^/]*@", "//...@", place)
         raise ParameterError.at(shown, "not an https:// address without a password", ACCEPTED)
@@ -251,6 +255,16 @@ def _parse_doi(doi: str, place: str) -> DownloadDoi:
         remedy = "give the DOI on the page of your download, not that of a dataset or an article"
         raise ParameterError.at(place, problem, remedy)
     return DownloadDoi(doi)
+
+
+def _parse_store_address(text: str, place: str) -> LocalArchive | ArchiveUrl:
+    address = StoreAddress.parse(text, option_name=OPTION)
+    if address.scheme != FOLDER and address.prefix:
+        return ArchiveUrl(address.address)
+    path = Path(address.prefix)
+    if address.scheme != FOLDER or not path.exists():
+        raise ParameterError.at(place, "there is no such file or folder", ACCEPTED)
+    return LocalArchive(path)
 
 
 def _has_plain_host(url: str) -> bool:

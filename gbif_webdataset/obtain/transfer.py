@@ -104,7 +104,7 @@ def transfer(client: HttpClient, file: Transfer, report_bytes: Callable[[int, in
         if not offset and not first.startswith(ZIP):
             raise WrongContentError(f"the answer is {_describe_content(response, first)}, not a zip")
         total = _find_total(response, file, offset)
-        _check_space(file, total - offset if total else None)
+        check_space(file, total - offset if total else None)
         if not offset:
             file.restart()
             _save_validator(response, file)
@@ -164,7 +164,7 @@ def _find_total(response: requests.Response, file: Transfer, offset: int) -> int
     return total
 
 
-def _check_space(file: Transfer, missing: int | None) -> None:
+def check_space(file: Transfer, missing: int | None) -> None:
     """Raise FetchError if the disk has too little space for the missing bytes; None if their number is not known."""
     free = free_bytes(file.part.parent)
     if free < (SPARE_BYTES if missing is None else missing):
@@ -188,7 +188,7 @@ def _append(file: Transfer, pieces: Iterable[bytes], total: int, report_bytes: C
             done += len(piece)
             report_bytes(done, total)
             if not total and done > next_check:
-                _check_space(file, None)
+                check_space(file, None)
                 next_check = done + CHECK_BYTES
         os.fsync(target.fileno())
 

@@ -28,6 +28,11 @@ class DatasetPaths:
         return self.output / "archive"
 
     @property
+    def inputs(self) -> Path:
+        """The folder with copies of inputs at addresses of buckets, repositories and folders."""
+        return self.output / "inputs"
+
+    @property
     def manifest(self) -> Path:
         """The folder of ReadArchive's tables."""
         return self.output / "manifest"

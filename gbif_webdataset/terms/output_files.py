@@ -32,6 +32,12 @@ OUTPUTS = (
         "The request of a download whose file GBIF does not have any more; `make request SEND=1` submits it again.",
     ),
     Output(
+        "inputs/<address>/",
+        "SplitDataset, CreateWebDataset",
+        "Copies of previous_splits and previous_category_map, if they are addresses such as s3://bucket/splits; beside "
+        "it `<address>.json` with size, ETag and SHA-256 of each file.",
+    ),
+    Output(
         "manifest/chunk-NNNNN.parquet",
         "ReadArchive",
         "The images to fetch, one row each.",

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, delete_unless_locked
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import PublishedObject
-from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
-from gbif_webdataset.upload.target import PublishTarget
 
 BLOCK_BYTES = 8 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -22,7 +22,7 @@ WRONG_KIND = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 class FolderStore:
     """The files below a target's folder; names are relative to it."""
 
-    def __init__(self, target: PublishTarget) -> None:
+    def __init__(self, target: StoreAddress) -> None:
         self._target, self._folder = target, Path(target.prefix)
 
     def read(self, name: str) -> bytes | None:

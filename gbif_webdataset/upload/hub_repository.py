@@ -4,31 +4,28 @@ The content of a large file is sent before the commit. The Hub finds it by its S
 sends only what is missing.
 """
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.remote.hub_errors import explain_hub_errors
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import NAME
-from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
-from gbif_webdataset.upload.target import PublishTarget
 
 REPOSITORY = "dataset"  # its type
 BATCH_FILES = 100
 MAX_SMALL_BYTES = 1 << 20
 """Files up to this size are sent from memory. The SHA-256 of larger ones is compared before the commit."""
-FULL = (413, 507)
-DENIED = (401, 403)
-TEMPORARY = (408, 409, 412, 423, 425, 429)
 
 
 class HubRepository:
     """The files of a repository on its main branch."""
 
-    def __init__(self, target: PublishTarget) -> None:
+    def __init__(self, target: StoreAddress) -> None:
         from huggingface_hub import HfApi
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -91,39 +88,8 @@ class HubRepository:
     def _download(self, name: str, folder: str) -> str:
         return str(self._api.hf_hub_download(self._target.container, name, repo_type=REPOSITORY, local_dir=folder))
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Raise what the Hub refuses as a sentence without its text, and all other faults as temporary."""
-        from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
-
-        place = self._target.option
-        try:
-            yield
-        except DatasetError:
-            raise
-        except LocalTokenNotFoundError:
-            remedy = "run `hf auth login`, or set HF_TOKEN"
-            raise StoreError.at(place, "there is no token for the Hub", remedy) from None
-        except RepositoryNotFoundError:
-            problem = "there is no such repository, or the token may not read it"
-            remedy = (
-                f"create it with `hf repo create {self._target.container} --repo-type dataset`, or run `hf auth login`"
-            )
-            raise StoreError.at(place, problem, remedy) from None
-        except Exception as error:  # of several HTTP libraries, or a RuntimeError around one
-            raise self._explain(_find_status(error), error) from None
-
-    def _explain(self, status: int, error: Exception) -> Exception:
-        place = self._target.option
-        if status in DENIED:
-            return StoreError.at(
-                place, f"the token may not write there (HTTP {status})", "run `hf auth login` with another"
-            )
-        if status in FULL:
-            return StoreError.at(place, f"the Hub has no space left for it (HTTP {status})", "free some space there")
-        if 400 <= status < 500 and status not in TEMPORARY:
-            return StoreError.at(place, f"the Hub refuses a request (HTTP {status})", "check --to and --endpoint")
-        return TemporaryStoreError(f"HTTP {status}" if status else type(error).__name__)
+    def _explained(self) -> AbstractContextManager[None]:
+        return explain_hub_errors(self._target)
 
 
 def _get_content(file: LocalFile) -> bytes | Path:
@@ -134,15 +100,6 @@ def _check_sent(addition: Any, file: LocalFile) -> None:
     """Raise DamagedFileError if the content that was sent is not that of the record."""
     if addition.upload_info.sha256.hex() != file.sha256:
         raise file.make_error()
-
-
-def _find_status(error: BaseException | None) -> int:
-    """The HTTP status of an error or of its causes; 0 without one."""
-    while error is not None:
-        if status := getattr(getattr(error, "response", None), "status_code", None):
-            return int(status)
-        error = error.__cause__ or error.__context__
-    return 0
 
 
 def _split_batches(files: list[tuple[str, LocalFile]]) -> Iterator[list[tuple[str, LocalFile]]]:

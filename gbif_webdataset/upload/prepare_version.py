@@ -8,6 +8,8 @@ from typing import Any
 from gbif_webdataset import __version__
 from gbif_webdataset.errors import MissingPieceError, ParameterError, option_text
 from gbif_webdataset.publish.croissant import CROISSANT
+from gbif_webdataset.remote.store_address import HUB, StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.checked_json import DamagedJsonError, digest_of, read_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import TargetRecord
@@ -17,8 +19,6 @@ from gbif_webdataset.upload.files_to_publish import list_files
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
 from gbif_webdataset.upload.published_version import NAME, ForeignListError, PublishedObject, PublishedVersion
-from gbif_webdataset.upload.store_errors import StoreError
-from gbif_webdataset.upload.target import HUB, PublishTarget
 from gbif_webdataset.upload.version_numbers import order_version, propose_version
 
 ID_DIGITS = 16
@@ -59,7 +59,7 @@ class PreparedVersion:
         }
 
 
-def read_published(data: bytes | None, target: PublishTarget) -> PublishedVersion | None:
+def read_published(data: bytes | None, target: StoreAddress) -> PublishedVersion | None:
     """The version that the content of a target's dataset.json describes; None without one.
 
     Raises:
@@ -75,7 +75,7 @@ def read_published(data: bytes | None, target: PublishTarget) -> PublishedVersio
 
 
 def prepare_version(
-    paths: DatasetPaths, target: PublishTarget, published: PublishedVersion | None, public_url: str = ""
+    paths: DatasetPaths, target: StoreAddress, published: PublishedVersion | None, public_url: str = ""
 ) -> PreparedVersion:
     """The version of the dataset in `paths`, with the names that it gets at the target.
 
@@ -114,7 +114,7 @@ def prepare_version(
     return PreparedVersion(version, files, published)
 
 
-def check_version(prepared: PreparedVersion, changes: Changes, target: PublishTarget) -> None:
+def check_version(prepared: PreparedVersion, changes: Changes, target: StoreAddress) -> None:
     """Raise ParameterError if the version is too low for what it changes in the published one."""
     published, number = prepared.published, prepared.version.version
     if published is None:
@@ -128,7 +128,7 @@ def check_version(prepared: PreparedVersion, changes: Changes, target: PublishTa
         )
 
 
-def load_publish_record(paths: DatasetPaths, target: PublishTarget) -> dict[str, Any]:
+def load_publish_record(paths: DatasetPaths, target: StoreAddress) -> dict[str, Any]:
     """The record of what was published to a target; empty without one, or if it is damaged."""
     try:
         return read_checked_json(paths.publish_record(target.name))[0]
@@ -137,7 +137,7 @@ def load_publish_record(paths: DatasetPaths, target: PublishTarget) -> dict[str,
 
 
 def _check_same_dataset(
-    paths: DatasetPaths, target: PublishTarget, title: str, published: PublishedVersion | None
+    paths: DatasetPaths, target: StoreAddress, title: str, published: PublishedVersion | None
 ) -> None:
     if published is None or published.title == title:
         return

@@ -7,6 +7,8 @@ from pathlib import Path
 from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.formatting import format_count, format_size
 from gbif_webdataset.publish.description import read_shards
+from gbif_webdataset.remote.retries import Retries
+from gbif_webdataset.remote.store_address import FOLDER, HUB, StoreAddress
 from gbif_webdataset.storage.checked_json import write_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.upload.changes import Changes, NewVersion, count_first_version, find_changes, write_changes
@@ -25,8 +27,6 @@ from gbif_webdataset.upload.prepare_version import (
 from gbif_webdataset.upload.publish_options import PublishOptions, check_options
 from gbif_webdataset.upload.publish_to_store import UploadCounts, announce_version, prune, upload_objects
 from gbif_webdataset.upload.published_version import NAME, PublishedObject
-from gbif_webdataset.upload.retries import Retries
-from gbif_webdataset.upload.target import FOLDER, HUB, PublishTarget
 from gbif_webdataset.upload.transfer import Store, Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal, format_now
 
@@ -43,7 +43,7 @@ class Publication:
         MissingPieceError: a stage has not run.
     """
 
-    def __init__(self, paths: DatasetPaths, target: PublishTarget, options: PublishOptions) -> None:
+    def __init__(self, paths: DatasetPaths, target: StoreAddress, options: PublishOptions) -> None:
         check_options(target, options)
         self._paths, self._target, self._options = paths, target, options
         self._retries = Retries(target.option, options.retry_pause)
@@ -187,7 +187,7 @@ def _describe_objects(count: int, size: int) -> str:
     return f"{format_count(count, 'object')}, {format_size(size)}"
 
 
-def _open_store(target: PublishTarget) -> Store | HubRepository:
+def _open_store(target: StoreAddress) -> Store | HubRepository:
     if target.scheme == HUB:
         return HubRepository(target)
     return FolderStore(target) if target.scheme == FOLDER else ObjectStore(target)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.upload.target import HUB, PublishTarget
+from gbif_webdataset.remote.store_address import HUB, StoreAddress
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,11 @@ class PublishOptions:
     retry_pause: float = 0.5
 
 
-def check_options(target: PublishTarget, options: PublishOptions) -> None:
+def check_options(target: StoreAddress, options: PublishOptions) -> None:
     """Raise ParameterError for options that this target does not have."""
+    if target.scheme == HUB and target.prefix:
+        problem = "a dataset is published to a repository, not to a folder in it"
+        raise ParameterError.at(target.option, problem, f"write hf://datasets/{target.container}")
     if target.scheme == HUB and (options.only or options.bytes_per_second):
         name = "--only" if options.only else "--bytes-per-second"
         raise ParameterError.at(name, "the Hub takes a version as one commit, at full speed", "leave it out")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gbif_webdataset.formatting import format_count
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.shards.shard_files import SHARD_LIST
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.prepare_version import PreparedVersion
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
-from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.upload.transfer import Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal
 

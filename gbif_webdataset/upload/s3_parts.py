@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Collection
 from typing import Any
 
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.upload.local_file import LocalFile
-from gbif_webdataset.upload.target import PublishTarget
 
 PART_BYTES = 32 << 20
 
@@ -16,7 +16,7 @@ PART_BYTES = 32 << 20
 class S3Parts:
     """The uploads in parts below a target's prefix. Errors are those of boto3."""
 
-    def __init__(self, target: PublishTarget) -> None:
+    def __init__(self, target: StoreAddress) -> None:
         import boto3
         from botocore.config import Config
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import PublishedObject
-from gbif_webdataset.upload.retries import Retries
 from gbif_webdataset.upload.upload_journal import UploadJournal
 
 WORKERS = 16

@@ -17,6 +17,7 @@ from luigi.task import flatten
 from gbif_webdataset.account import costs
 from gbif_webdataset.errors import DatasetError, MissingPieceError, ParameterError, escape_text, explain
 from gbif_webdataset.obtain.sources import name_folder
+from gbif_webdataset.remote.input_copies import RemoteInput, find_copy
 from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.image_store import KEEP, KINDS
 from gbif_webdataset.storage.paths import DatasetPaths, create_output_folder
@@ -150,7 +151,16 @@ class DatasetTask(CheckedTask):
         self.paths = DatasetPaths.under(Path(self.folder or Path("data") / name_folder(self.dwca)), self.scratch)
         self.task_id = _make_task_id(self)
         self.param_kwargs["output"] = str(self.paths.output)  # Luigi's page shows it, even if `output` is empty
+        self.remote_inputs = self._find_remote_inputs()
+        for name, source in self.remote_inputs.items():
+            setattr(self, name, str(find_copy(source, self.paths.inputs)))
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
+
+    def _find_remote_inputs(self) -> dict[str, RemoteInput]:
+        """Return the inputs whose parameters are addresses, by name of the parameter, which gets the path of a copy."""
+        inputs = [(name, value) for name, value in self.get_params() if isinstance(value, InputFile | InputFolder)]
+        found = {name: parameter.find_remote(getattr(self, name)) for name, parameter in inputs}
+        return {name: source for name, source in found.items() if source}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker process, without the upstream tasks, which may be thousands."""
@@ -237,7 +247,9 @@ class DatasetTask(CheckedTask):
     def _parameters(self) -> dict[str, Any]:
         """The significant parameters as JSON values."""
         names = {name for name, parameter in self.get_params() if parameter.significant} - {"dwca", "output", "chunks"}
-        return dict(json.loads(json.dumps({name: getattr(self, name) for name in sorted(names)})))
+        values = {name: getattr(self, name) for name in sorted(names)}
+        addresses = {name: source.address.address for name, source in self.remote_inputs.items() if name in names}
+        return dict(json.loads(json.dumps(values | addresses)))
 
     def find_retry_reason(self) -> str | None:
         """Return why an up-to-date target is worth another run, or None."""

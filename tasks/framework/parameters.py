@@ -9,6 +9,8 @@ import luigi
 from luigi.parameter import ParameterVisibility, _no_value
 
 from gbif_webdataset.errors import ParameterError, option_text
+from gbif_webdataset.remote.input_copies import RemoteInput
+from gbif_webdataset.remote.store_address import StoreAddress, is_store_address
 from tasks.framework import settings
 
 
@@ -130,13 +132,29 @@ class FilePath(Text):
 
 
 class InputFile(FilePath):
-    """The path of a file that is read. A target made from it is rebuilt when the content changes."""
+    """The path of a file that is read. A target made from it is rebuilt when the content changes.
+
+    With `beside` it may be an address such as s3://bucket/file. `beside` are the names of files that are read as well
+    if they exist beside the file.
+    """
 
     expected = "the path of a file"
+
+    def __init__(self, *arguments: Any, beside: tuple[str, ...] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._beside = beside
+
+    def find_remote(self, value: str) -> RemoteInput | None:
+        """Return the input at an address; None if the value is a path. Raises ParameterError for a wrong address."""
+        if self._beside is None or not is_store_address(value):
+            return None
+        return RemoteInput(StoreAddress.parse(value, option_name=self.option), beside=self._beside)
 
     def normalize(self, x: Any) -> Any:
         """Return the path. Raises ParameterError if there is no such file, before earlier stages run for hours."""
         path = super().normalize(x)
+        if self.find_remote(path):
+            return path
         if path and not Path(path).exists():
             raise ParameterError.at(option_text(self.option, x), "there is no such file", "check the path")
         if path and not Path(path).is_file():
@@ -156,13 +174,28 @@ class InputPath(FilePath):
 
 
 class InputFolder(FilePath):
-    """The path of a folder whose CSV files are read. A target made from it is rebuilt when their content changes."""
+    """The path of a folder whose CSV files are read. A target made from it is rebuilt when their content changes.
+
+    With `files`, the names of the files that are read, it may be an address such as s3://bucket/folder.
+    """
 
     expected = "the path of a folder"
+
+    def __init__(self, *arguments: Any, files: tuple[str, ...] = (), **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._files = files
+
+    def find_remote(self, value: str) -> RemoteInput | None:
+        """Return the input at an address; None if the value is a path. Raises ParameterError for a wrong address."""
+        if not self._files or not is_store_address(value):
+            return None
+        return RemoteInput(StoreAddress.parse(value, option_name=self.option), self._files)
 
     def normalize(self, x: Any) -> Any:
         """Return the path. Raises ParameterError if there is no such folder."""
         path = super().normalize(x)
+        if self.find_remote(path):
+            return path
         if path and not Path(path).is_dir():
             raise ParameterError.at(option_text(self.option, x), "there is no such folder", "check the path")
         return path

@@ -10,6 +10,7 @@ from luigi import interface
 from luigi.retcodes import retcode
 
 from gbif_webdataset.errors import DamagedFileError, DatasetError, explain
+from gbif_webdataset.remote.input_copies import update_copy
 from gbif_webdataset.storage.recorded_files import check_recorded_files, load_deletions
 from tasks.framework import validation
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
@@ -57,6 +58,20 @@ def print_reasons(root: DatasetTask) -> list[DatasetTask]:
     return [task for task, _ in reasons]
 
 
+def update_remote_inputs(root: DatasetTask) -> None:
+    """Copy inputs at addresses again that have changed there. If the target of `root` is up to date, none is asked for.
+
+    With `--plan` the copies are left as they are. Raises DatasetError or OSError if an input cannot be read.
+    """
+    stages = [task for task in _upstream_first(root, set()) if task.remote_inputs]
+    if not stages or root.plan or root.complete():
+        return
+    for task in stages:
+        for source in task.remote_inputs.values():
+            if names := update_copy(source, task.paths.inputs):
+                print_note(f"{source.address.option}: {', '.join(names)} changed and was copied again")
+
+
 def check_stages(root: DatasetTask, to_run: list[DatasetTask]) -> None:
     """Check the stages that will run. If ReadArchive runs, it checks them itself, except with `--plan`.
 
@@ -102,6 +117,10 @@ def install() -> None:
 def _print_before_run(task: Any) -> None:
     if not isinstance(task, DatasetTask) or task.runner == ELEMENT:  # the command that submitted the job printed them
         return
+    try:
+        update_remote_inputs(task)
+    except (DatasetError, OSError) as error:
+        _fail(error)
     try:
         to_run = print_reasons(task)
     except (DatasetError, OSError) as error:

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload import object_store, s3_parts
 from gbif_webdataset.upload.object_store import ObjectStore
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
-from gbif_webdataset.upload.store_errors import StoreError
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.datasets import ROOT
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.gcs_front import GcsFront
@@ -74,14 +74,14 @@ def dataset(tmp_path: Path) -> Publishable:
 
 
 @pytest.fixture
-def target(proxy: FaultProxy, request: pytest.FixtureRequest) -> PublishTarget:
+def target(proxy: FaultProxy, request: pytest.FixtureRequest) -> StoreAddress:
     return make_target(proxy.url, request)
 
 
-def make_target(endpoint: str, request: pytest.FixtureRequest) -> PublishTarget:
+def make_target(endpoint: str, request: pytest.FixtureRequest) -> StoreAddress:
     """A target of the test's own."""
     prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
-    return PublishTarget.parse(f"s3://{BUCKET}/{prefix}/moths", endpoint)
+    return StoreAddress.parse(f"s3://{BUCKET}/{prefix}/moths", endpoint)
 
 
 def add_large_file(dataset: Publishable, size: int = 12 << 20) -> Path:
@@ -93,7 +93,7 @@ def add_large_file(dataset: Publishable, size: int = 12 << 20) -> Path:
     return path
 
 
-def list_unfinished(target: PublishTarget) -> list[str]:
+def list_unfinished(target: StoreAddress) -> list[str]:
     """The keys of unfinished multipart uploads."""
     client = boto3.client("s3", endpoint_url=target.endpoint)
     return [one["Key"] for one in client.list_multipart_uploads(Bucket=target.container).get("Uploads", [])]
@@ -140,7 +140,7 @@ def test_versions_follow_each_other_in_a_bucket(
     ids=lambda value: f"{value.kind}-{value.method}-{value.path}" if isinstance(value, Fault) else str(value),
 )
 def test_temporary_faults_are_repeated_and_counted(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, fault: Fault, repeated: int
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress, fault: Fault, repeated: int
 ) -> None:
     proxy.faults = [fault]
     summary = dataset.send(target)
@@ -150,7 +150,7 @@ def test_temporary_faults_are_repeated_and_counted(
 
 
 def test_an_object_that_was_stored_in_part_is_uploaded_again(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress
 ) -> None:
     proxy.faults = [Fault("stored-truncated", path=r"train-000000\.tar$")]
     dataset.send(target)
@@ -159,7 +159,7 @@ def test_an_object_that_was_stored_in_part_is_uploaded_again(
 
 
 def test_an_object_that_is_always_stored_in_part_is_never_announced(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress
 ) -> None:
     proxy.faults = [Fault("stored-truncated", path=r"train-000000\.tar$", times=100)]
     with pytest.raises(StoreError, match=r"does not have 1 object, such as train/train-000000\.tar, with the size"):
@@ -179,7 +179,7 @@ def test_an_object_that_is_always_stored_in_part_is_never_announced(
     ],
 )
 def test_what_the_target_refuses_gives_one_sentence_without_the_servers_text(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, kind: str, sentence: str
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress, kind: str, sentence: str
 ) -> None:
     proxy.faults = [Fault(kind, times=1_000)]
     with pytest.raises(StoreError, match=rf"^--to {target.address}: {sentence}") as raised:
@@ -193,20 +193,20 @@ def test_a_missing_bucket_wrong_credentials_and_no_server_give_one_sentence(
 ) -> None:
     rclone = servers("rclone")
     with pytest.raises(StoreError, match="there is no such bucket or container; create it, or correct the address"):
-        dataset.send(PublishTarget.parse("s3://no-such-bucket/x", rclone))
+        dataset.send(StoreAddress.parse("s3://no-such-bucket/x", rclone))
     with pytest.raises(StoreError, match="8 attempts failed, the last one with: connect error"):
-        dataset.send(PublishTarget.parse(f"s3://{BUCKET}/x", "http://127.0.0.1:9"))
+        dataset.send(StoreAddress.parse(f"s3://{BUCKET}/x", "http://127.0.0.1:9"))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(StoreError, match="the credentials may not read, list and write there"):
-        dataset.send(PublishTarget.parse(f"s3://{BUCKET}/x", rclone))
+        dataset.send(StoreAddress.parse(f"s3://{BUCKET}/x", rclone))
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(StoreError, match="there are no credentials for S3; run `aws configure`"):
-        dataset.send(PublishTarget.parse(f"s3://{BUCKET}/x", rclone))
+        dataset.send(StoreAddress.parse(f"s3://{BUCKET}/x", rclone))
 
 
 def test_a_reader_sees_a_complete_version_at_every_moment_of_an_update(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, servers: Callable[[str], str]
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress, servers: Callable[[str], str]
 ) -> None:
     def read(name: str) -> bytes | None:
         try:
@@ -256,7 +256,7 @@ def test_large_files_are_uploaded_in_parts_to_each_server(
 
 @pytest.mark.usefixtures("small_parts")
 def test_a_part_that_fails_is_sent_again_and_no_other(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress
 ) -> None:
     large = add_large_file(dataset)
     proxy.faults = [Fault("503", path="partNumber=2"), Fault("reset", path="partNumber=3")]
@@ -270,7 +270,7 @@ def test_a_part_that_fails_is_sent_again_and_no_other(
 
 @pytest.mark.usefixtures("small_parts")
 def test_a_large_file_that_changed_leaves_no_parts(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress
 ) -> None:
     large = add_large_file(dataset)
     large.write_bytes(large.read_bytes()[:-1] + b"x")
@@ -285,7 +285,7 @@ def test_a_large_file_that_changed_leaves_no_parts(
     "moment", ["PUT /.*/train/.*tar$", "PUT .*partNumber=2", "PUT .*/shards.csv$", f"PUT .*/{NAME}$"]
 )
 def test_a_killed_upload_continues_and_leaves_no_parts(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget, moment: str
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress, moment: str
 ) -> None:
     add_large_file(dataset)
     kill_at(proxy, dataset, target, moment)
@@ -306,24 +306,24 @@ def test_a_killed_upload_continues_and_leaves_no_parts(
     assert not [found[1] for found in names if found and f"/{BUCKET}/{target.prefix}/{found[1]}" in repeated]
 
 
-def read_or_none(target: PublishTarget) -> PublishedVersion | None:
+def read_or_none(target: StoreAddress) -> PublishedVersion | None:
     data = ObjectStore(target).read(NAME)
     return PublishedVersion.of_json(data) if data else None
 
 
-def publish(dataset: Publishable, target: PublishTarget) -> str:
+def publish(dataset: Publishable, target: StoreAddress) -> str:
     """Publish in a process of its own; what it prints."""
     ended = subprocess.run(command(dataset, target), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
-def command(dataset: Publishable, target: PublishTarget) -> list[str]:
+def command(dataset: Publishable, target: StoreAddress) -> list[str]:
     module = "tests.support.publish_process"
     return [sys.executable, "-m", module, str(dataset.root), target.address, target.endpoint]
 
 
-def kill_at(proxy: FaultProxy, dataset: Publishable, target: PublishTarget, moment: str) -> None:
+def kill_at(proxy: FaultProxy, dataset: Publishable, target: StoreAddress, moment: str) -> None:
     """Publish until the first request that matches, and kill the process then."""
     process = subprocess.Popen(command(dataset, target), cwd=ROOT, stderr=subprocess.DEVNULL)
 
@@ -340,7 +340,7 @@ def kill_at(proxy: FaultProxy, dataset: Publishable, target: PublishTarget, mome
         proxy.before = lambda method, path: None
 
 
-def test_bandwidth_is_limited(proxy: FaultProxy, dataset: Publishable, target: PublishTarget) -> None:
+def test_bandwidth_is_limited(proxy: FaultProxy, dataset: Publishable, target: StoreAddress) -> None:
     paths = dataset.paths
     size = sum(path.stat().st_size for path in paths.shards.rglob("*") if path.is_file())
     moments: list[tuple[float, int]] = []
@@ -357,7 +357,7 @@ def test_bandwidth_is_limited(proxy: FaultProxy, dataset: Publishable, target: P
 
 
 def test_secrets_are_in_no_output_record_or_object(
-    proxy: FaultProxy, dataset: Publishable, target: PublishTarget
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress
 ) -> None:
     proxy.faults = [Fault("403", path=r"shards\.csv")]
     printed = ""
@@ -380,20 +380,20 @@ def test_azure_has_the_same_versions(dataset: Publishable, tmp_path: Path, monke
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
     with run_azurite(tmp_path) as url:
         create_container(url)
-        target = PublishTarget.parse(f"az://{BUCKET}/x", url)
+        target = StoreAddress.parse(f"az://{BUCKET}/x", url)
         add_large_file(dataset)
         dataset.send(target)
         assert check_complete(ObjectStore(target).read).by_path["dropped.csv"].bytes > LARGE_BYTES
-        publish_twice_and_prune(dataset.make(), PublishTarget.parse(f"az://{BUCKET}/y", url))
+        publish_twice_and_prune(dataset.make(), StoreAddress.parse(f"az://{BUCKET}/y", url))
 
 
 def test_google_has_the_same_versions(dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
     with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
-        publish_twice_and_prune(dataset, PublishTarget.parse(f"gs://{BUCKET}/x", front.url))
+        publish_twice_and_prune(dataset, StoreAddress.parse(f"gs://{BUCKET}/x", front.url))
 
 
-def publish_twice_and_prune(dataset: Publishable, target: PublishTarget) -> None:
+def publish_twice_and_prune(dataset: Publishable, target: StoreAddress) -> None:
     """Publish two versions, and prune the first."""
     read = ObjectStore(target).read
     dataset.send(target)

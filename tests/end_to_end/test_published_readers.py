@@ -18,7 +18,7 @@ import webdataset
 from pyarrow import fs
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from gbif_webdataset.upload.target import PublishTarget
+from gbif_webdataset.remote.store_address import StoreAddress
 from tests.support.datasets import ROOT
 from tests.support.loading_code import find_blocks, run_code
 from tests.support.object_servers import BUCKET, KEY, S3_ENVIRONMENT, SECRET, run_moto
@@ -40,7 +40,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def dataset(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Publishable:
     """A dataset of which two versions are published, so that some shards have digests and others are stale."""
     dataset = Publishable.made(tmp_path_factory.mktemp("published") / "dataset")
-    target = PublishTarget.parse(f"s3://{BUCKET}/data/moths", endpoint)
+    target = StoreAddress.parse(f"s3://{BUCKET}/data/moths", endpoint)
     options = replace(QUICK, public_url=f"{endpoint}/{BUCKET}/data/moths")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in S3_ENVIRONMENT.items():

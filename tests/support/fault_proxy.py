@@ -116,6 +116,9 @@ class Exchange(BaseHTTPRequestHandler):
         status, headers, answer = self.forward(body, len(body))
         if kind == "lost-answer":
             return self.reset()
+        if kind == "cut-answer":  # the client gets a part of the answer and then the end of the connection
+            self.close_connection = True
+            return self.answer(status, answer, headers, len(answer) // 2)
         return self.answer(status, answer, headers)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
@@ -140,8 +143,10 @@ class Exchange(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def answer(self, status: int, body: bytes, headers: list[tuple[str, str]] | None = None) -> None:
-        """Answer the client."""
+    def answer(
+        self, status: int, body: bytes, headers: list[tuple[str, str]] | None = None, end: int | None = None
+    ) -> None:
+        """Answer the client, with the body up to the byte `end`."""
         self.send_response_only(status)
         lengths = [value for name, value in headers or () if name.lower() == "content-length"]
         for name, value in headers or [("Content-Type", "application/xml")]:
@@ -150,7 +155,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.send_header("Content-Length", lengths[0] if self.command == "HEAD" and lengths else str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(body[:end])
 
     def reset(self) -> None:
         """Reset the connection."""

@@ -6,8 +6,8 @@ python -m tests.support.publish_process FOLDER ADDRESS ENDPOINT
 import sys
 from pathlib import Path
 
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.upload import object_store, s3_parts, transfer
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.publishable import Publishable
 
 LARGE_BYTES, PART_BYTES = 1 << 20, 5 << 20
@@ -23,4 +23,4 @@ def use_small_parts() -> None:
 if __name__ == "__main__":
     use_small_parts()
     folder, address, endpoint = sys.argv[1:]
-    print(Publishable(Path(folder)).send(PublishTarget.parse(address, endpoint)))
+    print(Publishable(Path(folder)).send(StoreAddress.parse(address, endpoint)))

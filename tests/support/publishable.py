@@ -14,12 +14,12 @@ from markupsafe import escape
 
 from gbif_webdataset.publish.description import Publication
 from gbif_webdataset.publish.loading_code import write_loading_code
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord
 from gbif_webdataset.upload import publish_dataset
 from gbif_webdataset.upload.publish_options import PublishOptions
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.published import Dataset
 
 TITLE = "Moths of the tests"
@@ -80,7 +80,7 @@ class Publishable(Dataset):
         records = {path.relative_to(self.root).as_posix(): FileRecord.of(path) for path in files}
         TargetRecord(task, Fingerprint(1, parameters), records).save(self.paths.record(task))
 
-    def send(self, target: PublishTarget, options: PublishOptions = QUICK) -> str:
+    def send(self, target: StoreAddress, options: PublishOptions = QUICK) -> str:
         """Publish it; the summary."""
         return publish_dataset.Publication(self.paths, target, options).run()
 
@@ -122,7 +122,7 @@ def list_samples(version: PublishedVersion, read: Read) -> dict[str, int]:
     return {row[1]: int(row[2]) for row in rows}
 
 
-def load_record(dataset: Publishable, target: PublishTarget) -> dict[str, object]:
+def load_record(dataset: Publishable, target: StoreAddress) -> dict[str, object]:
     """publish/<target>.json."""
     found: dict[str, object] = json.loads(dataset.paths.publish_record(target.name).read_text())
     return found

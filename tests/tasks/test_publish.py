@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.upload.folder_store import FolderStore
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.datasets import ROOT, Dataset
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.object_servers import BUCKET, KEY, S3_ENVIRONMENT, SECRET, run_moto
@@ -28,7 +28,7 @@ def test_the_command_publishes_each_time_and_makes_no_stage_again(dataset: Datas
     first = dataset.make("--to", address, task="PublishDataset")
     assert "Published version 1.0.0 of" in first
     assert "Nothing to upload" in dataset.make("--to", address, task="PublishDataset")
-    read = FolderStore(PublishTarget.parse(address)).read
+    read = FolderStore(StoreAddress.parse(address)).read
     version = check_complete(read)
     rows = dataset.rows("shards/shards.csv")
     assert list_samples(version, read) == {row["shard"]: int(row["samples"]) for row in rows}
@@ -44,7 +44,10 @@ def test_the_command_publishes_each_time_and_makes_no_stage_again(dataset: Datas
     ("arguments", "sentence"),
     [
         ((), "--PublishDataset-to: PublishDataset needs this parameter; add --PublishDataset-to VALUE"),
-        (("--to", "/mnt/x"), "--to /mnt/x: not an address to publish to; write it like s3://bucket/prefix"),
+        (
+            ("--to", "/mnt/x"),
+            "--to /mnt/x: not an address in a bucket, a repository or a folder; write it like s3://bucket/prefix",
+        ),
         (("--to", "s3://KEY:SECRET@b/x"), "--to s3://b/x: has a user, a password, a token"),
         (("--to", "hf://datasets/me/moths", "--only", "x"), "--only: the Hub takes a version as one commit"),
     ],

@@ -42,6 +42,8 @@ def write_zip(path: str) -> Path:
         (f"https://www.gbif.org/fr/occurrence/download/{KEY}#x", DownloadKey(KEY)),
         (f"https://api.gbif.org/v1/occurrence/download/request/{KEY}.zip", DownloadKey(KEY)),
         ("https://example.org/a/moths.zip?x=1", ArchiveUrl("https://example.org/a/moths.zip?x=1")),
+        ("s3://bucket/a/moths.zip", ArchiveUrl("s3://bucket/a/moths.zip")),
+        ("hf://datasets/me/moths/a.zip", ArchiveUrl("hf://datasets/me/moths/a.zip")),
     ],
 )
 def test_a_value_is_read_as_key_doi_or_address(value: str, source: object) -> None:
@@ -70,6 +72,11 @@ def test_the_home_folder_is_expanded_in_every_part(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     write_zip("a.zip")
     assert parse_sources(f"{KEY},~/a.zip") == (DownloadKey(KEY), LocalArchive(tmp_path / "a.zip"))
+
+
+def test_an_address_of_a_folder_of_this_machine_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a b.zip").touch()
+    assert parse_sources(f"file://{tmp_path}/a%20b.zip") == (LocalArchive(tmp_path / "a b.zip"),)
 
 
 def test_a_list_that_is_too_long_for_a_file_name_is_a_list() -> None:
@@ -153,6 +160,9 @@ def test_any_other_file_is_taken_for_an_archive(content: bytes) -> None:
         ("ftp://example.org/a.zip", r"not an https:// address"),
         ("https://user:secret@example.org/a.zip", r"not an https:// address without a password"),
         ("https:///a.zip", r"not an https:// address"),
+        ("s3://bucket", r"--dwca s3://bucket: there is no such file"),
+        ("s3://bucket/a.zip?token=x", r"which would be recorded; leave it out"),
+        ("file:///missing.zip", r"there is no such file or folder"),
         ("  ", r"no archive is named"),
         ("\0", r"there is no such file"),
     ],
@@ -170,6 +180,7 @@ def test_everything_else_gives_one_sentence(value: str, sentence: str) -> None:
         ("https://doi.org/10.15468/dl.abc123", "10.15468-dl.abc123"),
         ("https://example.org/a/moths%20of%2Fhere.zip?x=1", "moths_of_here"),
         ("https://example.org/", "example.org"),
+        ("s3://bucket/a/moths.zip", "moths"),
         ("https://example.org/...", "archive"),
         (f"https://example.org/{'a' * 300}.zip", "a" * 100),
         ("missing/moths.tar.gz", "moths"),

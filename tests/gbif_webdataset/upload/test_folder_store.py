@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.upload import folder_store
 from gbif_webdataset.upload.folder_store import FolderStore
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import PublishedObject
-from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
-from gbif_webdataset.upload.target import PublishTarget
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(PublishTarget.parse(f"file://{tmp_path}/target"))
+    return FolderStore(StoreAddress.parse(f"file://{tmp_path}/target"))
 
 
 def content(text: str) -> LocalFile:

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.published_version import NAME
-from gbif_webdataset.upload.store_errors import StoreError
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.datasets import ROOT
 from tests.support.hub_server import TOKEN, HubFault, HubServer
 from tests.support.publishable import QUICK, Publishable, check_complete, load_record
@@ -41,12 +41,12 @@ def dataset(tmp_path: Path) -> Publishable:
 
 
 @pytest.fixture
-def target(hub: HubServer) -> PublishTarget:
-    return PublishTarget.parse("hf://datasets/me/moths", hub.url)
+def target(hub: HubServer) -> StoreAddress:
+    return StoreAddress.parse("hf://datasets/me/moths", hub.url)
 
 
 def test_each_version_is_one_commit_with_plain_names(
-    hub: HubServer, dataset: Publishable, target: PublishTarget
+    hub: HubServer, dataset: Publishable, target: StoreAddress
 ) -> None:
     dataset.send(target)
     assert [commit.message for commit in hub.commits] == ["initial commit", "Version 1.0.0"]
@@ -58,7 +58,7 @@ def test_each_version_is_one_commit_with_plain_names(
 
 
 def test_repeating_it_makes_no_commit_and_sends_nothing(
-    hub: HubServer, dataset: Publishable, target: PublishTarget
+    hub: HubServer, dataset: Publishable, target: StoreAddress
 ) -> None:
     dataset.send(target)
     before = hub.count("^(PUT|POST)")
@@ -68,7 +68,7 @@ def test_repeating_it_makes_no_commit_and_sends_nothing(
 
 
 def test_a_new_version_sends_what_changed_and_deletes_what_is_gone(
-    hub: HubServer, dataset: Publishable, target: PublishTarget
+    hub: HubServer, dataset: Publishable, target: StoreAddress
 ) -> None:
     dataset.send(target)
     sent = hub.count("^PUT /blobs")
@@ -101,7 +101,7 @@ def test_a_new_version_sends_what_changed_and_deletes_what_is_gone(
     ids=lambda fault: f"{fault.request}-{fault.status}",
 )
 def test_temporary_faults_are_repeated(
-    hub: HubServer, dataset: Publishable, target: PublishTarget, fault: HubFault
+    hub: HubServer, dataset: Publishable, target: StoreAddress, fault: HubFault
 ) -> None:
     hub.faults = [fault]
     dataset.send(target)
@@ -112,14 +112,20 @@ def test_temporary_faults_are_repeated(
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        (HubFault("^POST .*/commit/", 403, 99), r"the token may not write there \(HTTP 403\); run `hf auth login`"),
+        (
+            HubFault("^POST .*/commit/", 403, 99),
+            r"the token may not read or write there \(HTTP 403\); run `hf auth login`",
+        ),
         (HubFault("^PUT /blobs", 507, 99), r"the Hub has no space left for it \(HTTP 507\); free some space there"),
-        (HubFault("^POST .*/commit/", 400, 99), r"the Hub refuses a request \(HTTP 400\); check --to and --endpoint"),
+        (
+            HubFault("^POST .*/commit/", 400, 99),
+            r"the Hub refuses a request \(HTTP 400\); check the address and the endpoint",
+        ),
     ],
     ids=lambda value: value.request if isinstance(value, HubFault) else "",
 )
 def test_refusals_give_one_sentence_without_the_hubs_text(
-    hub: HubServer, dataset: Publishable, target: PublishTarget, fault: HubFault, sentence: str
+    hub: HubServer, dataset: Publishable, target: StoreAddress, fault: HubFault, sentence: str
 ) -> None:
     hub.faults = [fault]
     with pytest.raises(StoreError, match=sentence) as raised:
@@ -130,10 +136,10 @@ def test_refusals_give_one_sentence_without_the_hubs_text(
 
 def test_a_missing_repository_gives_one_sentence(hub: HubServer, dataset: Publishable) -> None:
     with pytest.raises(StoreError, match=r"there is no such repository.*; create it with `hf repo create me/birds"):
-        dataset.send(PublishTarget.parse("hf://datasets/me/birds", hub.url))
+        dataset.send(StoreAddress.parse("hf://datasets/me/birds", hub.url))
 
 
-def test_a_file_that_changed_is_refused(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+def test_a_file_that_changed_is_refused(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
     shard = dataset.paths.shards / "train" / "train-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedFileError, match=rf"{re.escape(str(shard))}: changed since it was recorded"):
@@ -141,7 +147,7 @@ def test_a_file_that_changed_is_refused(hub: HubServer, dataset: Publishable, ta
     assert len(hub.commits) == 1
 
 
-def test_a_killed_run_sends_nothing_twice(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+def test_a_killed_run_sends_nothing_twice(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
     module = "tests.support.publish_process"
     command = [sys.executable, "-m", module, str(dataset.root), target.address, target.endpoint]
     hub.faults = [HubFault("^POST .*/commit/", 503, 99)]
@@ -164,12 +170,12 @@ def test_a_killed_run_sends_nothing_twice(hub: HubServer, dataset: Publishable, 
     assert len(hub.commits) == 2
 
 
-def test_a_dry_run_makes_no_commit(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+def test_a_dry_run_makes_no_commit(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
     assert "would upload" in dataset.send(target, replace(QUICK, dry_run=True))
     assert len(hub.commits) == 1
 
 
-def test_the_token_is_in_no_record_or_file(hub: HubServer, dataset: Publishable, target: PublishTarget) -> None:
+def test_the_token_is_in_no_record_or_file(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
     dataset.send(target)
     texts = [path.read_bytes() for path in dataset.root.rglob("*") if path.is_file()]
     assert not [text for text in [*texts, *hub.files.values()] if TOKEN.encode() in text]

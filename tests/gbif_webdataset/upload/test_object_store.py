@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload import object_store
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.object_store import ObjectStore
 from gbif_webdataset.upload.published_version import PublishedObject
-from gbif_webdataset.upload.store_errors import StoreError
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
@@ -27,7 +27,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def store(url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     for name, value in S3_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    return ObjectStore(PublishTarget.parse(f"s3://{BUCKET}/{request.node.name}", url))
+    return ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/{request.node.name}", url))
 
 
 def content(text: str, name: str = "x.csv") -> LocalFile:
@@ -76,9 +76,9 @@ def test_credentials_come_from_profiles_too(
     (tmp_path / "credentials").write_text("[moths]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = s\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_PROFILE", "moths")
-    store = ObjectStore(PublishTarget.parse(f"s3://{BUCKET}/{request.node.name}", url))
+    store = ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/{request.node.name}", url))
     store.put("x.csv", content("x"))
     assert store.list_sizes() == {"x.csv": 1}
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     with pytest.raises(StoreError, match=r"the settings of the cloud are not valid \(ProfileNotFound\)"):
-        ObjectStore(PublishTarget.parse(f"s3://{BUCKET}/x", url))
+        ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/x", url))

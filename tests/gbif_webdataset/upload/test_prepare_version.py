@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.changes import Changes, ShardChange
 from gbif_webdataset.upload.prepare_version import (
     PreparedVersion,
@@ -13,11 +15,9 @@ from gbif_webdataset.upload.prepare_version import (
     read_published,
 )
 from gbif_webdataset.upload.published_version import PublishedVersion
-from gbif_webdataset.upload.store_errors import StoreError
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.publishable import Publishable
 
-TARGET = PublishTarget("s3", "bucket", "moths")
+TARGET = StoreAddress("s3", "bucket", "moths")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def dataset(tmp_path: Path) -> Publishable:
 
 
 def prepare(
-    dataset: Publishable, published: PublishedVersion | None = None, target: PublishTarget = TARGET
+    dataset: Publishable, published: PublishedVersion | None = None, target: StoreAddress = TARGET
 ) -> PreparedVersion:
     return prepare_version(dataset.paths, target, published)
 
@@ -69,7 +69,7 @@ def test_no_name_of_a_published_object_has_another_content(dataset: Publishable)
 
 
 def test_names_on_the_hub_are_paths(dataset: Publishable) -> None:
-    hub = PublishTarget("hf", "me/moths", "")
+    hub = StoreAddress("hf", "me/moths", "")
     first = prepare(dataset, target=hub).version
     dataset.rows["train"] = dataset.rows["train"][:-4]
     dataset.make("1.0.1")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.folder_store import FolderStore
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import NAME
-from gbif_webdataset.upload.store_errors import StoreError
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.publishable import QUICK, TITLE, Publishable, check_complete, list_samples, load_record, read_version
 
 
@@ -25,22 +25,22 @@ def dataset(tmp_path: Path) -> Publishable:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> PublishTarget:
-    return PublishTarget.parse(f"file://{tmp_path}/target")
+def target(tmp_path: Path) -> StoreAddress:
+    return StoreAddress.parse(f"file://{tmp_path}/target")
 
 
 @pytest.fixture
-def read(target: PublishTarget) -> Callable[[str], bytes | None]:
+def read(target: StoreAddress) -> Callable[[str], bytes | None]:
     return FolderStore(target).read
 
 
-def times(target: PublishTarget) -> dict[str, int]:
+def times(target: StoreAddress) -> dict[str, int]:
     """When each file of a target was written."""
     root = Path(target.prefix)
     return {path.relative_to(root).as_posix(): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
-def changes(dataset: Publishable, target: PublishTarget) -> dict[str, tuple[int, int, int]]:
+def changes(dataset: Publishable, target: StoreAddress) -> dict[str, tuple[int, int, int]]:
     """The rows of CHANGES.csv."""
     with dataset.paths.publish_changes(target.name).open(newline="") as file:
         return {
@@ -49,7 +49,7 @@ def changes(dataset: Publishable, target: PublishTarget) -> dict[str, tuple[int,
         }
 
 
-def test_a_first_version_has_every_file_and_its_record(dataset: Publishable, target: PublishTarget, read: Any) -> None:
+def test_a_first_version_has_every_file_and_its_record(dataset: Publishable, target: StoreAddress, read: Any) -> None:
     summary = dataset.send(target)
     version = check_complete(read)
     assert (version.version, version.title) == ("1.0.0", TITLE)
@@ -75,7 +75,7 @@ def test_a_first_version_has_every_file_and_its_record(dataset: Publishable, tar
 
 
 def test_the_page_at_the_target_names_no_folder_of_this_machine(
-    dataset: Publishable, target: PublishTarget, read: Any
+    dataset: Publishable, target: StoreAddress, read: Any
 ) -> None:
     dataset.send(target)
     page = read("index.html").decode()
@@ -86,7 +86,7 @@ def test_the_page_at_the_target_names_no_folder_of_this_machine(
     assert all(read(link) for link in links)
 
 
-def test_repeating_it_writes_nothing(dataset: Publishable, target: PublishTarget) -> None:
+def test_repeating_it_writes_nothing(dataset: Publishable, target: StoreAddress) -> None:
     dataset.send(target)
     before, record = times(target), dataset.paths.publish_record(target.name).read_bytes()
     assert dataset.send(target) == f"Nothing to upload: {target.address} has version 1.0.0 of {TITLE}."
@@ -95,7 +95,7 @@ def test_repeating_it_writes_nothing(dataset: Publishable, target: PublishTarget
 
 
 def test_a_new_version_keeps_the_objects_of_the_one_before_it(
-    dataset: Publishable, target: PublishTarget, read: Any
+    dataset: Publishable, target: StoreAddress, read: Any
 ) -> None:
     dataset.send(target)
     before = read_version(read)
@@ -117,7 +117,7 @@ def test_a_new_version_keeps_the_objects_of_the_one_before_it(
     assert changes(dataset, target)[changed[-1].name][0] == 1
 
 
-def test_only_what_changed_is_uploaded_again(dataset: Publishable, target: PublishTarget) -> None:
+def test_only_what_changed_is_uploaded_again(dataset: Publishable, target: StoreAddress) -> None:
     dataset.send(target)
     before = times(target)
     dataset.image("train", "occurrence999", label="moth 0")
@@ -145,7 +145,7 @@ def test_only_what_changed_is_uploaded_again(dataset: Publishable, target: Publi
 )
 def test_a_version_that_is_too_low_is_refused_with_a_proposal(
     dataset: Publishable,
-    target: PublishTarget,
+    target: StoreAddress,
     read: Any,
     change: Callable[[Publishable], None],
     low: str,
@@ -168,7 +168,7 @@ def test_a_version_that_is_too_low_is_refused_with_a_proposal(
     assert check_complete(read).version == proposed
 
 
-def test_prune_deletes_only_what_earlier_versions_list(dataset: Publishable, target: PublishTarget, read: Any) -> None:
+def test_prune_deletes_only_what_earlier_versions_list(dataset: Publishable, target: StoreAddress, read: Any) -> None:
     dataset.send(target)
     foreign = Path(target.prefix) / "train" / "train-000099.tar"
     foreign.write_bytes(b"of somebody else")
@@ -187,7 +187,7 @@ def test_prune_deletes_only_what_earlier_versions_list(dataset: Publishable, tar
     assert dataset.send(target, replace(QUICK, prune=True)).startswith("Nothing to upload")
 
 
-def test_a_dry_run_changes_nothing_at_the_target(dataset: Publishable, target: PublishTarget) -> None:
+def test_a_dry_run_changes_nothing_at_the_target(dataset: Publishable, target: StoreAddress) -> None:
     text = dataset.send(target, replace(QUICK, dry_run=True))
     assert not Path(target.prefix).exists()
     assert re.search(r"would upload \d+ objects, [\d.]+ kB\n    ", text)
@@ -201,7 +201,7 @@ def test_a_dry_run_changes_nothing_at_the_target(dataset: Publishable, target: P
     assert not dataset.paths.publish_journal(target.name).exists()
 
 
-def test_another_dataset_at_the_target_is_an_error(dataset: Publishable, target: PublishTarget, tmp_path: Path) -> None:
+def test_another_dataset_at_the_target_is_an_error(dataset: Publishable, target: StoreAddress, tmp_path: Path) -> None:
     dataset.send(target)
     before = times(target)
     other = Publishable(tmp_path / "other").fill(8).make(title="Birds", version="9.0.0")
@@ -213,7 +213,7 @@ def test_another_dataset_at_the_target_is_an_error(dataset: Publishable, target:
 
 
 @pytest.mark.parametrize("content", [b"", b'{"name": "dataset of another tool"}', b"not json"])
-def test_a_list_of_another_tool_is_an_error(dataset: Publishable, target: PublishTarget, content: bytes) -> None:
+def test_a_list_of_another_tool_is_an_error(dataset: Publishable, target: StoreAddress, content: bytes) -> None:
     Path(target.prefix).mkdir()
     (Path(target.prefix) / NAME).write_bytes(content)
     for options in (QUICK, replace(QUICK, prune=True)):
@@ -226,7 +226,7 @@ def test_a_list_of_another_tool_is_an_error(dataset: Publishable, target: Publis
 
 
 def test_a_dataset_with_a_new_title_is_the_same_if_this_folder_has_published_it(
-    dataset: Publishable, target: PublishTarget, read: Any
+    dataset: Publishable, target: StoreAddress, read: Any
 ) -> None:
     dataset.send(target)
     dataset.make("1.0.1", title="Moths of Denmark")
@@ -234,7 +234,7 @@ def test_a_dataset_with_a_new_title_is_the_same_if_this_folder_has_published_it(
     assert check_complete(read).title == "Moths of Denmark"
 
 
-def test_only_uploads_a_part_that_readers_do_not_see(dataset: Publishable, target: PublishTarget, read: Any) -> None:
+def test_only_uploads_a_part_that_readers_do_not_see(dataset: Publishable, target: StoreAddress, read: Any) -> None:
     summary = dataset.send(target, replace(QUICK, only=("val", "*.parquet")))
     assert set(times(target)) == {
         "val/val-000000.tar", "val/val-000000.idx", "val/val-000000.tar.idx", "versions/1.0.0/attribution.parquet"
@@ -246,13 +246,13 @@ def test_only_uploads_a_part_that_readers_do_not_see(dataset: Publishable, targe
     check_complete(read)
 
 
-def test_only_has_to_match_a_file(dataset: Publishable, target: PublishTarget) -> None:
+def test_only_has_to_match_a_file(dataset: Publishable, target: StoreAddress) -> None:
     with pytest.raises(ParameterError, match=r'--only "trian\*": matches no file; give paths'):
         dataset.send(target, replace(QUICK, only=("trian*",)))
 
 
 def test_a_file_that_changed_is_refused_and_readers_see_nothing_of_the_version(
-    dataset: Publishable, target: PublishTarget, read: Any
+    dataset: Publishable, target: StoreAddress, read: Any
 ) -> None:
     dataset.send(target)
     dataset.image("train", "occurrence999", label="moth 0")
@@ -267,7 +267,7 @@ def test_a_file_that_changed_is_refused_and_readers_see_nothing_of_the_version(
 
 
 def test_code_and_card_of_a_version_with_digests_name_only_its_shards(
-    dataset: Publishable, target: PublishTarget, read: Any
+    dataset: Publishable, target: StoreAddress, read: Any
 ) -> None:
     dataset.send(target)
     dataset.rows["train"] = dataset.rows["train"][2:]
@@ -288,7 +288,7 @@ def test_code_and_card_of_a_version_with_digests_name_only_its_shards(
 
 @pytest.mark.parametrize("public_url", ["https://data.example.org/moths", "https://data.example.org/moths/"])
 def test_croissant_has_addresses_if_the_target_has_one(
-    dataset: Publishable, target: PublishTarget, read: Any, public_url: str
+    dataset: Publishable, target: StoreAddress, read: Any, public_url: str
 ) -> None:
     dataset.send(target, replace(QUICK, public_url=public_url))
     urls = [one["contentUrl"] for one in json.loads(read("croissant.json"))["distribution"] if "contentUrl" in one]
@@ -296,6 +296,6 @@ def test_croissant_has_addresses_if_the_target_has_one(
     assert "https://data.example.org/moths/train/train-000000.tar" in urls
 
 
-def test_a_dataset_without_a_report_gives_one_sentence(tmp_path: Path, target: PublishTarget) -> None:
+def test_a_dataset_without_a_report_gives_one_sentence(tmp_path: Path, target: StoreAddress) -> None:
     with pytest.raises(MissingPieceError, match=r"SplitDataset has not run; run `make report` first"):
         Publishable(tmp_path / "empty").send(target)

@@ -1,10 +1,10 @@
 import pytest
 
 from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.upload.publish_options import PublishOptions, check_options
-from gbif_webdataset.upload.target import PublishTarget
 
-HUB, BUCKET = PublishTarget("hf", "me/moths", ""), PublishTarget("s3", "bucket", "x")
+HUB, BUCKET = StoreAddress("hf", "me/moths", ""), StoreAddress("s3", "bucket", "x")
 
 
 @pytest.mark.parametrize(

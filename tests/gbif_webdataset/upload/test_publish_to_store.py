@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote.retries import Retries
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.folder_store import FolderStore
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.prepare_version import PreparedVersion, prepare_version, read_published
 from gbif_webdataset.upload.publish_to_store import announce_version, prune, upload_objects
 from gbif_webdataset.upload.published_version import NAME
-from gbif_webdataset.upload.retries import Retries
-from gbif_webdataset.upload.store_errors import StoreError
-from gbif_webdataset.upload.target import PublishTarget
 from gbif_webdataset.upload.transfer import Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal
 from tests.support.publishable import Publishable, check_complete
@@ -23,7 +23,7 @@ NOW = "2026-11-28T12:00:00Z"
 class WatchedStore(FolderStore):
     """A folder that notes the names of what is written, and refuses everything after `allowed` files."""
 
-    def __init__(self, target: PublishTarget, allowed: int = 1_000) -> None:
+    def __init__(self, target: StoreAddress, allowed: int = 1_000) -> None:
         super().__init__(target)
         self.written: list[str] = []
         self.allowed, self.lock = allowed, threading.Lock()
@@ -42,16 +42,16 @@ def dataset(tmp_path: Path) -> Publishable:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> PublishTarget:
-    return PublishTarget.parse(f"file://{tmp_path}/target")
+def target(tmp_path: Path) -> StoreAddress:
+    return StoreAddress.parse(f"file://{tmp_path}/target")
 
 
-def prepare(dataset: Publishable, target: PublishTarget) -> PreparedVersion:
+def prepare(dataset: Publishable, target: StoreAddress) -> PreparedVersion:
     published = read_published(FolderStore(target).read(NAME), target)
     return prepare_version(dataset.paths, target, published)
 
 
-def publish(dataset: Publishable, target: PublishTarget, allowed: int = 1_000) -> WatchedStore:
+def publish(dataset: Publishable, target: StoreAddress, allowed: int = 1_000) -> WatchedStore:
     store = WatchedStore(target, allowed)
     transfer, prepared = Transfer(store, Retries(target.option, pause=0)), prepare(dataset, target)
     try:
@@ -63,7 +63,7 @@ def publish(dataset: Publishable, target: PublishTarget, allowed: int = 1_000) -
     return store
 
 
-def test_the_lists_are_written_last(dataset: Publishable, target: PublishTarget) -> None:
+def test_the_lists_are_written_last(dataset: Publishable, target: StoreAddress) -> None:
     written = publish(dataset, target).written
     prepared = prepare(dataset, target)
     assert written[-2:] == ["shards.csv", NAME]
@@ -73,7 +73,7 @@ def test_the_lists_are_written_last(dataset: Publishable, target: PublishTarget)
 
 
 def test_a_run_that_ended_anywhere_is_continued_and_readers_see_a_version_or_none(
-    dataset: Publishable, target: PublishTarget
+    dataset: Publishable, target: StoreAddress
 ) -> None:
     read = FolderStore(target).read
     total = len(publish(dataset, target).written)
@@ -91,7 +91,7 @@ def test_a_run_that_ended_anywhere_is_continued_and_readers_see_a_version_or_non
     assert check_complete(read).version == "1.0.1"
 
 
-def test_prune_leaves_the_names_of_other_files(dataset: Publishable, target: PublishTarget) -> None:
+def test_prune_leaves_the_names_of_other_files(dataset: Publishable, target: StoreAddress) -> None:
     publish(dataset, target)
     dataset.rows["train"] = dataset.rows["train"][1:]
     dataset.make("1.0.1")

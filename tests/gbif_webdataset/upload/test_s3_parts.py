@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.upload import s3_parts
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.s3_parts import S3Parts
-from gbif_webdataset.upload.target import PublishTarget
 from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto
 
 boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
@@ -33,7 +33,7 @@ def client(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def parts(client: Any, url: str, request: pytest.FixtureRequest) -> S3Parts:
-    return S3Parts(PublishTarget.parse(f"s3://{BUCKET}/{request.node.name}", url))
+    return S3Parts(StoreAddress.parse(f"s3://{BUCKET}/{request.node.name}", url))
 
 
 FILE = LocalFile.of_content(Path("a.tar"), DATA)

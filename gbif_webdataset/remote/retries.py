@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 
 Answer = TypeVar("Answer")
 MAX_ATTEMPTS = 8

@@ -1,4 +1,4 @@
-from gbif_webdataset.upload.store_errors import StoreError
+from gbif_webdataset.remote.store_errors import StoreError
 
 
 def test_a_missing_object_is_named_with_the_remedy() -> None:

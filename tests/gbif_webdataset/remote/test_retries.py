@@ -1,7 +1,7 @@
 import pytest
 
-from gbif_webdataset.upload.retries import MAX_ATTEMPTS, Retries
-from gbif_webdataset.upload.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.remote.retries import MAX_ATTEMPTS, Retries
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 
 
 class Server:

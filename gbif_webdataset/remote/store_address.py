@@ -1,9 +1,9 @@
-"""The address of a published dataset: a bucket, a repository of the Hugging Face Hub, or a folder."""
+"""Addresses in a bucket, a repository of the Hugging Face Hub, or a folder."""
 
 import hashlib
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -21,53 +21,58 @@ HUB, FOLDER = "hf", "file"
 PACKAGES = {"s3": ("obstore", "boto3"), "gs": ("obstore",), "az": ("obstore",), HUB: ("huggingface_hub",), FOLDER: ()}
 """The packages that each scheme needs."""
 MAX_NAME_CHARACTERS = 80
+INVALID = "not an address in a bucket, a repository or a folder"
 
 
 @dataclass(frozen=True)
-class PublishTarget:
-    """Where a dataset is published.
+class StoreAddress:
+    """Where a dataset is published, or where an input is.
 
     `container` is the bucket, the container, or the repository such as `me/moths`; empty for a folder. `prefix` is the
-    path in it, without slashes at its ends, or the path of the folder. `endpoint` is the address of the server, or
-    empty for that of the cloud.
+    path in it, without slashes at its ends, or the path on this machine. `endpoint` is the address of the server, or
+    empty for that of the cloud. `option_name` is the option that names the address.
     """
 
     scheme: str
     container: str
     prefix: str
     endpoint: str = ""
+    option_name: str = "--to"
 
     @classmethod
-    def parse(cls, address: str, endpoint: str = "") -> Self:
-        """The target of the values of --to and --endpoint.
+    def parse(cls, address: str, endpoint: str = "", option_name: str = "--to") -> Self:
+        """The address that a text names.
 
         Raises:
-            ParameterError: the address cannot be a target, or a package for it is not installed.
+            ParameterError: the text is no such address, or has a secret.
         """
         parts = urlsplit(address)
         if parts.scheme not in EXAMPLES:
             remedy = did_you_mean(parts.scheme, EXAMPLES) or f"write it like {', '.join(EXAMPLES.values())}"
-            raise ParameterError.at(_name_option("--to", parts), "not an address to publish to", remedy)
-        _check_no_secret("--to", parts)
+            raise ParameterError.at(_name_option(option_name, parts), INVALID, remedy)
+        _check_no_secret(option_name, parts)
         _check_endpoint(parts.scheme, endpoint)
         path = unquote(parts.path) if parts.scheme == FOLDER else parts.path
         folders = path.strip("/").split("/") if path.strip("/") else []
         container, prefix = parts.netloc, "/".join(folders)
         if parts.scheme == HUB:
-            container, prefix = prefix, ""
+            container, prefix = "/".join(folders[:2]), "/".join(folders[2:])
         if not _is_valid(parts, folders):
-            problem = "not an address to publish to"
-            raise ParameterError.at(option_text("--to", address), problem, f"write it like {EXAMPLES[parts.scheme]}")
-        check_packages(parts.scheme)
+            remedy = f"write it like {EXAMPLES[parts.scheme]}"
+            raise ParameterError.at(option_text(option_name, address), INVALID, remedy)
         if parts.scheme == FOLDER:
-            return cls(FOLDER, "", f"/{prefix}")
-        return cls(parts.scheme, container, prefix, endpoint.rstrip("/"))
+            return cls(FOLDER, "", f"/{prefix}", option_name=option_name)
+        return cls(parts.scheme, container, prefix, endpoint.rstrip("/"), option_name)
+
+    def in_folder(self, prefix: str) -> "StoreAddress":
+        """The address with another path in the same bucket, repository or machine."""
+        return replace(self, prefix=prefix)
 
     @property
     def address(self) -> str:
         """The address as users type it."""
         if self.scheme == HUB:
-            return f"hf://datasets/{self.container}"
+            return f"hf://datasets/{self.container}" + (f"/{self.prefix}" if self.prefix else "")
         return f"{self.scheme}://{self.container}" + (
             f"/{self.prefix}" if self.container and self.prefix else self.prefix
         )
@@ -75,7 +80,7 @@ class PublishTarget:
     @property
     def option(self) -> str:
         """The option of the address, for errors."""
-        return option_text("--to", self.address)
+        return option_text(self.option_name, self.address)
 
     @property
     def name(self) -> str:
@@ -85,12 +90,17 @@ class PublishTarget:
         return f"{words[:MAX_NAME_CHARACTERS].rstrip('-')}-{digest[:8]}"
 
 
-def check_packages(scheme: str) -> None:
+def is_store_address(text: str) -> bool:
+    """Whether a text begins as an address of a bucket, a repository or a folder."""
+    return text.partition("://")[0] in EXAMPLES and "://" in text
+
+
+def check_packages(scheme: str, option_name: str = "--to") -> None:
     """Raise ParameterError if a package that this scheme needs is not installed."""
     if missing := [name for name in PACKAGES[scheme] if importlib.util.find_spec(name) is None]:
         extra = "hub" if scheme == HUB else "cloud"
         raise ParameterError(
-            f"--to {scheme}://...: the package {missing[0]} is not installed; install it with "
+            f"{option_name} {scheme}://...: the package {missing[0]} is not installed; install it with "
             f"`pip install 'gbif-webdataset[{extra}]'`, or in a checkout with `.venv/bin/pip install -e '.[{extra}]'`"
         )
 
@@ -99,7 +109,7 @@ def _is_valid(parts: SplitResult, folders: list[str]) -> bool:
     if any(name in ("", ".", "..") for name in folders) or "\\" in parts.path:
         return False
     if parts.scheme == HUB:
-        return parts.netloc == "datasets" and len(folders) == 2
+        return parts.netloc == "datasets" and len(folders) >= 2
     if parts.scheme == FOLDER:
         return parts.netloc in ("", "localhost") and bool(folders)
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", parts.netloc) is not None

@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 
 from gbif_webdataset.errors import ParameterError
-from gbif_webdataset.upload.target import PublishTarget, check_packages
+from gbif_webdataset.remote.store_address import StoreAddress, check_packages
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from gbif_webdataset.upload.target import PublishTarget, check_packages
     ],
 )
 def test_addresses_name_scheme_container_and_prefix(address: str, parts: tuple[str, str, str]) -> None:
-    target = PublishTarget.parse(address)
+    target = StoreAddress.parse(address)
     assert (target.scheme, target.container, target.prefix) == parts
 
 
@@ -28,8 +28,8 @@ def test_addresses_name_scheme_container_and_prefix(address: str, parts: tuple[s
      "file://host/x", "file:///", "s4://bucket", "gs://b/x\\y"],
 )  # fmt: skip
 def test_what_is_no_address_gives_one_sentence_with_the_form(address: str) -> None:
-    with pytest.raises(ParameterError, match=r"--to .*: not an address to publish to; .+"):
-        PublishTarget.parse(address)
+    with pytest.raises(ParameterError, match=r"--to .*: not an address in a bucket, a repository or a folder; .+"):
+        StoreAddress.parse(address)
 
 
 @pytest.mark.parametrize(
@@ -44,27 +44,27 @@ def test_what_is_no_address_gives_one_sentence_with_the_form(address: str) -> No
 )
 def test_a_secret_in_an_address_is_refused_and_not_repeated(address: str, endpoint: str) -> None:
     with pytest.raises(ParameterError, match="which would be recorded; leave it out") as raised:
-        PublishTarget.parse(address, endpoint)
+        StoreAddress.parse(address, endpoint)
     assert "hidden" not in str(raised.value)
 
 
 @pytest.mark.parametrize("endpoint", ["minio.test", "ftp://minio.test"])
 def test_an_endpoint_is_the_address_of_a_server(endpoint: str) -> None:
     with pytest.raises(ParameterError, match="not the address of a server"):
-        PublishTarget.parse("s3://bucket/x", endpoint)
+        StoreAddress.parse("s3://bucket/x", endpoint)
 
 
 def test_a_folder_has_no_endpoint() -> None:
     with pytest.raises(ParameterError, match="a folder has no endpoint; leave it out"):
-        PublishTarget.parse("file:///mnt/x", "https://minio.test")
+        StoreAddress.parse("file:///mnt/x", "https://minio.test")
 
 
 def test_names_of_targets_are_file_names_that_differ() -> None:
     targets = [
-        PublishTarget.parse("s3://bucket-a/x"),
-        PublishTarget.parse("s3://bucket/a-x"),
-        PublishTarget.parse("s3://bucket-a/x", "https://minio.test"),
-        PublishTarget.parse("file:///" + "x" * 200),
+        StoreAddress.parse("s3://bucket-a/x"),
+        StoreAddress.parse("s3://bucket/a-x"),
+        StoreAddress.parse("s3://bucket-a/x", "https://minio.test"),
+        StoreAddress.parse("file:///" + "x" * 200),
     ]
     assert targets[0].name.startswith("s3-bucket-a-x-")
     assert len({target.name for target in targets}) == len(targets)
@@ -73,7 +73,7 @@ def test_names_of_targets_are_file_names_that_differ() -> None:
 
 def test_addresses_are_written_as_users_type_them() -> None:
     for address in ("s3://bucket/x", "s3://bucket", "hf://datasets/me/moths", "file:///mnt/x"):
-        assert PublishTarget.parse(address).address == address
+        assert StoreAddress.parse(address).address == address
 
 
 @pytest.mark.parametrize(("scheme", "extra"), [("s3", "cloud"), ("gs", "cloud"), ("az", "cloud"), ("hf", "hub")])
