@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.compare.label_changes import TaxonomyOptions
+from gbif_webdataset.compare.remote_dataset import NEEDED, copy_dataset
+from gbif_webdataset.remote.store_address import StoreAddress, is_store_address
 from gbif_webdataset.storage.crosswalk_table import CrosswalkTable
 from gbif_webdataset.storage.paths import DatasetPaths
 from tasks.framework.messages import print_text
@@ -20,8 +22,15 @@ class CompareDatasets(RunTask):
     because no stage reads its files.
     """
 
-    old: str = InputFolder(description="Folder of the older dataset: its --output.")
-    new: str = InputFolder(description="Folder of the newer dataset: its --output. The comparison is written into it.")
+    old: str = InputFolder(
+        files=NEEDED,
+        description="Folder of the older dataset: its --output, or the address of a copy, such as s3://bucket/moths.",
+    )
+    new: str = InputFolder(
+        files=NEEDED,
+        description="Folder of the newer dataset: its --output, or the address of a copy. The comparison is written "
+        "into it, for an address into data/<name of the address> on this machine.",
+    )
     crosswalk: str = InputFile(
         default="",
         description="crosswalk.csv of `make crosswalk` from the older dataset to the newer one. Changes of labels that "
@@ -50,7 +59,16 @@ class CompareDatasets(RunTask):
         """Write the page and the table, and print the summary."""
         from gbif_webdataset.compare.compare_datasets import compare_datasets  # imports Jinja, which other tasks do not
 
-        old, new = DatasetPaths.under(Path(self.old)), DatasetPaths.under(Path(self.new), self.scratch)
+        new = DatasetPaths.under(self._find_dataset("new", Path("data")), self.scratch)
+        copies = Path("data") if is_store_address(self.new) else new.inputs
+        old = DatasetPaths.under(self._find_dataset("old", copies))
         crosswalk = CrosswalkTable.read(Path(self.crosswalk), "--crosswalk") if self.crosswalk else None
         print_text(compare_datasets(old, new, TaxonomyOptions(crosswalk, self.same_taxonomy)))
         self._has_run = True
+
+    def _find_dataset(self, name: str, copies: Path) -> Path:
+        """Return the folder of a dataset, or of the copy of its tables."""
+        value = str(getattr(self, name))
+        if not is_store_address(value):
+            return Path(value)
+        return copy_dataset(StoreAddress.parse(value, option_name=f"--{name}"), copies)

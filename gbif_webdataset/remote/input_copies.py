@@ -15,7 +15,7 @@ from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_
 class RemoteInput:
     """A file at an address, or the files with the names `files` in the folder at an address.
 
-    `beside` are names of files that are copied as well if they exist beside the file.
+    `beside` are names of files that are copied as well if they exist beside the file or in the folder.
     """
 
     address: StoreAddress
@@ -30,8 +30,8 @@ class RemoteInput:
     def list_addresses(self) -> dict[str, StoreAddress]:
         """The address of each file, by its name."""
         path = PurePosixPath(self.address.prefix)
-        parent, names = (path, self.files) if self.files else (path.parent, (path.name, *self.beside))
-        return {name: self.address.in_folder(str(parent / name)) for name in names}
+        parent, names = (path, self.files) if self.files else (path.parent, (path.name,))
+        return {name: self.address.in_folder(str(parent / name)) for name in (*names, *self.beside)}
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def update_copy(source: RemoteInput, folder: Path, retry_pause: float = 0.5) -> 
         StoreError, ParameterError: the input cannot be read.
     """
     copied, own, changed = _load_copied(source, folder), folder / source.address.name, []
-    own.mkdir(parents=True, exist_ok=True)
     for name, address in source.list_addresses().items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
         before = copied.pop(name, None)
         after = _copy_file(address, own / name, before, retry_pause)
         if after is None and name not in source.beside:

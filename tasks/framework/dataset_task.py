@@ -91,8 +91,8 @@ class DatasetTask(CheckedTask):
 
     dwca: str = FilePath(
         description="The Darwin Core Archive: the path of a zip, a tar.gz or a folder, the key or DOI of a GBIF "
-        "download, the https:// address of a zip, a request.json that was submitted, or several of these, separated by "
-        "commas or in a text file, one per line."
+        "download, the https:// or s3:// address of a zip (also gs://, az://, hf://, file://), a request.json that was "
+        "submitted, or several of these, separated by commas or in a text file, one per line."
     )
     folder: str = FilePath(
         default="",
@@ -151,16 +151,8 @@ class DatasetTask(CheckedTask):
         self.paths = DatasetPaths.under(Path(self.folder or Path("data") / name_folder(self.dwca)), self.scratch)
         self.task_id = _make_task_id(self)
         self.param_kwargs["output"] = str(self.paths.output)  # Luigi's page shows it, even if `output` is empty
-        self.remote_inputs = self._find_remote_inputs()
-        for name, source in self.remote_inputs.items():
-            setattr(self, name, str(find_copy(source, self.paths.inputs)))
+        self.remote_inputs = _copy_remote_inputs(self)
         _ = self.upstream  # a wrong parameter of any stage is reported before work starts
-
-    def _find_remote_inputs(self) -> dict[str, RemoteInput]:
-        """Return the inputs whose parameters are addresses, by name of the parameter, which gets the path of a copy."""
-        inputs = [(name, value) for name, value in self.get_params() if isinstance(value, InputFile | InputFolder)]
-        found = {name: parameter.find_remote(getattr(self, name)) for name, parameter in inputs}
-        return {name: source for name, source in found.items() if source}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker process, without the upstream tasks, which may be thousands."""
@@ -247,9 +239,8 @@ class DatasetTask(CheckedTask):
     def _parameters(self) -> dict[str, Any]:
         """The significant parameters as JSON values."""
         names = {name for name, parameter in self.get_params() if parameter.significant} - {"dwca", "output", "chunks"}
-        values = {name: getattr(self, name) for name in sorted(names)}
-        addresses = {name: source.address.address for name, source in self.remote_inputs.items() if name in names}
-        return dict(json.loads(json.dumps(values | addresses)))
+        addresses = {name: source.address.address for name, source in self.remote_inputs.items()}
+        return dict(json.loads(json.dumps({name: addresses.get(name, getattr(self, name)) for name in sorted(names)})))
 
     def find_retry_reason(self) -> str | None:
         """Return why an up-to-date target is worth another run, or None."""
@@ -284,6 +275,16 @@ class DatasetTask(CheckedTask):
         """Return what Luigi's page shows of a failure: the sentence, or the traceback of a defect."""
         sentence = explain(exception)
         return textwrap.fill(sentence, PAGE_WIDTH) if sentence else escape_text(super().on_failure(exception), "\n")
+
+
+def _copy_remote_inputs(task: DatasetTask) -> dict[str, RemoteInput]:
+    """Return the inputs whose parameters are addresses, by name of the parameter, which gets the path of a copy."""
+    inputs = [(name, value) for name, value in task.get_params() if isinstance(value, InputFile | InputFolder)]
+    found = {name: parameter.find_remote(getattr(task, name)) for name, parameter in inputs}
+    sources = {name: source for name, source in found.items() if source}
+    for name, source in sources.items():
+        setattr(task, name, str(find_copy(source, task.paths.inputs)))
+    return sources
 
 
 def _make_task_id(task: DatasetTask) -> str:

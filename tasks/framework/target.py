@@ -121,8 +121,8 @@ def _describe_change(task: TargetTask, change: Change) -> str:
         return "made by an older version" if change.before < change.after else "made by a newer version"
     name, is_file, _ = change.name.partition(" sha256")
     if is_file:
-        path = Path(getattr(task, name))
-        return f"the {'file' if path.is_file() else 'folder'} {path.name} that {name} names changed"
+        kind = "file" if Path(getattr(task, name)).is_file() else "folder"
+        return f"the {kind} {Path(task.fingerprint(with_inputs=False).parameters[name]).name} that {name} names changed"
     if change.kind == "input" and name == "archive":
         sources = parse_sources(task.dwca)
         return f"{Path(task.dwca).name} changed" if len(sources) == 1 else "the archives changed"
