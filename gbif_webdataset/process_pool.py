@@ -19,6 +19,14 @@ Work = Callable[[Any, Callable[[int], None]], Any]
 _STOP_SECONDS = 10.0  # for a worker to delete its temporary files
 
 
+def run_apart(work: Work, task: Any) -> Any:
+    """Return the result of `work(task, progress)` from a process of its own; see `run_in_processes`.
+
+    This is for libraries whose threads make later forks of this process hang.
+    """
+    return next(_run_in_pool(work, [task], 1, lambda count: None))
+
+
 def run_in_processes(work: Work, tasks: Iterable[Any], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
     """Yield the result of `work(task, progress)` for each task, in the order in which they finish.
 
@@ -33,6 +41,10 @@ def run_in_processes(work: Work, tasks: Iterable[Any], workers: int, progress: C
     if workers == 1 or len(pending) == 1:
         yield from (work(task, progress) for task in pending)
         return
+    yield from _run_in_pool(work, pending, workers, progress)
+
+
+def _run_in_pool(work: Work, pending: list[Any], workers: int, progress: Callable[[int], None]) -> Iterator[Any]:
     pending.reverse()
     running: dict[Connection[Any, Any], subprocess.Popen[bytes]] = {}
     try:

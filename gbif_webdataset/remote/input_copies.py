@@ -1,8 +1,10 @@
 """Copies of small inputs in the folder of a dataset: a finished dataset needs no request to their addresses."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
+from gbif_webdataset.process_pool import run_apart
 from gbif_webdataset.remote.remote_file import continue_copy, open_remote_file, validator_path
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store_address import StoreAddress
@@ -47,7 +49,7 @@ class CopiedFile:
         return path.is_file() and path.stat().st_size == self.size and file_sha256(path) == self.sha256
 
 
-def find_copy(source: RemoteInput, folder: Path, retry_pause: float = 0.5) -> Path:
+def find_copy(source: RemoteInput, folder: Path) -> Path:
     """The path of the copy of an input. It is made if the folder of all copies lacks it; otherwise no request is sent.
 
     Raises:
@@ -56,21 +58,29 @@ def find_copy(source: RemoteInput, folder: Path, retry_pause: float = 0.5) -> Pa
     copied, own = _load_copied(source, folder), folder / source.address.name
     needed = [name for name in source.list_addresses() if name not in source.beside]
     if not all(name in copied for name in needed) or not all(one.is_at(own / name) for name, one in copied.items()):
-        update_copy(source, folder, retry_pause)
+        update_copy(source, folder)
     return source.path_in(folder)
 
 
-def update_copy(source: RemoteInput, folder: Path, retry_pause: float = 0.5) -> list[str]:
+def update_copy(source: RemoteInput, folder: Path) -> list[str]:
     """Copy the files of an input whose copies are missing or of another version. The names of files that differ now.
+
+    A process of its own does this: obstore has threads, and forks of a process that has used it hang.
 
     Raises:
         StoreError, ParameterError: the input cannot be read.
     """
+    changed: list[str] = run_apart(_update_copy, (source, folder))
+    return changed
+
+
+def _update_copy(task: tuple[RemoteInput, Path], progress: Callable[[int], None]) -> list[str]:
+    source, folder = task
     copied, own, changed = _load_copied(source, folder), folder / source.address.name, []
     for name, address in source.list_addresses().items():
         (own / name).parent.mkdir(parents=True, exist_ok=True)
         before = copied.pop(name, None)
-        after = _copy_file(address, own / name, before, retry_pause)
+        after = _copy_file(address, own / name, before)
         if after is None and name not in source.beside:
             raise StoreError.at(source.address.option, f"there is no file {name}", "correct the address")
         if after is None:
@@ -84,9 +94,9 @@ def update_copy(source: RemoteInput, folder: Path, retry_pause: float = 0.5) -> 
     return changed
 
 
-def _copy_file(address: StoreAddress, path: Path, before: CopiedFile | None, retry_pause: float) -> CopiedFile | None:
+def _copy_file(address: StoreAddress, path: Path, before: CopiedFile | None) -> CopiedFile | None:
     """The copy at `path` of the present version of a file; None if there is no such file."""
-    file, retries = open_remote_file(address), Retries(address.option, retry_pause)
+    file, retries = open_remote_file(address), Retries(address.option)
     part = path.with_name(f"{path.name}.part")
 
     def copy() -> CopiedFile | None:

@@ -75,6 +75,17 @@ def test_previous_splits_and_category_map_in_a_bucket_are_copied_once(
     assert KEY.encode() not in written
 
 
+def test_worker_processes_may_read_from_buckets_as_well(dataset: Dataset, proxy: FaultProxy, bucket: Any) -> None:
+    bucket.upload_file(str(dataset.archive), "archives/moths.zip")
+    for name in SPLITS:
+        bucket.upload_file(str(dataset.output / "splits" / name), f"splits-of-workers/{name}")
+    command = dataset.command("--SplitDataset-previous-splits", f"s3://{BUCKET}/splits-of-workers", task="SplitDataset")
+    command = [*command, "--workers", "2", "--local-scheduler"]
+    command[command.index(f"--dwca={dataset.archive}")] = f"--dwca=s3://{BUCKET}/archives/moths.zip"
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    assert proxy.count("GET", "moths.zip") == 1
+
+
 def test_datasets_in_a_bucket_are_compared(dataset: Dataset, proxy: FaultProxy, bucket: Any, tmp_path: Path) -> None:
     for path in dataset.output.rglob("*"):
         if path.is_file() and "images" not in path.parts and path.suffix not in (".tar", ".idx"):

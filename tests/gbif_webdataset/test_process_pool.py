@@ -1,12 +1,22 @@
 """Work in subprocesses."""
 
 import importlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.process_pool import run_in_processes
+from gbif_webdataset.process_pool import run_apart, run_in_processes
+
+
+def test_one_task_may_run_in_a_process_of_its_own() -> None:
+    assert run_apart(_find_process, 1) != os.getpid()
+
+
+def _find_process(task: int, progress: Callable[[int], None]) -> int:
+    return os.getpid()
 
 
 def test_a_worker_that_runs_out_of_memory_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
