@@ -105,16 +105,14 @@ def write_sources(archives: Sequence[Archive], folder: Path, digests: Sequence[s
     return sources
 
 
-def note_other_dois(archives: Sequence[Archive], sources: Sequence[Source]) -> list[str]:
-    """A note on each archive of which GBIF states another DOI than the archive itself. `sources` describe them."""
-    return [
-        note
-        for archive, source in zip(archives, sources, strict=True)
-        if (stated := archive.statement.doi) and stated.lower() != source.doi.lower()
-        for note in archive.name_itself(
-            [f"it names the DOI {source.doi}, but GBIF states {stated} of this download; the dataset cites the first"]
-        )
-    ]
+def note_dois(archives: Sequence[Archive], sources: Sequence[Source]) -> list[str]:
+    """Notes on archives without a DOI, and on those of which GBIF states another DOI. `sources` describe them."""
+    notes = [note for source in sources for note in source.notes]
+    for archive, source in zip(archives, sources, strict=True):
+        if (stated := archive.statement.doi) and stated.lower() != source.doi.lower():
+            problem = f"it names the DOI {source.doi}, but GBIF states {stated} of this download"
+            notes += archive.name_itself([f"{problem}; the dataset cites the first"])
+    return notes
 
 
 def _write_text(archives: Sequence[Archive], path: Path) -> list[Archive]:

@@ -18,7 +18,7 @@ from gbif_webdataset.read.dwca import MEDIA, RECORDS, Archive
 from gbif_webdataset.read.manifest_columns import ManifestColumns
 from gbif_webdataset.read.manifest_writer import ManifestWriter
 from gbif_webdataset.read.partition_archives import PartitionedArchives, Resources
-from gbif_webdataset.read.provenance import note_other_dois, write_sources
+from gbif_webdataset.read.provenance import note_dois, write_sources
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.select_media import MediaSelector
 from gbif_webdataset.read.selection_options import SelectionOptions
@@ -131,8 +131,7 @@ def read_archives(
             counts.add_subset(subset.write())
         _check_counts(", ".join(str(archive.path) for archive in archives), counts, options)
         sources = write_sources(archives, writer.folder, [digest.result() for digest in archive_set.digests])
-        counts.notes += [note for source in sources for note in source.notes]
-        counts.notes += note_other_dois(archives, sources)
+        counts.notes += note_dois(archives, sources)
         return counts
 
 
