@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -230,10 +230,7 @@ class DatasetTask(CheckedTask):
 
     def fingerprint(self, with_inputs: bool = True) -> Fingerprint:
         """Return what decides the target's bytes, without the inputs if these are not made yet."""
-        values = [
-            (name, value, getattr(self, "folder" if name == "output" else name)) for name, value in self.get_params()
-        ]
-        return Fingerprint(self.FORMAT, self._parameters | _digest_files(values), self.inputs() if with_inputs else {})
+        return Fingerprint(self.FORMAT, self._parameters | _digest_files(self), self.inputs() if with_inputs else {})
 
     @functools.cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -298,10 +295,11 @@ def _make_task_id(task: DatasetTask) -> str:
     return re.sub("[^A-Za-z0-9_]", "_", f"{task.label}_{task.paths.output.name}_{digest[:TASK_ID_DIGITS]}")
 
 
-def _digest_files(values: Iterable[tuple[str, luigi.Parameter[Any], Any]]) -> dict[str, Any]:
-    """Return the digests of the files that parameters name; each parameter is given as name, type and value."""
+def _digest_files(task: DatasetTask) -> dict[str, Any]:
+    """Return the digests of the files that the parameters of a task name."""
     digests: dict[str, Any] = {}
-    for name, parameter, value in values:
+    for name, parameter in task.get_params():
+        value = getattr(task, "folder" if name == "output" else name)
         if isinstance(parameter, InputFile) and value and Path(value).is_file():
             digests[f"{name} sha256"] = digest_of_file(Path(value))
         if isinstance(parameter, InputFolder) and value:
