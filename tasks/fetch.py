@@ -18,6 +18,7 @@ from gbif_webdataset.fetch.host_limits import HostLimits, HostTable, read_host_t
 from gbif_webdataset.fetch.host_queues import BackoffPolicy
 from gbif_webdataset.fetch.image_response import DownloadLimits
 from gbif_webdataset.network.address_guard import AddressGuard
+from gbif_webdataset.remote.store_address import FOLDER, StoreAddress, is_store_address
 from gbif_webdataset.storage.image_store import KEEP, PACKED, is_packed
 from gbif_webdataset.storage.pack_store import PACK_BYTES
 from gbif_webdataset.storage.recorded_files import load_deletions
@@ -37,9 +38,10 @@ class FetchChunk(ChunkTask):
 
     cache_path: str = FilePath(
         default="",
-        description="Folder `images` of an earlier dataset, with files (<datasetKey>/<coreid>[_<n>].jpg) or "
-        "packs. Images found there are copied instead of downloaded, unless inaturalist_size requests them in another "
-        "size. Empty: download all.",
+        description="Folder `images` of an earlier dataset, with files (<datasetKey>/<coreid>[_<n>].jpg) or packs; or "
+        "the address of such files, such as s3://bucket/images (also gs://, az://), where each image is asked for when "
+        "it is its turn. Images found there are copied instead of downloaded, unless inaturalist_size requests them in "
+        "another size. Empty: download all.",
     )
     inaturalist_size: str = Choice(
         default=inaturalist.AS_GIVEN,
@@ -184,6 +186,7 @@ class FetchChunk(ChunkTask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.guard = AddressGuard(split_list(self.allow_addresses), "--FetchChunk-allow-addresses")
+        self.cache = _parse_cache(self.cache_path)
 
     def check_options(self, columns: Collection[str]) -> None:
         """Check the table of host limits."""
@@ -289,7 +292,7 @@ class FetchChunk(ChunkTask):
                 self.respect_opt_out,
             ),
             guard=self.guard,
-            cache=Path(self.cache_path) if self.cache_path else None,
+            cache=self.cache,
             refetch_deleted=self.refetch_deleted,
             retry_failed=self.retry_failed,
             backoff=BackoffPolicy(self.host_failures, self.host_pause, max_wait=self.longest_host_pause),
@@ -328,3 +331,11 @@ class FetchImages(DatasetTask, luigi.WrapperTask):
     def complete(self) -> bool:
         """Return whether every chunk is fetched."""
         return all(task.is_complete() for task in self.upstream)
+
+
+def _parse_cache(value: str) -> Path | StoreAddress | None:
+    """Return the folder or the address of the images to copy; None without one."""
+    if not is_store_address(value):
+        return Path(value) if value else None
+    address = StoreAddress.parse(value, option_name="--FetchChunk-cache-path")
+    return Path(address.prefix) if address.scheme == FOLDER else address

@@ -29,6 +29,8 @@ from gbif_webdataset.fetch.ledger import Outcome, read_manifest_urls, write_ledg
 from gbif_webdataset.fetch.outcome_recorder import OutcomeRecorder
 from gbif_webdataset.fetch.reachability import HostNotes, Reachability
 from gbif_webdataset.fetch.shared_limits import SharedLimits
+from gbif_webdataset.remote.remote_images import RemoteImages
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.storage.chunks import chunk_name
 from gbif_webdataset.storage.image_reader import ImageReader
 from gbif_webdataset.storage.image_store import PACKED, ImageStore, choose_chunk_kind, create_store, is_packed
@@ -112,10 +114,12 @@ class _Job:
     trail: Trail = NO_REDIRECTS
 
 
-def _open_cache(images: Path | None, jobs: Iterable[_Job]) -> ImageReader | None:
+def _open_cache(images: Path | StoreAddress | None, jobs: Iterable[_Job]) -> ImageReader | RemoteImages | None:
     """The images of an older dataset, those of the jobs ready to be read; None without such a dataset."""
     if images is None:
         return None
+    if isinstance(images, StoreAddress):
+        return RemoteImages(images)
     cache = ImageReader(images)
     cache.find_places([path for job in jobs for path in job.paths])
     return cache
@@ -180,7 +184,7 @@ class ChunkFetcher:
                 self._queues.close()
         return watch.result()
 
-    def _start_job(self, cache: ImageReader | None, job: _Job) -> None:
+    def _start_job(self, cache: ImageReader | RemoteImages | None, job: _Job) -> None:
         """Copy the image from the cache, where no host limits apply, or queue the job at its host."""
         if cache:
             # The cache has images in the size that the archive names.

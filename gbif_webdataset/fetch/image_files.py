@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from gbif_webdataset.fetch.ledger import Outcome
 from gbif_webdataset.images.signatures import HEAD_BYTES, identify_image
+from gbif_webdataset.remote.remote_images import RemoteImages
 from gbif_webdataset.storage.free_space import FreeSpaceGuard
 from gbif_webdataset.storage.image_reader import ImageReader
 from gbif_webdataset.storage.image_store import ImageStore
@@ -31,7 +32,9 @@ class ImageFiles:
         """An empty file for the bytes of an image."""
         return self.store.new_file(image_path)
 
-    def copy_cached(self, cache: ImageReader, image_paths: Iterable[str], target: BinaryIO) -> tuple[int, str] | None:
+    def copy_cached(
+        self, cache: ImageReader | RemoteImages, image_paths: Iterable[str], target: BinaryIO
+    ) -> tuple[int, str] | None:
         """Copy the first of these images that an older dataset has: its bytes and SHA-256, or None."""
         self._free_space.check()
         for image_path in image_paths:

@@ -141,7 +141,7 @@ def _count_chunk(output: Path, manifest: Path, chunk: int, options: FetchOptions
     settlement = Settlement(earlier, store, options, deleted)
     settled: Counter[str] = Counter()
     urls: Counter[str] = Counter()
-    cache = ImageReader(options.cache) if options.cache else None
+    cache = ImageReader(options.cache) if isinstance(options.cache, Path) else None  # no request for each image
     if cache:
         cache.find_places([path for path, _ in read_manifest_urls(manifest)])
     for path, identifier in read_manifest_urls(manifest):

@@ -39,6 +39,7 @@ def bucket(moto: str) -> Any:
     return boto3.resource("s3", endpoint_url=moto).Bucket(BUCKET)
 
 
+@pytest.mark.slow
 def test_previous_splits_and_category_map_in_a_bucket_are_copied_once(
     dataset: Dataset, proxy: FaultProxy, bucket: Any
 ) -> None:
@@ -75,6 +76,7 @@ def test_previous_splits_and_category_map_in_a_bucket_are_copied_once(
     assert KEY.encode() not in written
 
 
+@pytest.mark.slow
 def test_worker_processes_may_read_from_buckets_as_well(dataset: Dataset, proxy: FaultProxy, bucket: Any) -> None:
     bucket.upload_file(str(dataset.archive), "archives/moths.zip")
     for name in SPLITS:
@@ -86,6 +88,7 @@ def test_worker_processes_may_read_from_buckets_as_well(dataset: Dataset, proxy:
     assert proxy.count("GET", "moths.zip") == 1
 
 
+@pytest.mark.slow
 def test_datasets_in_a_bucket_are_compared(dataset: Dataset, proxy: FaultProxy, bucket: Any, tmp_path: Path) -> None:
     for path in dataset.output.rglob("*"):
         if path.is_file() and "images" not in path.parts and path.suffix not in (".tar", ".idx"):
@@ -149,3 +152,21 @@ def test_a_killed_transfer_of_an_archive_continues(proxy: FaultProxy, bucket: An
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
     assert ranges == [before]  # one request, which continues the part
     assert [path.read_bytes() for path in output.glob("archive/*.zip")] == [large.read_bytes()]
+
+
+@pytest.mark.slow
+def test_images_in_a_bucket_are_copied_one_by_one(
+    dataset: Dataset, proxy: FaultProxy, bucket: Any, tmp_path: Path
+) -> None:
+    images = [row for row in dataset.rows("fetched") if row["status"] != "failed"]
+    present = [row for row in images if (dataset.output / "images" / row["image_path"]).exists()]
+    for row in present[:20]:
+        path = dataset.output / "images" / row["image_path"]
+        bucket.upload_file(str(path), f"images/{row['image_path']}")
+    newer = Dataset(dataset.archive, tmp_path / "newer")
+    newer.make("--FetchChunk-cache-path", f"s3://{BUCKET}/images", "--workers", "2", task="FetchImages")
+    cached = {row["image_path"]: row["sha256"] for row in newer.rows("fetched") if row["status"] == "cached"}
+    assert cached == {row["image_path"]: row["sha256"] for row in present[:20]}
+    assert len([row for row in newer.rows("fetched") if row["status"] == "fetched"]) >= len(present) - 20
+    assert {method for method, _ in proxy.requests} == {"GET"}
+    assert proxy.count("GET", "list-type") == 0
