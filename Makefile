@@ -88,8 +88,8 @@ help: ## list the targets and variables
 	@echo
 	@echo '  "..." stands for all that the line above does.'
 	@echo
-	@echo '  DWCA       the Darwin Core Archive: path, DOI or key of a GBIF download, https:// address, request.json, or several'
-	@echo '             of these with commas between them; without one, the bundled sample'
+	@echo '  DWCA       the Darwin Core Archive: path, DOI or key of a GBIF download, https:// or s3:// address, request.json, or'
+	@echo '             several of these with commas between them; without one, the bundled sample'
 	@echo '  OUTPUT     the folder of the dataset (default: data/<archive name>)'
 	@echo '  CHUNKS     number of parts in which images are downloaded and verified (default: 16)'
 	@echo '  WORKERS    number of stages or chunks that run at the same time, each in a process (default: 1)'
@@ -101,7 +101,8 @@ help: ## list the targets and variables
 	@echo '  RETRY      1: download images again whose last attempt had a temporary failure, even within the last hour'
 	@echo '  FETCH      make slurm: jobs (default) downloads images in Slurm jobs; here: in this process, while Slurm jobs verify'
 	@echo '             them; no: nowhere, after make fetch on a machine with internet access'
-	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare; or archives, for make crosswalk'
+	@echo '  OLD, NEW   the folders of the older and the newer dataset, for make compare (or s3://bucket/moths); or archives, for'
+	@echo '             make crosswalk'
 	@echo '  NAMES      file of scientific names, one per line, for make request'
 	@echo '  COUNTRY, YEAR, LICENSES, BASIS  limits of the request: DK,SE and 2015,2026 and cc0,cc-by and HUMAN_OBSERVATION'
 	@echo '  TAXONOMY   checklist of the request: catalogue-of-life (default) or backbone'

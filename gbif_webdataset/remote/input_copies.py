@@ -11,6 +11,7 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.atomic import file_sha256, sync
 from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
+from gbif_webdataset.storage.target_record import digest_of_file
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class CopiedFile:
 
     def is_at(self, path: Path) -> bool:
         """Whether the copy is there, byte for byte."""
-        return path.is_file() and path.stat().st_size == self.size and file_sha256(path) == self.sha256
+        return path.is_file() and path.stat().st_size == self.size and digest_of_file(path) == self.sha256
 
 
 def find_copy(source: RemoteInput, folder: Path) -> Path:

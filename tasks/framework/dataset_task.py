@@ -296,10 +296,10 @@ def _make_task_id(task: DatasetTask) -> str:
 
 
 def _digest_files(task: DatasetTask) -> dict[str, Any]:
-    """Return the digests of the files that the parameters of a task name."""
+    """Return the digests of the files that parameters name."""
     digests: dict[str, Any] = {}
     for name, parameter in task.get_params():
-        value = getattr(task, "folder" if name == "output" else name)
+        value = getattr(task, name) if isinstance(parameter, InputFile | InputFolder) else ""
         if isinstance(parameter, InputFile) and value and Path(value).is_file():
             digests[f"{name} sha256"] = digest_of_file(Path(value))
         if isinstance(parameter, InputFolder) and value:
