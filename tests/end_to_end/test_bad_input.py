@@ -264,7 +264,8 @@ COMMANDS: dict[str, tuple[int, str]] = {
         UNHANDLED,
         "--dwca: ReadArchive needs this parameter; "
         "add --dwca VALUE (The Darwin Core Archive: the path of a zip, a tar.gz or a folder, the key or DOI of a GBIF "
-        "download, the https:// address of a zip, a request.json that was submitted, or several of these, separated by "
+        "download, the https:// or s3:// address of a zip (also gs://, az://, hf://, file://), a request.json that was "
+        "submitted, or several of these, separated by "
         "commas or in a text file, one per line)"),
     "ReadArchive --dwca": (USAGE, "--dwca: the value is missing; write --dwca=VALUE"),
     f"{REPORT} --chunks 0": (UNHANDLED, "--chunks 0: not a valid value; give a whole number from 1 to 1000"),
