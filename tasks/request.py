@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.network.address_guard import AddressGuard
-from gbif_webdataset.obtain.count_occurrences import count_occurrences, format_counts
+from gbif_webdataset.obtain.count_occurrences import count_occurrences, format_counts, name_species, write_counts
 from gbif_webdataset.obtain.credentials import find_credentials
 from gbif_webdataset.obtain.gbif_api import GBIF_API, GbifApi
 from gbif_webdataset.obtain.http_client import HttpClient
@@ -123,8 +123,11 @@ class RequestDownload(RunTask):
         print_text(format_matches(matches, table))
         write_request(self.path, make_request(self.filters, matches, checklist))
         counts = count_occurrences(api, self.filters, matches, checklist, pauses)
-        number = len({match.key for match in matches if match.key})
-        print_text(format_counts(list(_show_progress("taxa counted", counts, number))))
+        named = name_species(api, counts, checklist, pauses)
+        counts = list(_show_progress("species counted", named, len(counts)))
+        table = self.path.with_suffix(".counts.csv")
+        write_counts(table, counts)
+        print_text(format_counts(counts, table))
         journal.path.unlink(missing_ok=True)
 
 

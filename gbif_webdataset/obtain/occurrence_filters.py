@@ -47,9 +47,9 @@ class OccurrenceFilters:
             parts.append({"type": "lessThanOrEquals", "key": "YEAR", "value": last})
         return {"type": "and", "predicates": parts}
 
-    def make_query(self, taxon: str, checklist: str) -> list[tuple[str, str]]:
-        """Return the query of the search API for occurrences of a taxon."""
-        query = [("taxonKey", taxon), ("checklistKey", checklist)]
+    def make_query(self, taxa: Sequence[str], checklist: str) -> list[tuple[str, str]]:
+        """Return the query of the search API for occurrences of these taxa, by their keys in a checklist."""
+        query = [*(("taxonKey", taxon) for taxon in taxa), ("checklistKey", checklist)]
         query += [(name, value) for name, _, values in self.list_lists() for value in values]
         return query + ([("year", f"{self.years[0]},{self.years[1]}")] if self.years else [])
 

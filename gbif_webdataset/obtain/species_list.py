@@ -130,6 +130,19 @@ def _match_name(api: GbifApi, listed: ListedName, checklist: str, pauses: Pauses
     return match
 
 
+def find_name(api: GbifApi, key: str, checklist: str, pauses: Pauses) -> str:
+    """Return the name of a taxon by its key in a checklist; empty if GBIF knows none.
+
+    Raises:
+        NotFoundError: the taxon is not known.
+        FetchError: GBIF refuses the request or does not answer.
+    """
+    query = [("usageKey", key), ("checklistKey", checklist)]
+    match = pauses.retry(lambda: parse_match(key, api.read_json(MATCH, query)))
+    pauses.restart()
+    return match.matched
+
+
 def parse_match(name: str, answer: Any) -> NameMatch:
     """Return the match in an answer of the API. Raises TemporaryError if the answer is no match."""
     try:

@@ -13,8 +13,8 @@ import struct
 import threading
 import time
 import zipfile
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,12 +79,18 @@ Behaviour = Callable[["Handler"], None]
 
 
 class GbifApi:
-    """The server: `downloads` by key; `names` and `counts` by scientific name and by taxon key."""
+    """The server: `downloads` by key, `names` by scientific name, and occurrences.
+
+    `counts` are the numbers of occurrences by species and year; an empty year is none. `lineages` are the keys of the
+    taxa above a species, or below it. A species without a lineage, such as "K1", is in no other taxon; a key that begins
+    with "-" stands for occurrences that are identified above species.
+    """
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.downloads: dict[str, Download] = {}
         self.names: dict[str, dict[str, Any]] = {}
         self.counts: dict[str, dict[str, int]] = {}
+        self.lineages: dict[str, list[str]] = {}
         self.behaviours: defaultdict[str, list[Behaviour]] = defaultdict(list)
         self.log: list[ApiRequest] = []
         self.stopping = threading.Event()
@@ -287,19 +293,42 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json({"offset": offset, "limit": limit, "endOfRecords": end, "count": len(mine), "results": page})
 
     def match(self) -> None:
-        [name] = self.request_seen.query["scientificName"]
+        """Send the match of a name, or the taxon with a key."""
+        query = self.request_seen.query
+        names = self.owner.names
+        if key := query.get("usageKey"):
+            names = {answer["usage"]["key"]: answer for answer in names.values()}
         no_match = {"diagnostics": {"matchType": "NONE", "confidence": 100}, "synonym": False}
-        self.send_json(self.owner.names.get(name, no_match))
+        self.send_json(names.get((key or query["scientificName"])[0], no_match))
 
     def count(self) -> None:
-        [taxon] = self.request_seen.query["taxonKey"]
-        years = self.owner.counts.get(taxon, {})
-        counts = [{"name": year, "count": count} for year, count in years.items() if year]
-        total = sum(years.values())
-        facets = [{"field": "YEAR", "counts": counts}]
+        """Send the number of the occurrences that are selected, and a page of a facet, the largest numbers first."""
+        query = self.request_seen.query
+        [facet] = query["facet"]
+        total, numbers = 0, Counter[str]()
+        for species, year, number in self.list_selected(query):
+            total += number
+            value = year if facet == "year" else species
+            if value and not value.startswith("-"):
+                numbers[value] += number
+        offset, limit = int(query["facetOffset"][0]), int(query["facetLimit"][0])
+        page = [{"name": name, "count": number} for name, number in numbers.most_common()[offset : offset + limit]]
+        field = {"year": "YEAR", "speciesKey": "SPECIES_KEY"}[facet]
+        facets = [{"field": field, "counts": page}]
         self.send_json(
             {"offset": 0, "limit": 0, "endOfRecords": False, "count": total, "results": [], "facets": facets}
         )
+
+    def list_selected(self, query: dict[str, list[str]]) -> Iterator[tuple[str, str, int]]:
+        """Yield the species, year and number of the occurrences that a query selects by taxon, species and year."""
+        limits = [int(year) for year in query.get("year", ["0,9999"])[0].split(",")]
+        for species, years in self.owner.counts.items():
+            taxa = {species, *self.owner.lineages.get(species, ())}
+            if not taxa & set(query["taxonKey"]) or species not in query.get("speciesKey", [species]):
+                continue
+            for year, number in years.items():
+                if "year" not in query or (year and limits[0] <= int(year) <= limits[-1]):
+                    yield species, year, number
 
 
 def describe_match(key: str, name: str, kind: str = "EXACT", confidence: int = 98, **values: Any) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_progress_is_printed(
     monkeypatch.setattr(request, "PROGRESS_STEP", 2)
     make_task(server, 5).run()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[1:] == [f"{done} of 5 {what}" for what in ("names looked up", "taxa counted") for done in (2, 4)]
+    assert lines[1:] == [f"{done} of 5 {what}" for what in ("names looked up", "species counted") for done in (2, 4)]
 
 
 def test_a_user_name_and_password_in_the_address_are_refused_and_not_shown(server: GbifApi) -> None:

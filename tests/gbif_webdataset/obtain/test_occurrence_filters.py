@@ -30,7 +30,7 @@ def test_the_predicate_has_every_condition() -> None:
 
 
 def test_the_query_has_the_same_conditions() -> None:
-    assert ALL.make_query("5WZLF", COL) == [
+    assert ALL.make_query(["5WZLF"], COL) == [
         ("taxonKey", "5WZLF"),
         ("checklistKey", COL),
         ("mediaType", "StillImage"),
