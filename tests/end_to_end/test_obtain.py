@@ -223,9 +223,14 @@ def test_names_become_a_request_a_download_and_a_manifest(server: GbifApi, downl
     assert "Noctua comse: the spelling differs from Noctua comes, which is requested" in shown
     assert "Noctua nowhere: not found; not requested" in shown
     assert [line.split() for line in shown.splitlines() if line.endswith(("2020", "2021", "in total"))] == [
+        ["49", "in", "total"],
         ["30", "2020"],
         ["19", "2021"],
-        ["49", "in", "total"],
+    ]
+    assert (tmp_path / "request.counts.csv").read_text().splitlines()[1:] == [
+        '"Noctua pronuba (Linnaeus, 1758)",5WZLF,2020,30',
+        '"Noctua pronuba (Linnaeus, 1758)",5WZLF,2021,12',
+        "Noctua comes,6E4,2021,7",
     ]
     assert "make request SEND=1 OUTPUT=request.json" in shown
     assert not server.requests("POST")

@@ -82,8 +82,7 @@ class GbifApi:
     """The server: `downloads` by key, `names` by scientific name, and occurrences.
 
     `counts` are the numbers of occurrences by species and year; an empty year is none. `lineages` are the keys of the
-    taxa above a species, or below it. A species without a lineage, such as "K1", is in no other taxon; a key that begins
-    with "-" stands for occurrences that are identified above species.
+    taxa that a species is in. A key that begins with "-" stands for occurrences that are identified above species.
     """
 
     def __init__(self, address: str = "127.0.0.1") -> None:

@@ -88,6 +88,29 @@ def test_the_time_to_wait_ends_with_a_remedy_that_the_task_has(server: GbifApi, 
         make_task(server, 1).run()
 
 
+def test_all_species_are_in_a_table_and_the_largest_on_the_terminal(
+    server: GbifApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = make_task(server, 1)
+    server.names["Noctua"] = describe_match("G", "Noctua")
+    server.names["Noctua"]["usage"]["rank"] = "GENUS"
+    server.names |= {f"Noctua inside {n}": describe_match(f"S{n}", f"Noctua inside {n}") for n in range(31)}
+    server.counts = {f"S{n}": {"2020": 40 - n, "2021": 1} for n in range(31)} | {"K0": {"2020": 50}, "-G": {"2021": 4}}
+    server.lineages = {key: ["G"] for key in server.counts}
+    Path("species.txt").write_text("Noctua 0\nNoctua")
+    task.run()
+    lines = Path("request.counts.csv").read_text().splitlines()
+    assert lines[:4] == [
+        *("scientificName,key,year,occurrences", "Noctua 0,K0,2020,50"),
+        *("Noctua inside 0,S0,2020,40", "Noctua inside 0,S0,2021,1"),
+    ]
+    assert lines[-1] == "identified above species,,2021,4"
+    assert len(lines) == 1 + 1 + 2 * 31 + 1
+    shown = capsys.readouterr().out
+    assert "         860  in total" in shown
+    assert "  and 2 more species, see request.counts.csv" in shown
+
+
 def test_progress_is_printed(
     server: GbifApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
