@@ -60,6 +60,7 @@ def count_occurrences(
     counts: Counts = Counter()
     for first in range(0, len(keys), MAX_TAXA):
         query = filters.make_query(keys[first : first + MAX_TAXA], checklist)
+        # += drops negative numbers: GBIF's numbers may change between two requests
         counts += _count_taxa(partial(_read_facet, api, pauses), query)
     names = {match.key: match.matched for match in matches if match.key and match.rank == "SPECIES"}
     years: dict[str, dict[str, int]] = {key: {} for key in names}
@@ -95,7 +96,7 @@ def _count_taxa(read_facet: _FacetReader, query: Query) -> Counts:
     counts.update({(key, ""): number - by_species[key] for key, number in species.items()})
     counts.update({("", year): number - by_year[year] for year, number in years.items()})
     counts["", ""] = total - counts.total()
-    return +counts  # GBIF's numbers may change between two requests
+    return counts
 
 
 def _read_facet(api: GbifApi, pauses: Pauses, query: Query, facet: str) -> tuple[int, dict[str, int]]:

@@ -89,6 +89,18 @@ def test_long_lists_are_counted_in_parts(server: GbifApi, run: ObtainRun, monkey
     assert [len(one.query["taxonKey"]) for one in server.log] == [2] * 4 + [1] * 3
 
 
+def test_subspecies_in_different_parts_add_up_to_their_species(
+    server: GbifApi, run: ObtainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "MAX_TAXA", 1)
+    facets = [{"field": "ANY", "counts": [{"name": "A", "count": 4}]}]
+    years = [{"field": "YEAR", "counts": [{"name": "2020", "count": 4}]}]
+    for found in (facets, years, years) * 2:
+        server.before(SEARCH, lambda visit, found=found: visit.send_json({"count": 4, "facets": found}))  # type: ignore[misc]
+    subspecies = [NameMatch(key, key, f"Alpha {key}", "SUBSPECIES") for key in ("A1", "A2")]
+    assert count(run, *subspecies) == [SpeciesCount("A", "", {"2020": 8})]
+
+
 def test_temporary_failures_are_retried(server: GbifApi, run: ObtainRun) -> None:
     server.counts["A"] = {"2020": 5}
     server.before(SEARCH, give_status(503), send_page, lambda visit: visit.send_json({"facets": []}))
