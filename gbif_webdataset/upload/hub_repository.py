@@ -4,6 +4,8 @@ The content of a large file is sent before the commit. The Hub finds it by its S
 sends only what is missing.
 """
 
+import functools
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,32 +25,33 @@ MAX_SMALL_BYTES = 1 << 20
 
 
 class HubRepository:
-    """The files of a repository on its main branch."""
+    """The files of a repository on its main branch, as of the commit that was its head when it was first read."""
 
     def __init__(self, target: StoreAddress) -> None:
         from huggingface_hub import HfApi
+        from huggingface_hub.utils.logging import set_verbosity_error
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
+        set_verbosity_error()  # warnings have the signed addresses of uploads, with which anybody can write
+        for name in ("httpx", "httpx2"):  # messages of level INFO have them as well; the name depends on the version
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._target, self._api = target, HfApi(endpoint=target.endpoint or None)
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file; None if there is none."""
-        from huggingface_hub.errors import EntryNotFoundError
-
-        with tempfile.TemporaryDirectory() as folder, self._explained():
-            try:
-                return Path(self._download(name, folder)).read_bytes()
-            except EntryNotFoundError:
-                return None
+        with self._explained():
+            return self._read(name, self._head)
 
     def download(self, name: str, path: Path) -> None:
         """Write the bytes of a file to `path`."""
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         with tempfile.TemporaryDirectory(dir=path.parent) as folder, self._explained():
             try:
-                Path(self._download(name, folder)).replace(path)
+                Path(self._download(name, folder, self._head)).replace(path)
+            except LocalEntryNotFoundError:  # the Hub cannot be reached, or answers with an error
+                raise
             except EntryNotFoundError:
                 raise StoreError.missing(self._target.option, name) from None
 
@@ -63,13 +66,15 @@ class HubRepository:
 
         Raises:
             DamagedFileError: a file differs from its record.
+            StoreError: the repository has a commit that was made after it was read.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        if self.read(NAME) == files[NAME].content:
-            return
         with self._explained():
-            head = self._api.repo_info(self._target.container, repo_type=REPOSITORY).sha
+            if (head := self._find_head()) != self._head:
+                if self._read(NAME, head) == files[NAME].content:
+                    return
+                raise StoreError.changed(self._target.option, "has a new commit")
             total, done = sum(file.size for file in files.values()), 0
             additions: list[Any] = []
             for batch in _split_batches(list(files.items())):
@@ -82,11 +87,35 @@ class HubRepository:
                 progress(done, total)
             operations: list[Any] = [*additions, *(CommitOperationDelete(name, is_folder=False) for name in deleted)]
             self._api.create_commit(
-                self._target.container, operations, commit_message=message, repo_type=REPOSITORY, parent_commit=head
+                self._target.container,
+                operations,
+                commit_message=message,
+                repo_type=REPOSITORY,
+                parent_commit=self._head,
             )
 
-    def _download(self, name: str, folder: str) -> str:
-        return str(self._api.hf_hub_download(self._target.container, name, repo_type=REPOSITORY, local_dir=folder))
+    @functools.cached_property
+    def _head(self) -> str:
+        """The commit that is read, and that the new commit follows."""
+        return self._find_head()
+
+    def _find_head(self) -> str:
+        return str(self._api.repo_info(self._target.container, repo_type=REPOSITORY).sha)
+
+    def _read(self, name: str, commit: str) -> bytes | None:
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return Path(self._download(name, folder, commit)).read_bytes()
+            except LocalEntryNotFoundError:  # the Hub cannot be reached, or answers with an error
+                raise
+            except EntryNotFoundError:
+                return None
+
+    def _download(self, name: str, folder: str, commit: str) -> str:
+        container = self._target.container
+        return str(self._api.hf_hub_download(container, name, repo_type=REPOSITORY, revision=commit, local_dir=folder))
 
     def _explained(self) -> AbstractContextManager[None]:
         return explain_hub_errors(self._target)

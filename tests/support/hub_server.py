@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
@@ -14,17 +15,23 @@ from typing import Any, Self
 from tests.support.fault_proxy import QuietServer
 
 TOKEN = "hf_secrettokenofthetests"
+SIGNATURE = "X-Amz-Signature=signatureofthetests"
+"""What the address of an upload has, with which anybody can write."""
 REPOSITORY = "me/moths"
 MAX_REGULAR_BYTES = 10_000  # the Hub's rules look at endings and sizes; larger files are LFS here
 
 
 @dataclass
 class HubFault:
-    """The status, or `reset`, of the first `times` requests whose `METHOD path` matches."""
+    """The status of the first `times` requests whose `METHOD path` matches; 0 resets the connection.
+
+    With `loses_answer` the request has its effect before.
+    """
 
     request: str
     status: int = 0
     times: int = 1
+    loses_answer: bool = False
 
 
 @dataclass
@@ -48,6 +55,7 @@ class HubServer:
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.faults: list[HubFault] = []
+        self.before: Callable[[str], None] = lambda request: None
         self.lock = threading.Lock()
         hub = self
 
@@ -79,17 +87,22 @@ class HubExchange(BaseHTTPRequestHandler):
     """A request and its answer."""
 
     server_hub: HubServer
+    is_silent = False
     protocol_version = "HTTP/1.1"
 
     def handle_any(self) -> None:
         """Answer a request."""
         hub, line = self.server_hub, f"{self.command} {self.path}"
         body = self.read_body()
+        hub.before(line)
         with hub.lock:
             hub.requests.append(line)
             fault = next((one for one in hub.faults if one.times > 0 and re.search(one.request, line)), None)
             if fault:
                 fault.times -= 1
+        if fault and fault.loses_answer:
+            self.is_silent = True
+            self.answer_api(f"datasets/{REPOSITORY}", body)
         if fault and not fault.status:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
@@ -99,8 +112,8 @@ class HubExchange(BaseHTTPRequestHandler):
         if not self.path.startswith("/blobs/") and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer_json({"error": "unauthorized"}, 401)
         name = f"datasets/{REPOSITORY}"
-        if found := re.fullmatch(f"/{name}/resolve/[^/]+/(.+)", self.path):
-            return self.send_file(found[1])
+        if found := re.fullmatch(f"/{name}/resolve/([^/]+)/(.+)", self.path):
+            return self.send_file(found[1], found[2])
         if not (self.path.startswith((f"/api/{name}", f"/{name}.git/", "/blobs/", "/api/validate-yaml"))):
             return self.answer_json({"error": "not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         return self.answer_api(name, body)
@@ -153,7 +166,7 @@ class HubExchange(BaseHTTPRequestHandler):
         """Where a LFS file is to be sent; nothing to do if the Hub has its content."""
         if file["oid"] in self.server_hub.blobs:
             return file
-        upload = {"href": f"{self.server_hub.url}/blobs/{file['oid']}", "header": {}}
+        upload = {"href": f"{self.server_hub.url}/blobs/{file['oid']}?{SIGNATURE}", "header": {}}
         return {**file, "actions": {"upload": upload}}
 
     def commit(self, lines: list[dict[str, Any]], name: str) -> None:
@@ -174,16 +187,15 @@ class HubExchange(BaseHTTPRequestHandler):
         oid = hub.commits[-1].oid
         return self.answer_json({"success": True, "commitOid": oid, "commitUrl": f"{hub.url}/{name}/commit/{oid}"})
 
-    def send_file(self, path: str) -> None:
-        """Answer a request for a file."""
+    def send_file(self, revision: str, path: str) -> None:
+        """Answer a request for a file of a commit."""
         hub = self.server_hub
-        data = hub.files.get(path)
+        commit = next((one for one in hub.commits if one.oid == revision), hub.commits[-1])
+        data = commit.files.get(path)
         if data is None:
             return self.answer_json({"error": "entry"}, 404, {"X-Error-Code": "EntryNotFound"})
         digest = hashlib.sha256(data).hexdigest()
-        return self.answer(
-            data, 200, {"ETag": f'"{digest}"', "X-Repo-Commit": hub.commits[-1].oid, "Accept-Ranges": "bytes"}
-        )
+        return self.answer(data, 200, {"ETag": f'"{digest}"', "X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"})
 
     def answer_json(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
         """Answer with JSON."""
@@ -191,6 +203,8 @@ class HubExchange(BaseHTTPRequestHandler):
 
     def answer(self, body: bytes, status: int, headers: dict[str, str]) -> None:
         """Answer the client."""
+        if self.is_silent:
+            return
         self.send_response_only(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -1,6 +1,7 @@
 """One commit for each version, on an imitation of the Hub."""
 
 import json
+import logging
 import re
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.published_version import NAME
 from tests.support.datasets import ROOT
-from tests.support.hub_server import TOKEN, HubFault, HubServer
+from tests.support.hub_server import SIGNATURE, TOKEN, Commit, HubFault, HubServer
 from tests.support.publishable import QUICK, Publishable, check_complete, load_record
 
 pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[hub]")
@@ -168,6 +169,64 @@ def test_a_killed_run_sends_nothing_twice(hub: HubServer, dataset: Publishable, 
     dataset.send(target)
     assert hub.count("^PUT /blobs") == sent + 0
     assert len(hub.commits) == 2
+
+
+@pytest.mark.parametrize("status", [0, 503])
+def test_a_hub_that_does_not_answer_is_not_one_without_a_dataset(
+    hub: HubServer,
+    dataset: Publishable,
+    target: StoreAddress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # huggingface_hub waits up to 23 seconds as well
+    Publishable(tmp_path / "other").fill(8).make(title="Birds").send(target)
+    birds = hub.files
+    for times, sentence in ((7, "has another dataset: 'Birds'"), (10_000, "8 attempts failed")):
+        hub.faults = [HubFault("^HEAD .*/resolve/", status, times)]
+        with pytest.raises(StoreError, match=sentence):
+            dataset.send(target)
+    assert hub.files == birds
+
+
+@pytest.mark.parametrize("moment", ["^POST .*/preupload/", "^POST .*/commit/"])
+def test_a_commit_of_somebody_else_is_not_overwritten(
+    hub: HubServer, dataset: Publishable, target: StoreAddress, moment: str
+) -> None:
+    theirs = Commit("theirs", {NAME: b"theirs", "README.md": b"theirs"})
+
+    def commit(request: str) -> None:
+        if re.search(moment, request) and theirs not in hub.commits:
+            hub.commits.append(theirs)
+
+    hub.before = commit
+    with pytest.raises(StoreError, match=r"has a new commit since this command began.*; wait until it has ended"):
+        dataset.send(target)
+    assert hub.commits[-1] is theirs
+
+
+def test_a_commit_whose_answer_is_lost_is_not_made_again(
+    hub: HubServer, dataset: Publishable, target: StoreAddress
+) -> None:
+    hub.faults = [HubFault("^POST .*/commit/", loses_answer=True)]
+    assert "Published version 1.0.0" in dataset.send(target)
+    assert [commit.message for commit in hub.commits] == ["initial commit", "Version 1.0.0"]
+
+
+def test_signed_addresses_are_not_printed(
+    hub: HubServer,
+    dataset: Publishable,
+    target: StoreAddress,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.INFO)
+    hub.faults = [HubFault("^PUT /blobs", 503, 2)]
+    dataset.send(target)
+    assert hub.count(re.escape(SIGNATURE))
+    captured = capfd.readouterr()
+    assert SIGNATURE not in captured.out + captured.err + caplog.text
 
 
 def test_a_dry_run_makes_no_commit(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
