@@ -51,6 +51,16 @@ class FolderStore:
             for block in file.iterate(BLOCK_BYTES):
                 copy.write(block)
 
+    def replace(self, name: str, content: bytes, old: bytes | None) -> None:
+        """Write a file if its bytes are still `old`, with None if there was none.
+
+        Raises:
+            StoreError: another process has changed it.
+        """
+        if (found := self.read(name)) != old and found != content:
+            raise StoreError.changed(self._target.option, f"{name} has changed")
+        self.put(name, LocalFile.of_content(Path(name), content))
+
     def list_sizes(self) -> dict[str, int]:
         """The size of each file below the folder, in bytes, by name."""
         found = {}

@@ -29,13 +29,11 @@ class HubRepository:
 
     def __init__(self, target: StoreAddress) -> None:
         from huggingface_hub import HfApi
-        from huggingface_hub.utils.logging import set_verbosity_error
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
-        set_verbosity_error()  # warnings have the signed addresses of uploads, with which anybody can write
-        for name in ("httpx", "httpx2"):  # messages of level INFO have them as well; the name depends on the version
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("huggingface_hub", "httpx", "httpx2"):  # they print the signed addresses of uploads
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._target, self._api = target, HfApi(endpoint=target.endpoint or None)
 
     def read(self, name: str) -> bytes | None:

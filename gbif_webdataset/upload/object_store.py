@@ -94,6 +94,46 @@ class ObjectStore:
         except Exception as error:
             raise self._explain(error) from None
 
+    def replace(self, name: str, content: bytes, old: bytes | None) -> None:
+        """Write an object if its bytes are still `old`, with None if there was none.
+
+        A server that knows no conditions gets the object without one, directly after it was read.
+
+        Raises:
+            StoreError: another process has changed it.
+        """
+        import obstore
+
+        try:
+            found = obstore.get(self._store, name)
+            current = bytes(found.bytes())
+            # a server may have stored a part of an earlier attempt
+            if current != old and not content.startswith(current):
+                raise StoreError.changed(self._target.option, f"{name} has changed")
+            mode: Any = {key: found.meta[key] for key in ("e_tag", "version") if found.meta.get(key)}
+        except FileNotFoundError:
+            if old is not None:
+                raise StoreError.changed(self._target.option, f"{name} was deleted") from None
+            mode = "create"
+        except DatasetError:
+            raise
+        except Exception as error:
+            raise self._explain(error) from None
+        self._put_if(name, content, mode)
+
+    def _put_if(self, name: str, content: bytes, mode: Any) -> None:
+        """Write an object on a condition; without one if the server knows none."""
+        import obstore
+
+        attributes = {"Content-Type": LocalFile.of_content(Path(name), content).media_type}
+        try:
+            obstore.put(self._store, name, content, attributes=attributes, use_multipart=False, mode=mode)
+        except Exception as error:
+            is_unknown = type(error).__name__ == "NotImplementedError" or _find_status(error) == "501"
+            if is_unknown and mode != "overwrite":
+                return self._put_if(name, content, "overwrite")
+            raise self._explain(error) from None
+
     def list_sizes(self) -> dict[str, int]:
         """The size of each object below the prefix, in bytes, by name."""
         import obstore

@@ -49,14 +49,16 @@ class PreparedVersion:
         return {one: self.files[one.path] for one in self.version.objects if one not in old}
 
     @property
-    def new_copies(self) -> dict[PublishedObject, LocalFile]:
-        """The copies that the published version lacks or has with another content, and their files."""
-        old = self.published.copies if self.published else {}
+    def copies(self) -> dict[PublishedObject, LocalFile]:
+        """The copies, and their files."""
         return {
             PublishedObject(path, path, self.files[path].size, sha256): self.files[path]
             for path, sha256 in self.version.copies.items()
-            if old.get(path) != sha256
         }
+
+    def is_copy_published(self, one: PublishedObject) -> bool:
+        """Whether the published version has this copy."""
+        return self.published is not None and self.published.copies.get(one.path) == one.sha256
 
 
 def read_published(data: bytes | None, target: StoreAddress) -> PublishedVersion | None:

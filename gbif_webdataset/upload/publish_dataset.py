@@ -25,8 +25,8 @@ from gbif_webdataset.upload.prepare_version import (
     read_published,
 )
 from gbif_webdataset.upload.publish_options import PublishOptions, check_options
-from gbif_webdataset.upload.publish_to_store import UploadCounts, announce_version, prune, upload_objects
-from gbif_webdataset.upload.published_version import NAME, PublishedObject
+from gbif_webdataset.upload.publish_to_store import UploadCounts, announce_version, prune, upload_copies, upload_objects
+from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
 from gbif_webdataset.upload.transfer import Store, Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal, format_now
 
@@ -70,13 +70,22 @@ class Publication:
             counts = [upload_objects(transfer, prepared, journal, self._selected)]
             if self._selected is not None:
                 return self._describe_part(counts)
-            if not prepared.is_published:
-                counts.append(announce_version(transfer, prepared, journal, now))
-            if self._options.prune and prepared.version.earlier:
-                counts.append(prune(transfer, replace(prepared.version, published_at=now)))
+            counts.append(upload_copies(transfer, prepared, journal))
+            version, old = self._list_leftovers(journal, now), self._list
+            if not prepared.is_published or version.earlier != prepared.version.earlier:
+                announce_version(transfer, prepared, journal, version, old)
+                old = version.to_json()
+            if self._options.prune and version.earlier and old is not None:
+                counts.append(prune(transfer, version, old))
         self._write_record(journal.times, now)
         journal.delete()
         return self._describe(counts)
+
+    def _list_leftovers(self, journal: UploadJournal, now: str) -> PublishedVersion:
+        """The version, whose `earlier` has the objects of attempts that were not published as well."""
+        version = self._prepared.version
+        leftovers = {one.name for one in journal.begun} - version.names
+        return replace(version, published_at=now, earlier=sorted({*version.earlier, *leftovers}))
 
     def _commit(self, repository: HubRepository, progress: Callable[[int, int], None]) -> str:
         prepared, counts, now = self._prepared, UploadCounts(), format_now()
@@ -97,7 +106,8 @@ class Publication:
 
     def _prepare(self) -> PreparedVersion:
         """The version to publish, with CHANGES.csv written. Raises ParameterError if its number is too low."""
-        published = read_published(self._retries.run(lambda: self._store.read(NAME)), self._target)
+        self._list = self._retries.run(lambda: self._store.read(NAME))
+        published = read_published(self._list, self._target)
         prepared = prepare_version(self._paths, self._target, published, self._options.public_url)
         if prepared.is_published:
             return prepared

@@ -5,9 +5,8 @@ and tables under their usual names, with shards.csv last; then dataset.json.
 """
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
@@ -39,44 +38,69 @@ def upload_objects(
     """
     files = {one: file for one, file in prepared.new_objects.items() if paths is None or one.path in paths}
     new = {one: file for one, file in files.items() if one not in journal.times}
-    with _abort_leftovers(transfer, files.keys()):
+    with _abort_leftovers(transfer, journal):
         transfer.upload(new, journal)
-        if files and (unlisted := transfer.find_unlisted(files)):
-            transfer.upload({one: files[one] for one in unlisted}, journal)
-            if unlisted := transfer.find_unlisted(unlisted):
-                count = format_count(len(unlisted), "object")
-                problem = f"does not have {count}, such as {unlisted[0].name}, with the size that was sent"
-                raise StoreError.at(transfer.retries.place, problem, "repeat the command later: it continues")
+        if files:
+            _complete(transfer, files, journal)
     return _count(new)
 
 
-def announce_version(transfer: Transfer, prepared: PreparedVersion, journal: UploadJournal, now: str) -> UploadCounts:
-    """Write the copies of a version whose objects are at the target, shards.csv last, and then dataset.json."""
-    new = {one: file for one, file in prepared.new_copies.items() if one not in journal.times}
+def upload_copies(transfer: Transfer, prepared: PreparedVersion, journal: UploadJournal) -> UploadCounts:
+    """Upload the copies that the published version lacks, or that a killed run may have replaced; shards.csv last."""
+    begun = {one.name for one in journal.begun}
+    new = {
+        one: file
+        for one, file in prepared.copies.items()
+        if one not in journal.times and (one.name in begun or not prepared.is_copy_published(one))
+    }
     last = {one: file for one, file in new.items() if one.path == SHARD_LIST}
-    with _abort_leftovers(transfer, new.keys()):
+    with _abort_leftovers(transfer, journal):
         transfer.upload({one: file for one, file in new.items() if one not in last}, journal)
         transfer.upload(last, journal)
-    _write_list(transfer, replace(prepared.version, published_at=now))
     return _count(new)
 
 
-def prune(transfer: Transfer, version: PublishedVersion) -> UploadCounts:
-    """Delete what only earlier versions of the dataset list."""
+def announce_version(
+    transfer: Transfer, prepared: PreparedVersion, journal: UploadJournal, version: PublishedVersion, old: bytes | None
+) -> None:
+    """Write dataset.json of a version in place of `old`, once the target has all its objects and copies.
+
+    Raises:
+        StoreError: another process has written dataset.json, or an object is not listed after it was uploaded twice.
+    """
+    files = {**{one: prepared.files[one.path] for one in version.objects}, **prepared.copies}
+    with _abort_leftovers(transfer, journal):
+        _complete(transfer, files, journal)
+    _write_list(transfer, version, old)
+
+
+def prune(transfer: Transfer, version: PublishedVersion, old: bytes) -> UploadCounts:
+    """Delete what only earlier versions of the dataset list, if dataset.json is still `old`."""
+    if transfer.retries.run(lambda: transfer.store.read(NAME)) != old:
+        raise StoreError.changed(transfer.retries.place, f"{NAME} has changed")
     listed = transfer.retries.run(transfer.store.list_sizes)
     names = [name for name in version.earlier if name in listed]
     transfer.retries.run(lambda: transfer.store.delete(names))
-    _write_list(transfer, replace(version, earlier=[]))
+    _write_list(transfer, replace(version, earlier=[]), old)
     return UploadCounts(deleted=len(names))
 
 
-def _write_list(transfer: Transfer, version: PublishedVersion) -> None:
-    """Write dataset.json, and read it back."""
+def _complete(transfer: Transfer, files: Mapping[PublishedObject, LocalFile], journal: UploadJournal) -> None:
+    """Upload again what the target does not list with its size."""
+    if unlisted := transfer.find_unlisted(files):
+        transfer.upload({one: files[one] for one in unlisted}, journal)
+        if unlisted := transfer.find_unlisted(unlisted):
+            count = format_count(len(unlisted), "object")
+            problem = f"does not have {count}, such as {unlisted[0].name}, with the size that was sent"
+            raise StoreError.at(transfer.retries.place, problem, "repeat the command later: it continues")
+
+
+def _write_list(transfer: Transfer, version: PublishedVersion, old: bytes | None) -> None:
+    """Write dataset.json in place of `old`, and read it back."""
     content = version.to_json()
-    file = LocalFile.of_content(Path(NAME), content)
 
     def write() -> None:
-        transfer.store.put(NAME, file)
+        transfer.store.replace(NAME, content, old)
         if transfer.store.read(NAME) != content:
             raise TemporaryStoreError(f"{NAME} is not as it was sent")
 
@@ -84,15 +108,15 @@ def _write_list(transfer: Transfer, version: PublishedVersion) -> None:
 
 
 @contextlib.contextmanager
-def _abort_leftovers(transfer: Transfer, objects: Collection[PublishedObject]) -> Iterator[None]:
-    """Remove what this run, if it fails, and killed ones leave of uploads of these objects, when the block ends."""
+def _abort_leftovers(transfer: Transfer, journal: UploadJournal) -> Iterator[None]:
+    """Remove what this run, if it fails, and killed ones leave of uploads of the journal, when the block ends."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(StoreError, TemporaryStoreError):
-            transfer.store.abort_uploads(objects)
+            transfer.store.abort_uploads(journal.begun)
         raise
-    transfer.retries.run(lambda: transfer.store.abort_uploads(objects))
+    transfer.retries.run(lambda: transfer.store.abort_uploads(journal.begun))
 
 
 def _count(files: "dict[PublishedObject, LocalFile]") -> UploadCounts:

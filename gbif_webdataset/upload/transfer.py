@@ -32,6 +32,13 @@ class Store(Protocol):
     def put(self, name: str, file: LocalFile) -> None:
         """Write an object."""
 
+    def replace(self, name: str, content: bytes, old: bytes | None) -> None:
+        """Write an object if its bytes are still `old`, with None if there was none.
+
+        Raises:
+            StoreError: another process has changed it.
+        """
+
     def list_sizes(self) -> dict[str, int]:
         """The size of each object, by name."""
 
@@ -107,6 +114,7 @@ class Transfer:
                 limit.wait(file.size, self.retries.stopping)
                 if self.retries.stopping.is_set():
                     return
+                journal.begin(one)
                 self.retries.run(lambda: self.store.put(one.name, file))
             journal.add(one)
             with lock:

@@ -82,3 +82,30 @@ def test_credentials_come_from_profiles_too(
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     with pytest.raises(StoreError, match=r"the settings of the cloud are not valid \(ProfileNotFound\)"):
         ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/x", url))
+
+
+def test_an_object_is_replaced_only_if_it_is_as_it_was_read(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import obstore
+
+    store.replace("d.json", b"first", None)
+    store.replace("d.json", b"first", None)  # as after an answer that was lost
+    store.replace("d.json", b"second", b"first")
+    with pytest.raises(StoreError, match=r"d\.json has changed since this command began"):
+        store.replace("d.json", b"third", b"first")
+    with pytest.raises(StoreError, match=r"e\.json was deleted since this command began"):
+        store.replace("e.json", b"third", b"first")
+    get, put = obstore.get, obstore.put
+
+    def get_before_another_process_writes(client: object, name: str) -> object:
+        try:
+            return get(client, name)
+        finally:
+            put(client, name, b"theirs")
+
+    monkeypatch.setattr(obstore, "get", get_before_another_process_writes)
+    for name, old in (("d.json", b"second"), ("f.json", None)):
+        with pytest.raises(TemporaryStoreError):
+            store.replace(name, b"ours", old)
+        assert store.read(name) == b"theirs"

@@ -35,7 +35,7 @@ def test_without_a_published_version_everything_is_new(dataset: Publishable) -> 
     prepared = prepare(dataset)
     assert not prepared.is_published
     assert len(prepared.new_objects) == len(prepared.version.objects) == len(prepared.files)
-    assert {one.path for one in prepared.new_copies} == {
+    assert {one.path for one in prepared.copies} == {
         path for path in prepared.files if path not in prepared.shard_names
     }
     assert not prepared.version.lists_names
@@ -52,7 +52,7 @@ def test_a_published_version_has_nothing_new_whatever_it_was_named(dataset: Publ
         again = prepare(dataset, published)
         assert again.is_published
         assert not again.new_objects
-        assert not again.new_copies
+        assert all(map(again.is_copy_published, again.copies))
         assert again.version.earlier == published.earlier
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
+from gbif_webdataset.upload import publish_dataset
 from gbif_webdataset.upload.folder_store import FolderStore
 from gbif_webdataset.upload.local_file import LocalFile
-from gbif_webdataset.upload.published_version import NAME
+from gbif_webdataset.upload.publish_to_store import UploadCounts
+from gbif_webdataset.upload.published_version import NAME, PublishedVersion
 from tests.support.publishable import QUICK, TITLE, Publishable, check_complete, list_samples, load_record, read_version
 
 
@@ -299,3 +302,92 @@ def test_croissant_has_addresses_if_the_target_has_one(
 def test_a_dataset_without_a_report_gives_one_sentence(tmp_path: Path, target: StoreAddress) -> None:
     with pytest.raises(MissingPieceError, match=r"SplitDataset has not run; run `make report` first"):
         Publishable(tmp_path / "empty").send(target)
+
+
+def test_of_two_publishers_one_is_refused(dataset: Publishable, target: StoreAddress, read: Any) -> None:
+    for number, options in ((1, QUICK), (2, replace(QUICK, prune=True))):
+        slow = publish_dataset.Publication(dataset.paths, target, options)
+        (Path(target.prefix)).mkdir(exist_ok=True)
+        theirs = PublishedVersion("theirs", "Birds", f"{number}.0.0", []).to_json()
+        before = read(NAME)
+        (Path(target.prefix) / NAME).write_bytes(theirs)
+        with pytest.raises(StoreError, match=r"dataset\.json has changed since this command began"):
+            slow.run()
+        assert read(NAME) == theirs
+        if before is None:
+            (Path(target.prefix) / NAME).unlink()
+            dataset.send(target)
+            dataset.rows["train"] = dataset.rows["train"][2:]
+            dataset.make("1.0.1")
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """Let the next upload of a file whose name ends so be the end of the process."""
+    put = FolderStore.put
+
+    def kill(self: FolderStore, name: str, file: LocalFile) -> None:
+        put(self, name, file)
+        if name.endswith(ending):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(FolderStore, "put", kill)
+
+
+def test_objects_of_an_attempt_that_was_killed_are_pruned_although_the_data_changed(
+    dataset: Publishable, target: StoreAddress, read: Any
+) -> None:
+    dataset.send(target)
+    before = set(times(target))
+    dataset.rows["train"] = dataset.rows["train"][2:]
+    dataset.make("1.0.1")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        kill_at(patch, "versions/1.0.1/shards.csv")
+        dataset.send(target)
+    killed = set(times(target)) - before
+    dataset.rows["train"] = dataset.rows["train"][2:]
+    dataset.make("1.0.2")
+    dataset.send(target)
+    version = check_complete(read)
+    assert killed - version.names
+    assert killed - version.names <= set(version.earlier)
+    dataset.send(target, replace(QUICK, prune=True))
+    assert set(times(target)) == {*version.names, NAME}
+
+
+def test_copies_are_right_again_after_an_announcement_that_was_killed(
+    dataset: Publishable, target: StoreAddress, read: Any, tmp_path: Path
+) -> None:
+    dataset.send(target)
+    shutil.copytree(dataset.root, tmp_path / "before")
+    dataset.rows["train"] = dataset.rows["train"][2:]
+    dataset.make("1.0.1")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        kill_at(patch, "README.md")
+        patch.setattr("gbif_webdataset.upload.publish_dataset.upload_objects", lambda *_: UploadCounts())
+        dataset.send(target)
+    published = read_version(read)
+    assert published.version == "1.0.0"
+    shutil.copytree(tmp_path / "before", dataset.root, dirs_exist_ok=True)
+    assert read("README.md") != read(published.by_path["README.md"].name)
+    dataset.send(target)
+    assert all(read(path) == read(published.by_path[path].name) for path in published.copies)
+
+
+def test_a_copy_that_was_stored_in_part_is_written_again(
+    dataset: Publishable, target: StoreAddress, read: Any
+) -> None:
+    put, cut = FolderStore.put, []
+
+    def put_part(self: FolderStore, name: str, file: LocalFile) -> None:
+        put(self, name, file)
+        if name == "README.md" and not cut:
+            cut.append(name)
+            path = Path(target.prefix) / name
+            path.write_bytes(path.read_bytes()[:10])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderStore, "put", put_part)
+        dataset.send(target)
+    version = check_complete(read)
+    assert cut
+    assert read("README.md") == read(version.by_path["README.md"].name)

@@ -1,6 +1,7 @@
 """The order of what is written, and runs that end at each of its steps."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.folder_store import FolderStore
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.prepare_version import PreparedVersion, prepare_version, read_published
-from gbif_webdataset.upload.publish_to_store import announce_version, prune, upload_objects
+from gbif_webdataset.upload.publish_to_store import announce_version, prune, upload_copies, upload_objects
 from gbif_webdataset.upload.published_version import NAME
 from gbif_webdataset.upload.transfer import Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal
@@ -57,7 +58,9 @@ def publish(dataset: Publishable, target: StoreAddress, allowed: int = 1_000) ->
     try:
         with UploadJournal(dataset.paths.publish_journal(target.name)) as journal:
             upload_objects(transfer, prepared, journal)
-            announce_version(transfer, prepared, journal, NOW)
+            upload_copies(transfer, prepared, journal)
+            version = replace(prepared.version, published_at=NOW)
+            announce_version(transfer, prepared, journal, version, store.read(NAME))
     except StoreError:
         assert len(store.written) == allowed
     return store
@@ -99,7 +102,9 @@ def test_prune_leaves_the_names_of_other_files(dataset: Publishable, target: Sto
     (Path(target.prefix) / "notes.txt").write_text("mine")
     store = FolderStore(target)
     version = prepare(dataset, target).version
-    counts = prune(Transfer(store, Retries(target.option, pause=0)), version)
+    old = store.read(NAME)
+    assert old is not None
+    counts = prune(Transfer(store, Retries(target.option, pause=0)), version, old)
     assert counts.deleted == len(version.earlier) > 0
     assert set(store.list_sizes()) == {*version.names, NAME, "notes.txt"}
     assert check_complete(store.read).earlier == []

@@ -30,6 +30,9 @@ class MemoryStore:
             raise StoreError("refused")
         self.objects[name] = file.read()
 
+    def replace(self, name: str, content: bytes, old: bytes | None) -> None:
+        self.objects[name] = content
+
     def list_sizes(self) -> dict[str, int]:
         self.hidden -= 1
         return {} if self.hidden >= 0 else {name: len(data) for name, data in self.objects.items()}

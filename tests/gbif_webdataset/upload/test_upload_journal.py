@@ -40,3 +40,13 @@ def test_the_last_content_of_a_name_counts(tmp_path: Path) -> None:
         assert journal.times.keys() == {CHANGED}
     journal.delete()
     assert not path.exists()
+
+
+def test_an_object_whose_upload_began_again_is_not_at_the_target(tmp_path: Path) -> None:
+    path = tmp_path / "x.journal"
+    with UploadJournal(path) as journal:
+        journal.add(ONE)
+        journal.begin(CHANGED)
+    with UploadJournal(path) as journal:
+        assert not journal.times
+        assert journal.begun == {ONE, CHANGED}
