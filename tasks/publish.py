@@ -53,6 +53,12 @@ class PublishDataset(DatasetTask):
         "Empty: their paths are relative.",
     )
 
+    continues: str = Text(
+        default="",
+        description="Id of the dataset at the target, as the error names it, to state that this dataset is a newer "
+        "version of it. Empty: only a dataset that this folder has published there is continued.",
+    )
+
     _is_done = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -61,7 +67,12 @@ class PublishDataset(DatasetTask):
         self._target = StoreAddress.parse(self.to, self.endpoint)
         check_packages(self._target.scheme)
         self._options = PublishOptions(
-            self.dry_run, self.prune, split_list(self.only), self.bytes_per_second, self.public_url
+            self.dry_run,
+            self.prune,
+            split_list(self.only),
+            self.bytes_per_second,
+            self.public_url,
+            continues=self.continues,
         )
         check_options(self._target, self._options)
 

@@ -32,8 +32,9 @@ LINKS = {"../shards/": "", "../splits/": "", "../": ""}
 class TargetNames:
     """How a target names the shards.
 
-    `shards` are names by path. With `lists_names` a range or a wildcard would match others. `public_url` is the address
-    from which the target's files can be read; empty if it has none.
+    `shards` are names by path. With `lists_names` the target may also have shards of other versions or of a killed
+    attempt, which a range or a wildcard would match. `public_url` is the address from which the target's files can be
+    read; empty if it has none.
     """
 
     shards: Mapping[str, str]

@@ -77,9 +77,15 @@ def read_published(data: bytes | None, target: StoreAddress) -> PublishedVersion
 
 
 def prepare_version(
-    paths: DatasetPaths, target: StoreAddress, published: PublishedVersion | None, public_url: str = ""
+    paths: DatasetPaths,
+    target: StoreAddress,
+    published: PublishedVersion | None,
+    public_url: str = "",
+    continues: str = "",
 ) -> PreparedVersion:
     """The version of the dataset in `paths`, with the names that it gets at the target.
+
+    `continues` is the id of the dataset there, if the user states that this is a newer version of it.
 
     Raises:
         StoreError: the target has another dataset.
@@ -88,15 +94,14 @@ def prepare_version(
     """
     files = list_files(paths)
     title, number = json.loads(files[CROISSANT].read())["name"], _find_version(paths)
-    _check_same_dataset(paths, target, title, published)
+    _check_same_dataset(paths, target, published, continues)
     if target.scheme == HUB:
         names = {path: path for path in files}
         files = adapt_files(files, TargetNames(names, lists_names=False, public_url=public_url))
-        copies, lists_names = {}, False
+        copies = {}
     else:
         names = name_shard_files(files, published)
-        lists_names = _has_other_shards(names, published)
-        files = adapt_files(files, TargetNames(names, lists_names, public_url))
+        files = adapt_files(files, TargetNames(names, lists_names=True, public_url=public_url))
         others = name_other_files(files, number, published)
         copies = {path: files[path].sha256 for path in sorted(others)}
         names |= others
@@ -110,7 +115,6 @@ def prepare_version(
         objects=objects,
         copies=copies,
         earlier=sorted(earlier.difference(names.values(), copies)),
-        lists_names=lists_names,
         software=__version__,
     )
     return PreparedVersion(version, files, published)
@@ -139,24 +143,15 @@ def load_publish_record(paths: DatasetPaths, target: StoreAddress) -> dict[str, 
 
 
 def _check_same_dataset(
-    paths: DatasetPaths, target: StoreAddress, title: str, published: PublishedVersion | None
+    paths: DatasetPaths, target: StoreAddress, published: PublishedVersion | None, continues: str
 ) -> None:
-    if published is None or published.title == title:
+    """Raise StoreError unless this folder has published the dataset there, or the user states that it is the same."""
+    if published is None or published.dataset in (continues, load_publish_record(paths, target).get("dataset")):
         return
-    if load_publish_record(paths, target).get("dataset") != published.dataset:
-        problem = f"has another dataset: {published.title!r}, version {published.version}"
-        same = option_text("--ReportDataset-title", published.title)
-        remedy = f"choose another address, or, if this is a newer version of it, set {same}"
-        raise StoreError.at(target.option, problem, remedy)
-
-
-def _has_other_shards(names: Mapping[str, str], published: PublishedVersion | None) -> bool:
-    """Whether a range or a wildcard for the shards misses some of them, or matches others at the target."""
-    if any(path != name for path, name in names.items()):
-        return True
-    return published is not None and (
-        published.lists_names or any(find_shard(name) for name in published.names.difference(names.values()))
-    )
+    problem = f"has a dataset that this folder has not published: {published.title!r}, version {published.version}"
+    same = option_text("--continues", published.dataset)
+    remedy = f"choose another address, or, if this is a newer version of that dataset, add {same}"
+    raise StoreError.at(target.option, problem, remedy)
 
 
 def _find_version(paths: DatasetPaths) -> str:

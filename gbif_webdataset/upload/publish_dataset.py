@@ -70,6 +70,7 @@ class Publication:
             counts = [upload_objects(transfer, prepared, journal, self._selected)]
             if self._selected is not None:
                 return self._describe_part(counts)
+            self._write_record(journal.times, now)  # a run that is killed now has proof that the dataset is its own
             counts.append(upload_copies(transfer, prepared, journal))
             version, old = self._list_leftovers(journal, now), self._list
             if not prepared.is_published or version.earlier != prepared.version.earlier:
@@ -94,6 +95,7 @@ class Publication:
             files = {one.name: file for one, file in prepared.new_objects.items()}
             files[NAME] = LocalFile.of_content(Path(NAME), version.to_json())
             deleted, message = prepared.version.earlier, f"Version {version.version}"
+            self._write_record(dict.fromkeys(prepared.new_objects, now), now)  # as in `run`
             self._retries.run(lambda: repository.commit(files, deleted, message, progress))
             sizes = [file.size for file in files.values()]
             counts = UploadCounts(len(sizes), sum(sizes), len(deleted))
@@ -108,7 +110,8 @@ class Publication:
         """The version to publish, with CHANGES.csv written. Raises ParameterError if its number is too low."""
         self._list = self._retries.run(lambda: self._store.read(NAME))
         published = read_published(self._list, self._target)
-        prepared = prepare_version(self._paths, self._target, published, self._options.public_url)
+        options = self._options
+        prepared = prepare_version(self._paths, self._target, published, options.public_url, options.continues)
         if prepared.is_published:
             return prepared
         names = prepared.shard_names

@@ -12,7 +12,8 @@ class PublishOptions:
 
     `only` are patterns of the paths to upload; empty for all. `bytes_per_second` is the bandwidth; 0 for no limit.
     `public_url` is the address from which people read the target; empty if it has none. `retry_pause` is the first
-    pause after a temporary failure, in seconds.
+    pause after a temporary failure, in seconds. `continues` is the id of the dataset at the target, if the user states
+    that this is a newer version of it.
     """
 
     dry_run: bool = False
@@ -21,13 +22,16 @@ class PublishOptions:
     bytes_per_second: int = 0
     public_url: str = ""
     retry_pause: float = 0.5
+    continues: str = ""
 
 
 def check_options(target: StoreAddress, options: PublishOptions) -> None:
     """Raise ParameterError for options that this target does not have."""
-    if target.scheme == HUB and target.prefix:
-        problem = "a dataset is published to a repository, not to a folder in it"
-        raise ParameterError.at(target.option, problem, f"write hf://datasets/{target.container}")
+    if options.only and options.prune:
+        raise ParameterError.at("--only", "--prune has no effect with it", "leave one of them out")
+    if "?" in options.public_url or "#" in options.public_url:
+        problem = "has ? or #, and the paths of files are added after it"
+        raise ParameterError.at("--public-url", problem, "give the address of the folder, without them")
     if target.scheme == HUB and (options.only or options.bytes_per_second):
         name = "--only" if options.only else "--bytes-per-second"
         raise ParameterError.at(name, "the Hub takes a version as one commit, at full speed", "leave it out")

@@ -32,8 +32,7 @@ class PublishedVersion:
 
     `dataset` identifies the dataset in all versions. `objects` never change while a version lists them. `copies` are
     the same files at the paths where people and programs expect them, such as README.md; they change with each version.
-    `earlier` are the names of objects and copies that only earlier versions have. `lists_names` says that card and code
-    list the shards by name, because ranges and wildcards would match others.
+    `earlier` are the names of objects and copies that only earlier versions, or attempts that were not published, have.
     """
 
     dataset: str
@@ -42,7 +41,6 @@ class PublishedVersion:
     objects: Sequence[PublishedObject]
     copies: Mapping[str, str] = field(default_factory=dict)  # path: SHA-256
     earlier: Sequence[str] = ()
-    lists_names: bool = False
     published_at: str = ""
     software: str = ""
 

@@ -36,10 +36,10 @@ class S3Parts:
         if uploads:
             upload = {**place, "UploadId": uploads[-1]["UploadId"]}
             self._abort(uploads[:-1])
+            sent = self._list_parts(upload)
         else:
             created = self._client.create_multipart_upload(**place, ContentType=file.media_type)
-            upload = {**place, "UploadId": created["UploadId"]}
-        sent = self._list_parts(upload)
+            upload, sent = {**place, "UploadId": created["UploadId"]}, {}
         tags = {}
         for number, block in enumerate(file.iterate(PART_BYTES), 1):
             tag = f'"{hashlib.md5(block, usedforsecurity=False).hexdigest()}"'

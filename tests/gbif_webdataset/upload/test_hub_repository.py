@@ -183,7 +183,7 @@ def test_a_hub_that_does_not_answer_is_not_one_without_a_dataset(
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # huggingface_hub waits up to 23 seconds as well
     Publishable(tmp_path / "other").fill(8).make(title="Birds").send(target)
     birds = hub.files
-    for times, sentence in ((7, "has another dataset: 'Birds'"), (10_000, "8 attempts failed")):
+    for times, sentence in ((7, "has not published: 'Birds'"), (10_000, "8 attempts failed")):
         hub.faults = [HubFault("^HEAD .*/resolve/", status, times)]
         with pytest.raises(StoreError, match=sentence):
             dataset.send(target)

@@ -15,7 +15,7 @@ from gbif_webdataset.upload.prepare_version import (
     read_published,
 )
 from gbif_webdataset.upload.published_version import PublishedVersion
-from tests.support.publishable import Publishable
+from tests.support.publishable import TITLE, Publishable
 
 TARGET = StoreAddress("s3", "bucket", "moths")
 
@@ -28,7 +28,8 @@ def dataset(tmp_path: Path) -> Publishable:
 def prepare(
     dataset: Publishable, published: PublishedVersion | None = None, target: StoreAddress = TARGET
 ) -> PreparedVersion:
-    return prepare_version(dataset.paths, target, published)
+    continues = published.dataset if published else ""
+    return prepare_version(dataset.paths, target, published, continues=continues)
 
 
 def test_without_a_published_version_everything_is_new(dataset: Publishable) -> None:
@@ -38,7 +39,6 @@ def test_without_a_published_version_everything_is_new(dataset: Publishable) -> 
     assert {one.path for one in prepared.copies} == {
         path for path in prepared.files if path not in prepared.shard_names
     }
-    assert not prepared.version.lists_names
 
 
 def test_a_published_version_has_nothing_new_whatever_it_was_named(dataset: Publishable) -> None:
@@ -46,7 +46,6 @@ def test_a_published_version_has_nothing_new_whatever_it_was_named(dataset: Publ
     dataset.rows["train"] = dataset.rows["train"][1:]
     dataset.make("1.0.1")
     second = prepare(dataset, first)
-    assert second.version.lists_names
     assert second.version.earlier
     for published in (second.version, replace(second.version, earlier=[])):  # as after a prune
         again = prepare(dataset, published)
@@ -75,7 +74,6 @@ def test_names_on_the_hub_are_paths(dataset: Publishable) -> None:
     dataset.make("1.0.1")
     second = prepare(dataset, first, hub).version
     assert all(one.name == one.path for one in second.objects)
-    assert not second.lists_names
     assert not second.copies
 
 
@@ -116,3 +114,18 @@ def test_a_damaged_record_counts_as_absent(dataset: Publishable) -> None:
     path.parent.mkdir()
     path.write_text('{"dataset": "x", "checksum": "wrong"}')
     assert load_publish_record(dataset.paths, TARGET) == {}
+
+
+def test_the_same_title_does_not_make_the_same_dataset(dataset: Publishable) -> None:
+    published = PublishedVersion("theirs", TITLE, "0.1.0", [])
+    with pytest.raises(StoreError, match=r"'Moths of the tests', version 0\.1\.0; choose .*, add --continues theirs$"):
+        prepare_version(dataset.paths, TARGET, published)
+    with pytest.raises(StoreError):
+        prepare_version(dataset.paths, TARGET, published, continues="others")
+    assert prepare_version(dataset.paths, TARGET, published, continues="theirs").version.dataset == "theirs"
+
+
+def test_card_and_code_of_the_first_version_name_its_shards(dataset: Publishable) -> None:
+    files = prepare(dataset).files
+    for path in ("README.md", "index.html"):
+        assert "train-*.tar" not in files[path].read().decode()

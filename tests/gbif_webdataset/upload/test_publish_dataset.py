@@ -62,7 +62,7 @@ def test_a_first_version_has_every_file_and_its_record(dataset: Publishable, tar
     assert {one.path for one in version.objects} == shards | {"index.html", "accounting.csv", "balance.csv"}
     assert sum(list_samples(version, read).values()) == 24
     assert all(read(path) == read(version.by_path[path].name) for path in version.copies)
-    assert read("README.md") == (dataset.paths.shards / "README.md").read_bytes()
+    assert read("category_map.json") == (dataset.paths.shards / "category_map.json").read_bytes()
     record = load_record(dataset, target)
     assert record["target"] == target.address
     assert record["repeated_requests"] == 0
@@ -208,11 +208,27 @@ def test_another_dataset_at_the_target_is_an_error(dataset: Publishable, target:
     dataset.send(target)
     before = times(target)
     other = Publishable(tmp_path / "other").fill(8).make(title="Birds", version="9.0.0")
-    with pytest.raises(StoreError, match=f"has another dataset: '{TITLE}', version 1.0.0; choose another address"):
-        other.send(target)
+    for title in ("Birds", TITLE):
+        other.make(title=title, version="9.0.0")
+        for options in (QUICK, replace(QUICK, prune=True)):
+            with pytest.raises(StoreError, match=f"this folder has not published: '{TITLE}', version 1.0.0; choose"):
+                other.send(target, options)
     assert times(target) == before
-    other.make(title=TITLE, version="9.0.0")
+    other.send(target, replace(QUICK, continues=read_version(FolderStore(target).read).dataset))
+    other.make(version="9.0.1")
     other.send(target)
+
+
+def test_a_run_that_was_killed_after_its_announcement_is_continued(
+    dataset: Publishable, target: PublishTarget, read: Any
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        kill_at(patch, NAME)
+        dataset.send(target)
+    dataset.rows["train"] = dataset.rows["train"][2:]
+    dataset.make("1.0.1")
+    dataset.send(target)
+    assert check_complete(read).version == "1.0.1"
 
 
 @pytest.mark.parametrize("content", [b"", b'{"name": "dataset of another tool"}', b"not json"])

@@ -49,7 +49,7 @@ def target(tmp_path: Path) -> StoreAddress:
 
 def prepare(dataset: Publishable, target: StoreAddress) -> PreparedVersion:
     published = read_published(FolderStore(target).read(NAME), target)
-    return prepare_version(dataset.paths, target, published)
+    return prepare_version(dataset.paths, target, published, continues=published.dataset if published else "")
 
 
 def publish(dataset: Publishable, target: StoreAddress, allowed: int = 1_000) -> WatchedStore:

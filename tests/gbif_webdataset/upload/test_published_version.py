@@ -12,7 +12,6 @@ VERSION = PublishedVersion(
     objects=[PublishedObject("train/train-000000-1234abcd.tar", "train/train-000000.tar", 10, "f" * 64)],
     copies={"README.md": "e" * 64},
     earlier=["train/train-000000.tar"],
-    lists_names=True,
     published_at="2026-11-28T12:00:00Z",
     software="0.5.0",
 )

@@ -53,6 +53,16 @@ def test_an_object_has_the_bytes_of_its_parts(parts: S3Parts, client: Any, reque
     assert list_unfinished(client, request.node.name) == []
 
 
+def test_a_new_upload_needs_no_permission_to_list_parts(parts: S3Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> Any:
+        assert name != "list_parts"
+        return get_paginator(name)
+
+    get_paginator = parts._client.get_paginator
+    monkeypatch.setattr(parts._client, "get_paginator", refuse)
+    parts.put("a.tar", FILE)
+
+
 def test_parts_of_an_unfinished_upload_are_used_if_their_bytes_are_the_same(
     parts: S3Parts, client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
