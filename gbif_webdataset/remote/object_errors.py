@@ -34,14 +34,14 @@ def explain_error(error: BaseException, place: str) -> Exception:
         return StoreError.at(place, f"the target has no space left ({code})", "free some space there, and repeat")
     if code in REDIRECTS or "redirect" in str(error):
         return StoreError.at(place, "the bucket is in another region", "set AWS_REGION to the region of the bucket")
-    is_denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or _find_status(error) in ("401", "403")
+    is_denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or find_status(error) in ("401", "403")
     if is_denied or "Credential" in kind or "Token" in kind:
         problem = f"the credentials may not read, list and write there ({code or kind})"
         remedy = "give others, or allow it (docs/publishing.md#credentials)"
         return StoreError.at(place, problem, remedy)
     if isinstance(error, FileNotFoundError):
         return StoreError.at(place, "there is no such bucket or container", "create it, or correct the address")
-    if code in PERMANENT_CODES or (_find_status(error) in PERMANENT and code not in TEMPORARY_CODES):
+    if code in PERMANENT_CODES or (find_status(error) in PERMANENT and code not in TEMPORARY_CODES):
         return StoreError.at(place, f"the target refuses a request ({code})", "check the address and the endpoint")
     if kind in ("UnknownConfigurationKeyError", "ValueError", "ProfileNotFound", "NotSupportedError"):
         return StoreError.at(
@@ -60,10 +60,11 @@ def _find_code(error: BaseException) -> str:
     response: Any = getattr(error, "response", None)  # of boto3
     text = str(response.get("Error", {}).get("Code")) if isinstance(response, dict) else ""
     found = re.search(r"<Code>(\w{1,60})</Code>", str(error)) or re.fullmatch(r"([A-Za-z]\w{1,60})", text)
-    return found[1] if found else _find_status(error)
+    return found[1] if found else find_status(error)
 
 
-def _find_status(error: BaseException) -> str:
+def find_status(error: BaseException) -> str:
+    """The HTTP status of the server's answer; empty without one."""
     response: Any = getattr(error, "response", None)  # of boto3
     if isinstance(response, dict):
         return str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))

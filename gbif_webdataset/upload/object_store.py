@@ -8,9 +8,10 @@ parts cannot be listed there.
 import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.remote.object_errors import explain_error, is_missing_bucket
+from gbif_webdataset.remote.object_errors import explain_error, find_status, is_missing_bucket
 from gbif_webdataset.remote.open_store import open_object_store
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
@@ -119,19 +120,9 @@ class ObjectStore:
             raise
         except Exception as error:
             raise self._explain(error) from None
-        self._put_if(name, content, mode)
-
-    def _put_if(self, name: str, content: bytes, mode: Any) -> None:
-        """Write an object on a condition; without one if the server knows none."""
-        import obstore
-
-        attributes = {"Content-Type": LocalFile.of_content(Path(name), content).media_type}
         try:
-            obstore.put(self._store, name, content, attributes=attributes, use_multipart=False, mode=mode)
+            _put_if(self._store, name, content, mode)
         except Exception as error:
-            is_unknown = type(error).__name__ == "NotImplementedError" or _find_status(error) == "501"
-            if is_unknown and mode != "overwrite":
-                return self._put_if(name, content, "overwrite")
             raise self._explain(error) from None
 
     def list_sizes(self) -> dict[str, int]:
@@ -183,3 +174,16 @@ class ObjectStore:
 
     def _explain(self, error: BaseException) -> Exception:
         return explain_error(error, self._target.option)
+
+
+def _put_if(store: Any, name: str, content: bytes, mode: Any) -> None:
+    """Write an object on a condition, or without one if the server knows none."""
+    import obstore
+
+    attributes = {"Content-Type": LocalFile.of_content(Path(name), content).media_type}
+    try:
+        obstore.put(store, name, content, attributes=attributes, use_multipart=False, mode=mode)
+    except Exception as error:
+        if type(error).__name__ != "NotImplementedError" and find_status(error) != "501":
+            raise
+        obstore.put(store, name, content, attributes=attributes, use_multipart=False)

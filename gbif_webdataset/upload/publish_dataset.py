@@ -50,7 +50,7 @@ class Publication:
         self._changes: Changes | None = None
         self._store = _open_store(target)
         self._prepared = self._prepare()
-        self._selected = self._select()
+        self._selected = _select(self._prepared, options)
 
     @property
     def bytes(self) -> int:
@@ -72,7 +72,7 @@ class Publication:
                 return self._describe_part(counts)
             self._write_record(journal.times, now)  # a run that is killed now has proof that the dataset is its own
             counts.append(upload_copies(transfer, prepared, journal))
-            version, old = self._list_leftovers(journal, now), self._list
+            version, old = _add_leftovers(prepared.version, journal, now), self._list
             if not prepared.is_published or version.earlier != prepared.version.earlier:
                 announce_version(transfer, prepared, journal, version, old)
                 old = version.to_json()
@@ -81,12 +81,6 @@ class Publication:
         self._write_record(journal.times, now)
         journal.delete()
         return self._describe(counts)
-
-    def _list_leftovers(self, journal: UploadJournal, now: str) -> PublishedVersion:
-        """The version, whose `earlier` has the objects of attempts that were not published as well."""
-        version = self._prepared.version
-        leftovers = {one.name for one in journal.begun} - version.names
-        return replace(version, published_at=now, earlier=sorted({*version.earlier, *leftovers}))
 
     def _commit(self, repository: HubRepository, progress: Callable[[int, int], None]) -> str:
         prepared, counts, now = self._prepared, UploadCounts(), format_now()
@@ -127,15 +121,6 @@ class Publication:
         write_changes(self._paths.publish_changes(self._target.name), self._changes)
         check_version(prepared, self._changes, self._target)
         return prepared
-
-    def _select(self) -> set[str] | None:
-        """The paths that `only` selects; None for all. Raises ParameterError if there are none."""
-        if not self._options.only:
-            return None
-        if not (selected := select_files(self._prepared.files, self._options.only)):
-            remedy = "give paths at the target with * and ?, or folders, such as train or *.md"
-            raise ParameterError.at(option_text("--only", ",".join(self._options.only)), "matches no file", remedy)
-        return selected
 
     def _write_record(self, times: Mapping[PublishedObject, str], now: str) -> None:
         """Write publish/<target>.json: each object's size, SHA-256 and the time when it was uploaded."""
@@ -204,3 +189,19 @@ def _open_store(target: StoreAddress) -> Store | HubRepository:
     if target.scheme == HUB:
         return HubRepository(target)
     return FolderStore(target) if target.scheme == FOLDER else ObjectStore(target)
+
+
+def _add_leftovers(version: PublishedVersion, journal: UploadJournal, now: str) -> PublishedVersion:
+    """The version, whose `earlier` has the objects of attempts that were not published as well."""
+    leftovers = {one.name for one in journal.begun} - version.names
+    return replace(version, published_at=now, earlier=sorted({*version.earlier, *leftovers}))
+
+
+def _select(prepared: PreparedVersion, options: PublishOptions) -> set[str] | None:
+    """The paths that `only` selects; None for all. Raises ParameterError if there are none."""
+    if not options.only:
+        return None
+    if not (selected := select_files(prepared.files, options.only)):
+        remedy = "give paths at the target with * and ?, or folders, such as train or *.md"
+        raise ParameterError.at(option_text("--only", ",".join(options.only)), "matches no file", remedy)
+    return selected

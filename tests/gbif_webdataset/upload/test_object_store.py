@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.remote.store_address import StoreAddress
-from gbif_webdataset.remote.store_errors import StoreError
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.upload import object_store
 from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.object_store import ObjectStore

@@ -220,7 +220,7 @@ def test_another_dataset_at_the_target_is_an_error(dataset: Publishable, target:
 
 
 def test_a_run_that_was_killed_after_its_announcement_is_continued(
-    dataset: Publishable, target: PublishTarget, read: Any
+    dataset: Publishable, target: StoreAddress, read: Any
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         kill_at(patch, NAME)
@@ -389,9 +389,7 @@ def test_copies_are_right_again_after_an_announcement_that_was_killed(
     assert all(read(path) == read(published.by_path[path].name) for path in published.copies)
 
 
-def test_a_copy_that_was_stored_in_part_is_written_again(
-    dataset: Publishable, target: StoreAddress, read: Any
-) -> None:
+def test_a_copy_that_was_stored_in_part_is_written_again(dataset: Publishable, target: StoreAddress, read: Any) -> None:
     put, cut = FolderStore.put, []
 
     def put_part(self: FolderStore, name: str, file: LocalFile) -> None:
