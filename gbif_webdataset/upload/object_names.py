@@ -1,8 +1,8 @@
 """The names of a version's objects. An object that a published version lists is never overwritten.
 
-A shard keeps its own path as its name while no other content has it; otherwise it has a digest in its name, as have its
-indexes, which loaders look for beside it. All other files are below versions/<version>/. On the Hub, where a commit
-changes all files at once, every name is the path.
+A shard keeps its own path as its name while no version had another content for it. Otherwise it has a digest in its
+name, as have its indexes, which loaders look for beside it. All other files are below versions/<version>/. On the Hub,
+where a commit changes all files at once, every name is the path.
 """
 
 import hashlib
@@ -39,7 +39,9 @@ def name_shard_files(files: Mapping[str, LocalFile], published: PublishedVersion
             names |= {path: old[path].name for path in paths}
             continue
         stem = shard
-        if taken.intersection(paths):
+        if taken.intersection(paths) or old.keys() & set(
+            paths
+        ):  # the name may have been that of a version that was pruned
             contents = " ".join(files[path].sha256 for path in sorted(paths))
             stem += f"-{hashlib.sha256(contents.encode()).hexdigest()[:DIGEST_DIGITS]}"
         names |= {path: stem + path.removeprefix(shard) for path in paths}

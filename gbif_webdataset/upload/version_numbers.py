@@ -13,8 +13,12 @@ class Part(StrEnum):
 
 
 def propose_version(published: str, part: Part) -> str:
-    """The lowest version after the published one, such as 1.3.0 after 1.2.5 for a minor change."""
+    """The lowest version after the published one, such as 1.3.0 after 1.2.5 or 1.3.0-beta.1 for a minor change."""
     major, minor, patch = _split_numbers(published)
+    if "-" in published.partition("+")[0]:
+        lowest = Part.PATCH if patch else Part.MINOR if minor else Part.MAJOR
+        if list(Part).index(part) >= list(Part).index(lowest):
+            return f"{major}.{minor}.{patch}"
     following = {
         Part.MAJOR: (major + 1, 0, 0),
         Part.MINOR: (major, minor + 1, 0),

@@ -71,6 +71,12 @@ def test_the_name_of_an_earlier_version_is_not_used_again() -> None:
     assert new["train/train-000000.tar"] != "train/train-000000.tar"
 
 
+def test_a_shard_that_changed_gets_a_digest_also_after_a_prune() -> None:
+    old = files(tar="b")
+    version = published(old, {"train/train-000000.tar": "train/train-000000-12345678.tar"})
+    assert name_shard_files(files(tar="c"), version)["train/train-000000.tar"] != "train/train-000000.tar"
+
+
 def test_other_files_are_below_the_version_that_they_are_new_in() -> None:
     old = files(card="one", page="same")
     names = {"card.md": "versions/1.0.0/card.md", "page.md": "versions/1.0.0/page.md"}
