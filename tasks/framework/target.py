@@ -122,7 +122,9 @@ def _describe_change(task: TargetTask, change: Change) -> str:
     name, is_file, _ = change.name.partition(" sha256")
     if is_file:
         kind = "file" if Path(getattr(task, name)).is_file() else "folder"
-        return f"the {kind} {Path(task.fingerprint(with_inputs=False).parameters[name]).name} that {name} names changed"
+        # A copy of a remote file has another path than its parameter, and parameters that decide no bytes are left out.
+        named = task.fingerprint(with_inputs=False).parameters.get(name, getattr(task, name))
+        return f"the {kind} {Path(named).name} that {name} names changed"
     if change.kind == "input" and name == "archive":
         sources = parse_sources(task.dwca)
         return f"{Path(task.dwca).name} changed" if len(sources) == 1 else "the archives changed"
