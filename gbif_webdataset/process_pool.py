@@ -122,6 +122,8 @@ def serve(handle: int) -> None:
             connection.send(_run(work, connection.recv(), connection))
     except (EOFError, ConnectionError):
         sys.exit(0)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # an exit in the middle of Python's clean-up would be printed
 
 
 def _run(work: Work, task: Any, connection: "Connection[Any, Any]") -> tuple[str, Any]:
