@@ -18,6 +18,8 @@ from sample.archive import write_archive
 from sample.server import PhotoServer
 from tests.support.browser import open_browser
 from tests.support.datasets import Dataset, of_occurrences, some_occurrences
+from tests.support.fault_proxy import FaultProxy
+from tests.support.object_servers import S3_ENVIRONMENT, run_moto
 
 OPTIONAL = "optional: "  # how the reason begins of a test of what is in no list of ours
 
@@ -75,6 +77,23 @@ def dataset(made: Dataset, tmp_path: Path) -> Dataset:
     copy = made.copy(tmp_path / "dataset")
     copy.archive = Path(shutil.copy2(made.archive, tmp_path))
     return copy
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of S3 with the bucket BUCKET."""
+    pytest.importorskip("obstore", reason=f"{OPTIONAL}needs pip install -e .[cloud]")
+    with run_moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url
+
+
+@pytest.fixture
+def proxy(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A proxy before moto, and the environment in which tools of AWS use it."""
+    with FaultProxy(moto) as proxy:
+        for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": proxy.url}.items():
+            monkeypatch.setenv(name, value)
+        yield proxy
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ class Site:
     """What a cluster requires: options of sbatch for all jobs and by stage, and how many elements run at a time.
 
     `max_jobs` is how many jobs of the dataset the user wants at most; 0: no limit but those of the cluster. `stage_in`
-    is what elements that write shards are told about copying packs; empty: nothing.
+    is the value of `--slurm-stage-in` for elements that write shards; empty: the option is not given.
     """
 
     options: tuple[str, ...] = ()

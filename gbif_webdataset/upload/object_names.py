@@ -39,9 +39,8 @@ def name_shard_files(files: Mapping[str, LocalFile], published: PublishedVersion
             names |= {path: old[path].name for path in paths}
             continue
         stem = shard
-        if taken.intersection(paths) or old.keys() & set(
-            paths
-        ):  # the name may have been that of a version that was pruned
+        # A path of the old version may also be the name of an object that was pruned.
+        if not (taken | old.keys()).isdisjoint(paths):
             contents = " ".join(files[path].sha256 for path in sorted(paths))
             stem += f"-{hashlib.sha256(contents.encode()).hexdigest()[:DIGEST_DIGITS]}"
         names |= {path: stem + path.removeprefix(shard) for path in paths}

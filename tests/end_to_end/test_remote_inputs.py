@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,11 @@ import pytest
 from tests.support.archives import write_zip
 from tests.support.datasets import ROOT, Dataset, archive_of
 from tests.support.fault_proxy import FaultProxy
-from tests.support.object_servers import BUCKET, KEY, S3_ENVIRONMENT, SECRET, run_moto
+from tests.support.object_servers import BUCKET, KEY, SECRET
 
 boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
 SPLITS = ("train.csv", "val.csv", "test.csv")
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
-
-
-@pytest.fixture
-def proxy(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    with FaultProxy(moto) as proxy:
-        for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": proxy.url}.items():
-            monkeypatch.setenv(name, value)
-        yield proxy
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Archives in a bucket: moto on a real socket, behind a proxy that breaks transfers."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,27 +9,13 @@ from gbif_webdataset.obtain.gbif_api import NotFoundError
 from gbif_webdataset.remote.store_errors import StoreError
 from tests.support.archives import write_zip
 from tests.support.fault_proxy import Fault, FaultProxy
-from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto
+from tests.support.object_servers import BUCKET
 from tests.support.obtain_run import ObtainRun
 
 boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
 ADDRESS = f"s3://{BUCKET}/archives/moths.zip"
 CONTENT = bytes(range(256)) * 1_000
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
-
-
-@pytest.fixture
-def proxy(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    with FaultProxy(moto) as proxy:
-        for name, value in {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": proxy.url}.items():
-            monkeypatch.setenv(name, value)
-        yield proxy
 
 
 def upload(moto: str, tmp_path: Path, content: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """Files in buckets (moto), on the Hub (an imitation) and on disks; on real sockets."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,9 @@ from gbif_webdataset.remote.remote_file import continue_copy, open_remote_file
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from tests.support.hub_server import TOKEN, HubServer
-from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto
+from tests.support.object_servers import BUCKET, S3_ENVIRONMENT
 
 CONTENT = bytes(range(256)) * 1_000
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
-    with run_moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
 
 
 @pytest.fixture
