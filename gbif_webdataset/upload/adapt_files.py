@@ -19,10 +19,10 @@ from gbif_webdataset.publish.croissant import CROISSANT
 from gbif_webdataset.publish.dataset_card import CARD, SHARDS_FOLDER
 from gbif_webdataset.publish.description import Shard, read_shards
 from gbif_webdataset.publish.loading_code import LoadingCode, write_loading_code
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.shards.shard_files import ENERGON_INFO, ENERGON_SPLITS, SHARD_LIST, TIMM_INFO
 from gbif_webdataset.terms.splits import HUB_SPLITS
 from gbif_webdataset.upload.files_to_publish import PAGE
-from gbif_webdataset.upload.local_file import LocalFile
 
 LINKS = {"../shards/": "", "../splits/": "", "../": ""}
 """Folders in the links of the page, which has all files beside it at the target."""

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from gbif_webdataset.errors import MissingPieceError
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.shards.shard_files import SHARD_LIST
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import TargetRecord
-from gbif_webdataset.upload.local_file import LocalFile
 
 TASKS = ("SplitDataset", "CreateWebDataset", "ReportDataset")
 """The tasks whose files are published, in the order in which they write them."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.remote.hub_errors import explain_hub_errors
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import NAME
 
 REPOSITORY = "dataset"  # its type

@@ -9,8 +9,8 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.terms.splits import SPLITS
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import PublishedVersion
 
 VERSIONS = "versions"

@@ -8,6 +8,7 @@ from typing import Any
 from gbif_webdataset import __version__
 from gbif_webdataset.errors import MissingPieceError, ParameterError, option_text
 from gbif_webdataset.publish.croissant import CROISSANT
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import HUB, StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.checked_json import DamagedJsonError, digest_of, read_checked_json
@@ -16,7 +17,6 @@ from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.upload.adapt_files import TargetNames, adapt_files
 from gbif_webdataset.upload.changes import Changes
 from gbif_webdataset.upload.files_to_publish import list_files
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
 from gbif_webdataset.upload.published_version import NAME, ForeignListError, PublishedObject, PublishedVersion
 from gbif_webdataset.upload.version_numbers import order_version, propose_version

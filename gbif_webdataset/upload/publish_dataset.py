@@ -7,16 +7,15 @@ from pathlib import Path
 from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.formatting import format_count, format_size
 from gbif_webdataset.publish.description import read_shards
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
-from gbif_webdataset.remote.store_address import FOLDER, HUB, StoreAddress
+from gbif_webdataset.remote.store import open_store
+from gbif_webdataset.remote.store_address import HUB, StoreAddress
 from gbif_webdataset.storage.checked_json import write_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.upload.changes import Changes, NewVersion, count_first_version, find_changes, write_changes
 from gbif_webdataset.upload.files_to_publish import select_files
-from gbif_webdataset.upload.folder_store import FolderStore
 from gbif_webdataset.upload.hub_repository import HubRepository
-from gbif_webdataset.upload.local_file import LocalFile
-from gbif_webdataset.upload.object_store import ObjectStore
 from gbif_webdataset.upload.prepare_version import (
     PreparedVersion,
     check_version,
@@ -27,7 +26,7 @@ from gbif_webdataset.upload.prepare_version import (
 from gbif_webdataset.upload.publish_options import PublishOptions, check_options
 from gbif_webdataset.upload.publish_to_store import UploadCounts, announce_version, prune, upload_copies, upload_objects
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
-from gbif_webdataset.upload.transfer import Store, Transfer
+from gbif_webdataset.upload.transfer import Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal, format_now
 
 SHOWN_NAMES = 10
@@ -48,7 +47,7 @@ class Publication:
         self._paths, self._target, self._options = paths, target, options
         self._retries = Retries(target.option, options.retry_pause)
         self._changes: Changes | None = None
-        self._store = _open_store(target)
+        self._store = HubRepository(target) if target.scheme == HUB else open_store(target)
         self._prepared = self._prepare()
         self._selected = _select(self._prepared, options)
 
@@ -183,12 +182,6 @@ class Publication:
 
 def _describe_objects(count: int, size: int) -> str:
     return f"{format_count(count, 'object')}, {format_size(size)}"
-
-
-def _open_store(target: StoreAddress) -> Store | HubRepository:
-    if target.scheme == HUB:
-        return HubRepository(target)
-    return FolderStore(target) if target.scheme == FOLDER else ObjectStore(target)
 
 
 def _add_leftovers(version: PublishedVersion, journal: UploadJournal, now: str) -> PublishedVersion:

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gbif_webdataset.formatting import format_count
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.shards.shard_files import SHARD_LIST
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.prepare_version import PreparedVersion
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
 from gbif_webdataset.upload.transfer import Transfer
@@ -114,9 +114,9 @@ def _abort_leftovers(transfer: Transfer, journal: UploadJournal) -> Iterator[Non
         yield
     except BaseException:
         with contextlib.suppress(StoreError, TemporaryStoreError):
-            transfer.store.abort_uploads(journal.begun)
+            transfer.store.abort_uploads(journal.sizes_begun)
         raise
-    transfer.retries.run(lambda: transfer.store.abort_uploads(journal.begun))
+    transfer.retries.run(lambda: transfer.store.abort_uploads(journal.sizes_begun))
 
 
 def _count(files: "dict[PublishedObject, LocalFile]") -> UploadCounts:

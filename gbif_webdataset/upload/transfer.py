@@ -2,15 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
-from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.remote.store import Store
 from gbif_webdataset.upload.published_version import PublishedObject
 from gbif_webdataset.upload.upload_journal import UploadJournal
 
@@ -18,38 +17,6 @@ WORKERS = 16
 MAX_BYTES_AT_ONCE = 256 << 20
 """Bytes of the files that are in memory at the same time; a larger file is alone."""
 LIST_ATTEMPTS = 4
-
-
-class Store(Protocol):
-    """Objects below a target's prefix."""
-
-    def read(self, name: str) -> bytes | None:
-        """The bytes of an object; None if there is none."""
-
-    def download(self, name: str, path: Path) -> None:
-        """Write the bytes of an object to a file."""
-
-    def put(self, name: str, file: LocalFile) -> None:
-        """Write an object."""
-
-    def replace(self, name: str, content: bytes, old: bytes | None) -> None:
-        """Write an object if its bytes are still `old`, with None if there was none.
-
-        Raises:
-            StoreError: another process has changed it.
-        """
-
-    def list_sizes(self) -> dict[str, int]:
-        """The size of each object, by name."""
-
-    def delete(self, names: Sequence[str]) -> None:
-        """Delete objects."""
-
-    def count_memory(self, file: LocalFile) -> int:
-        """The bytes of a file that are in memory while it is sent."""
-
-    def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
-        """Remove what a killed run left of uploads of these objects; how many uploads."""
 
 
 class BandwidthLimit:

@@ -41,6 +41,11 @@ class UploadJournal:
     ) -> None:
         self._file.close()
 
+    @property
+    def sizes_begun(self) -> dict[str, int]:
+        """The size of each object in `begun`, by name: the largest, if its upload began with several."""
+        return {one.name: one.bytes for one in sorted(self.begun, key=lambda one: one.bytes)}
+
     def begin(self, one: PublishedObject) -> None:
         """Note that an object will be uploaded; until it is, its name may have any bytes."""
         with self._lock:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.remote import object_store, s3_parts
+from gbif_webdataset.remote.object_store import ObjectStore
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
-from gbif_webdataset.upload import object_store, s3_parts
-from gbif_webdataset.upload.object_store import ObjectStore
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
 from tests.support.datasets import ROOT
 from tests.support.fault_proxy import Fault, FaultProxy

@@ -6,8 +6,9 @@ python -m tests.support.publish_process FOLDER ADDRESS ENDPOINT
 import sys
 from pathlib import Path
 
+from gbif_webdataset.remote import object_store, s3_parts
 from gbif_webdataset.remote.store_address import StoreAddress
-from gbif_webdataset.upload import object_store, s3_parts, transfer
+from gbif_webdataset.upload import transfer
 from tests.support.publishable import Publishable
 
 LARGE_BYTES, PART_BYTES = 1 << 20, 5 << 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote.folder_store import FolderStore
 from gbif_webdataset.remote.store_address import StoreAddress
-from gbif_webdataset.upload.folder_store import FolderStore
 from tests.support.datasets import ROOT, Dataset
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.object_servers import BUCKET, KEY, S3_ENVIRONMENT, SECRET, run_moto

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gbif_webdataset.publish.description import Shard
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.upload.changes import (
     Changes,
     NewVersion,
@@ -15,7 +16,6 @@ from gbif_webdataset.upload.changes import (
     find_changes,
     write_changes,
 )
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import PublishedObject, PublishedVersion
 from gbif_webdataset.upload.version_numbers import Part
 

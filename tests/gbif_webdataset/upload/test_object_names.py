@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
 from gbif_webdataset.upload.published_version import PublishedObject, PublishedVersion
 

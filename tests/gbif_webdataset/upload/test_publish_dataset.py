@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
+from gbif_webdataset.remote.folder_store import FolderStore
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload import publish_dataset
-from gbif_webdataset.upload.folder_store import FolderStore
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.publish_to_store import UploadCounts
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
 from tests.support.publishable import QUICK, TITLE, Publishable, check_complete, list_samples, load_record, read_version

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote.folder_store import FolderStore
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
-from gbif_webdataset.upload.folder_store import FolderStore
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.prepare_version import PreparedVersion, prepare_version, read_published
 from gbif_webdataset.upload.publish_to_store import announce_version, prune, upload_copies, upload_objects
 from gbif_webdataset.upload.published_version import NAME

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
-from gbif_webdataset.upload.local_file import LocalFile
 from gbif_webdataset.upload.published_version import PublishedObject
 from gbif_webdataset.upload.transfer import BandwidthLimit, MemoryLimit, Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal

@@ -6,18 +6,17 @@ parts cannot be listed there.
 """
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.object_errors import explain_error, find_status, is_missing_bucket
 from gbif_webdataset.remote.open_store import open_object_store
+from gbif_webdataset.remote.s3_parts import S3Parts
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
-from gbif_webdataset.upload.local_file import LocalFile
-from gbif_webdataset.upload.published_version import PublishedObject
-from gbif_webdataset.upload.s3_parts import S3Parts
 
 MAX_PUT_BYTES = 128 << 20
 AZURE_PART_BYTES, AZURE_PARTS_AT_ONCE = 32 << 20, 3
@@ -150,13 +149,13 @@ class ObjectStore:
             except Exception as error:
                 raise self._explain(error) from None
 
-    def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
-        """Abort the unfinished uploads of these objects, which a killed run left; how many there were."""
-        names = [one.name for one in objects if self._has_parts(one.bytes)]
+    def abort_uploads(self, sizes: Mapping[str, int]) -> None:
+        """Abort the unfinished uploads of objects of these sizes, by name, which a killed run left."""
+        names = [name for name, size in sizes.items() if self._has_parts(size)]
         if self._target.scheme != "s3" or not names:
-            return 0
+            return
         try:
-            return self._parts.abort(names)
+            self._parts.abort(names)
         except Exception as error:
             raise self._explain(error) from None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError
-from gbif_webdataset.upload.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile
 
 
 def local_file(path: Path, data: bytes) -> LocalFile:

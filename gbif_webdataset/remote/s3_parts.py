@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Collection
 from typing import Any
 
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
-from gbif_webdataset.upload.local_file import LocalFile
 
 PART_BYTES = 32 << 20
 
@@ -49,11 +49,9 @@ class S3Parts:
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in tags.items()]
         self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
-    def abort(self, names: Collection[str]) -> int:
-        """Abort the unfinished uploads of these objects; how many there were."""
-        uploads = self._list_uploads(names)
-        self._abort(uploads)
-        return len(uploads)
+    def abort(self, names: Collection[str]) -> None:
+        """Abort the unfinished uploads of these objects."""
+        self._abort(self._list_uploads(names))
 
     def _abort(self, uploads: list[dict[str, Any]]) -> None:
         for one in uploads:

@@ -4,14 +4,13 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, delete_unless_locked
-from gbif_webdataset.upload.local_file import LocalFile
-from gbif_webdataset.upload.published_version import PublishedObject
 
 BLOCK_BYTES = 8 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -85,14 +84,12 @@ class FolderStore:
         """The bytes of a file that are in memory while it is copied."""
         return min(file.size, 2 * BLOCK_BYTES)
 
-    def abort_uploads(self, objects: Collection[PublishedObject]) -> int:
-        """Delete the temporary files that a killed run left beside these objects; how many there were."""
-        folders = {(self._folder / one.name).parent for one in objects}
-        left = [path for folder in folders for path in folder.glob(f"{TEMPORARY}*")]
+    def abort_uploads(self, sizes: Mapping[str, int]) -> None:
+        """Delete the temporary files that a killed run left beside these objects."""
+        folders = {(self._folder / name).parent for name in sizes}
         with self._explained():
-            for path in left:
+            for path in [path for folder in folders for path in folder.glob(f"{TEMPORARY}*")]:
                 delete_unless_locked(path)
-        return len(left)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.remote import folder_store
+from gbif_webdataset.remote.folder_store import FolderStore
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
-from gbif_webdataset.upload import folder_store
-from gbif_webdataset.upload.folder_store import FolderStore
-from gbif_webdataset.upload.local_file import LocalFile
-from gbif_webdataset.upload.published_version import PublishedObject
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_temporary_files_of_a_killed_run_are_deleted(store: FolderStore, tmp_pat
     left.parent.mkdir(parents=True)
     left.write_bytes(b"part")
     (tmp_path / "target" / "train" / "keep.tar").write_bytes(b"x")
-    assert store.abort_uploads([PublishedObject("train/train-000000.tar", "", 1, "")]) == 1
+    store.abort_uploads({"train/train-000000.tar": 1})
     assert store.list_sizes() == {"train/keep.tar": 1}
 
 

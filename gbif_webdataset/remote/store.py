@@ -1,0 +1,51 @@
+"""Storage in a bucket or a folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from gbif_webdataset.remote.folder_store import FolderStore
+from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.object_store import ObjectStore
+from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
+
+
+class Store(Protocol):
+    """Objects below a target's prefix."""
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of an object; None if there is none."""
+
+    def download(self, name: str, path: Path) -> None:
+        """Write the bytes of an object to a file."""
+
+    def put(self, name: str, file: LocalFile) -> None:
+        """Write an object."""
+
+    def replace(self, name: str, content: bytes, old: bytes | None) -> None:
+        """Write an object if its bytes are still `old`, with None if there was none.
+
+        Raises:
+            StoreError: another process has changed it.
+        """
+
+    def list_sizes(self) -> dict[str, int]:
+        """The size of each object, by name."""
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects."""
+
+    def count_memory(self, file: LocalFile) -> int:
+        """The bytes of a file that are in memory while it is sent."""
+
+    def abort_uploads(self, sizes: Mapping[str, int]) -> None:
+        """Remove what a killed run left of uploads of objects of these sizes, by name."""
+
+
+def open_store(address: StoreAddress) -> Store:
+    """The storage at an address of a bucket or a folder.
+
+    Raises:
+        StoreError: there are no credentials, or the settings of the cloud are not valid.
+    """
+    return FolderStore(address) if address.scheme == FOLDER else ObjectStore(address)
