@@ -65,6 +65,7 @@ class TargetRecord:
     """The record of a target.
 
     `task` is the label of the task, such as FetchChunk-00003. `files` are named by their path under the output folder.
+    `objects` are its files in a bucket or another folder, at the address `store`, by their name there.
     `results` are numbers for later stages. `seconds` is the time that the task ran. `peak_bytes` is the memory of its
     largest process, earlier tasks of the process included.
     """
@@ -75,6 +76,8 @@ class TargetRecord:
     results: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     peak_bytes: int = 0
+    objects: dict[str, FileRecord] = field(default_factory=dict)
+    store: str = ""
 
     @property
     def digest_of_images(self) -> str:
@@ -83,8 +86,9 @@ class TargetRecord:
 
     @property
     def digest(self) -> str:
-        """A digest of the names and contents of the files, whatever decided them."""
-        return digest_of({name: file.sha256 for name, file in self.files.items()})
+        """A digest of the names and contents of the files and objects, whatever decided them."""
+        stored = {f"{self.store}/{name}": file for name, file in self.objects.items()}
+        return digest_of({name: file.sha256 for name, file in (self.files | stored).items()})
 
     def damaged_files(self, output: Path) -> Iterator[tuple[str, str]]:
         """Yield the name of each file that is missing or has another size, and what is wrong with it."""
@@ -106,6 +110,8 @@ class TargetRecord:
         values = asdict(self)
         for name, key in _KEYS.items():
             values[key] = values.pop(name)
+        if not self.objects:  # as in the records of versions without them
+            del values["objects"], values["store"]
         write_checked_json(path, values)
 
     @staticmethod
@@ -189,20 +195,26 @@ def _load(path: Path, modified: int, size: int, inode: int) -> CheckedRecord:
 
 def _parse(values: dict[str, Any]) -> TargetRecord:
     """Return the record with these values. Raises KeyError, TypeError, ValueError or AttributeError if it is none."""
-    files = {name: FileRecord(**file) for name, file in values.pop("files").items()}
-    for name, file in files.items():
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not isinstance(file.sha256, str):
-            raise ValueError(name)
-        int(file.bytes)
+    files, objects = _parse_files(values.pop("files")), _parse_files(values.pop("objects", {}))
     fingerprint = Fingerprint(**values.pop(_KEYS["fingerprint"]))
     results = Results(values.pop(_KEYS["results"]))
     if not isinstance(fingerprint.parameters, dict) or not isinstance(fingerprint.inputs, dict):
         raise TypeError
     int(fingerprint.format)
-    record = TargetRecord(fingerprint=fingerprint, files=files, results=results, **values)
+    record = TargetRecord(fingerprint=fingerprint, files=files, objects=objects, results=results, **values)
     float(record.seconds + record.peak_bytes)
     return record
+
+
+def _parse_files(values: dict[str, Any]) -> dict[str, FileRecord]:
+    """Return the files with these values. Raises ValueError for a path that is not below the output folder."""
+    files = {name: FileRecord(**file) for name, file in values.items()}
+    for name, file in files.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not isinstance(file.sha256, str):
+            raise ValueError(name)
+        int(file.bytes)
+    return files
 
 
 @functools.lru_cache

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     written.save(tmp_path / ".made" / "Task.json")
     assert TargetRecord.load(tmp_path / ".made" / "Task.json") == written
     assert [path.name for path in (tmp_path / ".made").iterdir()] == ["Task.json"]
+
+
+def test_objects_are_recorded_with_their_address_and_belong_to_the_digest(tmp_path: Path) -> None:
+    local = record(tmp_path, a="1")
+    stored = replace(local, objects={"train/train-000000.tar": FileRecord(3, "ab")}, store="s3://bucket/moths")
+    for number, written in enumerate((local, stored)):
+        written.save(tmp_path / str(number) / "Task.json")
+        assert TargetRecord.load(tmp_path / str(number) / "Task.json") == written
+    assert "store" not in (tmp_path / "0" / "Task.json").read_text()
+    assert len({local.digest, stored.digest, replace(stored, store="s3://bucket/birds").digest}) == 3
 
 
 def test_no_record_is_none(tmp_path: Path) -> None:
