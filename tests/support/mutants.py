@@ -67,7 +67,7 @@ def truncate(data: bytes, rng: random.Random) -> bytes:
 
 def swap_values(data: bytes, rng: random.Random) -> bytes:
     """Swap two values or two names of a descriptor, or replace one."""
-    values = sorted(set(re.findall(rb'"[^"]*"|<\w+|\w+=', data)))
+    values = sorted(set(re.findall(rb'"[^"]*"|<\w+|\b\w+=', data)))
     one, other = (
         rng.choice(values),
         rng.choice([*values, b'""', b'"-1"', b'"99999999999999999999"', b'"utf-16"', b'"|"']),
@@ -119,14 +119,14 @@ def add_headers(data: bytes, rng: random.Random) -> bytes:
         tarfile.GNUTYPE_LONGLINK,
         tarfile.GNUTYPE_SPARSE,
     )
-    headers = b""
+    headers = bytearray()
     for _ in range(rng.choice((1, 3, 500))):
         info = tarfile.TarInfo("x")
         info.type, info.size = rng.choice(kinds), rng.choice((0, 30, 60_000, 1 << 20, 3 << 30))
         content = rng.choice((b"30 path=occurrence.txt" + b"x" * 7 + b"\n", b"1" * 200, b"11 size=99\n", b"x"))
         headers += info.tobuf(tarfile.GNU_FORMAT) + content.ljust(min(info.size, 1 << 20), b"\0")
         headers += bytes(-len(headers) % 512)
-    return headers + data
+    return bytes(headers) + data
 
 
 DOCUMENTS = ("meta.xml", "metadata.xml")
