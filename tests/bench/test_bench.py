@@ -12,8 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bench import chunk, fetch, hosts, idle_dataset, memory, near, photos, runs, server, split
+from bench import chunk, fetch, hosts, idle_dataset, memory, near, photos, publish, runs, server, split
 from bench.runs import Run
+from gbif_webdataset.remote.folder_store import FolderStore
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.upload.publish_dataset import Publication
+from gbif_webdataset.upload.publish_options import PublishOptions
+from tests.support.publishable import check_complete
 
 
 def test_photos_are_jpegs_of_equal_size_with_different_bytes() -> None:
@@ -112,6 +118,30 @@ def test_the_peak_memory_is_that_of_all_processes_together() -> None:
     hold = "import time; held = bytearray(100 << 20); time.sleep(1)"
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {hold!r}]); {hold}"
     assert 200 < memory.measure_peak([sys.executable, "-c", code]) < 300
+
+
+def test_the_dataset_of_the_bench_of_uploads_can_be_published(tmp_path: Path) -> None:
+    publish.write_dataset(tmp_path / "dataset", 3, 1_000)
+    target = StoreAddress.parse(f"file://{tmp_path}/target")
+    Publication(DatasetPaths.under(tmp_path / "dataset"), target, PublishOptions()).run()
+    version = check_complete(FolderStore(target).read)
+    assert [one.bytes for one in version.objects if one.path.endswith(".tar")] == [1_000] * 3
+
+
+@pytest.mark.slow
+def test_uploads_to_both_servers_are_compared_with_rclone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(publish, "SHARDS_OF_IDLE", 10)
+    for name, value in publish.KEYS.items():
+        monkeypatch.setenv(name, value)  # they are gone after the test
+    publish.bench(10, 1)
+    printed = capsys.readouterr().out
+    for name in publish.SERVERS:
+        part = printed.partition(f"10 objects of 1 MB, {name}")[2]
+        assert re.search(r"\d\.\d\d of rclone's speed", part)
+        assert re.search(r"[1-9]\d+ MiB for a tenth of the objects, [1-9]\d+ MiB for all", part)
+        assert re.search(r"nothing to do for 10 objects: \d+\.\d s", part)
 
 
 @pytest.mark.slow
