@@ -75,14 +75,15 @@ def announce_version(
 
 
 def prune(transfer: Transfer, version: PublishedVersion, old: bytes) -> UploadCounts:
-    """Delete what only earlier versions of the dataset list, if dataset.json is still `old`."""
+    """Delete what only earlier versions of the dataset list, if dataset.json is still `old`.
+
+    Names that the target does not list are deleted as well, because lists may be late.
+    """
     if transfer.retries.run(lambda: transfer.store.read(NAME)) != old:
         raise StoreError.changed(transfer.retries.place, f"{NAME} has changed")
-    listed = transfer.retries.run(transfer.store.list_sizes)
-    names = [name for name in version.earlier if name in listed]
-    transfer.retries.run(lambda: transfer.store.delete(names))
+    transfer.retries.run(lambda: transfer.store.delete(version.earlier))
     _write_list(transfer, replace(version, earlier=[]), old)
-    return UploadCounts(deleted=len(names))
+    return UploadCounts(deleted=len(version.earlier))
 
 
 def _complete(transfer: Transfer, files: Mapping[PublishedObject, LocalFile], journal: UploadJournal) -> None:

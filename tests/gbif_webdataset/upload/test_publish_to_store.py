@@ -1,6 +1,7 @@
 """The order of what is written, and runs that end at each of its steps."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +109,38 @@ def test_prune_leaves_the_names_of_other_files(dataset: Publishable, target: Sto
     assert counts.deleted == len(version.earlier) > 0
     assert set(store.list_sizes()) == {*version.names, NAME, "notes.txt"}
     assert check_complete(store.read).earlier == []
+
+
+def test_prune_deletes_objects_that_late_lists_do_not_show(
+    dataset: Publishable, target: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(dataset, target)
+    dataset.rows["train"] = dataset.rows["train"][1:]
+    dataset.make("1.0.1")
+    publish(dataset, target)
+    store, version = FolderStore(target), prepare(dataset, target).version
+    old = store.read(NAME)
+    assert old is not None
+    monkeypatch.setattr(store, "list_sizes", dict)
+    prune(Transfer(store, Retries(target.option, pause=0)), version, old)
+    assert set(FolderStore(target).list_sizes()) == {*version.names, NAME}
+
+
+def test_objects_that_could_not_be_deleted_are_still_named(
+    dataset: Publishable, target: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(dataset, target)
+    dataset.rows["train"] = dataset.rows["train"][1:]
+    dataset.make("1.0.1")
+    publish(dataset, target)
+    store, version = FolderStore(target), prepare(dataset, target).version
+    old = store.read(NAME)
+    assert old is not None
+
+    def refuse(names: Sequence[str]) -> None:
+        raise StoreError("refused")
+
+    monkeypatch.setattr(store, "delete", refuse)
+    with pytest.raises(StoreError, match="refused"):
+        prune(Transfer(store, Retries(target.option, pause=0)), version, old)
+    assert set(check_complete(store.read).earlier) == set(version.earlier)
