@@ -172,6 +172,8 @@ def _remedy(error: OSError) -> str:
         return "; choose an --output that you may write to"
     if error.errno in (errno.EISDIR, errno.ENOTDIR):
         return "; a file and a folder have changed places: move it away and run the same command again"
+    if error.errno == errno.EIO:
+        return "; the disk or the connection to it has a fault: see the system's log, or move the files to another disk"
     if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # of flock
         return (
             "; the file system has no file locks: choose an --output on another one, or ask for it to be mounted with "

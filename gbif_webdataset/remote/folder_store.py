@@ -3,11 +3,10 @@
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile, write_blocks
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, delete_unless_locked
@@ -33,10 +32,15 @@ class FolderStore:
                 return None
 
     def download(self, name: str, path: Path) -> None:
-        """Copy a file to `path`."""
+        """Copy a file to `path`.
+
+        Raises:
+            LocalFileError: `path` cannot be written.
+        """
         with self._explained():
             try:
-                shutil.copyfile(self._folder / name, path)
+                with (self._folder / name).open("rb") as source:
+                    write_blocks(path, iter(lambda: source.read(BLOCK_BYTES), b""))
             except FileNotFoundError:
                 raise StoreError.missing(self._target.option, name) from None
 

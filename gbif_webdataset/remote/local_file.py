@@ -1,13 +1,19 @@
-"""A file of the dataset that is published, and the SHA-256 that its bytes must have."""
+"""Files of this machine: one that is published, with the SHA-256 that its bytes must have, and one that is written.
 
+What the system refuses is a sentence about the file, so that it is not taken for a fault of the target.
+"""
+
+import contextlib
+import errno
 import hashlib
 import io
 import mimetypes
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.errors import DamagedFileError, DatasetError, explain
 
 MEDIA_TYPES = {
     ".tar": "application/x-tar",
@@ -19,6 +25,33 @@ MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
 }
+
+
+class LocalFileError(DatasetError):
+    """A file of this machine that cannot be read or written."""
+
+
+@contextlib.contextmanager
+def explain_local_faults(path: Path) -> Iterator[None]:
+    """Raise what the system refuses as LocalFileError with the path."""
+    try:
+        yield
+    except OSError as error:
+        code = error.errno or errno.EIO
+        raise LocalFileError(explain(OSError(code, os.strerror(code), str(path)))) from None
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Write a file. Errors that `blocks` raises are raised as they are.
+
+    Raises:
+        LocalFileError: the system refuses to write it.
+    """
+    with explain_local_faults(path):
+        path.write_bytes(b"")
+    for block in blocks:
+        with explain_local_faults(path), path.open("ab") as file:
+            file.write(block)
 
 
 @dataclass(frozen=True)
@@ -46,6 +79,7 @@ class LocalFile:
 
         Raises:
             DamagedFileError: they are not those of the record.
+            LocalFileError: the system does not let read them.
         """
         return self.content if self.content is not None else b"".join(self.iterate(max(1, self.size)))
 
@@ -54,20 +88,22 @@ class LocalFile:
 
         Raises:
             DamagedFileError: they are not those of the record.
+            LocalFileError: the system does not let read them.
         """
         digest, count, held = hashlib.sha256(), 0, b""
-        try:
-            with io.BytesIO(self.content) if self.content is not None else self.path.open("rb") as file:
-                while block := file.read(min(block_bytes, self.size + 1 - count)):
-                    digest.update(block)
-                    count += len(block)
-                    if count > self.size:
-                        break
-                    if held:
-                        yield held
-                    held = block
-        except (FileNotFoundError, IsADirectoryError):
-            count = -1
+        with explain_local_faults(self.path):
+            try:
+                with io.BytesIO(self.content) if self.content is not None else self.path.open("rb") as file:
+                    while block := file.read(min(block_bytes, self.size + 1 - count)):
+                        digest.update(block)
+                        count += len(block)
+                        if count > self.size:
+                            break
+                        if held:
+                            yield held
+                        held = block
+            except (FileNotFoundError, IsADirectoryError):
+                count = -1
         if count != self.size or digest.hexdigest() != self.sha256:
             raise self.make_error()
         if held:

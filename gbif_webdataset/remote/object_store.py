@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile, write_blocks
 from gbif_webdataset.remote.object_errors import explain_error, find_status, is_missing_bucket
 from gbif_webdataset.remote.open_store import open_object_store
 from gbif_webdataset.remote.s3_parts import S3Parts
@@ -50,18 +50,20 @@ class ObjectStore:
             raise self._explain(error) from None
 
     def download(self, name: str, path: Path) -> None:
-        """Write the bytes of an object to a file."""
+        """Write the bytes of an object to a file.
+
+        Raises:
+            LocalFileError: the file cannot be written.
+        """
         import obstore
 
         try:
-            with path.open("wb") as file:
-                for block in obstore.get(self._store, name):
-                    file.write(block)
+            write_blocks(path, map(bytes, obstore.get(self._store, name)))
+        except DatasetError:
+            raise
+        except FileNotFoundError:
+            raise StoreError.missing(self._target.option, name) from None
         except Exception as error:
-            if isinstance(error, OSError) and error.filename is not None:  # of the file on this machine
-                raise
-            if isinstance(error, FileNotFoundError):
-                raise StoreError.missing(self._target.option, name) from None
             raise self._explain(error) from None
 
     def put(self, name: str, file: LocalFile) -> None:

@@ -71,7 +71,12 @@ def test_similar_names_are_suggested_in_any_case_and_with_any_separator(
             OSError(errno.EACCES, os.strerror(errno.EACCES), "/data/x"),
             "/data/x: Permission denied; choose an --output that you may write to",
         ),
-        (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
+        (OSError(errno.ENXIO, os.strerror(errno.ENXIO)), "No such device or address"),
+        (
+            OSError(errno.EIO, "x", "a.tar"),
+            "a.tar: x; the disk or the connection to it has a fault: see the system's log, or "
+            "move the files to another disk",
+        ),
         (
             OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)),
             "Function not implemented; the file system has no file locks: choose an --output on another one, or ask for "
@@ -129,7 +134,7 @@ def test_characters_that_act_on_a_terminal_are_escaped_in_every_message(text: st
     assert escape_text(escaped) == escaped
     assert str(DatasetError(text)) == escaped
     assert explain(DatasetError(text)) == escaped
-    assert explain(OSError(errno.EIO, "Input/output error", text)) == f"{escaped}: Input/output error"
+    assert explain(OSError(errno.ENXIO, "No such device", text)) == f"{escaped}: No such device"
 
 
 def test_line_ends_of_a_table_are_kept() -> None:

@@ -7,7 +7,7 @@ import pytest
 from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.remote import folder_store
 from gbif_webdataset.remote.folder_store import FolderStore
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile, LocalFileError
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 
@@ -88,3 +88,12 @@ def test_other_faults_are_temporary(store: FolderStore, monkeypatch: pytest.Monk
     monkeypatch.setattr(folder_store, "atomic_file", fail)
     with pytest.raises(TemporaryStoreError, match="Input/output error"):
         store.put("x", content("x"))
+
+
+def test_faults_of_a_file_of_this_machine_are_not_those_of_the_target(store: FolderStore) -> None:
+    with pytest.raises(LocalFileError, match=r"^/proc/self/mem: Input/output error"):
+        store.put("x", LocalFile(Path("/proc/self/mem"), 10, ""))
+    assert store.list_sizes() == {}
+    store.put("x", content("x"))
+    with pytest.raises(LocalFileError, match=r"^/dev/full: No space left on device"):
+        store.download("x", Path("/dev/full"))

@@ -1,10 +1,11 @@
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile, LocalFileError, write_blocks
 
 
 def local_file(path: Path, data: bytes) -> LocalFile:
@@ -37,6 +38,28 @@ def test_a_file_that_changed_is_refused_before_its_last_block(tmp_path: Path, no
         for block in file.iterate(100):
             sent += block
     assert len(sent) < 1000
+
+
+def test_a_file_that_the_disk_does_not_let_read_is_named() -> None:
+    with pytest.raises(LocalFileError, match=r"^/proc/self/mem: Input/output error; the disk or the connection to it"):
+        LocalFile(Path("/proc/self/mem"), 10, "").read()
+
+
+def test_blocks_are_written_and_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"older and longer")
+    write_blocks(tmp_path / "a", [b"one", b"two"])
+    assert (tmp_path / "a").read_bytes() == b"onetwo"
+    with pytest.raises(LocalFileError, match=r"^/dev/full: No space left on device; free some space"):
+        write_blocks(Path("/dev/full"), [b"one"])
+
+
+def test_an_error_of_the_blocks_is_not_one_of_the_file(tmp_path: Path) -> None:
+    def fail() -> Iterator[bytes]:
+        yield b"one"
+        raise ConnectionResetError("reset")
+
+    with pytest.raises(ConnectionResetError):
+        write_blocks(tmp_path / "a", fail())
 
 
 def test_a_content_takes_the_place_of_the_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gbif_webdataset.remote import object_store
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile, LocalFileError
 from gbif_webdataset.remote.object_store import ObjectStore
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
@@ -107,3 +107,15 @@ def test_an_object_is_replaced_only_if_it_is_as_it_was_read(
         with pytest.raises(TemporaryStoreError):
             store.replace(name, b"ours", old)
         assert store.read(name) == b"theirs"
+
+
+@pytest.mark.parametrize("max_put_bytes", [5, object_store.MAX_PUT_BYTES])
+def test_faults_of_a_file_of_this_machine_are_not_those_of_the_target(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, max_put_bytes: int
+) -> None:
+    monkeypatch.setattr(object_store, "MAX_PUT_BYTES", max_put_bytes)
+    with pytest.raises(LocalFileError, match=r"^/proc/self/mem: Input/output error"):
+        store.put("x", LocalFile(Path("/proc/self/mem"), 10, ""))
+    store.put("x", content("x"))
+    with pytest.raises(LocalFileError, match=r"^/dev/full: No space left on device"):
+        store.download("x", Path("/dev/full"))
