@@ -9,8 +9,8 @@ import hashlib
 import io
 import mimetypes
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gbif_webdataset.errors import DamagedFileError, DatasetError, explain
@@ -56,12 +56,16 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file: its `path`, or its `content` if it is made for the target; its size in bytes and its SHA-256."""
+    """A file: its `path`, or its `content` if it is made for the target; its size in bytes and its SHA-256.
+
+    `pace` is called with the number of bytes before they are handed out, and may wait or raise an error.
+    """
 
     path: Path
     size: int
     sha256: str
     content: bytes | None = None
+    pace: Callable[[int], None] = field(default=lambda count: None, compare=False)
 
     @classmethod
     def of_content(cls, path: Path, content: bytes) -> "LocalFile":
@@ -81,7 +85,7 @@ class LocalFile:
             DamagedFileError: they are not those of the record.
             LocalFileError: the system does not let read them.
         """
-        return self.content if self.content is not None else b"".join(self.iterate(max(1, self.size)))
+        return b"".join(self.iterate(max(1, self.size)))
 
     def iterate(self, block_bytes: int) -> Iterator[bytes]:
         """The bytes in blocks. The last block comes after all bytes have been compared with the record.
@@ -100,6 +104,7 @@ class LocalFile:
                         if count > self.size:
                             break
                         if held:
+                            self.pace(len(held))
                             yield held
                         held = block
             except (FileNotFoundError, IsADirectoryError):
@@ -107,6 +112,7 @@ class LocalFile:
         if count != self.size or digest.hexdigest() != self.sha256:
             raise self.make_error()
         if held:
+            self.pace(len(held))
             yield held
 
     def make_error(self) -> DamagedFileError:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store
+from gbif_webdataset.remote.store_errors import TemporaryStoreError
 from gbif_webdataset.upload.published_version import PublishedObject
 from gbif_webdataset.upload.upload_journal import UploadJournal
 
@@ -20,13 +21,13 @@ LIST_ATTEMPTS = 4
 
 
 class BandwidthLimit:
-    """Lets files start so that at most so many bytes per second are sent on average; 0 for no limit."""
+    """Lets blocks start so that at most so many bytes per second are sent on average; 0 for no limit."""
 
     def __init__(self, bytes_per_second: int) -> None:
         self._rate, self._free_at, self._lock = bytes_per_second, time.monotonic(), threading.Lock()
 
     def wait(self, count: int, stopping: threading.Event) -> None:
-        """Wait until this file may be sent after the files before it."""
+        """Wait until a block of so many bytes may be sent after the blocks before it, or until `stopping` is set."""
         if not self._rate:
             return
         with self._lock:
@@ -76,13 +77,17 @@ class Transfer:
         limit, total = BandwidthLimit(self.bytes_per_second), sum(file.size for file in files.values())
         done, lock = [0], threading.Lock()
 
+        def pace(count: int) -> None:
+            limit.wait(count, self.retries.stopping)
+            if self.retries.stopping.is_set():
+                raise TemporaryStoreError("the upload was stopped")
+
         def put(one: PublishedObject, file: LocalFile) -> None:
             with self.memory.reserve(self.store.count_memory(file)):
-                limit.wait(file.size, self.retries.stopping)
                 if self.retries.stopping.is_set():
                     return
                 journal.begin(one)
-                self.retries.run(lambda: self.store.put(one.name, file))
+                self.retries.run(lambda: self.store.put(one.name, replace(file, pace=pace)))
             journal.add(one)
             with lock:
                 done[0] += file.size

@@ -97,7 +97,7 @@ def test_objects_of_another_size_are_unlisted() -> None:
     assert [one.name for one in transfer(store).find_unlisted(found)] == ["0.csv", "2.csv"]
 
 
-def test_files_start_no_faster_than_the_bandwidth() -> None:
+def test_blocks_start_no_faster_than_the_bandwidth() -> None:
     limit, stopping = BandwidthLimit(1_000), threading.Event()
     start = time.monotonic()
     for _ in range(4):
@@ -126,3 +126,34 @@ def test_memory_is_reserved_for_few_files_at_once() -> None:
         thread.join(10)
     assert used[0] == 0
     assert 0 < largest[0] <= 100
+
+
+class BlockStore(MemoryStore):
+    """A store that reads files in blocks of 100 bytes, and notes when each begins."""
+
+    def __init__(self, refused: str = "") -> None:
+        super().__init__(refused=refused)
+        self.moments: list[float] = []
+
+    def put(self, name: str, file: LocalFile) -> None:
+        for _ in file.iterate(100):
+            self.moments.append(time.monotonic())
+        super().put(name, file)
+
+
+def test_blocks_within_a_file_are_no_faster_than_the_bandwidth(tmp_path: Path) -> None:
+    store, file = BlockStore(), LocalFile.of_content(Path("x.tar"), bytes(1_000))
+    sending = Transfer(store, Retries("--to s3://b", pause=0), bytes_per_second=5_000)
+    with UploadJournal(tmp_path / "x.journal") as journal:
+        sending.upload({PublishedObject("x.tar", "x.tar", file.size, file.sha256): file}, journal)
+    assert len(store.moments) == 10
+    assert all(moment - store.moments[0] >= 0.02 * number for number, moment in enumerate(store.moments))
+
+
+def test_a_refusal_ends_uploads_that_wait_for_bandwidth(tmp_path: Path) -> None:
+    store, file = BlockStore(refused="0.csv"), LocalFile.of_content(Path("x.tar"), bytes(100_000))
+    found = {**files(1), PublishedObject("x.tar", "x.tar", file.size, file.sha256): file}
+    sending = Transfer(store, Retries("--to s3://b", pause=0), bytes_per_second=10)
+    with UploadJournal(tmp_path / "x.journal") as journal, pytest.raises(StoreError, match="refused"):
+        sending.upload(found, journal)
+    assert "x.tar" not in store.objects
