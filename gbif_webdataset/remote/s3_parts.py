@@ -5,6 +5,7 @@ Unfinished uploads cost money until somebody aborts them, and only boto3 lists t
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from gbif_webdataset.remote.local_file import LocalFile
@@ -37,12 +38,14 @@ class S3Parts:
             upload = {**place, "UploadId": uploads[-1]["UploadId"]}
             self._abort(uploads[:-1])
             sent = self._list_parts(upload)
+        elif self._is_stored(place, file):  # the answer to the end of the upload was lost
+            return
         else:
             created = self._client.create_multipart_upload(**place, ContentType=file.media_type)
             upload, sent = {**place, "UploadId": created["UploadId"]}, {}
         tags = {}
         for number, block in enumerate(file.iterate(PART_BYTES), 1):
-            tag = f'"{hashlib.md5(block, usedforsecurity=False).hexdigest()}"'
+            tag = f'"{_digest(block).hexdigest()}"'
             if sent.get(number) != (len(block), tag):
                 tag = self._client.upload_part(**upload, PartNumber=number, Body=block)["ETag"]
             tags[number] = tag
@@ -52,6 +55,26 @@ class S3Parts:
     def abort(self, names: Collection[str]) -> None:
         """Abort the unfinished uploads of these objects."""
         self._abort(self._list_uploads(names))
+
+    def _is_stored(self, place: dict[str, str], file: LocalFile) -> bool:
+        """Whether an object has the bytes of the file, by its ETag.
+
+        The ETag is made from the MD5 of all bytes, or of the parts; a bucket that encrypts has others.
+        """
+        try:
+            found = self._client.head_object(**place)
+        except self._client.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+            return False
+        if found["ContentLength"] != file.size:
+            return False
+        whole, digests = _digest(b""), []
+        for block in replace(file, pace=lambda count: None).iterate(PART_BYTES):
+            whole.update(block)
+            digests.append(_digest(block).digest())
+        tags = (whole.hexdigest(), f"{_digest(b''.join(digests)).hexdigest()}-{len(digests)}")
+        return found["ETag"].strip('"') in tags
 
     def _abort(self, uploads: list[dict[str, Any]]) -> None:
         for one in uploads:
@@ -72,3 +95,8 @@ class S3Parts:
         """Size and ETag of each part that the target has."""
         pages = self._client.get_paginator("list_parts").paginate(**upload)
         return {one["PartNumber"]: (one["Size"], one["ETag"]) for page in pages for one in page.get("Parts", ())}
+
+
+def _digest(data: bytes) -> Any:
+    """The MD5, of which S3 makes ETags."""
+    return hashlib.md5(data, usedforsecurity=False)

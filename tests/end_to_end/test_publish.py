@@ -269,6 +269,21 @@ def test_a_part_that_fails_is_sent_again_and_no_other(
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_large_file_whose_last_answer_is_lost_is_not_sent_again(
+    servers: Callable[[str], str], name: str, dataset: Publishable, request: pytest.FixtureRequest
+) -> None:
+    add_large_file(dataset)
+    with FaultProxy(servers(name)) as proxy:
+        target = make_target(proxy.url, request)
+        proxy.faults = [Fault("lost-answer", "POST", "/versions/.*uploadId=")]
+        assert "1 request repeated" in dataset.send(target)
+        assert proxy.count("PUT", "/versions/.*partNumber=") == 3
+        check_complete(ObjectStore(target).read)
+        assert list_unfinished(target) == []
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_a_large_file_that_changed_leaves_no_parts(
     proxy: FaultProxy, dataset: Publishable, target: StoreAddress
 ) -> None:

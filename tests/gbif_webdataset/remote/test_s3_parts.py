@@ -91,3 +91,20 @@ def test_only_uploads_of_these_objects_are_aborted(parts: S3Parts, client: Any, 
     parts.abort(["a.tar"])
     assert list_unfinished(client, request.node.name) == ["a.tar.idx", "b.tar"]
     parts.abort(["a.tar.idx", "b.tar", "c.tar"])
+
+
+def test_an_object_whose_upload_was_complete_is_not_sent_again(
+    parts: S3Parts, client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.put("a.tar", FILE)
+
+    def refuse(**options: Any) -> Any:
+        raise AssertionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts._client, "upload_part", refuse)
+        parts.put("a.tar", FILE)
+    other = LocalFile.of_content(Path("a.tar"), DATA[:-1] + b"x")
+    parts.put("a.tar", other)
+    answer = client.get_object(Bucket=BUCKET, Key=f"{request.node.name}/a.tar")
+    assert answer["Body"].read() == other.content
