@@ -16,9 +16,11 @@ import pytest
 
 from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.remote import object_store, s3_parts
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.object_store import ObjectStore
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
+from gbif_webdataset.upload.publish_dataset import Publication
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
 from tests.support.datasets import ROOT
 from tests.support.fault_proxy import Fault, FaultProxy
@@ -231,6 +233,27 @@ def test_a_reader_sees_a_complete_version_at_every_moment_of_an_update(
     assert {version.version for version in seen} == {"1.0.0"}
     assert len(seen) > 10
     assert check_complete(read).version == "1.1.0"
+
+
+def test_a_server_without_conditional_writes_has_versions_and_refuses_a_publisher_that_began_earlier(
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress
+) -> None:
+    proxy.has_conditions = False
+    store = ObjectStore(target)
+    assert "repeated" not in dataset.send(target)
+    assert proxy.count("PUT", f"{NAME}$") == 2, "one on a condition, and one without"
+    for version in ("1.0.1", "1.0.2"):
+        dataset.rows["train"] = dataset.rows["train"][1:]
+        dataset.make(version)
+        if version == "1.0.1":
+            dataset.send(target)
+            assert check_complete(store.read).version == version
+    slow = Publication(dataset.paths, target, QUICK)
+    theirs = PublishedVersion("theirs", "Birds", "2.0.0", []).to_json()
+    store.put(NAME, LocalFile.of_content(Path(NAME), theirs))
+    with pytest.raises(StoreError, match=r"dataset\.json has changed since this command began"):
+        slow.run()
+    assert store.read(NAME) == theirs
 
 
 @pytest.fixture

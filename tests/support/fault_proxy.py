@@ -44,12 +44,16 @@ class QuietServer(ThreadingHTTPServer):
 
 
 class FaultProxy:
-    """A proxy before the server at `upstream`. `requests` are (method, path) of all requests, disturbed ones included."""
+    """A proxy before the server at `upstream`. `requests` are (method, path) of all requests, disturbed ones included.
+
+    Without `has_conditions` it answers requests on a condition as a server that knows none.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream)
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
+        self.has_conditions = True
         self.before: Callable[[str, str], None] = lambda method, path: None
         self._lock = threading.Lock()
         proxy = self
@@ -99,6 +103,8 @@ class Exchange(BaseHTTPRequestHandler):
             self.rfile.read(length // 2)
             return self.reset()
         body = self.rfile.read(length)
+        if not proxy.has_conditions and any(name in self.headers for name in ("If-Match", "If-None-Match")):
+            return self.answer(501, b"<Error><Code>NotImplemented</Code><Message>x</Message></Error>")
         if kind in ("500", "503"):
             code = {"500": "InternalError", "503": "SlowDown"}[kind]
             return self.answer(int(kind), f"<Error><Code>{code}</Code><Message>x</Message></Error>".encode())
