@@ -1,15 +1,19 @@
 """Errors of huggingface_hub as sentences, or as temporary failures."""
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 
-FULL = (413, 507)
+FULL = (507,)
+TOO_LARGE = (413,)
 DENIED = (401, 403)
 TEMPORARY = (408, 409, 412, 423, 425, 429)
+OF_DISKS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Faults that no connection has."""
 
 
 @contextlib.contextmanager
@@ -33,6 +37,17 @@ def explain_hub_errors(address: StoreAddress) -> Iterator[None]:
         raise _explain(_find_status(error), error, place) from None
 
 
+def find_disk_fault(error: BaseException | None) -> OSError | None:
+    """The fault of a disk of this machine among an error and its causes; None if there is none."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in OF_DISKS:
+            return error
+        if isinstance(error, PermissionError) and error.filename is not None:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _explain(status: int, error: Exception, place: str) -> Exception:
     if status in DENIED:
         return StoreError.at(
@@ -40,6 +55,9 @@ def _explain(status: int, error: Exception, place: str) -> Exception:
         )
     if status in FULL:
         return StoreError.at(place, f"the Hub has no space left for it (HTTP {status})", "free some space there")
+    if status in TOO_LARGE:
+        remedy = "make fewer shards with a larger --CreateWebDataset-max-shard-size"
+        return StoreError.at(place, f"the version has too many files for the Hub (HTTP {status})", remedy)
     if 400 <= status < 500 and status not in TEMPORARY:
         return StoreError.at(place, f"the Hub refuses a request (HTTP {status})", "check the address and the endpoint")
     return TemporaryStoreError(f"HTTP {status}" if status else type(error).__name__)

@@ -1,25 +1,26 @@
 """A dataset repository of the Hugging Face Hub: each version is one commit, through huggingface_hub.
 
 The content of a large file is sent before the commit. The Hub finds it by its SHA-256, so a killed run that is repeated
-sends only what is missing.
+sends only what is missing. The Hub keeps files as large ones by their size, or by their endings in .gitattributes.
 """
 
 import functools
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from gbif_webdataset.remote.hub_errors import explain_hub_errors
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.hub_errors import explain_hub_errors, find_disk_fault
+from gbif_webdataset.remote.local_file import LocalFile, explain_local_faults
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.published_version import NAME
 
 REPOSITORY = "dataset"  # its type
-BATCH_FILES = 100
+ATTRIBUTES = ".gitattributes"
+LARGE_FILES = [f"*{ending} filter=lfs diff=lfs merge=lfs -text" for ending in (".tar", ".idx", ".parquet")]
 MAX_SMALL_BYTES = 1 << 20
 """Files up to this size are sent from memory. The SHA-256 of larger ones is compared before the commit."""
 
@@ -53,40 +54,76 @@ class HubRepository:
             except EntryNotFoundError:
                 raise StoreError.missing(self._target.option, name) from None
 
-    def commit(
-        self,
-        files: Mapping[str, LocalFile],
-        deleted: Sequence[str],
-        message: str,
-        progress: Callable[[int, int], None],
-    ) -> None:
-        """Add files and delete others by one commit. If an earlier attempt made this commit, nothing happens.
+    def track_large_files(self) -> None:
+        """Let the Hub keep shards, indexes and tables as large files, by a commit of their endings unless it does so.
+
+        A commit can have thousands of large files, but only 1 GB of others.
+
+        Raises:
+            StoreError: another process has published since the repository was read.
+        """
+        from huggingface_hub import CommitOperationAdd
+
+        with self._explained():
+            head = self._find_head()
+            if head != self._head and self._read(NAME, head) != self._read(NAME, self._head):
+                raise StoreError.changed(self._target.option, "has a new commit")
+            self._head = head
+            text = (self._read(ATTRIBUTES, head) or b"").decode(errors="surrogateescape")
+            if missing := [line for line in LARGE_FILES if line not in text.splitlines()]:
+                content = "\n".join([*text.splitlines(), *missing, ""]).encode(errors="surrogateescape")
+                made = self._api.create_commit(
+                    self._target.container,
+                    [CommitOperationAdd(ATTRIBUTES, content)],
+                    commit_message="Keep shards, indexes and tables as large files",
+                    repo_type=REPOSITORY,
+                    parent_commit=head,
+                )
+                self._head = made.oid
+
+    def send(self, files: Mapping[str, LocalFile]) -> list[Any]:
+        """Send the content of the large ones of these files; the additions that `commit` takes.
 
         Raises:
             DamagedFileError: a file differs from its record.
+            LocalFileError: a file cannot be read.
+        """
+        from huggingface_hub import CommitOperationAdd
+
+        with self._explained():
+            try:
+                additions = [CommitOperationAdd(name, _get_content(file)) for name, file in files.items()]
+                self._api.preupload_lfs_files(self._target.container, additions, repo_type=REPOSITORY)
+                sent = [addition.upload_info.sha256.hex() for addition in additions]
+            except Exception as error:
+                if find_disk_fault(error):
+                    for file in files.values():
+                        _read_whole(file)
+                raise
+        for sha256, file in zip(sent, files.values(), strict=True):
+            if sha256 != file.sha256:
+                raise file.make_error()
+        return additions
+
+    def commit(self, additions: Sequence[Any], deleted: Sequence[str], message: str, version: bytes) -> None:
+        """Add files and delete others by one commit. If an earlier attempt made this commit, nothing happens.
+
+        `version` is the content of dataset.json among the additions.
+
+        Raises:
             StoreError: the repository has a commit that was made after it was read.
         """
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub import CommitOperationDelete
 
         with self._explained():
             if (head := self._find_head()) != self._head:
-                if self._read(NAME, head) == files[NAME].content:
+                if self._read(NAME, head) == version:
                     return
                 raise StoreError.changed(self._target.option, "has a new commit")
-            total, done = sum(file.size for file in files.values()), 0
-            additions: list[Any] = []
-            for batch in _split_batches(list(files.items())):
-                prepared = [CommitOperationAdd(name, _get_content(file)) for name, file in batch]
-                self._api.preupload_lfs_files(self._target.container, prepared, repo_type=REPOSITORY)
-                for addition, (_, file) in zip(prepared, batch, strict=True):
-                    _check_sent(addition, file)
-                additions += prepared
-                done += sum(file.size for _, file in batch)
-                progress(done, total)
-            operations: list[Any] = [*additions, *(CommitOperationDelete(name, is_folder=False) for name in deleted)]
+            deletions = [CommitOperationDelete(name, is_folder=False) for name in deleted]
             self._api.create_commit(
                 self._target.container,
-                operations,
+                [*additions, *deletions],
                 commit_message=message,
                 repo_type=REPOSITORY,
                 parent_commit=self._head,
@@ -113,22 +150,29 @@ class HubRepository:
 
     def _download(self, name: str, folder: str, commit: str) -> str:
         container = self._target.container
-        return str(self._api.hf_hub_download(container, name, repo_type=REPOSITORY, revision=commit, local_dir=folder))
+        try:
+            return str(
+                self._api.hf_hub_download(container, name, repo_type=REPOSITORY, revision=commit, local_dir=folder)
+            )
+        except Exception as error:
+            if fault := find_disk_fault(error):
+                with explain_local_faults(Path(fault.filename or Path(folder, name))):
+                    raise fault from None
+            raise
 
     def _explained(self) -> AbstractContextManager[None]:
         return explain_hub_errors(self._target)
 
 
 def _get_content(file: LocalFile) -> bytes | Path:
-    return file.read() if file.size <= MAX_SMALL_BYTES or file.content is not None else file.path
-
-
-def _check_sent(addition: Any, file: LocalFile) -> None:
-    """Raise DamagedFileError if the content that was sent is not that of the record."""
-    if addition.upload_info.sha256.hex() != file.sha256:
+    if file.size <= MAX_SMALL_BYTES or file.content is not None:
+        return file.read()
+    if not file.path.is_file():
         raise file.make_error()
+    return file.path
 
 
-def _split_batches(files: list[tuple[str, LocalFile]]) -> Iterator[list[tuple[str, LocalFile]]]:
-    for start in range(0, len(files), BATCH_FILES):
-        yield files[start : start + BATCH_FILES]
+def _read_whole(file: LocalFile) -> None:
+    """Raise an error that names the file if it cannot be read, or differs from its record."""
+    for _ in file.iterate(MAX_SMALL_BYTES):
+        pass

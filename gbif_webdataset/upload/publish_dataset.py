@@ -7,7 +7,6 @@ from pathlib import Path
 from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.formatting import format_count, format_size
 from gbif_webdataset.publish.description import read_shards
-from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import open_store
 from gbif_webdataset.remote.store_address import HUB, StoreAddress
@@ -24,6 +23,7 @@ from gbif_webdataset.upload.prepare_version import (
     read_published,
 )
 from gbif_webdataset.upload.publish_options import PublishOptions, check_options
+from gbif_webdataset.upload.publish_to_hub import check_folders, commit_version
 from gbif_webdataset.upload.publish_to_store import UploadCounts, announce_version, prune, upload_copies, upload_objects
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
 from gbif_webdataset.upload.transfer import Transfer
@@ -84,14 +84,9 @@ class Publication:
     def _commit(self, repository: HubRepository, progress: Callable[[int, int], None]) -> str:
         prepared, counts, now = self._prepared, UploadCounts(), format_now()
         if not prepared.is_published:
-            version = replace(prepared.version, published_at=now, earlier=[])
-            files = {one.name: file for one, file in prepared.new_objects.items()}
-            files[NAME] = LocalFile.of_content(Path(NAME), version.to_json())
-            deleted, message = prepared.version.earlier, f"Version {version.version}"
             self._write_record(dict.fromkeys(prepared.new_objects, now), now)  # as in `run`
-            self._retries.run(lambda: repository.commit(files, deleted, message, progress))
-            sizes = [file.size for file in files.values()]
-            counts = UploadCounts(len(sizes), sum(sizes), len(deleted))
+            version = replace(prepared.version, published_at=now, earlier=[])
+            counts = commit_version(repository, self._retries, prepared, version, progress)
         self._write_record(dict.fromkeys(prepared.new_objects, now), now)
         return self._describe([counts])
 
@@ -107,6 +102,8 @@ class Publication:
         prepared = prepare_version(self._paths, self._target, published, options.public_url, options.continues)
         if prepared.is_published:
             return prepared
+        if self._target.scheme == HUB:
+            check_folders((one.name for one in prepared.version.objects), self._target.option)
         names = prepared.shard_names
         if published is None:
             self._changes = count_first_version(read_shards(self._paths.shard_list), names)

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
 
@@ -18,7 +19,9 @@ TOKEN = "hf_secrettokenofthetests"
 SIGNATURE = "X-Amz-Signature=signatureofthetests"
 """What the address of an upload has, with which anybody can write."""
 REPOSITORY = "me/moths"
-MAX_REGULAR_BYTES = 10_000  # the Hub's rules look at endings and sizes; larger files are LFS here
+MAX_REGULAR_BYTES = 10_000  # the Hub keeps files of more than 10 MB as large ones
+ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n*.tar filter=lfs diff=lfs merge=lfs -text\n"
+"""The first lines of .gitattributes of every new dataset; files with these endings are large ones."""
 
 
 @dataclass
@@ -48,11 +51,16 @@ class Commit:
 
 
 class HubServer:
-    """A Hub with one dataset repository. `blobs` are the contents of LFS files, by SHA-256; most precede their commit."""
+    """A Hub with one dataset repository.
+
+    `blobs` are the contents of large files, by SHA-256; most precede their commit. `regular` are the paths of all other
+    files that commits have had.
+    """
 
     def __init__(self) -> None:
-        self.commits = [Commit("initial commit", {".gitattributes": b""})]
+        self.commits = [Commit("initial commit", {".gitattributes": ATTRIBUTES})]
         self.blobs: dict[str, bytes] = {}
+        self.regular: set[str] = set()
         self.requests: list[str] = []
         self.faults: list[HubFault] = []
         self.before: Callable[[str], None] = lambda request: None
@@ -154,7 +162,9 @@ class HubExchange(BaseHTTPRequestHandler):
 
     def choose_mode(self, file: dict[str, Any]) -> dict[str, Any]:
         """How a file is to be sent, and the digest of the one at its path."""
-        is_large = file["size"] > MAX_REGULAR_BYTES or file["path"].endswith(".tar")
+        attributes = self.server_hub.files[".gitattributes"].decode().splitlines()
+        patterns = [line.split()[0] for line in attributes if "filter=lfs" in line]
+        is_large = file["size"] > MAX_REGULAR_BYTES or any(fnmatch(file["path"], pattern) for pattern in patterns)
         answer = {"path": file["path"], "uploadMode": "lfs" if is_large else "regular", "shouldIgnore": False}
         data = self.server_hub.files.get(file["path"])
         if data is not None:
@@ -179,6 +189,7 @@ class HubExchange(BaseHTTPRequestHandler):
             value = line["value"]
             if line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+                hub.regular.add(value["path"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = hub.blobs[value["oid"]]
             else:

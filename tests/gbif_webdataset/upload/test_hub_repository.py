@@ -14,13 +14,17 @@ import pytest
 import yaml
 
 from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.remote.local_file import LocalFile, LocalFileError
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
+from gbif_webdataset.upload.hub_repository import HubRepository
 from gbif_webdataset.upload.published_version import NAME
 from tests.support.datasets import ROOT
 from tests.support.hub_server import SIGNATURE, TOKEN, Commit, HubFault, HubServer
 from tests.support.publishable import QUICK, Publishable, check_complete, load_record
+from tests.support.small_disk import fill_disk, mount_disk
 
+MESSAGES = ["initial commit", "Keep shards, indexes and tables as large files", "Version 1.0.0"]
 pytest.importorskip("huggingface_hub", reason="optional: needs pip install -e .[hub]")
 
 
@@ -46,11 +50,17 @@ def target(hub: HubServer) -> StoreAddress:
     return StoreAddress.parse("hf://datasets/me/moths", hub.url)
 
 
+def track_large_files(hub: HubServer) -> None:
+    """Let the first commit have all endings, so that the version is the next commit."""
+    hub.files[".gitattributes"] += b"*.idx filter=lfs diff=lfs merge=lfs -text\n"
+
+
 def test_each_version_is_one_commit_with_plain_names(
     hub: HubServer, dataset: Publishable, target: StoreAddress
 ) -> None:
     dataset.send(target)
-    assert [commit.message for commit in hub.commits] == ["initial commit", "Version 1.0.0"]
+    assert [commit.message for commit in hub.commits] == MESSAGES
+    assert NAME not in hub.commits[1].files
     version = check_complete(hub.files.get)
     assert all(one.name == one.path for one in version.objects)
     assert {*version.names, NAME, ".gitattributes"} == hub.files.keys()
@@ -64,7 +74,7 @@ def test_repeating_it_makes_no_commit_and_sends_nothing(
     dataset.send(target)
     before = hub.count("^(PUT|POST)")
     assert "Nothing to upload" in dataset.send(target)
-    assert len(hub.commits) == 2
+    assert [commit.message for commit in hub.commits] == MESSAGES
     assert hub.count("^(PUT|POST)") == before
 
 
@@ -78,7 +88,7 @@ def test_a_new_version_sends_what_changed_and_deletes_what_is_gone(
     summary = dataset.send(target)
     version = check_complete(hub.files.get)
     assert version.version == "1.0.1"
-    gone = hub.commits[1].files.keys() - hub.commits[2].files.keys()
+    gone = hub.commits[-2].files.keys() - hub.commits[-1].files.keys()
     assert any(name.endswith(".tar") for name in gone)
     assert f"Deleted {len(gone)} objects of earlier versions" in summary
     assert 0 < hub.count("^PUT /blobs") - sent < sent
@@ -95,18 +105,19 @@ def test_a_new_version_sends_what_changed_and_deletes_what_is_gone(
         HubFault("^PUT /blobs", 0, 2),
         HubFault("^PUT /blobs", 500, 2),
         HubFault("^POST .*/preupload/", 503),
-        HubFault("^POST .*/commit/", 0),
-        HubFault("^POST .*/commit/", 503),
+        HubFault("^POST .*/commit/", 0, 2),
+        HubFault("^POST .*/commit/", 503, 2),
+        HubFault("^POST .*/commit/", 0, loses_answer=True),
         HubFault("^HEAD .*/resolve/", 503),
     ],
-    ids=lambda fault: f"{fault.request}-{fault.status}",
+    ids=lambda fault: f"{fault.request}-{fault.status}-{fault.loses_answer}",
 )
 def test_temporary_faults_are_repeated(
     hub: HubServer, dataset: Publishable, target: StoreAddress, fault: HubFault
 ) -> None:
     hub.faults = [fault]
     dataset.send(target)
-    assert len(hub.commits) == 2
+    assert [commit.message for commit in hub.commits] == MESSAGES
     check_complete(hub.files.get)
 
 
@@ -132,7 +143,7 @@ def test_refusals_give_one_sentence_without_the_hubs_text(
     with pytest.raises(StoreError, match=sentence) as raised:
         dataset.send(target)
     assert TOKEN not in str(raised.value)
-    assert len(hub.commits) == 1
+    assert NAME not in hub.files
 
 
 def test_a_missing_repository_gives_one_sentence(hub: HubServer, dataset: Publishable) -> None:
@@ -140,17 +151,54 @@ def test_a_missing_repository_gives_one_sentence(hub: HubServer, dataset: Publis
         dataset.send(StoreAddress.parse("hf://datasets/me/birds", hub.url))
 
 
+def test_shards_indexes_and_tables_are_large_files(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
+    hub.files[".gitattributes"] = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
+    dataset.send(target)
+    assert not [path for path in hub.regular if path.endswith((".tar", ".idx", ".parquet"))]
+    assert {"README.md", "shards.csv", NAME} <= hub.regular
+    lines = hub.files[".gitattributes"].decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["*.bin", "*.tar", "*.idx", "*.parquet"]
+    dataset.rows["train"] = dataset.rows["train"][:-3]
+    dataset.make("1.0.1")
+    dataset.send(target)
+    assert [commit.message for commit in hub.commits] == [*MESSAGES, "Version 1.0.1"]
+
+
+@pytest.mark.parametrize("size", [10, 2 << 20])
+def test_a_file_that_cannot_be_read_is_named(
+    hub: HubServer, dataset: Publishable, target: StoreAddress, size: int
+) -> None:
+    repository = HubRepository(target)
+    with pytest.raises(LocalFileError, match=r"^/proc/self/mem: Input/output error"):
+        repository.send({"x.tar": LocalFile(Path("/proc/self/mem"), size, "")})
+    with pytest.raises(DamagedFileError, match="missing: changed since it was recorded"):
+        repository.send({"x.tar": LocalFile(Path("missing"), size, "")})
+
+
+def test_a_full_disk_is_named_when_a_file_is_downloaded(
+    hub: HubServer, dataset: Publishable, target: StoreAddress, tmp_path: Path
+) -> None:
+    dataset.send(target)
+    with (
+        mount_disk(tmp_path / "disk", 65_536) as disk,
+        pytest.raises(LocalFileError, match=r"attribution\.parquet: No space left on device; free some space"),
+    ):
+        fill_disk(disk)
+        HubRepository(target).download("attribution.parquet", disk / "x")
+
+
 def test_a_file_that_changed_is_refused(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
     shard = dataset.paths.shards / "train" / "train-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedFileError, match=rf"{re.escape(str(shard))}: changed since it was recorded"):
         dataset.send(target)
-    assert len(hub.commits) == 1
+    assert NAME not in hub.files
 
 
 def test_a_killed_run_sends_nothing_twice(hub: HubServer, dataset: Publishable, target: StoreAddress) -> None:
     module = "tests.support.publish_process"
     command = [sys.executable, "-m", module, str(dataset.root), target.address, target.endpoint]
+    track_large_files(hub)
     hub.faults = [HubFault("^POST .*/commit/", 503, 99)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
@@ -167,8 +215,8 @@ def test_a_killed_run_sends_nothing_twice(hub: HubServer, dataset: Publishable, 
     sent = hub.count("^PUT /blobs")
     assert sent
     dataset.send(target)
-    assert hub.count("^PUT /blobs") == sent + 0
-    assert len(hub.commits) == 2
+    assert hub.count("^PUT /blobs") == sent
+    assert [commit.message for commit in hub.commits] == ["initial commit", "Version 1.0.0"]
 
 
 @pytest.mark.parametrize("status", [0, 503])
@@ -209,6 +257,7 @@ def test_a_commit_of_somebody_else_is_not_overwritten(
 def test_a_commit_whose_answer_is_lost_is_not_made_again(
     hub: HubServer, dataset: Publishable, target: StoreAddress
 ) -> None:
+    track_large_files(hub)
     hub.faults = [HubFault("^POST .*/commit/", loses_answer=True)]
     assert "Published version 1.0.0" in dataset.send(target)
     assert [commit.message for commit in hub.commits] == ["initial commit", "Version 1.0.0"]

@@ -1,0 +1,67 @@
+"""The steps of a version on the Hub; test_hub_repository.py has the requests on an imitation of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.retries import Retries
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.upload import publish_to_hub
+from gbif_webdataset.upload.hub_repository import HubRepository
+from gbif_webdataset.upload.prepare_version import prepare_version
+from gbif_webdataset.upload.publish_to_hub import check_folders, commit_version
+from gbif_webdataset.upload.published_version import NAME
+from tests.support.publishable import Publishable
+
+
+class SlowRepository:
+    """A repository whose second batch is refused once."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.committed: list[str] = []
+
+    def track_large_files(self) -> None:
+        self.batches = []
+
+    def send(self, files: Mapping[str, LocalFile]) -> list[str]:
+        self.batches.append(list(files))
+        if len(self.batches) == 2:
+            raise TemporaryStoreError("HTTP 503")
+        return list(files)
+
+    def commit(self, additions: Sequence[Any], deleted: Sequence[str], message: str, version: bytes) -> None:
+        self.committed += additions
+
+
+def test_only_the_batch_that_failed_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish_to_hub, "BATCH_FILES", 10)
+    dataset, repository, progress = Publishable.made(tmp_path / "dataset", 16), SlowRepository(), []
+    target = StoreAddress.parse("hf://datasets/me/moths")
+    prepared = prepare_version(dataset.paths, target, None)
+    counts = commit_version(
+        cast(HubRepository, repository),
+        Retries(target.option, pause=0),
+        prepared,
+        prepared.version,
+        lambda done, total: progress.append((done, total)),
+    )
+    names = [*(one.name for one in prepared.new_objects), NAME]
+    assert repository.committed == names
+    assert repository.batches[0] == names[:10]
+    assert repository.batches[1] == repository.batches[2] == names[10:20]
+    assert (counts.objects, counts.bytes) == (len(names), progress[-1][1])
+    assert progress[-1][0] == progress[-1][1]
+
+
+def test_a_folder_with_more_files_than_the_hub_allows_is_refused() -> None:
+    names = [f"train/train-{number:06}.{ending}" for number in range(3_333) for ending in ("tar", "idx", "tar.idx")]
+    check_folders([*names, "README.md"], "--to hf://datasets/me/moths")
+    with pytest.raises(
+        StoreError, match=r"train/ would have 10,001 files, and the Hub allows 10,000; make fewer shards with a larger"
+    ):
+        check_folders([*names, "train/a", "train/b"], "--to hf://datasets/me/moths")
