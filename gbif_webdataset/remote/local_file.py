@@ -58,14 +58,15 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
 class LocalFile:
     """A file: its `path`, or its `content` if it is made for the target; its size in bytes and its SHA-256.
 
-    `pace` is called with the number of bytes before they are handed out, and may wait or raise an error.
+    `pace`, for files that are sent at a limited speed, is called with the number of bytes before they are handed out,
+    and may wait or raise an error.
     """
 
     path: Path
     size: int
     sha256: str
     content: bytes | None = None
-    pace: Callable[[int], None] = field(default=lambda count: None, compare=False)
+    pace: Callable[[int], None] | None = field(default=None, compare=False)
 
     @classmethod
     def of_content(cls, path: Path, content: bytes) -> "LocalFile":
@@ -104,16 +105,19 @@ class LocalFile:
                         if count > self.size:
                             break
                         if held:
-                            self.pace(len(held))
-                            yield held
+                            yield self._wait(held)
                         held = block
             except (FileNotFoundError, IsADirectoryError):
                 count = -1
         if count != self.size or digest.hexdigest() != self.sha256:
             raise self.make_error()
         if held:
-            self.pace(len(held))
-            yield held
+            yield self._wait(held)
+
+    def _wait(self, block: bytes) -> bytes:
+        if self.pace:
+            self.pace(len(block))
+        return block
 
     def make_error(self) -> DamagedFileError:
         """The error of a file that differs from its record."""

@@ -1,8 +1,9 @@
 """Objects in a bucket of S3, Google Cloud Storage or Azure, through obstore.
 
-An object of up to MAX_PUT_BYTES is one request. On S3 and Azure a larger one is sent in parts. Azure forgets the parts
-of a killed upload by itself; for those on S3 see s3_parts. On Google every object is one request, because unfinished
-parts cannot be listed there.
+An object of up to MAX_PUT_BYTES is one request, which is faster than parts; if the speed is limited, one of up to
+PART_BYTES. On S3 and Azure a larger one is sent in parts. Azure forgets the parts of a killed upload by itself; for
+those on S3 see s3_parts. On Google every object is one request, with all of its bytes in memory: obstore can send parts
+there, but it cannot list and abort those of a killed upload, which Google keeps and charges for.
 """
 
 import functools
@@ -14,12 +15,12 @@ from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.remote.local_file import LocalFile, write_blocks
 from gbif_webdataset.remote.object_errors import explain_error, find_status, is_missing_bucket
 from gbif_webdataset.remote.open_store import open_object_store
-from gbif_webdataset.remote.s3_parts import S3Parts
+from gbif_webdataset.remote.s3_parts import PART_BYTES, S3Parts
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 
 MAX_PUT_BYTES = 128 << 20
-AZURE_PART_BYTES, AZURE_PARTS_AT_ONCE = 32 << 20, 3
+AZURE_PARTS_AT_ONCE = 3
 MAX_DELETED = 1_000  # by one request
 LIST_CHUNK = 10_000
 
@@ -76,19 +77,19 @@ class ObjectStore:
 
         attributes = {"Content-Type": file.media_type}
         try:
-            if not self._has_parts(file.size):
+            if not self._has_parts(file.size, PART_BYTES if file.pace else MAX_PUT_BYTES):
                 obstore.put(self._store, name, file.read(), attributes=attributes, use_multipart=False)
             elif self._target.scheme == "s3":
                 self._parts.put(name, file)
             else:
-                blocks = file.iterate(AZURE_PART_BYTES)
+                blocks = file.iterate(PART_BYTES)
                 at_once = AZURE_PARTS_AT_ONCE
                 obstore.put(
                     self._store,
                     name,
                     blocks,
                     attributes=attributes,
-                    chunk_size=AZURE_PART_BYTES,
+                    chunk_size=PART_BYTES,
                     max_concurrency=at_once,
                 )
         except DatasetError:
@@ -153,25 +154,27 @@ class ObjectStore:
 
     def abort_uploads(self, sizes: Mapping[str, int]) -> None:
         """Abort the unfinished uploads of objects of these sizes, by name, which a killed run left."""
-        names = [name for name, size in sizes.items() if self._has_parts(size)]
+        names = [name for name, size in sizes.items() if self._has_parts(size, PART_BYTES)]
         if self._target.scheme != "s3" or not names:
             return
         try:
             self._parts.abort(names)
         except Exception as error:
+            if find_status(error) == "403":  # an upload in parts begins with this request, so there is none
+                return
             raise self._explain(error) from None
 
     def count_memory(self, file: LocalFile) -> int:
         """The bytes of a file that are in memory while it is sent."""
-        return min(file.size, MAX_PUT_BYTES) if self._has_parts(file.size) else file.size
+        return min(file.size, MAX_PUT_BYTES) if self._has_parts(file.size, MAX_PUT_BYTES) else file.size
 
     @functools.cached_property
     def _parts(self) -> S3Parts:
         """Made when it is first needed, which takes half a second."""
         return S3Parts(self._target)
 
-    def _has_parts(self, count: int) -> bool:
-        return count > MAX_PUT_BYTES and self._target.scheme != "gs"
+    def _has_parts(self, count: int, max_put_bytes: int) -> bool:
+        return count > max_put_bytes and self._target.scheme != "gs"
 
     def _explain(self, error: BaseException) -> Exception:
         return explain_error(error, self._target.option)

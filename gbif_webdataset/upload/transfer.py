@@ -21,15 +21,13 @@ LIST_ATTEMPTS = 4
 
 
 class BandwidthLimit:
-    """Lets blocks start so that at most so many bytes per second are sent on average; 0 for no limit."""
+    """Lets blocks start so that at most so many bytes per second are sent on average."""
 
     def __init__(self, bytes_per_second: int) -> None:
         self._rate, self._free_at, self._lock = bytes_per_second, time.monotonic(), threading.Lock()
 
     def wait(self, count: int, stopping: threading.Event) -> None:
         """Wait until a block of so many bytes may be sent after the blocks before it, or until `stopping` is set."""
-        if not self._rate:
-            return
         with self._lock:
             now = time.monotonic()
             start = max(now, self._free_at)
@@ -87,7 +85,8 @@ class Transfer:
                 if self.retries.stopping.is_set():
                     return
                 journal.begin(one)
-                self.retries.run(lambda: self.store.put(one.name, replace(file, pace=pace)))
+                paced = replace(file, pace=pace) if self.bytes_per_second else file
+                self.retries.run(lambda: self.store.put(one.name, paced))
             journal.add(one)
             with lock:
                 done[0] += file.size

@@ -260,7 +260,8 @@ def test_a_server_without_conditional_writes_has_versions_and_refuses_a_publishe
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upload files in parts that are not large."""
     monkeypatch.setattr(object_store, "MAX_PUT_BYTES", LARGE_BYTES)
-    monkeypatch.setattr(s3_parts, "PART_BYTES", PART_BYTES)
+    for module in (object_store, s3_parts):
+        monkeypatch.setattr(module, "PART_BYTES", PART_BYTES)
 
 
 @pytest.mark.usefixtures("small_parts")

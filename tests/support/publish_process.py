@@ -17,7 +17,8 @@ LARGE_BYTES, PART_BYTES = 1 << 20, 5 << 20
 
 def use_small_parts() -> None:
     """Upload files above LARGE_BYTES in parts, four files at a time."""
-    object_store.MAX_PUT_BYTES, s3_parts.PART_BYTES = LARGE_BYTES, PART_BYTES
+    object_store.MAX_PUT_BYTES = LARGE_BYTES
+    object_store.PART_BYTES = s3_parts.PART_BYTES = PART_BYTES
     transfer.WORKERS = 4
 
 

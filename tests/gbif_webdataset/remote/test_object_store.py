@@ -1,6 +1,7 @@
 """Requests to a bucket; tests/end_to_end/test_publish.py has faults, kills and the other servers."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gbif_webdataset.remote.local_file import LocalFile, LocalFileError
 from gbif_webdataset.remote.object_store import ObjectStore
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
@@ -57,7 +59,7 @@ def test_objects_have_the_media_type_of_their_file(
 def test_unfinished_uploads_of_these_objects_alone_are_aborted(
     store: ObjectStore, url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "MAX_PUT_BYTES", 100)
+    monkeypatch.setattr(object_store, "PART_BYTES", 100)
     client = boto3.client("s3", endpoint_url=url)
     for name in ("ours.tar", "other.tar"):
         client.create_multipart_upload(Bucket=BUCKET, Key=f"{request.node.name}/{name}")
@@ -119,3 +121,35 @@ def test_faults_of_a_file_of_this_machine_are_not_those_of_the_target(
     store.put("x", content("x"))
     with pytest.raises(LocalFileError, match=r"^/dev/full: No space left on device"):
         store.download("x", Path("/dev/full"))
+
+
+def test_an_object_is_sent_in_parts_if_it_is_large_or_larger_than_a_part_at_a_limited_speed(
+    store: ObjectStore, url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "MAX_PUT_BYTES", 100)
+    monkeypatch.setattr(object_store, "PART_BYTES", 10)
+    client = boto3.client("s3", endpoint_url=url)
+    for size, is_paced, has_parts in ((100, False, False), (101, False, True), (10, True, False), (11, True, True)):
+        store.put("x", replace(content("x" * size), pace=(lambda count: None) if is_paced else None))
+        tag = client.head_object(Bucket=BUCKET, Key=f"{request.node.name}/x")["ETag"]
+        assert ("-" in tag) is has_parts
+
+
+def test_all_bytes_of_an_object_of_google_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
+    google = ObjectStore(StoreAddress.parse("gs://bucket/x", "http://127.0.0.1:9"))
+    assert google.count_memory(LocalFile(Path("x.tar"), 1 << 30, "")) == 1 << 30
+
+
+def test_credentials_that_may_not_list_uploads_have_left_none(
+    url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with FaultProxy(url) as proxy:
+        store = ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/{request.node.name}", proxy.url))
+        proxy.faults = [Fault("403", "GET", "uploads")]
+        store.abort_uploads({"x.tar": 1 << 30})
+        proxy.faults = [Fault("503", "GET", "uploads")]
+        with pytest.raises(TemporaryStoreError, match="SlowDown"):
+            store.abort_uploads({"x.tar": 1 << 30})
