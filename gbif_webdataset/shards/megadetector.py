@@ -109,6 +109,7 @@ def _find_categories(path: Path, header: dict[str, Any], names: tuple[str, ...])
     listed = header.get("detection_categories", _CATEGORIES)
     if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
         raise _format_error(path, "'detection_categories' does not map numbers to names")
+    _check_text(path, "".join(listed), "a number of 'detection_categories'")
     by_name: dict[str, list[str]] = {}
     for number, name in listed.items():
         by_name.setdefault(name.strip().lower(), []).append(number)
@@ -184,8 +185,7 @@ def _make_rows(path: Path, number: int, entry: Any) -> Iterator[dict[str, Any]]:
     place = f"entry {number + 1:,} of 'images'"
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise _format_error(path, f"{place} has no 'file'")
-    if any("\ud800" <= letter <= "\udfff" for letter in entry["file"]):
-        raise _format_error(path, f"'file' of {place} is not Unicode text")
+    _check_text(path, entry["file"], f"'file' of {place}")
     detections = entry.get("detections") or []
     if not isinstance(detections, list):
         raise _format_error(path, f"'detections' of {place} is not a list")
@@ -215,8 +215,16 @@ def _read_detection(path: Path, place: str, detection: Any) -> tuple[str, float,
             if all(isinstance(value, int | float) for value in bbox):
                 numbers = [_to_float(value) for value in (confidence, *bbox)]
                 box = add_margin(numbers[1:]) if math.isfinite(numbers[0]) else None
-                return str(detection.get("category", "")), numbers[0], box
+                category = str(detection.get("category", ""))
+                _check_text(path, category, f"'category' of a detection of {place}")
+                return category, numbers[0], box
     raise _format_error(path, f"a detection of {place} lacks 'conf' (a number) or 'bbox' (four numbers)")
+
+
+def _check_text(path: Path, text: str, place: str) -> None:
+    """Raise ParameterError for half of a pair of surrogates, which JSON can name, but which no table can hold."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise _format_error(path, f"{place} is not Unicode text")
 
 
 def _to_float(value: float) -> float:

@@ -118,6 +118,8 @@ def test_results_larger_than_the_window_in_memory_are_read_whole(run: ShardRun) 
         '{"info": ' + '{"a":' * 100_000,
         '{"images": [{"file": "a", "detections": [{"conf": ' + "9" * 5_000 + ', "bbox": [0, 0, 1, 1]}]}]}',
         '{"images": [{"file": "\\ud800", "detections": []}]}',
+        '{"images": [{"file": "a", "detections": [{"category": "\\ud800", "conf": 0.5, "bbox": [0, 0, 1, 1]}]}]}',
+        '{"images": [{"file": "ds/1.jpg"}], "detection_categories": {"\\ud800": "animal"}}',
         '{"images": [{"file": "ds/1.jpg"}], "detection_categories": [1]}',
         '{"images": [{"file": "ds/1.jpg"}], "detection_categories": {"1": 1}}',
         '{"images": [{"file": "ds/1.jpg", "detections": {"0": 1}}]}',
