@@ -192,7 +192,7 @@ class ChunkFetcher:
             with self._files.new_file(job.paths[0]) as file:
                 if cached := self._files.copy_cached(cache, paths, file):
                     size, sha256 = cached
-                    self._finish_job(job, self._make_outcome(job, Status.CACHED, bytes=size, sha256=sha256), file)
+                    self._store_image(self._make_outcomes(job, Status.CACHED, bytes=size, sha256=sha256), file)
                     return
         self._queues.add_job(parse_host(job.url), job)
 
@@ -216,18 +216,16 @@ class ChunkFetcher:
         host, error = parse_host(job.redirect or job.url), FetchFailure.HOST_UNAVAILABLE
         if host in self._reachability.noted:
             self._reachability.report_unreachable(host, error)
-        outcome = self._make_outcome(job, Status.FAILED, error=error, attempts=job.attempts)
-        self._record_failure(job, outcome)
+        self._record_failure(job, error=error, attempts=job.attempts)
 
     def _try_job(self, host: str, job: _Job, downloader: Downloader) -> None:
         """Attempt a job once. Record its outcome, or queue it again for a retry or after a redirect."""
-        started, tried = time.monotonic(), _Job(job.url, job.paths, job.attempts + 1)
+        started, attempts = time.monotonic(), job.attempts + 1
         try:
             with self._files.new_file(job.paths[0]) as file:
                 download = downloader.download_image(job.redirect or job.url, file, job.trail)
                 self._report_success(host)
-                outcome = self._make_outcome(job, Status.FETCHED, attempts=tried.attempts, **vars(download))
-                self._finish_job(job, outcome, file)
+                self._store_image(self._make_outcomes(job, Status.FETCHED, attempts=attempts, **vars(download)), file)
         except RedirectedError as redirected:
             self._report_success(host)
             trail = job.trail.extend(time.monotonic() - started, redirected.cookies)
@@ -235,11 +233,11 @@ class ChunkFetcher:
             self._queues.add_job(parse_host(redirected.url), moved)
         except DownloadError as failure:
             self._report_failure(host, failure)
-            if failure.code in RETRIED_AT_ONCE and tried.attempts <= self._options.retries:
-                self._queues.add_job(parse_host(tried.url), tried, self._options.find_retry_pause(tried.attempts))
+            if failure.code in RETRIED_AT_ONCE and attempts <= self._options.retries:
+                retry = _Job(job.url, job.paths, attempts)
+                self._queues.add_job(parse_host(job.url), retry, self._options.find_retry_pause(attempts))
                 return
-            made = {"error": failure.code, "attempts": tried.attempts, **vars(failure.download)}
-            self._record_failure(job, self._make_outcome(job, Status.FAILED, **made))
+            self._record_failure(job, error=failure.code, attempts=attempts, **vars(failure.download))
 
     def _report_success(self, host: str) -> None:
         self._reachability.report_reached(host)
@@ -255,17 +253,16 @@ class ChunkFetcher:
         elif self._queues.report_failure(host, failure.is_busy, failure.retry_after):
             self._reachability.share(host)
 
-    def _make_outcome(self, job: _Job, status: str, **values: Any) -> Outcome:
-        path = job.paths[0]
-        fetched_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return Outcome(path, self._identifiers[path], status, fetched_at=fetched_at, requested_url=job.url, **values)
+    def _make_outcomes(self, job: _Job, status: str, **values: Any) -> list[Outcome]:
+        """The outcome for each image of the job, the first image at the end."""
+        values |= {"fetched_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "requested_url": job.url}
+        return [Outcome(path, self._identifiers[path], status, **values) for path in reversed(job.paths)]
 
-    def _finish_job(self, job: _Job, outcome: Outcome, file: BinaryIO) -> None:
-        """Store the image at each path of the job, and record the outcome for it."""
-        for path in reversed(job.paths):  # a store of files renames the file in the end
-            self._files.store.put(path, file, str(outcome.sha256))
-            self._recorder.record(replace(outcome, image_path=path, identifier=self._identifiers[path]))
+    def _store_image(self, outcomes: Iterable[Outcome], file: BinaryIO) -> None:
+        for outcome in outcomes:  # a store of files renames the file in the end
+            self._files.store.put(outcome.image_path, file, str(outcome.sha256))
+            self._recorder.record(outcome)
 
-    def _record_failure(self, job: _Job, outcome: Outcome) -> None:
-        for path in job.paths:
-            self._recorder.record(replace(outcome, image_path=path, identifier=self._identifiers[path]))
+    def _record_failure(self, job: _Job, **values: Any) -> None:
+        for outcome in self._make_outcomes(job, Status.FAILED, **values):
+            self._recorder.record(outcome)

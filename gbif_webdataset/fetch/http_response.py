@@ -9,6 +9,7 @@ from http.client import HTTPResponse, RemoteDisconnected
 from typing import Any, cast
 
 _HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
+_SOUND_HEADER = re.compile(rb"[!-9;-~]+:[^\r\n]*\r\n")
 _UNPARSABLE = b"X-Unparsable:\r\n"
 
 
@@ -71,6 +72,8 @@ class _HeadReader:
     def readline(self, limit: int = -1) -> bytes:
         """The next line; of a line that is no header, a header without a meaning."""
         line = self._received.readline(limit)
+        if self._is_in_headers and _SOUND_HEADER.fullmatch(line):
+            return line  # as almost all are
         if self._is_in_headers and not line:
             raise RemoteDisconnected("the response ends in its headers")
         is_first, self._is_in_headers = not self._is_in_headers, bool(line.strip(b"\r\n"))

@@ -166,10 +166,10 @@ def _save_body(
     response: BaseHTTPResponse, target: BinaryIO, reached: Download, max_bytes: int
 ) -> tuple[Download, bytes]:
     """`reached` with size and hash of the body, which is written to `target`, and the body's first bytes."""
-    digest = hashlib.sha256()
+    digest, is_encoded = hashlib.sha256(), "Content-Encoding" in response.headers
     size, head = 0, b""
     try:
-        while piece := response.read1(PIECE_BYTES, decode_content=True):
+        while piece := response.read1(PIECE_BYTES, decode_content=is_encoded):  # decoding copies every piece
             if size < HEAD_BYTES:
                 head += piece[: HEAD_BYTES - size]
                 if len(head) == HEAD_BYTES and not identify_image(head):
