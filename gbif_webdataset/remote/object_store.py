@@ -6,8 +6,9 @@ those on S3 see s3_parts. On Google every object is one request, with all of its
 there, but it cannot list and abort those of a killed upload, which Google keeps and charges for.
 """
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,20 @@ class ObjectStore:
 
     def __init__(self, target: StoreAddress) -> None:
         self._target = target
-        try:
+        with self._explained():
             self._store = open_object_store(target)
-        except DatasetError:
-            raise
-        except Exception as error:  # obstore and boto3 have many kinds of errors of configuration
-            raise self._explain(error) from None
 
     def read(self, name: str) -> bytes | None:
         """The bytes of an object; None if there is none."""
         import obstore
 
-        try:
-            return bytes(obstore.get(self._store, name).bytes())
-        except FileNotFoundError as error:
-            if is_missing_bucket(error):
-                raise self._explain(error) from None
-            return None
-        except Exception as error:
-            raise self._explain(error) from None
+        with self._explained():
+            try:
+                return bytes(obstore.get(self._store, name).bytes())
+            except FileNotFoundError as error:
+                if is_missing_bucket(error):
+                    raise
+                return None
 
     def download(self, name: str, path: Path) -> None:
         """Write the bytes of an object to a file.
@@ -58,14 +54,11 @@ class ObjectStore:
         """
         import obstore
 
-        try:
-            write_blocks(path, map(bytes, obstore.get(self._store, name)))
-        except DatasetError:
-            raise
-        except FileNotFoundError:
-            raise StoreError.missing(self._target.option, name) from None
-        except Exception as error:
-            raise self._explain(error) from None
+        with self._explained():
+            try:
+                write_blocks(path, map(bytes, obstore.get(self._store, name)))
+            except FileNotFoundError:
+                raise StoreError.missing(self._target.option, name) from None
 
     def put(self, name: str, file: LocalFile) -> None:
         """Write an object, which exists completely or not at all.
@@ -76,26 +69,20 @@ class ObjectStore:
         import obstore
 
         attributes = {"Content-Type": file.media_type}
-        try:
+        with self._explained():
             if not self._has_parts(file.size, PART_BYTES if file.pace else MAX_PUT_BYTES):
                 obstore.put(self._store, name, file.read(), attributes=attributes, use_multipart=False)
             elif self._target.scheme == "s3":
                 self._parts.put(name, file)
             else:
-                blocks = file.iterate(PART_BYTES)
-                at_once = AZURE_PARTS_AT_ONCE
                 obstore.put(
                     self._store,
                     name,
-                    blocks,
+                    file.iterate(PART_BYTES),
                     attributes=attributes,
                     chunk_size=PART_BYTES,
-                    max_concurrency=at_once,
+                    max_concurrency=AZURE_PARTS_AT_ONCE,
                 )
-        except DatasetError:
-            raise
-        except Exception as error:
-            raise self._explain(error) from None
 
     def replace(self, name: str, content: bytes, old: bytes | None) -> None:
         """Write an object if its bytes are still `old`, with None if there was none.
@@ -107,37 +94,30 @@ class ObjectStore:
         """
         import obstore
 
-        try:
-            found = obstore.get(self._store, name)
-            current = bytes(found.bytes())
-            # a server may have stored a part of an earlier attempt
-            if current != old and not content.startswith(current):
-                raise StoreError.changed(self._target.option, f"{name} has changed")
-            mode: Any = {key: found.meta[key] for key in ("e_tag", "version") if found.meta.get(key)}
-        except FileNotFoundError:
-            if old is not None:
-                raise StoreError.changed(self._target.option, f"{name} was deleted") from None
-            mode = "create"
-        except DatasetError:
-            raise
-        except Exception as error:
-            raise self._explain(error) from None
-        try:
+        with self._explained():
+            try:
+                found = obstore.get(self._store, name)
+                current = bytes(found.bytes())
+                # a server may have stored a part of an earlier attempt
+                if current != old and not content.startswith(current):
+                    raise StoreError.changed(self._target.option, f"{name} has changed")
+                mode: Any = {key: found.meta[key] for key in ("e_tag", "version") if found.meta.get(key)}
+            except FileNotFoundError:
+                if old is not None:
+                    raise StoreError.changed(self._target.option, f"{name} was deleted") from None
+                mode = "create"
             _put_if(self._store, name, content, mode)
-        except Exception as error:
-            raise self._explain(error) from None
 
     def list_sizes(self) -> dict[str, int]:
         """The size of each object below the prefix, in bytes, by name."""
         import obstore
 
-        try:
-            chunks = obstore.list(self._store, chunk_size=LIST_CHUNK)
-            return {item["path"]: item["size"] for chunk in chunks for item in chunk}
-        except FileNotFoundError:
-            return {}
-        except Exception as error:
-            raise self._explain(error) from None
+        with self._explained():
+            try:
+                chunks = obstore.list(self._store, chunk_size=LIST_CHUNK)
+                return {item["path"]: item["size"] for chunk in chunks for item in chunk}
+            except FileNotFoundError:
+                return {}
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects."""
@@ -145,12 +125,9 @@ class ObjectStore:
 
         step = MAX_DELETED if self._target.scheme == "s3" else 1  # others fail at an object that is gone
         for start in range(0, len(names), step):
-            try:
+            # a request that is repeated may have deleted it
+            with self._explained(), contextlib.suppress(FileNotFoundError):
                 obstore.delete(self._store, list(names[start : start + step]))
-            except FileNotFoundError:  # a request that is repeated had deleted it
-                continue
-            except Exception as error:
-                raise self._explain(error) from None
 
     def abort_uploads(self, sizes: Mapping[str, int]) -> None:
         """Abort the unfinished uploads of objects of these sizes, by name, which a killed run left."""
@@ -162,7 +139,7 @@ class ObjectStore:
         except Exception as error:
             if find_status(error) == "403":  # an upload in parts begins with this request, so there is none
                 return
-            raise self._explain(error) from None
+            raise explain_error(error, self._target.option) from None
 
     def count_memory(self, file: LocalFile) -> int:
         """The bytes of a file that are in memory while it is sent."""
@@ -176,8 +153,15 @@ class ObjectStore:
     def _has_parts(self, count: int, max_put_bytes: int) -> bool:
         return count > max_put_bytes and self._target.scheme != "gs"
 
-    def _explain(self, error: BaseException) -> Exception:
-        return explain_error(error, self._target.option)
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise the errors of obstore and boto3, of which there are many kinds, as sentences or temporary failures."""
+        try:
+            yield
+        except DatasetError:
+            raise
+        except Exception as error:
+            raise explain_error(error, self._target.option) from None
 
 
 def _put_if(store: Any, name: str, content: bytes, mode: Any) -> None:
