@@ -113,7 +113,8 @@ def _read(archive: Path, folder: Path, output: Path) -> int:
         read_archives({archive: NO_STATEMENT}, writer, options, resources, lambda done, total: None)
     except DatasetError as error:
         output.write_text(str(error))
-        return SENTENCE if str(error).isprintable() and "bug" not in str(error) else DEFECT
+        is_sentence = str(error).isprintable() and "bug" not in str(error).replace(str(archive), "")
+        return SENTENCE if is_sentence else DEFECT
     except BaseException:
         output.write_text(traceback.format_exc())
         return DEFECT

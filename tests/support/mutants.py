@@ -142,6 +142,8 @@ def write_hostile_mutant(folder: Path, seed: int) -> Path:
         contents["meta.xml"] = contents["meta.xml"].replace(b'fieldsEnclosedBy=""', b'fieldsEnclosedBy="&quot;"')
     name = rng.choice((*DOCUMENTS, *DOCUMENTS, "occurrence.txt", "multimedia.txt", "citations.txt", ""))
     for _ in range(rng.choice((0, 1, 1, 2)) if name else 0):
+        if not contents[name]:
+            break
         changes = (*MUTATIONS, grow, *((rename_encoding, nest, swap_values) if name in DOCUMENTS else ()))
         contents[name] = rng.choice(changes)(contents[name], rng)
     archive = folder / f"a.{rng.choice(('zip', 'zip', 'tar', 'tar.gz', 'tar.bz2', 'tar.xz', 'folder'))}"
