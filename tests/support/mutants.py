@@ -67,7 +67,7 @@ def truncate(data: bytes, rng: random.Random) -> bytes:
 
 def swap_values(data: bytes, rng: random.Random) -> bytes:
     """Swap two values or two names of a descriptor, or replace one."""
-    values = sorted(set(re.findall(rb'"[^"]*"|<\w+|\b\w+=', data)))
+    values = sorted(set(re.findall(rb'"[^"]*"|<\w+|\b\w+=', data))) or [b"<"]
     one, other = (
         rng.choice(values),
         rng.choice([*values, b'""', b'"-1"', b'"99999999999999999999"', b'"utf-16"', b'"|"']),
