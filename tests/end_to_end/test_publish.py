@@ -9,7 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -41,17 +41,21 @@ from tests.support.publishable import QUICK, Publishable, check_complete, load_r
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
 boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
 SERVERS = {"moto": run_moto, "rclone": run_rclone}
+OTHER_CLOUDS = {"azurite": run_azurite, "gcs": run_gcs_emulator}
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """The URL of a server of S3 by its name; each is started when it is first used."""
+    """The URL of a server by its name; each is started when it is first used."""
     urls: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
 
         def find(name: str) -> str:
             if name not in urls:
-                urls[name] = stack.enter_context(SERVERS[name](tmp_path_factory.mktemp(name)))
+                run = {**SERVERS, **OTHER_CLOUDS}[name]
+                urls[name] = stack.enter_context(run(tmp_path_factory.mktemp(name)))
+                if name == "azurite":
+                    create_container(urls[name])
             return urls[name]
 
         yield find
@@ -414,23 +418,90 @@ def test_secrets_are_in_no_output_record_or_object(
         assert not [text for text in texts if secret.encode() in text]
 
 
-@pytest.mark.usefixtures("small_parts")
-def test_azure_has_the_same_versions(dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass
+class Cloud:
+    """A proxy before an imitation of Azure or Google, and a target there."""
+
+    proxy: FaultProxy
+    target: StoreAddress
+
+
+@pytest.fixture(params=OTHER_CLOUDS)
+def cloud(
+    servers: Callable[[str], str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cloud]:
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
-    with run_azurite(tmp_path) as url:
-        create_container(url)
-        target = StoreAddress.parse(f"az://{BUCKET}/x", url)
-        add_large_file(dataset)
-        dataset.send(target)
-        assert check_complete(ObjectStore(target).read).by_path["dropped.csv"].bytes > LARGE_BYTES
-        publish_twice_and_prune(dataset.make(), StoreAddress.parse(f"az://{BUCKET}/y", url))
-
-
-def test_google_has_the_same_versions(dataset: Publishable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
-    with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
-        publish_twice_and_prune(dataset, StoreAddress.parse(f"gs://{BUCKET}/x", front.url))
+    prefix = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    if request.param == "azurite":
+        with FaultProxy(servers("azurite")) as proxy:
+            yield Cloud(proxy, StoreAddress.parse(f"az://{BUCKET}/{prefix}", f"{proxy.url}/devstoreaccount1"))
+    else:
+        with GcsFront(servers("gcs")) as proxy:
+            yield Cloud(proxy, StoreAddress.parse(f"gs://{BUCKET}/{prefix}", proxy.url))
+
+
+def test_other_clouds_have_the_same_versions(dataset: Publishable, cloud: Cloud) -> None:
+    publish_twice_and_prune(dataset, cloud.target)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_large_files_are_uploaded_to_other_clouds(dataset: Publishable, cloud: Cloud, is_limited: bool) -> None:
+    add_large_file(dataset)
+    dataset.send(cloud.target, replace(QUICK, bytes_per_second=100_000_000 if is_limited else 0))
+    assert check_complete(ObjectStore(cloud.target).read).by_path["dropped.csv"].bytes > LARGE_BYTES
+    assert bool(cloud.proxy.count("PUT", "/versions/.*comp=block&")) is (cloud.target.scheme == "az")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_file_that_changed_is_not_published_to_other_clouds(dataset: Publishable, cloud: Cloud) -> None:
+    large = add_large_file(dataset)
+    large.write_bytes(large.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamagedFileError, match=re.escape(str(large))):
+        dataset.send(cloud.target)
+    store = ObjectStore(cloud.target)
+    assert store.read(NAME) is None
+    assert "versions/1.0.0/dropped.csv" not in store.list_sizes()
+
+
+@pytest.mark.parametrize("kind", ["reset", "500", "503", "cut", "lost-answer"])
+@pytest.mark.parametrize("path", [r"/train/.*\.tar", NAME])
+def test_temporary_faults_of_other_clouds_are_repeated_and_counted(
+    dataset: Publishable, cloud: Cloud, kind: str, path: str
+) -> None:
+    cloud.proxy.faults = [Fault(kind, path=path, times=2)]
+    assert "2 requests repeated" in dataset.send(cloud.target)
+    check_complete(ObjectStore(cloud.target).read)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_that_fails_is_repeated_on_azure(dataset: Publishable, cloud: Cloud) -> None:
+    if cloud.target.scheme != "az":
+        pytest.skip("Google's objects have no parts")
+    add_large_file(dataset)
+    cloud.proxy.faults = [Fault("503", path="comp=block&"), Fault("reset", path="comp=blocklist")]
+    assert "2 requests repeated" in dataset.send(cloud.target)
+    check_complete(ObjectStore(cloud.target).read)
+
+
+def test_what_other_clouds_refuse_gives_one_sentence(dataset: Publishable, cloud: Cloud) -> None:
+    cloud.proxy.faults = [Fault("403", times=1_000)]
+    with pytest.raises(StoreError, match=rf"^--to {cloud.target.address}: the credentials may not") as raised:
+        dataset.send(cloud.target)
+    assert "SECRET" not in str(raised.value)
+    assert cloud.proxy.count("PUT") <= 32, "refusals are not repeated"
+
+
+@pytest.mark.parametrize("moment", ["PUT .*/train/.*tar", "PUT .*/dropped.csv", "PUT .*/shards.csv", f"PUT .*/{NAME}"])
+def test_a_killed_upload_to_other_clouds_continues(dataset: Publishable, cloud: Cloud, moment: str) -> None:
+    add_large_file(dataset)
+    kill_at(cloud.proxy, dataset, cloud.target, moment)
+    before = set(ObjectStore(cloud.target).list_sizes())
+    publish(dataset, cloud.target)
+    version = check_complete(ObjectStore(cloud.target).read)
+    assert before <= {*version.names, NAME} == set(ObjectStore(cloud.target).list_sizes())
 
 
 def publish_twice_and_prune(dataset: Publishable, target: StoreAddress) -> None:

@@ -142,6 +142,31 @@ print(*(len(list(described.records(name))) for name in ("images", "attribution")
     assert ended.stdout.split() == [str(count)] * 2
 
 
+def test_dali_reads_a_copy_by_the_indexes(url: str, expected: Counter[str], tmp_path: Path) -> None:
+    """On the processor: DALI needs no GPU for it."""
+    pytest.importorskip("nvidia.dali", reason="optional: needs pip install nvidia-dali-cuda120; no GPU")
+    copy_target(url, tmp_path)
+    shards = [str(tmp_path / shard.removeprefix(f"{url}/")) for shard in list_shards(url)]
+    code = f"""
+from nvidia.dali import fn, pipeline_def
+
+@pipeline_def(batch_size={expected.total()}, num_threads=1, device_id=None)
+def read():
+    shards = {shards!r}
+    indexes = [shard.removesuffix(".tar") + ".idx" for shard in shards]
+    image, label = fn.readers.webdataset(paths=shards, index_paths=indexes, ext=["jpg", "cls"])
+    return fn.decoders.image(image, device="cpu"), label
+
+pipeline = read()
+pipeline.build()
+images, labels = pipeline.run()
+print(*pipeline.epoch_size().values(), len(images), set(images[place].shape() == [48, 64, 3] for place in range(len(images))))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == [str(expected.total())] * 2 + ["{True}"]
+
+
 def test_the_code_of_the_card_runs_beside_a_copy_of_the_whole_target(
     url: str, endpoint: str, expected: Counter[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

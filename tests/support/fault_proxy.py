@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 EMPTY_LIST = (
     b'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -97,8 +97,9 @@ class Exchange(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         """Forward a request, or disturb it."""
         proxy, length = self.server_proxy, int(self.headers.get("Content-Length") or 0)
-        proxy.before(self.command, self.path)
-        kind = proxy.choose_fault(self.command, self.path)
+        path = unquote(self.path)
+        proxy.before(self.command, path)
+        kind = proxy.choose_fault(self.command, path)
         if kind == "reset":
             self.rfile.read(length // 2)
             return self.reset()

@@ -36,10 +36,21 @@ class GcsExchange(Exchange):
             "Content-Type", ""
         ):  # the emulator would take the object for a request of its own
             self.headers.replace_header("Content-Type", "text/plain")
+        wanted = self.headers.get("x-goog-if-generation-match")
+        if wanted is not None and wanted != self.find_generation(bucket, names[0]):
+            return 412, [], b"<Error><Code>PreconditionFailed</Code></Error>"
         with ONE_AT_A_TIME:  # the emulator has one thread, and resets connections that wait
             status, headers, answer = super().forward(body, length, waits)
         headers = [(name, value) for name, value in headers if name.lower() not in ("etag", "last-modified")]
-        return status, [*headers, ("ETag", "x"), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")], answer
+        headers += [("ETag", "x"), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")]
+        if status == 200:
+            headers.append(("x-goog-generation", self.find_generation(bucket, names[0])))
+        return status, headers, answer
+
+    def find_generation(self, bucket: str, name: str) -> str:
+        """The number of an object's content, which Google changes with each write; 0 without an object."""
+        item = self.ask("GET", f"b/{bucket}/o/{quote(unquote(name), safe='')}")[1]
+        return str(item.get("generation", 0))
 
     def list_objects(self, bucket: str, query: dict[str, list[str]]) -> bytes:
         """A list as XML."""

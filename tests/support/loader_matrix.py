@@ -153,7 +153,7 @@ def read_with_energon(dataset: LoaderDataset, split: str) -> Iterator[Read]:
 
 
 def read_by_the_index_of_dali(dataset: LoaderDataset, split: str) -> Iterator[Read]:
-    """The bytes at the offsets of the index, which NVIDIA DALI reads; DALI itself needs a GPU."""
+    """The bytes at the offsets of the index, which NVIDIA DALI reads; test_published_readers.py has DALI itself."""
     for path in sorted((dataset.shards_folder / split).glob("*.tar")):
         version, *lines = path.with_suffix(".idx").read_text().splitlines()
         assert version == f"v1.2 {len(lines)}"
