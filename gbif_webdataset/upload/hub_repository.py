@@ -21,6 +21,7 @@ from gbif_webdataset.upload.published_version import NAME
 REPOSITORY = "dataset"  # its type
 ATTRIBUTES = ".gitattributes"
 LARGE_FILES = [f"*{ending} filter=lfs diff=lfs merge=lfs -text" for ending in (".tar", ".idx", ".parquet")]
+MAX_NAMES = 500  # in one request
 MAX_SMALL_BYTES = 1 << 20
 """Files up to this size are sent from memory. The SHA-256 of larger ones is compared before the commit."""
 
@@ -106,7 +107,7 @@ class HubRepository:
         return additions
 
     def commit(self, additions: Sequence[Any], deleted: Sequence[str], message: str, version: bytes) -> None:
-        """Add files and delete others by one commit. If an earlier attempt made this commit, nothing happens.
+        """Add files and delete others, if they exist, by one commit. If an earlier attempt made it, nothing happens.
 
         `version` is the content of dataset.json among the additions.
 
@@ -120,7 +121,7 @@ class HubRepository:
                 if self._read(NAME, head) == version:
                     return
                 raise StoreError.changed(self._target.option, "has a new commit")
-            deletions = [CommitOperationDelete(name, is_folder=False) for name in deleted]
+            deletions = [CommitOperationDelete(name, is_folder=False) for name in self._find_existing(deleted)]
             self._api.create_commit(
                 self._target.container,
                 [*additions, *deletions],
@@ -128,6 +129,15 @@ class HubRepository:
                 repo_type=REPOSITORY,
                 parent_commit=self._head,
             )
+
+    def _find_existing(self, names: Sequence[str]) -> list[str]:
+        """The names of files that the repository has; the Hub refuses a commit that deletes another one."""
+        found: list[str] = []
+        for start in range(0, len(names), MAX_NAMES):
+            asked = list(names[start : start + MAX_NAMES])
+            infos = self._api.get_paths_info(self._target.container, asked, revision=self._head, repo_type=REPOSITORY)
+            found += [info.path for info in infos]
+        return found
 
     @functools.cached_property
     def _head(self) -> str:

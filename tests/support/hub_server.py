@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 from tests.support.fault_proxy import QuietServer
 
@@ -156,6 +157,9 @@ class HubExchange(BaseHTTPRequestHandler):
                 return self.answer_json({"error": "digest"}, 400)
             hub.blobs[digest] = body
             return self.answer_json({})
+        if path.startswith(f"/api/{name}/paths-info/"):
+            asked = [one for one in parse_qs(body.decode())["paths"] if one in hub.files]
+            return self.answer_json([{"type": "file", "path": one, "size": 1, "oid": "x"} for one in asked])
         if path == f"/api/{name}/commit/main":
             return self.commit([json.loads(line) for line in body.splitlines()], name)
         return self.answer_json({"id": REPOSITORY, "sha": hub.commits[-1].oid, "siblings": []})
@@ -192,8 +196,10 @@ class HubExchange(BaseHTTPRequestHandler):
                 hub.regular.add(value["path"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = hub.blobs[value["oid"]]
-            else:
+            elif value["path"] in files:
                 del files[value["path"]]
+            else:
+                return self.answer_json({"error": "A file with this name doesn't exist"}, 404)
         hub.commits.append(Commit(header["summary"], files))
         oid = hub.commits[-1].oid
         return self.answer_json({"success": True, "commitOid": oid, "commitUrl": f"{hub.url}/{name}/commit/{oid}"})

@@ -99,6 +99,18 @@ def test_a_new_version_sends_what_changed_and_deletes_what_is_gone(
     }
 
 
+def test_a_file_that_somebody_deleted_is_not_deleted_again(
+    hub: HubServer, dataset: Publishable, target: StoreAddress
+) -> None:
+    dataset.send(target)
+    dataset.rows["train"] = dataset.rows["train"][:-3]
+    dataset.make("1.0.1")
+    gone = sorted(name for name in hub.files if name.startswith("train/"))[-1]
+    hub.commits.append(Commit("theirs", {name: data for name, data in hub.files.items() if name != gone}))
+    dataset.send(target)
+    assert check_complete(hub.files.get).version == "1.0.1"
+
+
 @pytest.mark.parametrize(
     "fault",
     [
