@@ -23,7 +23,7 @@ from gbif_webdataset.upload.prepare_version import (
     read_published,
 )
 from gbif_webdataset.upload.publish_options import PublishOptions, check_options
-from gbif_webdataset.upload.publish_to_hub import check_folders, commit_version
+from gbif_webdataset.upload.publish_to_hub import check_limits, commit_version
 from gbif_webdataset.upload.publish_to_store import UploadCounts, announce_version, prune, upload_copies, upload_objects
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
 from gbif_webdataset.upload.transfer import Transfer
@@ -103,7 +103,7 @@ class Publication:
         if prepared.is_published:
             return prepared
         if self._target.scheme == HUB:
-            check_folders((one.name for one in prepared.version.objects), self._target.option)
+            check_limits(prepared, self._target.option)
         names = prepared.shard_names
         if published is None:
             self._changes = count_first_version(read_shards(self._paths.shard_list), names)

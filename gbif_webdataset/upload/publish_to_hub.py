@@ -1,7 +1,7 @@
 """A version on the Hugging Face Hub, which is one commit: readers see it as a whole or not at all."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -17,8 +17,8 @@ from gbif_webdataset.upload.publish_to_store import UploadCounts
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
 
 BATCH_FILES = 100
-MAX_FILES_IN_FOLDER = 10_000
-"""The Hub refuses a commit with a larger folder."""
+MAX_FILES_IN_FOLDER, MAX_FILES_IN_COMMIT = 10_000, 25_000
+"""The Hub refuses a commit with more."""
 
 
 def commit_version(
@@ -49,10 +49,15 @@ def commit_version(
     return UploadCounts(len(files), total, len(deleted))
 
 
-def check_folders(names: Iterable[str], place: str) -> None:
-    """Raise StoreError if a folder has more files than the Hub allows; `place` is the option with the address."""
-    for folder, count in Counter(PurePosixPath(name).parent.as_posix() for name in names).items():
-        if count > MAX_FILES_IN_FOLDER:
-            problem = f"{folder}/ would have {format_count(count, 'file')}, and the Hub allows {MAX_FILES_IN_FOLDER:,}"
-            remedy = "make fewer shards with a larger --CreateWebDataset-max-shard-size"
-            raise StoreError.at(place, problem, remedy)
+def check_limits(prepared: PreparedVersion, place: str) -> None:
+    """Raise StoreError if the Hub would refuse the version; `place` is the option with the address."""
+    folders = Counter(PurePosixPath(one.name).parent.as_posix() for one in prepared.version.objects)
+    problems = [
+        f"{folder}/ would have {format_count(count, 'file')}, and the Hub allows {MAX_FILES_IN_FOLDER:,}"
+        for folder, count in folders.items()
+        if count > MAX_FILES_IN_FOLDER
+    ]
+    if (new := len(prepared.new_objects)) > MAX_FILES_IN_COMMIT:
+        problems.append(f"the version has {format_count(new, 'new file')}, and the Hub allows {MAX_FILES_IN_COMMIT:,}")
+    if problems:
+        raise StoreError.at(place, problems[0], "make fewer shards with a larger --CreateWebDataset-max-shard-size")

@@ -12,9 +12,9 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.upload import publish_to_hub
 from gbif_webdataset.upload.hub_repository import HubRepository
-from gbif_webdataset.upload.prepare_version import prepare_version
-from gbif_webdataset.upload.publish_to_hub import check_folders, commit_version
-from gbif_webdataset.upload.published_version import NAME
+from gbif_webdataset.upload.prepare_version import PreparedVersion, prepare_version
+from gbif_webdataset.upload.publish_to_hub import check_limits, commit_version
+from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
 from tests.support.publishable import Publishable
 
 
@@ -58,10 +58,20 @@ def test_only_the_batch_that_failed_is_sent_again(tmp_path: Path, monkeypatch: p
     assert progress[-1][0] == progress[-1][1]
 
 
-def test_a_folder_with_more_files_than_the_hub_allows_is_refused() -> None:
-    names = [f"train/train-{number:06}.{ending}" for number in range(3_333) for ending in ("tar", "idx", "tar.idx")]
-    check_folders([*names, "README.md"], "--to hf://datasets/me/moths")
+def list_version(*counts: tuple[str, int]) -> PreparedVersion:
+    """A first version with so many files in each folder."""
+    names = [f"{folder}/{number}" for folder, count in counts for number in range(count)]
+    files = {name: LocalFile.of_content(Path(name), b"x") for name in names}
+    objects = [PublishedObject(name, name, 1, files[name].sha256) for name in names]
+    return PreparedVersion(PublishedVersion("0", "Moths", "1.0.0", objects), files, None)
+
+
+def test_versions_that_the_hub_would_refuse_are_refused_before_anything_is_sent() -> None:
+    place = "--to hf://datasets/me/moths"
+    check_limits(list_version(("train", 10_000), ("val", 10_000), ("test", 5_000)), place)
     with pytest.raises(
         StoreError, match=r"train/ would have 10,001 files, and the Hub allows 10,000; make fewer shards with a larger"
     ):
-        check_folders([*names, "train/a", "train/b"], "--to hf://datasets/me/moths")
+        check_limits(list_version(("val", 1), ("train", 10_001)), place)
+    with pytest.raises(StoreError, match=r"the version has 25,001 new files, and the Hub allows 25,000; make fewer"):
+        check_limits(list_version(("train", 10_000), ("val", 10_000), ("test", 5_001)), place)
