@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -390,14 +391,28 @@ def test_bandwidth_is_limited(proxy: FaultProxy, dataset: Publishable, target: S
     moments: list[tuple[float, int]] = []
 
     def note(method: str, path: str) -> None:
-        import time
-
         if method == "PUT":
             moments.append((time.monotonic(), 1))
 
     proxy.before = note
     dataset.send(target, replace(QUICK, bytes_per_second=size))
     assert moments[-1][0] - moments[0][0] > 0.5
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_the_parts_of_a_file_are_limited_as_well(proxy: FaultProxy, dataset: Publishable, target: StoreAddress) -> None:
+    add_large_file(dataset)
+    moments: list[float] = []
+
+    def note(method: str, path: str) -> None:
+        if "partNumber=" in path and "/versions/" in path:
+            moments.append(time.monotonic())
+
+    proxy.before = note
+    dataset.send(target, replace(QUICK, bytes_per_second=2 * PART_BYTES))
+    assert len(moments) == 3
+    assert moments[1] - moments[0] > 0.4
+    assert moments[2] - moments[1] > 0.4
 
 
 def test_secrets_are_in_no_output_record_or_object(
