@@ -134,12 +134,8 @@ class ObjectStore:
         names = [name for name, size in sizes.items() if self._has_parts(size, PART_BYTES)]
         if self._target.scheme != "s3" or not names:
             return
-        try:
+        with self._explained():
             self._parts.abort(names)
-        except Exception as error:
-            if find_status(error) == "403":  # an upload in parts begins with this request, so there is none
-                return
-            raise explain_error(error, self._target.option) from None
 
     def count_memory(self, file: LocalFile) -> int:
         """The bytes of a file that are in memory while it is sent."""

@@ -12,6 +12,7 @@ from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
 
 PART_BYTES = 32 << 20
+FORBIDDEN, MISSING = 403, 404
 
 
 class S3Parts:
@@ -54,7 +55,13 @@ class S3Parts:
 
     def abort(self, names: Collection[str]) -> None:
         """Abort the unfinished uploads of these objects."""
-        self._abort(self._list_uploads(names))
+        try:
+            uploads = self._list_uploads(names)
+        except self._client.exceptions.ClientError as error:
+            if _find_status(error) == FORBIDDEN:  # an upload in parts begins with this request, so there is none
+                return
+            raise
+        self._abort(uploads)
 
     def _is_stored(self, place: dict[str, str], file: LocalFile) -> bool:
         """Whether an object has the bytes of the file, by its ETag.
@@ -64,9 +71,9 @@ class S3Parts:
         try:
             found = self._client.head_object(**place)
         except self._client.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-                raise
-            return False
+            if _find_status(error) == MISSING:
+                return False
+            raise
         if found["ContentLength"] != file.size:
             return False
         whole, digests = _digest(b""), []
@@ -100,3 +107,8 @@ class S3Parts:
 def _digest(data: bytes) -> Any:
     """The MD5, of which S3 makes ETags."""
     return hashlib.md5(data, usedforsecurity=False)
+
+
+def _find_status(error: Any) -> int:
+    """The HTTP status in an error of boto3."""
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
