@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -64,6 +65,23 @@ class FolderStore:
             raise StoreError.changed(self._target.option, f"{name} has changed")
         self.put(name, LocalFile.of_content(Path(name), content))
 
+    def copy(self, source: str, name: str, size: int) -> None:
+        """Write a file with the bytes of another one, as a hard link if the file system has them."""
+        with self._explained(), atomic_file(self._folder / name) as temporary:
+            temporary.unlink()
+            try:
+                temporary.hardlink_to(self._folder / source)
+            except OSError:
+                shutil.copyfile(self._folder / source, temporary)
+
+    def find_size(self, name: str) -> int | None:
+        """The size of a file in bytes; None if there is none."""
+        with self._explained():
+            try:
+                return (self._folder / name).stat().st_size
+            except FileNotFoundError:
+                return None
+
     def list_sizes(self) -> dict[str, int]:
         """The size of each file below the folder, in bytes, by name."""
         found = {}
@@ -89,8 +107,8 @@ class FolderStore:
         return min(file.size, 2 * BLOCK_BYTES)
 
     def abort_uploads(self, sizes: Mapping[str, int]) -> None:
-        """Delete the temporary files that a killed run left beside these objects."""
-        folders = {(self._folder / name).parent for name in sizes}
+        """Delete the temporary files that a killed run left beside these objects, or in a folder with a slash."""
+        folders = {self._folder / name.rpartition("/")[0] for name in sizes}
         with self._explained():
             for path in [path for folder in folders for path in folder.glob(f"{TEMPORARY}*")]:
                 delete_unless_locked(path)

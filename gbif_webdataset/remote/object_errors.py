@@ -19,6 +19,7 @@ PERMANENT_CODES = {
     "BillingDisabled",
     "UserProjectMissing",
 }
+MISSING_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
 TEMPORARY_CODES = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "RequestTimeTooSkewed"}
 """Codes with HTTP status 400 of bodies that did not arrive as they were sent."""
 
@@ -39,7 +40,7 @@ def explain_error(error: BaseException, place: str) -> Exception:
         problem = f"the credentials may not read, list and write there ({code or kind})"
         remedy = "give others, or allow it (docs/publishing.md#credentials)"
         return StoreError.at(place, problem, remedy)
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or code in MISSING_BUCKET:
         return StoreError.at(place, "there is no such bucket or container", "create it, or correct the address")
     if code in PERMANENT_CODES or (find_status(error) in PERMANENT and code not in TEMPORARY_CODES):
         return StoreError.at(place, f"the target refuses a request ({code})", "check the address and the endpoint")

@@ -18,9 +18,10 @@ from gbif_webdataset.remote.object_errors import explain_error, find_status, is_
 from gbif_webdataset.remote.open_store import open_object_store
 from gbif_webdataset.remote.s3_parts import PART_BYTES, S3Parts
 from gbif_webdataset.remote.store_address import StoreAddress
-from gbif_webdataset.remote.store_errors import StoreError
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 
 MAX_PUT_BYTES = 128 << 20
+MAX_COPY_BYTES = 5 << 30  # by one request to S3
 AZURE_PARTS_AT_ONCE = 3
 MAX_DELETED = 1_000  # by one request
 LIST_CHUNK = 10_000
@@ -75,14 +76,8 @@ class ObjectStore:
             elif self._target.scheme == "s3":
                 self._parts.put(name, file)
             else:
-                obstore.put(
-                    self._store,
-                    name,
-                    file.iterate(PART_BYTES),
-                    attributes=attributes,
-                    chunk_size=PART_BYTES,
-                    max_concurrency=AZURE_PARTS_AT_ONCE,
-                )
+                parts: Any = {"chunk_size": PART_BYTES, "max_concurrency": AZURE_PARTS_AT_ONCE}
+                obstore.put(self._store, name, file.iterate(PART_BYTES), attributes=attributes, **parts)
 
     def replace(self, name: str, content: bytes, old: bytes | None) -> None:
         """Write an object if its bytes are still `old`, with None if there was none.
@@ -92,21 +87,39 @@ class ObjectStore:
         Raises:
             StoreError: another process has changed it.
         """
+        with self._explained():
+            current, mode = _find_condition(self._store, name)
+            if current is None and old is not None:
+                raise StoreError.changed(self._target.option, f"{name} was deleted")
+            # a server may have stored a part of an earlier attempt
+            if current is not None and current != old and not content.startswith(current):
+                raise StoreError.changed(self._target.option, f"{name} has changed")
+            _put_if(self._store, name, content, mode)
+
+    def copy(self, source: str, name: str, size: int) -> None:
+        """Let the server copy an object of `size` bytes to another name."""
+        import obstore
+
+        with self._explained():
+            if self._target.scheme == "s3" and size > MAX_COPY_BYTES:
+                self._parts.copy(source, name)
+                return
+            try:
+                obstore.copy(self._store, source, name)
+            except FileNotFoundError as error:
+                if is_missing_bucket(error):
+                    raise
+                raise TemporaryStoreError(f"there is no {source}") from None
+
+    def find_size(self, name: str) -> int | None:
+        """The size of an object in bytes; None if there is none."""
         import obstore
 
         with self._explained():
             try:
-                found = obstore.get(self._store, name)
-                current = bytes(found.bytes())
-                # a server may have stored a part of an earlier attempt
-                if current != old and not content.startswith(current):
-                    raise StoreError.changed(self._target.option, f"{name} has changed")
-                mode: Any = {key: found.meta[key] for key in ("e_tag", "version") if found.meta.get(key)}
+                return obstore.head(self._store, name)["size"]
             except FileNotFoundError:
-                if old is not None:
-                    raise StoreError.changed(self._target.option, f"{name} was deleted") from None
-                mode = "create"
-            _put_if(self._store, name, content, mode)
+                return None
 
     def list_sizes(self) -> dict[str, int]:
         """The size of each object below the prefix, in bytes, by name."""
@@ -130,7 +143,7 @@ class ObjectStore:
                 obstore.delete(self._store, list(names[start : start + step]))
 
     def abort_uploads(self, sizes: Mapping[str, int]) -> None:
-        """Abort the unfinished uploads of objects of these sizes, by name, which a killed run left."""
+        """Abort the unfinished uploads of objects of these sizes; a name with a slash at its end is all below it."""
         names = [name for name, size in sizes.items() if self._has_parts(size, PART_BYTES)]
         if self._target.scheme != "s3" or not names:
             return
@@ -154,10 +167,22 @@ class ObjectStore:
         """Raise the errors of obstore and boto3, of which there are many kinds, as sentences or temporary failures."""
         try:
             yield
-        except DatasetError:
+        except (DatasetError, TemporaryStoreError):
             raise
         except Exception as error:
             raise explain_error(error, self._target.option) from None
+
+
+def _find_condition(store: Any, name: str) -> tuple[bytes | None, Any]:
+    """The bytes of an object, or None if there is none, and the condition that it is still like that."""
+    import obstore
+
+    try:
+        found = obstore.get(store, name)
+        condition = {key: found.meta[key] for key in ("e_tag", "version") if found.meta.get(key)}
+        return bytes(found.bytes()), condition
+    except FileNotFoundError:
+        return None, "create"
 
 
 def _put_if(store: Any, name: str, content: bytes, mode: Any) -> None:

@@ -53,8 +53,13 @@ class S3Parts:
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in tags.items()]
         self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
+    def copy(self, source: str, name: str) -> None:
+        """Let the server copy an object to another name, in parts if it is large."""
+        place = {"Bucket": self._bucket, "Key": self._prefix + source}
+        self._client.copy(place, self._bucket, self._prefix + name)
+
     def abort(self, names: Collection[str]) -> None:
-        """Abort the unfinished uploads of these objects."""
+        """Abort the unfinished uploads of these objects; a name with a slash at its end stands for all below it."""
         try:
             uploads = self._list_uploads(names)
         except self._client.exceptions.ClientError as error:
@@ -90,12 +95,14 @@ class S3Parts:
     def _list_uploads(self, names: Collection[str]) -> list[dict[str, Any]]:
         """The unfinished uploads of these objects, the oldest first."""
         keys = {self._prefix + name for name in names}
+        folders = tuple(key for key in keys if key.endswith("/"))
         prefix = next(iter(keys)) if len(keys) == 1 else self._prefix
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
         try:
-            uploads = [one for page in pages for one in page.get("Uploads", ()) if one["Key"] in keys]
+            found = [one for page in pages for one in page.get("Uploads", ())]
         except self._client.exceptions.NoSuchUpload:  # what rclone answers if no upload has ever been started
             return []
+        uploads = [one for one in found if one["Key"] in keys or one["Key"].startswith(folders)]
         return sorted(uploads, key=lambda one: one["Initiated"])
 
     def _list_parts(self, upload: dict[str, str]) -> dict[int, tuple[int, str]]:

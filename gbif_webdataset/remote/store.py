@@ -29,6 +29,12 @@ class Store(Protocol):
             StoreError: another process has changed it.
         """
 
+    def copy(self, source: str, name: str, size: int) -> None:
+        """Write an object with the bytes of another one, which has so many bytes, without reading it here."""
+
+    def find_size(self, name: str) -> int | None:
+        """The size of an object in bytes; None if there is none."""
+
     def list_sizes(self) -> dict[str, int]:
         """The size of each object, by name."""
 
@@ -39,7 +45,10 @@ class Store(Protocol):
         """The bytes of a file that are in memory while it is sent."""
 
     def abort_uploads(self, sizes: Mapping[str, int]) -> None:
-        """Remove what a killed run left of uploads of objects of these sizes, by name."""
+        """Remove what a killed run left of uploads of objects of these sizes, by name.
+
+        A name that ends with a slash stands for all objects that begin with it.
+        """
 
 
 def open_store(address: StoreAddress) -> Store:

@@ -35,6 +35,25 @@ def test_files_are_written_listed_read_and_deleted(store: FolderStore, tmp_path:
     assert not (tmp_path / "target" / "a").exists()
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_is_copied_as_a_link_or_byte_by_byte(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no links")
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    store.put("a/b.txt", content("hello"))
+    for _ in range(2):  # the second copy is that of a run that was killed after the first
+        store.copy("a/b.txt", "c/d.txt", 5)
+        assert store.list_sizes() == {"a/b.txt": 5, "c/d.txt": 5}
+    assert (tmp_path / "target/a/b.txt").samefile(tmp_path / "target/c/d.txt") == has_links
+    store.delete(["a/b.txt"])
+    assert store.read("c/d.txt") == b"hello"
+    assert (store.find_size("c/d.txt"), store.find_size("a/b.txt")) == (5, None)
+
+
 def test_a_listed_file_that_is_gone_gives_one_sentence(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"a/b\.txt is missing, which dataset\.json lists; restore it, or delete"):
         store.download("a/b.txt", tmp_path / "copy")
@@ -53,6 +72,9 @@ def test_temporary_files_of_a_killed_run_are_deleted(store: FolderStore, tmp_pat
     left.write_bytes(b"part")
     (tmp_path / "target" / "train" / "keep.tar").write_bytes(b"x")
     store.abort_uploads({"train/train-000000.tar": 1})
+    assert store.list_sizes() == {"train/keep.tar": 1}
+    left.write_bytes(b"part")
+    store.abort_uploads({"train/": 1})
     assert store.list_sizes() == {"train/keep.tar": 1}
 
 

@@ -153,3 +153,22 @@ def test_credentials_that_may_not_list_uploads_have_left_none(
         proxy.faults = [Fault("503", "GET", "uploads")]
         with pytest.raises(TemporaryStoreError, match="SlowDown"):
             store.abort_uploads({"x.tar": 1 << 30})
+
+
+@pytest.mark.parametrize("max_bytes", [5 << 30, 1 << 20])
+def test_the_server_copies_an_object_as_a_whole_or_in_parts(
+    store: ObjectStore, url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, max_bytes: int
+) -> None:
+    monkeypatch.setattr(object_store, "MAX_COPY_BYTES", max_bytes)
+    data = bytes(range(256)) * (9 << 12)  # more than the 8 MiB above which boto3 copies in parts
+    store.put("a.html", LocalFile.of_content(Path("a.html"), data))
+    store.put("b", content("other"))
+    store.copy("a.html", "b", len(data))
+    assert store.read("b") == data
+    assert store.find_size("b") == len(data)
+    name = f"{request.node.name}/b"
+    head = boto3.client("s3", endpoint_url=url).head_object(Bucket=BUCKET, Key=name)
+    assert (head["ETag"].endswith('-2"')) == (max_bytes < len(data))
+    with pytest.raises(TemporaryStoreError):
+        store.copy("missing", "c", 2 << 20)
+    assert store.find_size("c") is None

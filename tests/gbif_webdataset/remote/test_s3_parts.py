@@ -108,3 +108,13 @@ def test_an_object_whose_upload_was_complete_is_not_sent_again(
     parts.put("a.tar", other)
     answer = client.get_object(Bucket=BUCKET, Key=f"{request.node.name}/a.tar")
     assert answer["Body"].read() == other.content
+
+
+def test_a_name_with_a_slash_at_its_end_stands_for_all_uploads_below_it(
+    parts: S3Parts, client: Any, request: pytest.FixtureRequest
+) -> None:
+    for name in ("x/a.tar", "x/b/c.tar", "xy.tar"):
+        client.create_multipart_upload(Bucket=BUCKET, Key=f"{request.node.name}/{name}")
+    parts.abort(["x/", "z.tar"])
+    assert list_unfinished(client, request.node.name) == ["xy.tar"]
+    parts.abort(["xy.tar"])
