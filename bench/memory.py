@@ -151,7 +151,7 @@ def _write_shards(folder: Path) -> None:
     shard_chunk.SAMPLES_PER_PROCESS = 1
     count = len(list((folder / "images").rglob("*.*")))
     recipe = Recipe("label", max_shard_size=1 << 30, shuffle=True, seed=42, min_shards=count)
-    folders = ShardFolders(*(folder / name for name in ("splits", "images", "shards", "scratch")))
+    folders = ShardFolders(folder / "splits", folder / "images", folder / "shards", folder / "scratch")
     create_shards(folders, recipe, WORKERS, lambda done, total: None)
 
 

@@ -120,7 +120,7 @@ def _make(folder: Path, workers: int) -> None:
     from gbif_webdataset.shards.shard_files import ShardFolders
 
     recipe = Recipe("label", max_shard_size=SHARD_BYTES, shuffle=True, seed=42, resize_min_size=SIDE)
-    folders = ShardFolders(*(folder / name for name in ("splits", "images", "shards", "scratch")))
+    folders = ShardFolders(folder / "splits", folder / "images", folder / "shards", folder / "scratch")
     create_shards(folders, recipe, workers, lambda done, total: None)
 
 

@@ -30,7 +30,7 @@ from gbif_webdataset.storage.runs import Run, RunKind
 from tasks.fetch import FetchChunk
 from tasks.framework.dataset_task import ELEMENT
 from tasks.framework.messages import print_note, print_text
-from tasks.framework.rebuild_reasons import check_images, print_reasons, update_remote_inputs
+from tasks.framework.rebuild_reasons import check_access, print_reasons, update_remote_inputs
 from tasks.framework.run_locking import describe_parameters
 from tasks.framework.slurm_commands import Queue, check_jobs, plan_jobs, read_limits, read_queue, run_slurm, submit_jobs
 from tasks.framework.slurm_runner import STOP_SECONDS, end_with_parent, shared_options, slurm, task_options
@@ -119,7 +119,7 @@ def submit(report: ReportDataset, fetch: str, dry_run: bool) -> None:
     if not dry_run:
         check_output_is_free(report.paths.output, Run.of_this_process("make slurm", RunKind.ELEMENT))
         update_remote_inputs(report)
-    check_images(print_reasons(report))
+    check_access(print_reasons(report))
     submitter, missing = _make_submitter(report, fetch, dry_run), find_missing(report)
     queue = submitter.read_queue()
     _check_parameters(report, queue.own)

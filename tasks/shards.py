@@ -20,6 +20,7 @@ from gbif_webdataset.shards.recipe import Recipe, check_recipe
 from gbif_webdataset.shards.sample import IMAGE_FORMATS
 from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import OPTIONAL_TABLES, TABLES, ShardFolders, find_unwritten_groups
+from gbif_webdataset.shards.shard_store import ShardStore, check_address, parse_address
 from gbif_webdataset.shards.stage_packs import stage_packs
 from gbif_webdataset.split.labels import label_value
 from gbif_webdataset.storage.chunks import parse_chunk_name
@@ -27,12 +28,24 @@ from gbif_webdataset.storage.ledger_marks import has_image, mark_in_ledger
 from gbif_webdataset.storage.manifest_checklist import load_checklist
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.tables import describe_columns, open_csv, quote_name
+from gbif_webdataset.storage.target_record import FileRecord
 from gbif_webdataset.terms.splits import LABEL, SPLITS
 from tasks.fetch import FetchChunk
 from tasks.framework import validation
 from tasks.framework.dataset_task import LOCAL, SLURM, ChunkTask, DatasetTask
-from tasks.framework.parameters import Choice, Count, Flag, InputFile, Real, Template, Text, split_list
+from tasks.framework.parameters import (
+    Choice,
+    Count,
+    Flag,
+    InputFile,
+    Real,
+    StoreFolder,
+    Template,
+    Text,
+    split_list,
+)
 from tasks.framework.slurm_runner import NO, slurm
+from tasks.framework.target import TargetBuilder
 from tasks.split import SplitDataset
 
 LOCAL_DISK = "SLURM_TMPDIR"
@@ -139,6 +152,12 @@ class CreateWebDataset(DatasetTask):
         description="Minimum confidence of a box, from 0 to 1. Negative: the typical threshold that MegaDetector's "
         "file states, or else 0.2.",
     )
+    to: str = StoreFolder(
+        default="",
+        description="Address for the shards, such as s3://bucket/moths, gs://bucket/moths, az://container/moths or "
+        "file:///mnt/x. The tars are written there, and only one at a time for each process is on the local disk; "
+        "everything else is in <output>/shards. Empty: <output>/shards.",
+    )
     random_seed: int = Count(default=42, description="Seed of the random order of samples (shuffle_images).")
     num_workers: int = Count(
         default=2,
@@ -173,9 +192,17 @@ class CreateWebDataset(DatasetTask):
             detection_threshold=None if self.detection_threshold < 0 else self.detection_threshold,
             crosswalk=Path(self.crosswalk) if self.crosswalk else None,
             same_taxonomy=self.same_taxonomy,
+            to=self.to,
         )
         check_recipe(self.options)
         self.FORMAT = self.options.format
+        self.address = parse_address(self.to, self.paths.output) if self.to else None
+
+    @property
+    def folders(self) -> ShardFolders:
+        """The folders to read and write, and the address of the shards."""
+        paths = self.paths
+        return ShardFolders(paths.splits, paths.images, paths.shards, paths.scratch, to=self.address)
 
     @property
     def recipe(self) -> Recipe:
@@ -213,6 +240,16 @@ class CreateWebDataset(DatasetTask):
         """Check that the images were not removed."""
         self.clone(FetchChunk, chunk=0).check_images()
 
+    def check_store(self) -> None:
+        """Check that the shards can be written to their address."""
+        if self.address:
+            check_address(self.address, self.paths.shards)
+
+    def claim_address(self) -> None:
+        """Mark the address as that of these shards. Raises StoreError before any record or shard is deleted."""
+        if self.address:
+            ShardStore(self.address).claim(self.paths.shards)
+
     def inputs(self) -> dict[str, str]:
         """The splits only: who writes the chunks changes no byte."""
         splits = self.upstream[0]
@@ -221,19 +258,18 @@ class CreateWebDataset(DatasetTask):
     def run(self) -> None:
         """Write the shards and read them back."""
         paths = self.paths
+        self.claim_address()
         if find_plan(paths.splits, paths.shards, self.recipe) is None:
             _delete_chunk_records(paths)
         images = self.upstream[0].output().record.results
         total = sum(images.get(split, 0) for split in SPLITS)
         with self.write_target() as target, self.progress("shards", "images", total) as progress:
             with _marking_changed_images(paths):
-                counts = create_shards(_folders(paths), self.recipe, self.num_workers, progress.update)
-            target.results = asdict(counts)
+                counts = create_shards(self.folders, self.recipe, self.num_workers, progress.update)
+            target.results, target.store = asdict(counts), self.to
             with open_csv(paths.shard_list) as lines:
                 for line in lines:
-                    shard = paths.shards / line["shard"]
-                    target.add(shard, line["sha256"])
-                    target.add(shard.with_suffix(".idx"))
+                    _add_shard(target, paths, line)
             for name in (*TABLES, *OPTIONAL_TABLES):
                 if name in TABLES or (paths.shards / name).is_file():
                     target.add(paths.shards / name)
@@ -259,8 +295,17 @@ def _marking_changed_images(paths: DatasetPaths) -> Iterator[None]:
         raise changed_images_error(paths.images, changed) from None
 
 
-def _folders(paths: DatasetPaths) -> ShardFolders:
-    return ShardFolders(paths.splits, paths.images, paths.shards, paths.scratch)
+def _add_shard(target: TargetBuilder, paths: DatasetPaths, line: dict[str, str]) -> None:
+    """Add a shard and its index to a target. At an address both are objects, and the index is also a file."""
+    shard = paths.shards / line["shard"]
+    index = shard.with_suffix(".idx")
+    target.add(index)
+    if target.store:
+        name = index.relative_to(paths.shards).as_posix()
+        target.objects[line["shard"]] = FileRecord(int(line["bytes"]), line["sha256"])
+        target.objects[name] = target.files[index.relative_to(paths.output).as_posix()]
+    else:
+        target.add(shard, line["sha256"])
 
 
 def _delete_chunk_records(paths: DatasetPaths) -> None:
@@ -290,11 +335,12 @@ class PlanShards(DatasetTask):
     def run(self) -> None:
         """Delete older shards and plan the new ones."""
         paths = self.paths
+        self.dataset.claim_address()
         with self.write_target():
             paths.record(self.dataset.label).unlink(missing_ok=True)
             _delete_chunk_records(paths)
             with _marking_changed_images(paths):
-                prepare_plan(_folders(paths), self.dataset.recipe)
+                prepare_plan(self.dataset.folders, self.dataset.recipe)
 
     @property
     def dataset(self) -> CreateWebDataset:
@@ -337,7 +383,7 @@ class ShardChunk(ChunkTask):
         workers = self.requires().dataset.num_workers
         progress = self.chunk_progress("shards", samples)
         with self.write_target(), progress, _marking_changed_images(self.paths), contextlib.ExitStack() as stack:
-            folders = _folders(self.paths)
+            folders = self.requires().dataset.folders
             if slurm().stage_in != NO and (disk := os.environ.get(LOCAL_DISK)):
                 folders = stack.enter_context(
                     stage_packs(folders, self._missing(plan), Path(disk), progress.print_once)

@@ -26,7 +26,9 @@ from gbif_webdataset.shards.shard_files import (
     find_unwritten_groups,
     name_shards,
     read_record,
+    record_name,
 )
+from gbif_webdataset.shards.shard_store import ShardStore
 from gbif_webdataset.storage.atomic import atomic_file, sync
 from gbif_webdataset.terms import columns
 
@@ -68,21 +70,39 @@ def create_shards(
     """
     plan = prepare_plan(folders, recipe)
     write_groups(folders, plan, range(len(plan.groups)), workers, progress)
-    return finish_shards(folders.shards)
+    if folders.to and _forget_lost_groups(ShardStore(folders.to), folders.shards, plan):
+        write_groups(folders, plan, range(len(plan.groups)), workers, progress)
+    return finish_shards(folders)
 
 
-def finish_shards(shards: Path) -> ShardCounts:
+def _forget_lost_groups(store: ShardStore, shards: Path, plan: Plan) -> bool:
+    """Delete the records of groups with a part that the store does not have; whether there are any."""
+    lost = store.find_lost_parts(shards, list(name_shards(plan.groups, _read_records(shards, plan))))
+    for shard in lost:
+        (shards / PARTS / record_name(shard.group)).unlink(missing_ok=True)
+    return bool(lost)
+
+
+def finish_shards(folders: ShardFolders) -> ShardCounts:
     """Give the parts their final names, write shards.csv and the files for loaders, and delete the plan.
 
     Raises:
         MissingPieceError: a group is not written.
+        StoreError: the address of the shards refuses a request, or cannot be reached.
     """
+    shards = folders.shards
     plan = read_plan(shards)
     if plan is None or (missing := find_unwritten_groups(shards, plan.groups)):
         problem = f"group {missing[0]} of the shards is missing" if plan else "the plan of the shards is missing"
         raise MissingPieceError(f"{shards / PARTS}: {problem}; run CreateWebDataset again")
-    records = [record for group in range(len(plan.groups)) if (record := read_record(shards, group))]
+    records = _read_records(shards, plan)
     named = list(name_shards(plan.groups, records))
+    for split in {shard.split for shard in named}:
+        (shards / split).mkdir(exist_ok=True)
+    if folders.to:
+        store = ShardStore(folders.to)
+        store.name_shards(shards, named)
+        store.delete_parts(named)
     _rename_parts(shards, named)
     _write_shard_list(shards / SHARD_LIST, named)
     write_loader_files(shards)
@@ -90,16 +110,17 @@ def finish_shards(shards: Path) -> ShardCounts:
     return _count(plan, records, named)
 
 
+def _read_records(shards: Path, plan: Plan) -> list[GroupRecord]:
+    return [record for group in range(len(plan.groups)) if (record := read_record(shards, group))]
+
+
 def _rename_parts(shards: Path, named: list[Shard]) -> None:
-    splits = {shard.split for shard in named}
-    for split in splits:
-        (shards / split).mkdir(exist_ok=True)
     for shard in named:
         for rename in shard.renames:
             part = shards / PARTS / rename.part_file
             if part.exists():  # a killed run may have renamed it
                 part.replace(shards / rename.name)
-    for split in splits:
+    for split in {shard.split for shard in named}:
         sync(shards / split)
 
 

@@ -15,6 +15,7 @@ from gbif_webdataset.shards.sample import ImageSettings, Sample
 from gbif_webdataset.shards.sample_classes import load_classes
 from gbif_webdataset.shards.sample_rows import load_rows
 from gbif_webdataset.shards.shard_files import PARTS, PLAN, ShardFolders, delete_shards, delete_temporary_files
+from gbif_webdataset.shards.shard_store import ShardStore
 from gbif_webdataset.shards.size_groups import COLUMNS, Group, estimate_sizes, group_samples
 from gbif_webdataset.storage.arrow import reading_table, write_parquet
 from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
@@ -80,13 +81,19 @@ def prepare_plan(folders: ShardFolders, recipe: Recipe) -> Plan:
         SelectionError: a column is unknown, the category map lacks a label, or no row has a label.
         MissingPieceError: a split is missing, or an image has changed since it was verified.
         ParameterError: a parameter is out of range, or a file that it names is missing or not valid.
+        StoreError: the address of the shards cannot be used, or has shards that this folder did not write.
     """
     digest = compute_digest(folders.splits, recipe)  # before anything is deleted, because it checks the recipe
+    store = ShardStore(folders.to) if folders.to else None
+    if store:
+        store.claim(folders.shards)
     plan = read_plan(folders.shards)
     samples = folders.shards / PARTS / SAMPLES
     if plan is not None and plan.digest == digest and is_as_recorded(samples, plan.samples_file):
         delete_temporary_files(folders.shards)
         return plan
+    if store:
+        store.delete_shards(plan.max_shard_size if plan else 0)
     delete_shards(folders.shards)
     return _make_plan(folders, recipe, digest)
 

@@ -48,6 +48,7 @@ class Recipe:
     crosswalk: Path | None = None  # from the taxonomy of previous_category_map to that of the splits
     checklist: Checklist = field(default_factory=Checklist)  # that of the labels
     same_taxonomy: bool = False  # whether the user states that maps have the same taxonomy
+    to: str = ""  # address of the shards, which changes no byte; but shards at another address are written again
 
     @property
     def format(self) -> int:
@@ -85,6 +86,8 @@ def compute_digest(splits: Path, recipe: Recipe) -> str:
     """
     check_recipe(recipe)
     contents = {name: value for name, value in asdict(recipe).items() if not isinstance(value, Path)}
+    if not recipe.to:  # as in plans of versions without it
+        del contents["to"]
     for name in ("category_map_json", "previous_category_map", "crosswalk", "megadetector_results_json"):
         path: Path | None = getattr(recipe, name)
         if path is not None and not path.is_file():

@@ -25,8 +25,9 @@ from gbif_webdataset.shards.shard_files import (
     find_unwritten_groups,
     write_record,
 )
+from gbif_webdataset.shards.shard_store import ShardStore
 from gbif_webdataset.shards.tar_writer import Member, TarWriter, count_member_bytes, count_tar_bytes, make_member
-from gbif_webdataset.storage.atomic import atomic_file, sync
+from gbif_webdataset.storage.atomic import atomic_file, place_file, sync, temporary_file
 from gbif_webdataset.storage.image_reader import ImageReader
 
 _REPORT_SECONDS = 0.2  # between two calls of progress
@@ -78,6 +79,7 @@ def write_group(folders: ShardFolders, group: int, progress: Callable[[int], Non
         MissingPieceError: an image has changed since it was verified, or a part cannot be read back.
         SelectionError: a sample is larger than a shard.
         DatasetError: the codecs of this machine are not those of the plan.
+        StoreError: the address of the shards refuses a part, or cannot be reached.
     """
     plan = read_plan(folders.shards)
     if plan is None:
@@ -88,19 +90,24 @@ def write_group(folders: ShardFolders, group: int, progress: Callable[[int], Non
             "which encodes images to different bytes. Install the same requirements.lock on all machines and use "
             f"machines of one CPU architecture, or delete {folders.shards} to start over"
         )
-    record = GroupRecord()
+    record, store = GroupRecord(), ShardStore(folders.to) if folders.to else None
     packed = _pack_samples(_make_pictures(folders, group, plan, threads), plan, record, progress)
     first = next(packed, None)
     while first is not None:
         path = folders.shards / PARTS / f"group-{group:06d}-{len(record.parts):03d}.tar"
-        with atomic_file(path) as temporary:
+        with temporary_file(path) as temporary:
             tar, checksum, first = _write_part(temporary, first, packed, plan.max_shard_size)
             sync(temporary)
             _read_back(temporary, path, checksum)
             with atomic_file(path.with_suffix(".idx")) as index:
                 index.write_bytes(tar.index)
-        index_name = path.with_suffix(".idx").name
-        record.parts.append(Part(path.name, tar.samples, tar.bytes, tar.sha256, index_name, len(tar.index)))
+            if store:
+                store.put_part(temporary, path.name, tar.bytes, tar.sha256)
+            else:
+                place_file(temporary, path)
+        names = path.name, path.with_suffix(".idx").name
+        part = Part(names[0], tar.samples, tar.bytes, tar.sha256, names[1], len(tar.index), is_stored=store is not None)
+        record.parts.append(part)
     write_record(folders.shards, group, record)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.shards.categories import NAME as CATEGORIES
 from gbif_webdataset.shards.class_changes import NAME as CLASS_CHANGES
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES, LABEL_NAMES
@@ -30,13 +31,15 @@ LOADER_FILES = (TIMM_INFO, CLASS_WEIGHTS, ENERGON_INFO, ENERGON_SPLITS, ENERGON_
 PARTS = ".parts"
 """The folder of the plan, and of the groups that are written."""
 PLAN = "plan.json"
+STORE_ID = ".store.json"
+"""The id by which the shards at an address are recognised as those of this folder."""
 
 
 @dataclass(frozen=True)
 class ShardFolders:
     """The folders that CreateWebDataset reads (`splits`, `images`) and writes (`shards`, temporarily `scratch`).
 
-    Packs that are also in the folder `staged` are read there.
+    Packs that are also in the folder `staged` are read there. With `to` the tars are written to this address instead.
     """
 
     splits: Path
@@ -44,11 +47,15 @@ class ShardFolders:
     shards: Path
     scratch: Path
     staged: Path | None = None
+    to: StoreAddress | None = None
 
 
 @dataclass(frozen=True)
 class Part:
-    """A tar of a group, which will be a shard, and its index. `bytes` and `sha256` are those of the tar."""
+    """A tar of a group, which will be a shard, and its index. `bytes` and `sha256` are those of the tar.
+
+    If it `is_stored`, the tar is at the address of the shards; only the index is in the folder.
+    """
 
     file: str
     samples: int
@@ -56,6 +63,7 @@ class Part:
     sha256: str
     index: str
     index_bytes: int
+    is_stored: bool = False
 
 
 @dataclass
@@ -77,8 +85,9 @@ class Rename:
 
 @dataclass(frozen=True)
 class Shard:
-    """A part with its final name, such as `train/train-000000.tar`."""
+    """A part with its final name, such as `train/train-000000.tar`, and the number of its group."""
 
+    group: int
     split: str
     name: str
     part: Part
@@ -116,15 +125,15 @@ def read_record(shards: Path, group: int) -> GroupRecord | None:
 def name_shards(groups: Sequence[Group], records: Sequence[GroupRecord]) -> Iterator[Shard]:
     """The parts of all groups, in their order, with their final names."""
     numbers = dict.fromkeys(SPLITS, 0)
-    for group, record in zip(groups, records, strict=True):
+    for number, (group, record) in enumerate(zip(groups, records, strict=True)):
         for part in record.parts:
             name = f"{group.split}/{group.split}-{numbers[group.split]:06d}.tar"
             numbers[group.split] += 1
-            yield Shard(group.split, name, part)
+            yield Shard(number, group.split, name, part)
 
 
 def find_unwritten_groups(shards: Path, groups: Sequence[Group]) -> list[int]:
-    """The numbers of the groups whose record or any part is missing; each folder is listed once."""
+    """The numbers of the groups whose record or any part is missing; each folder is listed once, and no address."""
     sizes = list_sizes(shards / PARTS)
     numbers = [number for number in range(len(groups)) if record_name(number) in sizes]
     records = {number: record for number in numbers if (record := read_record(shards, number))}
@@ -136,7 +145,8 @@ def find_unwritten_groups(shards: Path, groups: Sequence[Group]) -> list[int]:
                     sizes[rename.part_file] = rename.bytes
 
     def is_written(part: Part) -> bool:
-        return (sizes.get(part.file), sizes.get(part.index)) == (part.bytes, part.index_bytes)
+        has_tar = part.is_stored or sizes.get(part.file) == part.bytes
+        return has_tar and sizes.get(part.index) == part.index_bytes
 
     written = {number for number, record in records.items() if all(map(is_written, record.parts))}
     return [number for number in range(len(groups)) if number not in written]

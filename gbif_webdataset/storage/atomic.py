@@ -21,8 +21,18 @@ OLD = "-old"
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which is synced and renamed to `path` when the block ends.
 
-    If the block fails, the temporary file is removed and an older `path` stays unchanged. The temporary file is locked,
-    so that `delete_unless_locked` keeps it.
+    If the block fails, the temporary file is removed and an older `path` stays unchanged.
+    """
+    with temporary_file(path) as temporary:
+        yield temporary
+        place_file(temporary, path)
+
+
+@contextlib.contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which is removed when the block ends, unless `place_file` has renamed it.
+
+    The file is locked, so that `delete_unless_locked` keeps it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
@@ -31,13 +41,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)
+
+
+def place_file(temporary: Path, path: Path) -> None:
+    """Sync a temporary file and rename it to `path`, with the permissions of a new file."""
+    temporary.chmod(0o666 & ~_umask())
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
 
 
 @contextlib.contextmanager

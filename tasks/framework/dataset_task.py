@@ -71,6 +71,12 @@ class CheckedTask(RunTask):
         Raises MissingPieceError if they were removed after the report, and the user has not requested them again.
         """
 
+    def check_store(self) -> None:
+        """Check, before any stage runs, that the stage can write to the address that a parameter names.
+
+        Raises StoreError if it cannot.
+        """
+
     @classmethod
     def has_checks(cls) -> bool:
         """Return whether the stage has checks of its own."""
@@ -256,7 +262,7 @@ class DatasetTask(CheckedTask):
         target = TargetBuilder(self.paths.output)
         yield target
         seconds = round(time.monotonic() - started, 3)
-        made = (target.files, target.results, seconds, costs.measure_peak_bytes())
+        made = (target.files, target.results, seconds, costs.measure_peak_bytes(), target.objects, target.store)
         TargetRecord(self.label, fingerprint, *made).save(self.paths.record(self.label))
 
     def progress(self, stage: str, unit: str, total: int) -> Progress:

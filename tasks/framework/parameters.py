@@ -10,7 +10,7 @@ from luigi.parameter import ParameterVisibility, _no_value
 
 from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.remote.input_copies import RemoteInput
-from gbif_webdataset.remote.store_address import StoreAddress, is_store_address
+from gbif_webdataset.remote.store_address import HUB, StoreAddress, check_packages, is_store_address
 from tasks.framework import settings
 
 
@@ -199,6 +199,24 @@ class InputFolder(FilePath):
         if path and not Path(path).is_dir():
             raise ParameterError.at(option_text(self.option, x), "there is no such folder", "check the path")
         return path
+
+
+class StoreFolder(Text):
+    """The address of a folder in a bucket, or of a folder on this machine, to which files are written."""
+
+    expected = "an address such as s3://bucket/moths"
+
+    def normalize(self, x: Any) -> Any:
+        """Return the address. Raises ParameterError if it is not one, or if a package that it needs is missing."""
+        if not x:
+            return x
+        address = StoreAddress.parse(x, option_name=self.option)
+        if address.scheme == HUB:
+            problem = "files are written one by one, which a repository of the Hub does not take"
+            remedy = "write to a bucket or a folder, and use `make publish` for the Hub"
+            raise ParameterError.at(address.option, problem, remedy)
+        check_packages(address.scheme, self.option)
+        return address.address
 
 
 class WebAddress(Text):

@@ -11,6 +11,7 @@ from luigi.retcodes import retcode
 
 from gbif_webdataset.errors import DamagedFileError, DatasetError, explain
 from gbif_webdataset.remote.input_copies import update_copy
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.recorded_files import check_recorded_files, load_deletions
 from tasks.framework import validation
 from tasks.framework.dataset_task import ELEMENT, DatasetTask
@@ -87,13 +88,17 @@ def check_stages(root: DatasetTask, to_run: list[DatasetTask]) -> None:
         read.check_archive(print_note)
 
 
-def check_images(to_run: list[DatasetTask]) -> None:
-    """Check that the stages that will run have the images that they read, one chunk of each stage.
+def check_access(to_run: list[DatasetTask]) -> None:
+    """Check that stages that will run have the images that they read and can write to their addresses.
+
+    Of the chunks of a stage one is checked.
 
     Raises MissingPieceError if the images were removed after the report, and the user has not requested them again.
+    Raises StoreError if an address cannot be used.
     """
     for task in {task.task_family: task for task in to_run}.values():
         task.check_images()
+        task.check_store()
 
 
 def install() -> None:
@@ -124,14 +129,14 @@ def _print_before_run(task: Any) -> None:
     try:
         to_run = print_reasons(task)
     except (DatasetError, OSError) as error:
-        if isinstance(error, DamagedFileError | IsADirectoryError):
+        if isinstance(error, DamagedFileError | IsADirectoryError | StoreError):
             _fail(error)
         if task.plan:
             raise
         return  # the task that reads the input reports the error
     try:
         _check_deleted_images(task, to_run)
-        check_images(to_run)
+        check_access(to_run)
         check_stages(task, to_run)
     except (DatasetError, IsADirectoryError) as error:
         _fail(error)

@@ -9,6 +9,8 @@ import luigi
 
 from gbif_webdataset.errors import DatasetError
 from gbif_webdataset.obtain.sources import parse_sources
+from gbif_webdataset.remote.recorded_objects import find_damaged_object
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import (
     Change,
@@ -64,13 +66,18 @@ class DatasetTarget(luigi.Target):
         return record
 
     def exists(self) -> bool:
-        """Return whether the files exist and are up to date."""
-        return self.find_reason() is None
+        """Return whether the files exist and are up to date, as objects of a store that cannot be reached count."""
+        try:
+            return self.find_reason() is None
+        except StoreError:
+            return True
 
     def find_reason(self, with_inputs: bool = True) -> str | None:
         """Return why the files have to be made, or None if they are up to date.
 
         With `with_inputs` False the inputs are not compared: they are about to be made again.
+
+        Raises StoreError if everything else is up to date, but the store with the objects cannot be listed.
         """
         task, record = self._task, self._task.record()
         if record is None:
@@ -84,8 +91,9 @@ class DatasetTarget(luigi.Target):
             if with_inputs or change.kind != "input"
         ]
         described = "; ".join(_describe_change(task, change) for change in _without_consequences(changes))
-        damaged = record.damaged_files(task.paths.output)
-        return described or next((f"{name} {damage}" for name, damage in damaged), None)
+        damaged = next((f"{name} {damage}" for name, damage in record.damaged_files(task.paths.output)), None)
+        option_name = f"--{task.label}-to"
+        return described or damaged or find_damaged_object(task.paths.record(task.label), option_name)
 
     def __str__(self) -> str:
         return str(self._task.paths.record(self._task.label))
@@ -93,10 +101,15 @@ class DatasetTarget(luigi.Target):
 
 @dataclass
 class TargetBuilder:
-    """A target that is being written: the finished files, and numbers for later stages."""
+    """A target that is being written: the finished files, and numbers for later stages.
+
+    `objects` are finished files at the address `store`, by their name there.
+    """
 
     output: Path
     files: dict[str, FileRecord] = field(default_factory=dict)
+    objects: dict[str, FileRecord] = field(default_factory=dict)
+    store: str = ""
     results: dict[str, Any] = field(default_factory=dict)
 
     def add(self, path: Path, sha256: str | None = None) -> None:

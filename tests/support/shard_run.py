@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import webdataset
 from PIL import Image
 
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.shards.create_webdataset import ShardCounts, create_shards
 from gbif_webdataset.shards.recipe import Recipe
 from gbif_webdataset.shards.shard_files import ShardFolders
@@ -64,15 +66,15 @@ class ShardRun:
                 lines.writeheader()
                 lines.writerows(rows[::order])
 
-    def folders(self, name: str = "shards") -> ShardFolders:
-        """The folders of a run that writes to the folder `name`."""
-        return ShardFolders(*(self.root / folder for folder in ("splits", "images", name, "scratch")))
+    def folders(self, name: str = "shards", to: str = "") -> ShardFolders:
+        """The folders of a run that writes to the folder `name`, and tars to the address `to` unless it is empty."""
+        address = StoreAddress.parse(to) if to else None
+        return ShardFolders(*(self.root / folder for folder in ("splits", "images", name, "scratch")), to=address)
 
-    def create(self, recipe: Recipe = RECIPE, workers: int = 1, name: str = "shards") -> ShardCounts:
-        """Create the shards in the folder `name`."""
-        return create_shards(
-            self.folders(name), recipe, workers, lambda done, total: self.progress.append((done, total))
-        )
+    def create(self, recipe: Recipe = RECIPE, workers: int = 1, name: str = "shards", to: str = "") -> ShardCounts:
+        """Create the shards in the folder `name`, and at the address `to` unless it is empty."""
+        folders, recipe = self.folders(name, to), replace(recipe, to=to)
+        return create_shards(folders, recipe, workers, lambda done, total: self.progress.append((done, total)))
 
     def shards(self, name: str = "shards") -> list[Path]:
         """The tars."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import MissingPieceError, ParameterError
+from gbif_webdataset.shards import recipe
 from gbif_webdataset.shards.recipe import FORMAT, FORMAT_OF_NUMBERS, check_recipe, compute_digest
 from gbif_webdataset.terms.checklists import Checklist
 from tests.support.shard_run import RECIPE, ShardRun
@@ -64,6 +65,16 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
         compute_digest(tmp_path / "splits", RECIPE)
 
 
+def test_a_recipe_without_an_address_has_the_digest_of_versions_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ShardRun(tmp_path)
+    run.write()
+    monkeypatch.setattr(recipe, "CODECS", "codecs")
+    digest = "ddd715e205674576c93ad80e263d38e0d4a29931497dba964a67165d93940b6c"
+    assert compute_digest(tmp_path / "splits", RECIPE) == digest
+
+
 def test_every_field_and_every_split_changes_the_digest(tmp_path: Path) -> None:
     run = ShardRun(tmp_path)
     run.write()
@@ -75,7 +86,7 @@ def test_every_field_and_every_split_changes_the_digest(tmp_path: Path) -> None:
         "category_map_json": file, "previous_category_map": file, "label_name": "country",
         "columns_to_json": ("country",), "hierarchy_to_json": True, "caption_template": "{country}",
         "megadetector_results_json": file, "detection_categories": (), "detection_threshold": 0.5, "crosswalk": file,
-        "checklist": Checklist("col"), "same_taxonomy": True,
+        "checklist": Checklist("col"), "same_taxonomy": True, "to": "s3://bucket/moths",
     }  # fmt: skip
     assert changes.keys() == {field.name for field in fields(RECIPE)}
     needed = {"crosswalk": {"previous_category_map": file}}

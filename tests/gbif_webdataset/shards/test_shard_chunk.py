@@ -32,7 +32,7 @@ def test_the_bytes_are_the_same_if_several_threads_write_a_group(moths: ShardRun
     plan = prepare_plan(moths.folders(), FEW_GROUPS)
     for group in range(len(plan.groups)):
         write_group(moths.folders(), group, lambda samples: None, threads=workers)
-    finish_shards(moths.root / "shards")
+    finish_shards(moths.folders())
     assert hash_files(moths.root / "shards") == hash_files(moths.root / "one-thread")
 
 
@@ -64,14 +64,14 @@ def test_groups_written_in_any_order_by_separate_processes_give_the_same_bytes(m
     half = len(groups) // 2
     for some in (groups[:half], groups[half:]):
         with pytest.raises(MissingPieceError, match=r"group \d of the shards is missing; run CreateWebDataset again"):
-            finish_shards(folders.shards)
+            finish_shards(folders)
         processes = [context.Process(target=write_quietly, args=(folders, group)) for group in some]
         for process in processes:
             process.start()
         for process in processes:
             process.join(60)
         assert [process.exitcode for process in processes] == [0] * len(processes)
-    finish_shards(folders.shards)
+    finish_shards(folders)
     assert hash_files(folders.shards) == hash_files(moths.root / "shards")
 
 

@@ -1,0 +1,216 @@
+"""The shards at an address: parts while groups are written, and their final names.
+
+Parts are below `<to>/.parts/`. When all groups are written, the server copies each part to its final name; then the
+parts are deleted. `<to>/shards.json` identifies the folder that writes there. Shards of others are never deleted.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.formatting import format_count
+from gbif_webdataset.process_pool import run_apart
+from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.retries import Retries
+from gbif_webdataset.remote.store import open_store
+from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.shards.recipe import format_option
+from gbif_webdataset.shards.shard_files import PARTS, STORE_ID, Shard
+from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
+from gbif_webdataset.terms.splits import SPLITS
+
+OWNER = "shards.json"
+PUBLISHED = "dataset.json"
+"""The list of a version that PublishDataset wrote to the same address."""
+PLAIN_NAME = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)")
+WORKERS = 16
+LIST_ATTEMPTS = 4
+
+
+class ShardStore:
+    """The shards at an address. All methods raise StoreError if the target refuses a request or cannot be reached."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._place, self._store = address.option, open_store(address)
+        self._retries = Retries(self._place)
+
+    def check(self, folder: Path) -> bool:
+        """Whether the shards there are those of this folder of shards; False if there are none.
+
+        Raises:
+            StoreError: there are shards that the folder did not write, or that a published version lists.
+        """
+        if (published := self._read(PUBLISHED)) is not None and _has_plain_names(published):
+            problem = f"{PUBLISHED} there lists shards with the names that new shards would get"
+            raise StoreError.at(self._place, problem, "choose another address")
+        owner = self._read(OWNER)
+        is_own = owner is not None and (identity := _parse_id(owner)) is not None and identity == _read_id(folder)
+        if not is_own and (owner is not None or any(map(_is_shard_name, self._list_sizes()))):
+            problem = "has shards that this folder did not write"
+            raise StoreError.at(self._place, problem, "choose another address, or delete them")
+        return is_own
+
+    def claim(self, folder: Path) -> None:
+        """Write OWNER unless it is there. Raises as `check` does."""
+        if self.check(folder):
+            return
+        identity = _read_id(folder) or uuid.uuid4().hex
+        write_checked_json(folder / STORE_ID, {"id": identity})
+        content = (json.dumps({"tool": "gbif-webdataset", "id": identity}) + "\n").encode()
+
+        def write() -> None:
+            self._store.replace(OWNER, content, None)
+            if self._store.read(OWNER) != content:
+                raise TemporaryStoreError(f"{OWNER} is not as it was sent")
+
+        self._retries.run(write)
+
+    def delete_shards(self, max_shard_bytes: int) -> None:
+        """Delete the shards and the parts of an older plan, and what killed runs left of uploads of this size."""
+        self._delete([name for name in self._list_sizes() if _is_shard_name(name)])
+        self._abort({f"{PARTS}/": max_shard_bytes})
+
+    def put_part(self, path: Path, name: str, size: int, sha256: str) -> None:
+        """Upload the file at `path` as a part.
+
+        Raises:
+            DamagedFileError: the file does not have this size and SHA-256.
+        """
+        file = LocalFile(path, size, sha256)
+
+        def put() -> None:
+            self._store.put(f"{PARTS}/{name}", file)
+            if self._store.find_size(f"{PARTS}/{name}") != size:
+                raise TemporaryStoreError(f"{name} does not have the size that was sent")
+
+        self._retries.run(put)
+
+    def find_lost_parts(self, folder: Path, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards whose part, or the tar with its final name, is missing there or has another size."""
+        places = {shard.name if _is_named(folder, shard) else f"{PARTS}/{shard.part.file}": shard for shard in shards}
+        unlisted = self._find_unlisted({place: shard.part.bytes for place, shard in places.items()})
+        return [places[place] for place in unlisted]
+
+    def name_shards(self, folder: Path, shards: Sequence[Shard]) -> None:
+        """Give the parts their final names there, and their indexes in the folder. What a killed run did is kept."""
+        sizes = {rename.name: rename.bytes for shard in shards for rename in shard.renames}
+        self._name_all(folder, [shard for shard in shards if not _is_named(folder, shard)])
+        if unlisted := set(self._find_unlisted(sizes)):
+            again = [shard for shard in shards if any(rename.name in unlisted for rename in shard.renames)]
+            self._name_all(folder, again)
+            if missing := self._find_unlisted({name: sizes[name] for name in unlisted}):
+                problem = f"does not have {format_count(len(missing), 'object')}, such as {missing[0]}, with its size"
+                raise StoreError.at(self._place, problem, "repeat the command later: it continues")
+
+    def delete_parts(self, shards: Sequence[Shard]) -> None:
+        """Delete the parts of shards that have their final names, and what killed runs left of uploads."""
+        self._delete([f"{PARTS}/{shard.part.file}" for shard in shards])
+        sizes = {shard.name: shard.part.bytes for shard in shards}
+        self._abort({**sizes, f"{PARTS}/": max(sizes.values(), default=0)})
+
+    def _name_all(self, folder: Path, shards: Sequence[Shard]) -> None:
+        with ThreadPoolExecutor(WORKERS, "name") as executor:
+            try:
+                for _ in executor.map(partial(self._name, folder), shards):
+                    pass
+            except BaseException:
+                self._retries.stopping.set()
+                executor.shutdown(cancel_futures=True)
+                raise
+
+    def _name(self, folder: Path, shard: Shard) -> None:
+        index, tar = shard.renames
+        part, final = folder / PARTS / index.part_file, folder / index.name
+        content = LocalFile.of_content(final, (final if _is_named(folder, shard) else part).read_bytes())
+        self._retries.run(lambda: self._store.copy(f"{PARTS}/{tar.part_file}", tar.name, tar.bytes))
+        self._retries.run(lambda: self._store.put(index.name, content))
+        if not _is_named(folder, shard):
+            part.replace(final)
+
+    def _find_unlisted(self, sizes: Mapping[str, int]) -> list[str]:
+        """The objects that are not listed with their sizes, though the store is asked again, as lists may be late."""
+        for attempt in range(LIST_ATTEMPTS):
+            if attempt:
+                self._retries.pause_before_repeat(attempt - 1)
+            listed = self._list_sizes()
+            if not (unlisted := [name for name, size in sizes.items() if listed.get(name) != size]):
+                return []
+        return unlisted
+
+    def _read(self, name: str) -> bytes | None:
+        return self._retries.run(lambda: self._store.read(name))
+
+    def _list_sizes(self) -> dict[str, int]:
+        return self._retries.run(self._store.list_sizes)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        self._retries.run(lambda: self._store.delete(names))
+
+    def _abort(self, sizes: Mapping[str, int]) -> None:
+        self._retries.run(lambda: self._store.abort_uploads(sizes))
+
+
+def parse_address(to: str, output: Path) -> StoreAddress:
+    """The address of the shards of the dataset in the folder `output`.
+
+    Raises:
+        ParameterError: the text is no address, or names a folder of the dataset.
+    """
+    address = StoreAddress.parse(to, option_name=format_option("to"))
+    if address.scheme == FOLDER and Path(address.prefix).is_relative_to(output.resolve()):
+        remedy = "choose a folder outside of it, or leave the address out"
+        raise ParameterError.at(address.option, "is in the folder of the dataset", remedy)
+    return address
+
+
+def check_address(address: StoreAddress, folder: Path) -> None:
+    """Check that the shards of this folder can be written to an address, in a process of its own.
+
+    Raises:
+        StoreError: the target cannot be read, or has shards of another folder or of a published version.
+    """
+    run_apart(_check, (address, folder))
+
+
+def _check(task: tuple[StoreAddress, Path], progress: Callable[[int], None]) -> None:
+    address, folder = task
+    ShardStore(address).check(folder)
+
+
+def _is_named(folder: Path, shard: Shard) -> bool:
+    return not (folder / PARTS / shard.part.index).exists()
+
+
+def _is_shard_name(name: str) -> bool:
+    return name.startswith(f"{PARTS}/") or PLAIN_NAME.fullmatch(name) is not None
+
+
+def _has_plain_names(published: bytes) -> bool:
+    """Whether a list of published objects has names of shards that carry no digest; true if it cannot be read."""
+    try:
+        values = json.loads(published)
+        names = [*(one["name"] for one in values["objects"]), *values.get("earlier", ())]
+        return any(PLAIN_NAME.fullmatch(name) for name in names)
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return True
+
+
+def _parse_id(owner: bytes) -> str | None:
+    try:
+        return str(json.loads(owner)["id"])
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+
+
+def _read_id(folder: Path) -> str | None:
+    """The id of a folder of shards; None if it has written none to an address."""
+    try:
+        return str(read_checked_json(folder / STORE_ID)[0]["id"])
+    except (FileNotFoundError, DamagedJsonError, KeyError):
+        return None

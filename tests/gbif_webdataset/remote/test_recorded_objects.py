@@ -1,0 +1,65 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gbif_webdataset.remote.recorded_objects import find_damaged_object
+from gbif_webdataset.remote.store_errors import StoreError
+from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord
+from tests.support.fault_proxy import FaultProxy
+from tests.support.object_servers import BUCKET
+
+OPTION = "--CreateWebDataset-to"
+
+
+def write_record(folder: Path, store: str) -> Path:
+    """The record of two objects, which are files in the folder `store`."""
+    objects = {"train/a.tar": FileRecord(3, "0" * 64), "train/a.idx": FileRecord(1, "1" * 64)}
+    record = TargetRecord("Shards", Fingerprint(1), objects=objects, store=store)
+    record.save(folder / "Shards.json")
+    return folder / "Shards.json"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "store" / "train"
+    folder.mkdir(parents=True)
+    (folder / "a.tar").write_bytes(b"abc")
+    (folder / "a.idx").write_bytes(b"x")
+    return folder.parent
+
+
+def test_the_first_object_that_is_missing_or_has_another_size_is_named(store: Path, tmp_path: Path) -> None:
+    address = f"file://{store}"
+    assert find_damaged_object(write_record(tmp_path, address), OPTION) is None
+    (store / "train/a.tar").write_bytes(b"abcd")
+    assert find_damaged_object(write_record(tmp_path, address), OPTION) == f"{address}/train/a.tar has the wrong size"
+    (store / "train/a.tar").unlink()
+    assert find_damaged_object(write_record(tmp_path, address), OPTION) == f"{address}/train/a.tar is missing"
+
+
+def test_a_record_without_objects_needs_no_list(tmp_path: Path) -> None:
+    path = write_record(tmp_path, "s3://bucket/moths")
+    record = TargetRecord.load(path)
+    assert record
+    replace(record, objects={}).save(path)
+    assert find_damaged_object(path, OPTION) is None
+
+
+def test_a_bucket_is_listed_once_for_a_record(tmp_path: Path, proxy: FaultProxy) -> None:
+    path = write_record(tmp_path, f"s3://{BUCKET}/moths")
+    for _ in range(3):
+        assert find_damaged_object(path, OPTION) == f"s3://{BUCKET}/moths/train/a.idx is missing"
+    assert [method for method, _ in proxy.requests] == ["GET"]
+    find_damaged_object(write_record(tmp_path, f"s3://{BUCKET}/moths"), OPTION)
+    assert [method for method, _ in proxy.requests] == ["GET", "GET"]
+
+
+def test_a_bucket_that_cannot_be_listed_gives_the_same_sentence_each_time_without_another_request(
+    tmp_path: Path, proxy: FaultProxy
+) -> None:
+    path = write_record(tmp_path, "s3://no-such-bucket/moths")
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"^{OPTION} s3://no-such-bucket/moths: there is no such bucket"):
+            find_damaged_object(path, OPTION)
+    assert len(proxy.requests) == 1
