@@ -22,7 +22,10 @@ from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.terms.differences import Difference
 
 BATCH_FILES = 10_000
-UNRECORDED = {"audit.csv", "deleted.csv", "would-delete.csv", "report/comparison.html", "report/comparison.csv"}
+UNRECORDED = {
+    *("audit.csv", "deleted.csv", "would-delete.csv", "report/comparison.html", "report/comparison.csv"),
+    "shards/.store.json",
+}
 """Files that belong to a dataset although no record names them."""
 UNRECORDED_FOLDERS = (".made", ".scratch", LOGS, "fetched/earlier", "inputs", "publish", "shards/.parts")
 PACK = re.compile(r"images/chunk-\d{5}(\.idx|/\d+\.tar)")

@@ -184,9 +184,19 @@ OUTPUTS = (
         "CreateWebDataset",
         "WebDataset samples: `<key>.jpg` (or .webp, or the format of the file: see image_format), `<key>.cls` (the "
         "class's number), `<key>.json` with columns_to_json or hierarchy_to_json, and `<key>.txt`, the caption, with "
-        "caption_template.",
+        "caption_template. With `to` at that address, as `<split>/<split>-NNNNNN.tar`, and not in this folder.",
     ),
-    Output("shards/<split>/<split>-NNNNNN.idx", "CreateWebDataset", "The shard's index for NVIDIA DALI."),
+    Output(
+        "shards/<split>/<split>-NNNNNN.idx",
+        "CreateWebDataset",
+        "The shard's index for NVIDIA DALI; with `to` also at that address.",
+    ),
+    Output(
+        "shards/.store.json",
+        "CreateWebDataset",
+        "Only with `to`: an id, which `shards.json` at the address has as well. Shards there are deleted or replaced "
+        "only if the ids are equal.",
+    ),
     Output(
         "shards/<split>/<split>-NNNNNN.tar.idx",
         "CreateWebDataset",
