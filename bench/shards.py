@@ -1,6 +1,6 @@
 """CreateWebDataset compared with the old way: time, memory, and how near each comes to the best resized picture.
 
-python -m bench.shards make FOLDER WORKERS      write the shards of FOLDER's images and splits (this is timed)
+python -m bench.shards make FOLDER WORKERS [TO] write the shards of FOLDER's images and splits (this is timed)
 python -m bench.shards photos FOLDER WIDTH      write these images and splits
 python -m bench.shards fidelity TARS IMAGES     compare the pictures in TARS with the best ones
 """
@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench import real_photos, runs
+from bench import publish, real_photos, runs
 from bench.runs import Run
 
 SIDE = 450  # pixels of the shorter side
 SIZES = {2048: 600, 1024: 1200, 500: 6000}  # photos of each width
 SHARD_BYTES = 4 << 20  # small, so that there are enough shards for two workers
+MIN_DIRECT_SHARE = 0.85  # of the speed of local shards, when they are written to a server of S3
 COMPARED = 80  # outputs whose fidelity is measured
 
 
@@ -68,6 +69,27 @@ def _compare(folder: Path, count: int, rounds: int, old: str) -> None:
     results = runs.in_turn(ways, rounds)
     runs.print_comparison({name: results[name] for name in ("1 worker", "old way")}, count)
     runs.print_comparison({name: results[name] for name in ("2 workers", "1 worker")}, count)
+    for server in publish.SERVERS:
+        _compare_direct(server, folder, count, rounds)
+
+
+def _compare_direct(server: str, folder: Path, count: int, rounds: int) -> None:
+    """Write shards to a server of S3 on this machine, and to the local disk."""
+    os.environ.update(publish.KEYS)
+
+    def make(*to: str) -> Run:
+        _empty(folder / "shards")
+        return runs.timed([sys.executable, "-m", "bench.shards", "make", str(folder), "2", *to])
+
+    def make_in_bucket() -> Run:
+        with publish.serve(server, folder / "server") as url:
+            os.environ["AWS_ENDPOINT_URL"] = url
+            return make(f"s3://{publish.BUCKET}/moths")
+
+    results = runs.in_turn({server: make_in_bucket, "local": make}, rounds)
+    runs.print_comparison(results, count)
+    share = runs.median_seconds(results["local"]) / runs.median_seconds(results[server])
+    print(f"  {share:.2f} of the speed of local shards (at least {MIN_DIRECT_SHARE})")
 
 
 def _empty(folder: Path) -> None:
@@ -114,13 +136,15 @@ def _copying(folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def _make(folder: Path, workers: int) -> None:
+def _make(folder: Path, workers: int, to: str = "") -> None:
+    from gbif_webdataset.remote.store_address import StoreAddress
     from gbif_webdataset.shards.create_webdataset import create_shards
     from gbif_webdataset.shards.recipe import Recipe
     from gbif_webdataset.shards.shard_files import ShardFolders
 
-    recipe = Recipe("label", max_shard_size=SHARD_BYTES, shuffle=True, seed=42, resize_min_size=SIDE)
-    folders = ShardFolders(folder / "splits", folder / "images", folder / "shards", folder / "scratch")
+    recipe = Recipe("label", max_shard_size=SHARD_BYTES, shuffle=True, seed=42, resize_min_size=SIDE, to=to)
+    splits, images, shards, scratch = (folder / name for name in ("splits", "images", "shards", "scratch"))
+    folders = ShardFolders(splits, images, shards, scratch, to=StoreAddress.parse(to) if to else None)
     create_shards(folders, recipe, workers, lambda done, total: None)
 
 
@@ -152,7 +176,7 @@ def main() -> None:
     parser.add_argument("arguments", nargs="+")
     part, given = vars(parser.parse_args()).values()
     if part == "make":
-        _make(Path(given[0]), int(given[1]))
+        _make(Path(given[0]), int(given[1]), *given[2:])
     elif part == "photos":
         print(_photos(Path(given[0]), int(given[1])))
     else:

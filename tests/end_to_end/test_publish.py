@@ -30,6 +30,7 @@ from tests.support.object_servers import (
     BUCKET,
     S3_ENVIRONMENT,
     SECRET,
+    create_container,
     make_azurite_key,
     run_azurite,
     run_gcs_emulator,
@@ -532,23 +533,3 @@ def publish_twice_and_prune(dataset: Publishable, target: StoreAddress) -> None:
     assert (version.version, version.earlier) == ("1.0.1", [])
     assert set(ObjectStore(target).list_sizes()) == {*version.names, NAME}
     assert read_version(read).dataset
-
-
-def create_container(url: str) -> None:
-    """Create the container BUCKET in azurite, through a signed request of the tests."""
-    import base64
-    import hmac
-    from email.utils import formatdate
-
-    date = formatdate(usegmt=True)
-    path = f"/devstoreaccount1/{BUCKET}"
-    headers = f"x-ms-date:{date}\nx-ms-version:2021-08-06"
-    fields = ["PUT", "", "", "", "", "text/plain", *[""] * 6, headers, f"/devstoreaccount1{path}", "restype:container"]
-    text = "\n".join(fields)
-    digest = hmac.new(base64.b64decode(make_azurite_key()), text.encode(), "sha256").digest()
-    request = urllib.request.Request(f"{url}/{BUCKET}?restype=container", method="PUT", data=b"")
-    request.add_header("Content-Type", "text/plain")
-    request.add_header("x-ms-date", date)
-    request.add_header("x-ms-version", "2021-08-06")
-    request.add_header("Authorization", f"SharedKey devstoreaccount1:{base64.b64encode(digest).decode()}")
-    urllib.request.urlopen(request, timeout=10).close()

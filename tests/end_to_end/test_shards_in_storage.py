@@ -16,7 +16,9 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from tasks.framework.rebuild_reasons import NOTHING
 from tests.support.datasets import ROOT, Dataset
 from tests.support.fault_proxy import Fault, FaultProxy
-from tests.support.object_servers import BUCKET, SECRET
+from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, SECRET
+from tests.support.slurm_cluster import Cluster
+from tests.support.slurm_dataset import OnSlurm
 from tests.support.small_disk import mount_disk
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
@@ -177,6 +179,24 @@ def test_an_address_that_cannot_be_used_is_one_sentence_before_any_download(
     assert len(ended.stderr.splitlines()) == 1
     assert "SECRET" not in ended.stderr + ended.stdout
     assert not dataset.output.exists() or {path.name for path in dataset.output.iterdir()} <= {".made"}
+
+
+@pytest.mark.system
+def test_elements_of_slurm_jobs_write_the_same_objects(
+    cluster: Cluster, dataset: Dataset, local: Dataset, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*S3_ENVIRONMENT, "AWS_ENDPOINT_URL"):
+        monkeypatch.setitem(cluster.environment, name, os.environ[name])
+    options = [option.replace("--", "--CreateWebDataset-") for option in (*MANY_SHARDS, "--to", to)]
+    on_slurm = OnSlurm(cluster, dataset.archive, dataset.output, *options, "--slurm-concurrent", "2")
+    shutil.rmtree(dataset.output / "shards")
+    with mount_disk(dataset.output / "shards", 2 * MAX_SHARD + (1 << 20)):
+        on_slurm.submit()
+        cluster.wait_until_empty()
+        assert hash_objects(to) == hash_shards(local), on_slurm.logs()
+        assert on_slurm.submit() == "nothing to do: everything is up to date\n"
+        monkeypatch.setitem(cluster.environment, "AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        assert on_slurm.row("shards") == ["4", "0", "0", "0", "0"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What Google's emulator lacks of Google's XML API, which obstore uses: lists, sizes and deletion, by its JSON API."""
+"""What Google's emulator lacks of Google's XML API, which obstore uses: lists, sizes, deletion and copies."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ class GcsExchange(Exchange):
     """A request of the XML API."""
 
     def forward(self, body: bytes, length: int, waits: bool = True) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Answer lists and deletions by the JSON API, and forward everything else."""
+        """Answer lists and deletions by the JSON API, sizes and copies by reading; forward everything else."""
         parts = urlsplit(self.path)
         _, bucket, *names = parts.path.split("/", 2)
         if self.command == "GET" and not "".join(names):
@@ -39,13 +39,29 @@ class GcsExchange(Exchange):
         wanted = self.headers.get("x-goog-if-generation-match")
         if wanted is not None and wanted != self.find_generation(bucket, names[0]):
             return 412, [], b"<Error><Code>PreconditionFailed</Code></Error>"
-        with ONE_AT_A_TIME:  # the emulator has one thread, and resets connections that wait
-            status, headers, answer = super().forward(body, length, waits)
+        if source := self.headers.get("x-goog-copy-source"):
+            status, headers, body = self.forward_as("GET", f"/{source.lstrip('/')}")
+            if status != 200:
+                return status, headers, body
+            length = len(body)
+        method = "GET" if self.command == "HEAD" else self.command
+        status, headers, answer = self.forward_as(method, self.path, body, length, waits)
         headers = [(name, value) for name, value in headers if name.lower() not in ("etag", "last-modified")]
         headers += [("ETag", "x"), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")]
         if status == 200:
             headers.append(("x-goog-generation", self.find_generation(bucket, names[0])))
         return status, headers, answer
+
+    def forward_as(
+        self, method: str, path: str, body: bytes = b"", length: int = 0, waits: bool = True
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Send another request than that of the client; its answer."""
+        given, (self.command, self.path) = (self.command, self.path), (method, path)
+        try:
+            with ONE_AT_A_TIME:  # the emulator has one thread, and resets connections that wait
+                return super().forward(body, length, waits)
+        finally:
+            self.command, self.path = given
 
     def find_generation(self, bucket: str, name: str) -> str:
         """The number of an object's content, which Google changes with each write; 0 without an object."""

@@ -1,5 +1,7 @@
 """Servers of object storage on loopback: moto and rclone for S3, azurite for Azure, an emulator of Google's."""
 
+import base64
+import hmac
 import json
 import os
 import shutil
@@ -10,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -109,6 +112,22 @@ def run_azurite(folder: Path) -> Iterator[str]:
     command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--silent"]
     with run_server([*command, "--skipApiVersionCheck"], port, folder / "azurite.log") as url:
         yield f"{url}/devstoreaccount1"
+
+
+def create_container(url: str) -> None:
+    """Create the container BUCKET in azurite, through a signed request of the tests."""
+    date = formatdate(usegmt=True)
+    path = f"/devstoreaccount1/{BUCKET}"
+    headers = f"x-ms-date:{date}\nx-ms-version:2021-08-06"
+    fields = ["PUT", "", "", "", "", "text/plain", *[""] * 6, headers, f"/devstoreaccount1{path}", "restype:container"]
+    text = "\n".join(fields)
+    digest = hmac.new(base64.b64decode(make_azurite_key()), text.encode(), "sha256").digest()
+    request = urllib.request.Request(f"{url}/{BUCKET}?restype=container", method="PUT", data=b"")
+    request.add_header("Content-Type", "text/plain")
+    request.add_header("x-ms-date", date)
+    request.add_header("x-ms-version", "2021-08-06")
+    request.add_header("Authorization", f"SharedKey devstoreaccount1:{base64.b64encode(digest).decode()}")
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 @contextmanager

@@ -27,7 +27,16 @@ from gbif_webdataset.shards.shard_files import PARTS, find_unwritten_groups
 from gbif_webdataset.shards.shard_store import OWNER, ShardStore, check_address, parse_address
 from tests.support.datasets import ROOT
 from tests.support.fault_proxy import Fault, FaultProxy
-from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_rclone
+from tests.support.gcs_front import GcsFront
+from tests.support.object_servers import (
+    BUCKET,
+    S3_ENVIRONMENT,
+    create_container,
+    make_azurite_key,
+    run_azurite,
+    run_gcs_emulator,
+    run_rclone,
+)
 from tests.support.shard_run import RECIPE, ShardRun, hash_files, sixty_moths
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
@@ -101,6 +110,32 @@ def test_rclone_gets_the_same_objects(moths: ShardRun, tmp_path: Path, monkeypat
         to = f"s3://{BUCKET}/moths"
         moths.create(to=to)
         check_as_local(moths, to)
+
+
+def test_azure_gets_the_same_objects(moths: ShardRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
+    with run_azurite(tmp_path) as url:
+        create_container(url)
+        check_other_server(moths, StoreAddress.parse(f"az://{BUCKET}/moths", url))
+
+
+def test_google_gets_the_same_objects(moths: ShardRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
+    with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
+        check_other_server(moths, StoreAddress.parse(f"gs://{BUCKET}/moths", front.url))
+
+
+def check_other_server(moths: ShardRun, address: StoreAddress) -> None:
+    """Shards are written twice, and the second ones replace the first ones."""
+    for seed in (1, RECIPE.seed):
+        recipe = replace(RECIPE, seed=seed, to=address.address)
+        create_webdataset.create_shards(replace(moths.folders(), to=address), recipe, 1, lambda done, total: None)
+    moths.create(name="local")
+    store = open_store(address)
+    hashes = {name: hashlib.sha256(store.read(name) or b"").hexdigest() for name in store.list_sizes()}
+    del hashes[OWNER]
+    assert hashes == hash_shards(moths)
 
 
 def test_at_most_one_tar_is_on_the_local_disk_while_groups_are_written(
