@@ -3,12 +3,15 @@
 python -m bench.shards make FOLDER WORKERS [TO] write the shards of FOLDER's images and splits (this is timed)
 python -m bench.shards photos FOLDER WIDTH      write these images and splits
 python -m bench.shards fidelity TARS IMAGES     compare the pictures in TARS with the best ones
+python -m bench.shards hashing FOLDER           seconds to hash all images and shards
 """
 
 import argparse
 import csv
+import hashlib
 import io
 import os
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -69,6 +72,9 @@ def _compare(folder: Path, count: int, rounds: int, old: str) -> None:
     results = runs.in_turn(ways, rounds)
     runs.print_comparison({name: results[name] for name in ("1 worker", "old way")}, count)
     runs.print_comparison({name: results[name] for name in ("2 workers", "1 worker")}, count)
+    hashing = float(_run_part("hashing", str(folder)))
+    share = hashing / statistics.median(run.processor for run in results["1 worker"])
+    print(f"  {'hashing':12} {hashing:8.2f} s: {share:.1%} of the processor time of 1 worker")
     for server in publish.SERVERS:
         _compare_direct(server, folder, count, rounds)
 
@@ -125,6 +131,16 @@ def _pictures(tars: Path) -> Iterator[tuple[str, bytes]]:
             yield name.removesuffix(".jpg"), file.read()
 
 
+def _hashing(folder: Path) -> float:
+    """Seconds of processor time that the SHA-256 of every image and every shard takes."""
+    seconds = 0.0
+    for path in (*(folder / "images").rglob("*.jpg"), *(folder / "shards").rglob("*.tar")):
+        data, start = path.read_bytes(), time.process_time()
+        hashlib.sha256(data).digest()
+        seconds += time.process_time() - start
+    return seconds
+
+
 def _copying(folder: Path) -> float:
     """Seconds to write all images to one file and sync it: the limit of every writer of tars."""
     start = time.perf_counter()
@@ -156,7 +172,7 @@ def _photos(folder: Path, width: int) -> str:
 
 def _write_splits(images: Path, splits: Path) -> None:
     """Write the splits of all images below `images`: all are in train and have one of a few labels."""
-    names = ["coreid", "identifier", "image_path", "label", "format", "width", "height", "file_size"]
+    names = ["coreid", "identifier", "image_path", "label", "format", "width", "height", "file_size", "sha256"]
     splits.mkdir()
     for split in ("train", "val", "test"):
         with (splits / f"{split}.csv").open("w", newline="") as file:
@@ -165,20 +181,23 @@ def _write_splits(images: Path, splits: Path) -> None:
             for number, path in enumerate(sorted(images.rglob("*.jpg")) if split == "train" else ()):
                 with Image.open(path) as image:
                     size = image.size
-                where = path.relative_to(images).as_posix()
-                lines.writerow([path.stem, path.name, where, f"label {number % 7}", "JPEG", *size, path.stat().st_size])
+                where, data = path.relative_to(images).as_posix(), path.read_bytes()
+                measured = ["JPEG", *size, len(data), hashlib.sha256(data).hexdigest()]
+                lines.writerow([path.stem, path.name, where, f"label {number % 7}", *measured])
 
 
 def main() -> None:
     """The parts that run in other processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["make", "photos", "fidelity"])
+    parser.add_argument("part", choices=["make", "photos", "fidelity", "hashing"])
     parser.add_argument("arguments", nargs="+")
     part, given = vars(parser.parse_args()).values()
     if part == "make":
         _make(Path(given[0]), int(given[1]), *given[2:])
     elif part == "photos":
         print(_photos(Path(given[0]), int(given[1])))
+    elif part == "hashing":
+        print(_hashing(Path(given[0])))
     else:
         print(_fidelity(Path(given[0]), Path(given[1])))
 
