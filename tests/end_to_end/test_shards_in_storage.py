@@ -87,14 +87,14 @@ def test_runs_that_are_killed_at_random_moments_leave_the_objects_of_an_undistur
     while True:
         process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
         try:
-            process.wait(3 + 4 * random.random())
+            process.wait((3 + killed) * random.uniform(0.7, 1.3))
             break
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             killed += 1
     assert process.returncode == 0
-    assert killed > 2
+    assert killed
     assert hash_objects(to) == hash_shards(local)
     assert dataset.plan(*MANY_SHARDS, "--to", to, task=TASK) == [NOTHING]
 
