@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gbif_webdataset.remote.local_file import LocalFile, write_blocks
+from gbif_webdataset.remote.local_file import LocalFile, RecordedFile, write_blocks
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, delete_unless_locked
@@ -32,20 +32,31 @@ class FolderStore:
             except FileNotFoundError:
                 return None
 
+    def iterate(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file in blocks.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        path = self._folder / name
+        if not path.is_file():
+            raise FileNotFoundError(name)
+        with self._explained(), path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
     def download(self, name: str, path: Path) -> None:
         """Copy a file to `path`.
 
         Raises:
             LocalFileError: `path` cannot be written.
         """
-        with self._explained():
-            try:
-                with (self._folder / name).open("rb") as source:
-                    write_blocks(path, iter(lambda: source.read(BLOCK_BYTES), b""))
-            except FileNotFoundError:
-                raise StoreError.missing(self._target.option, name) from None
+        try:
+            write_blocks(path, self.iterate(name))
+        except FileNotFoundError:
+            raise StoreError.missing(self._target.option, name) from None
 
-    def put(self, name: str, file: LocalFile) -> None:
+    def put(self, name: str, file: RecordedFile) -> None:
         """Write a file, which exists completely or not at all.
 
         Raises:
@@ -102,7 +113,7 @@ class FolderStore:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
 
-    def count_memory(self, file: LocalFile) -> int:
+    def count_memory(self, file: RecordedFile) -> int:
         """The bytes of a file that are in memory while it is copied."""
         return min(file.size, 2 * BLOCK_BYTES)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.errors import DatasetError
-from gbif_webdataset.remote.local_file import LocalFile, write_blocks
+from gbif_webdataset.remote.local_file import LocalFile, RecordedFile, write_blocks
 from gbif_webdataset.remote.object_errors import explain_error, find_status, is_missing_bucket
 from gbif_webdataset.remote.open_store import open_object_store
 from gbif_webdataset.remote.s3_parts import PART_BYTES, S3Parts
@@ -25,6 +25,7 @@ MAX_COPY_BYTES = 5 << 30  # by one request to S3
 AZURE_PARTS_AT_ONCE = 3
 MAX_DELETED = 1_000  # by one request
 LIST_CHUNK = 10_000
+BLOCK_BYTES = 1 << 20
 
 
 class ObjectStore:
@@ -37,15 +38,20 @@ class ObjectStore:
 
     def read(self, name: str) -> bytes | None:
         """The bytes of an object; None if there is none."""
-        import obstore
-
         with self._explained():
-            try:
-                return bytes(obstore.get(self._store, name).bytes())
-            except FileNotFoundError as error:
-                if is_missing_bucket(error):
-                    raise
-                return None
+            return bytes(found.bytes()) if (found := _find_object(self._store, name)) else None
+
+    def iterate(self, name: str) -> Iterator[bytes]:
+        """The bytes of an object in blocks.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        with self._explained():
+            if found := _find_object(self._store, name):
+                yield from map(bytes, found.stream(min_chunk_size=BLOCK_BYTES))
+                return
+        raise FileNotFoundError(name)
 
     def download(self, name: str, path: Path) -> None:
         """Write the bytes of an object to a file.
@@ -53,15 +59,12 @@ class ObjectStore:
         Raises:
             LocalFileError: the file cannot be written.
         """
-        import obstore
+        try:
+            write_blocks(path, self.iterate(name))
+        except FileNotFoundError:
+            raise StoreError.missing(self._target.option, name) from None
 
-        with self._explained():
-            try:
-                write_blocks(path, map(bytes, obstore.get(self._store, name)))
-            except FileNotFoundError:
-                raise StoreError.missing(self._target.option, name) from None
-
-    def put(self, name: str, file: LocalFile) -> None:
+    def put(self, name: str, file: RecordedFile) -> None:
         """Write an object, which exists completely or not at all.
 
         Raises:
@@ -150,7 +153,7 @@ class ObjectStore:
         with self._explained():
             self._parts.abort(names)
 
-    def count_memory(self, file: LocalFile) -> int:
+    def count_memory(self, file: RecordedFile) -> int:
         """The bytes of a file that are in memory while it is sent."""
         return min(file.size, MAX_PUT_BYTES) if self._has_parts(file.size, MAX_PUT_BYTES) else file.size
 
@@ -171,6 +174,18 @@ class ObjectStore:
             raise
         except Exception as error:
             raise explain_error(error, self._target.option) from None
+
+
+def _find_object(store: Any, name: str) -> Any:
+    """The answer of obstore for an object, whose bytes were not read yet; None if there is none."""
+    import obstore
+
+    try:
+        return obstore.get(store, name)
+    except FileNotFoundError as error:
+        if is_missing_bucket(error):
+            raise
+        return None
 
 
 def _find_condition(store: Any, name: str) -> tuple[bytes | None, Any]:

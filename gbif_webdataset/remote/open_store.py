@@ -20,7 +20,7 @@ def open_object_store(address: StoreAddress) -> Any:
     """
     from obstore.store import AzureStore, GCSStore, S3Store
 
-    endpoint = address.endpoint or (_find_aws_endpoint() if address.scheme == "s3" else "")
+    endpoint = find_endpoint(address)
     options: dict[str, Any] = {
         "prefix": address.prefix or None,
         "retry_config": {"max_retries": 0},  # repeated requests are counted by the caller
@@ -39,9 +39,11 @@ def open_object_store(address: StoreAddress) -> Any:
     return S3Store(address.container, credential_provider=_find_aws_credentials(address), **options)
 
 
-def _find_aws_endpoint() -> str:
-    """The server of S3 that the environment names for every AWS tool; empty for that of Amazon."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+def find_endpoint(address: StoreAddress) -> str:
+    """The server of an address; without one, that of S3 which the environment names for every AWS tool, or empty."""
+    if address.endpoint or address.scheme != "s3":
+        return address.endpoint
+    return (os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")).rstrip("/")
 
 
 def _find_aws_credentials(address: StoreAddress) -> Callable[[], Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from gbif_webdataset.process_pool import run_apart
 from gbif_webdataset.remote.retries import Retries
-from gbif_webdataset.remote.store import open_store
-from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store import Store, open_store
+from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.target_record import TargetRecord
 
@@ -46,5 +46,16 @@ def _find_damaged(path: Path, option_name: str, identity: tuple[int, int, int]) 
 
 
 def _list_sizes(address: StoreAddress, progress: Callable[[int], None]) -> dict[str, int]:
-    store, retries = open_store(address), Retries(address.option)
+    return list_objects(address, open_store(address), Retries(address.option))
+
+
+def list_objects(address: StoreAddress, store: Store, retries: Retries) -> dict[str, int]:
+    """The size of each object in bytes, by name, at an address to which objects were written.
+
+    Raises:
+        StoreError: the store cannot be listed. A folder that is gone is one that is not mounted.
+    """
+    if address.scheme == FOLDER and not Path(address.prefix).is_dir():
+        remedy = "mount the disk that has it, or create it if its files are lost"
+        raise StoreError.at(address.option, "there is no such folder", remedy)
     return retries.run(store.list_sizes)

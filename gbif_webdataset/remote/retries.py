@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.remote.store_errors import TemporaryStoreError, UnansweredError
 
 Answer = TypeVar("Answer")
 MAX_ATTEMPTS = 8
@@ -30,7 +30,7 @@ class Retries:
         """The answer of a request.
 
         Raises:
-            StoreError: the last attempt failed as well.
+            UnansweredError: the last attempt failed as well.
         """
         attempt = 1
         while True:
@@ -39,7 +39,7 @@ class Retries:
             except TemporaryStoreError as error:
                 if attempt == MAX_ATTEMPTS or self.stopping.is_set():
                     problem = f"{attempt} attempts failed, the last one with: {error}"
-                    raise StoreError.at(self.place, problem, "repeat the command later: it continues") from None
+                    raise UnansweredError.at(self.place, problem, "repeat the command later: it continues") from None
             self.pause_before_repeat(attempt - 1)
             attempt += 1
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.store_address import StoreAddress
 
 PART_BYTES = 32 << 20
@@ -27,7 +27,7 @@ class S3Parts:
         self._client = boto3.Session().client("s3", endpoint_url=target.endpoint or None, config=config)
         self._bucket, self._prefix = target.container, f"{target.prefix}/" if target.prefix else ""
 
-    def put(self, name: str, file: LocalFile) -> None:
+    def put(self, name: str, file: RecordedFile) -> None:
         """Write an object, which exists completely or not at all.
 
         Raises:
@@ -68,7 +68,7 @@ class S3Parts:
             raise
         self._abort(uploads)
 
-    def _is_stored(self, place: dict[str, str], file: LocalFile) -> bool:
+    def _is_stored(self, place: dict[str, str], file: RecordedFile) -> bool:
         """Whether an object has the bytes of the file, by its ETag.
 
         The ETag is made from the MD5 of all bytes, or of the parts; a bucket that encrypts has others.

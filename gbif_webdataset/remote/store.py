@@ -1,13 +1,13 @@
 """Storage in a bucket or a folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from gbif_webdataset.remote.folder_store import FolderStore
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.object_store import ObjectStore
-from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
+from gbif_webdataset.remote.store_address import FOLDER, StoreAddress, check_packages
 
 
 class Store(Protocol):
@@ -16,10 +16,17 @@ class Store(Protocol):
     def read(self, name: str) -> bytes | None:
         """The bytes of an object; None if there is none."""
 
+    def iterate(self, name: str) -> Iterator[bytes]:
+        """The bytes of an object in blocks, without the whole object in memory.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+
     def download(self, name: str, path: Path) -> None:
         """Write the bytes of an object to a file."""
 
-    def put(self, name: str, file: LocalFile) -> None:
+    def put(self, name: str, file: RecordedFile) -> None:
         """Write an object."""
 
     def replace(self, name: str, content: bytes, old: bytes | None) -> None:
@@ -41,7 +48,7 @@ class Store(Protocol):
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects."""
 
-    def count_memory(self, file: LocalFile) -> int:
+    def count_memory(self, file: RecordedFile) -> int:
         """The bytes of a file that are in memory while it is sent."""
 
     def abort_uploads(self, sizes: Mapping[str, int]) -> None:
@@ -55,6 +62,8 @@ def open_store(address: StoreAddress) -> Store:
     """The storage at an address of a bucket or a folder.
 
     Raises:
+        ParameterError: the package for such addresses is not installed.
         StoreError: there are no credentials, or the settings of the cloud are not valid.
     """
+    check_packages(address.scheme, address.option_name)
     return FolderStore(address) if address.scheme == FOLDER else ObjectStore(address)

@@ -20,6 +20,8 @@ EXAMPLES = {
 HUB, FOLDER = "hf", "file"
 PACKAGES = {"s3": ("obstore", "boto3"), "gs": ("obstore",), "az": ("obstore",), HUB: ("huggingface_hub",), FOLDER: ()}
 """The packages that each scheme needs."""
+ESCAPES = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
+"""Characters of a folder that have another meaning in an address."""
 MAX_NAME_CHARACTERS = 80
 INVALID = "not an address in a bucket, a repository or a folder"
 
@@ -70,12 +72,12 @@ class StoreAddress:
 
     @property
     def address(self) -> str:
-        """The address as users type it."""
+        """The address as users type it, which `parse` reads."""
         if self.scheme == HUB:
             return f"hf://datasets/{self.container}" + (f"/{self.prefix}" if self.prefix else "")
-        return f"{self.scheme}://{self.container}" + (
-            f"/{self.prefix}" if self.container and self.prefix else self.prefix
-        )
+        if self.scheme == FOLDER:
+            return f"file://{self.prefix.translate(ESCAPES)}"
+        return f"{self.scheme}://{self.container}" + (f"/{self.prefix}" if self.prefix else "")
 
     @property
     def option(self) -> str:

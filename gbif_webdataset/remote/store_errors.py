@@ -23,3 +23,7 @@ class StoreError(DatasetError):
         """Return the error for a target that another process changed since this one read it."""
         problem = f"{what} since this command began, so another process publishes there"
         return cls.at(place, problem, "wait until it has ended, and repeat the command")
+
+
+class UnansweredError(StoreError):
+    """A request that failed in all attempts."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gbif_webdataset.remote.hub_errors import explain_hub_errors, find_disk_fault
-from gbif_webdataset.remote.local_file import LocalFile, explain_local_faults
+from gbif_webdataset.remote.local_file import LocalFile, RecordedFile, explain_local_faults
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.published_version import NAME
@@ -82,7 +82,7 @@ class HubRepository:
                 )
                 self._head = made.oid
 
-    def send(self, files: Mapping[str, LocalFile]) -> list[Any]:
+    def send(self, files: Mapping[str, RecordedFile]) -> list[Any]:
         """Send the content of the large ones of these files; the additions that `commit` takes.
 
         Raises:
@@ -174,15 +174,16 @@ class HubRepository:
         return explain_hub_errors(self._target)
 
 
-def _get_content(file: LocalFile) -> bytes | Path:
-    if file.size <= MAX_SMALL_BYTES or file.content is not None:
+def _get_content(file: RecordedFile) -> bytes | Path:
+    is_made = isinstance(file, LocalFile) and file.content is not None
+    if file.size <= MAX_SMALL_BYTES or is_made:
         return file.read()
     if not file.path.is_file():
         raise file.make_error()
     return file.path
 
 
-def _read_whole(file: LocalFile) -> None:
+def _read_whole(file: RecordedFile) -> None:
     """Raise an error that names the file if it cannot be read, or differs from its record."""
     for _ in file.iterate(MAX_SMALL_BYTES):
         pass

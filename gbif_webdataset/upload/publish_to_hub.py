@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gbif_webdataset.formatting import format_count
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile, RecordedFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.hub_repository import HubRepository
@@ -34,7 +34,7 @@ def commit_version(
         StoreError: the Hub refuses it, or has a commit that was made after it was read.
         DamagedFileError: a file differs from its record.
     """
-    files = {one.name: file for one, file in prepared.new_objects.items()}
+    files: dict[str, RecordedFile] = {one.name: file for one, file in prepared.new_objects.items()}
     files[NAME] = LocalFile.of_content(Path(NAME), version.to_json())
     total, done = sum(file.size for file in files.values()), 0
     additions: list[Any] = []

@@ -30,6 +30,7 @@ def test_files_are_written_listed_read_and_deleted(store: FolderStore, tmp_path:
     assert store.read("a/b.txt") == b"hello"
     store.download("a/b.txt", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"hello"
+    assert list(store.iterate("a/b.txt")) == [b"hello"]
     store.delete(["a/b.txt", "missing.txt"])
     assert store.list_sizes() == {"c.txt": 0}
     assert not (tmp_path / "target" / "a").exists()
@@ -57,6 +58,14 @@ def test_a_file_is_copied_as_a_link_or_byte_by_byte(
 def test_a_listed_file_that_is_gone_gives_one_sentence(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"a/b\.txt is missing, which dataset\.json lists; restore it, or delete"):
         store.download("a/b.txt", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["missing", "a", "c.txt/x"])
+def test_reading_what_is_not_a_file_in_blocks_finds_no_file(store: FolderStore, name: str) -> None:
+    store.put("a/b.txt", content("hello"))
+    store.put("c.txt", content("x"))
+    with pytest.raises(FileNotFoundError):
+        list(store.iterate(name))
 
 
 def test_a_source_that_changed_leaves_no_file(store: FolderStore, tmp_path: Path) -> None:

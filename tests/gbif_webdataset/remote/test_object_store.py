@@ -44,8 +44,23 @@ def test_objects_are_written_listed_read_and_deleted(store: ObjectStore, tmp_pat
     assert store.read("a/b.csv") == b"hello"
     store.download("a/b.csv", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"hello"
+    assert list(store.iterate("a/b.csv")) == [b"hello"]
     store.delete(["a/b.csv", "missing.csv"])
     assert store.list_sizes() == {"c.csv": 0}
+
+
+def test_an_object_is_read_in_blocks_and_a_missing_one_differs_from_a_missing_bucket(
+    store: ObjectStore, url: str
+) -> None:
+    data = bytes(range(256)) * 12_000
+    store.put("large.tar", LocalFile.of_content(Path("large.tar"), data))
+    blocks = list(store.iterate("large.tar"))
+    assert b"".join(blocks) == data
+    assert len(blocks) > 1
+    with pytest.raises(FileNotFoundError):
+        list(store.iterate("missing.tar"))
+    with pytest.raises(StoreError, match="there is no such bucket"):
+        list(ObjectStore(StoreAddress.parse("s3://no-such-bucket/x", url)).iterate("large.tar"))
 
 
 def test_objects_have_the_media_type_of_their_file(

@@ -38,6 +38,17 @@ def test_the_first_object_that_is_missing_or_has_another_size_is_named(store: Pa
     assert find_damaged_object(write_record(tmp_path, address), OPTION) == f"{address}/train/a.tar is missing"
 
 
+def test_a_folder_that_is_not_mounted_has_lost_no_object(store: Path, tmp_path: Path) -> None:
+    store.rename(tmp_path / "elsewhere")
+    path = write_record(tmp_path, f"file://{store}")
+    with pytest.raises(
+        StoreError, match=f"^{OPTION} file://{store}: there is no such folder; mount the disk that has it"
+    ):
+        find_damaged_object(path, OPTION)
+    store.mkdir()
+    assert find_damaged_object(write_record(tmp_path, f"file://{store}"), OPTION) is not None
+
+
 def test_a_record_without_objects_needs_no_list(tmp_path: Path) -> None:
     path = write_record(tmp_path, "s3://bucket/moths")
     record = TargetRecord.load(path)

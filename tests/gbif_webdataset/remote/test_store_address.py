@@ -76,6 +76,12 @@ def test_addresses_are_written_as_users_type_them() -> None:
         assert StoreAddress.parse(address).address == address
 
 
+@pytest.mark.parametrize("folder", ["/mnt/two words", "/mnt/100%", "/mnt/a%20b", "/mnt/a?b#c", "/mnt/été"])
+def test_the_address_of_any_folder_is_read_as_the_same_folder(folder: str) -> None:
+    target = StoreAddress("file", "", folder)
+    assert StoreAddress.parse(target.address) == target
+
+
 @pytest.mark.parametrize(("scheme", "extra"), [("s3", "cloud"), ("gs", "cloud"), ("az", "cloud"), ("hf", "hub")])
 def test_a_missing_package_gives_the_command_that_installs_it(
     scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch
