@@ -16,8 +16,9 @@ from tasks.framework.parameters import Count, FilePath, Flag
 class AuditDataset(DatasetTask):
     """Read every file of a dataset again and compare it with its record: images, tables, shards and indexes.
 
-    It needs neither the archive nor a network, runs no other task, and changes nothing without --repair. Differences
-    are listed in audit.csv; the command fails if there are any. It may run beside another run.
+    It needs no archive, and a network only for shards at an address (--CreateWebDataset-to). It runs no other task, and
+    changes nothing without --repair. Differences are listed in audit.csv; the command fails if there are any. It may
+    run beside another run.
     """
 
     IS_STAGE = False

@@ -10,9 +10,11 @@ from itertools import chain, count, islice
 
 from gbif_webdataset.audit.check_file import Finding
 from gbif_webdataset.audit.findings_file import FindingsFile
-from gbif_webdataset.audit.parts import Part, list_image_parts, list_shard_parts, list_table_parts
+from gbif_webdataset.audit.object_parts import find_stored_shards, list_object_parts
+from gbif_webdataset.audit.parts import SHARDS, Part, list_image_parts, list_shard_parts, list_table_parts
 from gbif_webdataset.audit.records import DatasetRecords, has_changed, load_records
 from gbif_webdataset.audit.repair import repair_dataset
+from gbif_webdataset.audit.stored_shards import StoredShards, list_unrecorded
 from gbif_webdataset.audit.unrecorded_files import find_unrecorded_files
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.formatting import format_count
@@ -70,7 +72,7 @@ def count_files(paths: DatasetPaths) -> int:
         raise MissingPieceError(
             f"{paths.output}: there is no dataset in this folder; give the --output of an earlier run"
         )
-    parts = (*list_table_parts(paths, records), *_list_later_parts(paths, records, ()))
+    parts = (*list_table_parts(paths, records), *_list_later_parts(paths, records, (), find_stored_shards(records)))
     return len(records.checked) + sum(part.files for part in parts)
 
 
@@ -87,6 +89,10 @@ def audit_dataset(
     `workers` files are read at the same time. A stopped audit continues where it stopped. With `repair` the next run
     makes again what differs; otherwise nothing else is written. `is_run_active` says whether another run works on the
     dataset now: what it changes is no difference. `progress` gets the number of files that are read.
+
+    Raises:
+        StoreError: shards are at an address that refuses a request or does not answer. The next audit continues.
+        ParameterError: a package for this address is not installed.
     """
     started_ns = time.time_ns()
     records = load_records(paths)
@@ -124,6 +130,8 @@ class _Audit:
     ) -> None:
         self.paths, self.records = paths, records
         self._found, self._pool, self._progress = found, pool, progress
+        self._store = find_stored_shards(records)
+        self._objects = self._store.list_sizes() if self._store else {}
         self._read: list[tuple[str, str]] = []
         self.damaged: set[str] = set()
         self.files = len(records.checked)
@@ -135,7 +143,7 @@ class _Audit:
         for part in list_table_parts(self.paths, self.records):
             identity = self._read_part(part)
             self.damaged.update(finding.file for finding in self._found.read_part(part.name, identity))
-        for part in _list_later_parts(self.paths, self.records, self.damaged):
+        for part in _list_later_parts(self.paths, self.records, self.damaged, self._store):
             self._read_part(part)
 
     def find_unrecorded(self, started_ns: int) -> None:
@@ -147,7 +155,8 @@ class _Audit:
             for name in record.files
         }
         ledgers = {part.table.path for part in list_image_parts(self.paths, self.records, self.damaged)}
-        findings = find_unrecorded_files(self.paths, recorded, sorted(ledgers), started_ns)
+        files = find_unrecorded_files(self.paths, recorded, sorted(ledgers), started_ns)
+        findings = chain(files, self._find_unrecorded_objects())
         for number in count():
             some = list(islice(findings, FINDINGS_PER_PART))
             if not some:
@@ -155,6 +164,19 @@ class _Audit:
             name = f"unrecorded-{number:06d}"
             self._found.add_part(name, PARTLY_READ, some)
             self._read.append((name, PARTLY_READ))
+
+    def _find_unrecorded_objects(self) -> Iterator[Finding]:
+        """The objects that the address had when the audit began, although no record names them."""
+        if self._store is None or (self.paths.shards / ".parts").exists():  # the next run continues or deletes these
+            return
+        recorded = {
+            name
+            for record in (self.records.whole.get(SHARDS), load_records(self.paths).whole.get(SHARDS))
+            if record
+            for name in record.objects
+        }
+        for name in list_unrecorded(self._objects, recorded):
+            yield Finding(self._store.name_file(name), str(Difference.NOT_RECORDED))
 
     def list_findings(self) -> Iterator[Finding]:
         """The findings of all parts."""
@@ -184,8 +206,14 @@ class _Audit:
         return bool(finding.record) and has_changed(self.paths, finding.record, before)
 
 
-def _list_later_parts(paths: DatasetPaths, records: DatasetRecords, damaged: Collection[str]) -> list[Part]:
-    return [*list_image_parts(paths, records, damaged), *list_shard_parts(paths, records, damaged)]
+def _list_later_parts(
+    paths: DatasetPaths, records: DatasetRecords, damaged: Collection[str], store: StoredShards | None
+) -> list[Part]:
+    return [
+        *list_image_parts(paths, records, damaged),
+        *list_shard_parts(paths, records, damaged),
+        *list_object_parts(paths, records, damaged, store),
+    ]
 
 
 def _check_records(paths: DatasetPaths, records: DatasetRecords, active: bool) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ def check_shard(output: Path, shard: ExpectedShard) -> list[Finding]:
         return [shard.tar.differs(Difference.UNREADABLE, f"its members cannot be read: {error}")]
     if shard.samples is not None and len(samples) != shard.samples:
         return [shard.tar.differs(Difference.CHANGED, f"{len(samples)} samples instead of {shard.samples}")]
-    if _read_index(output / shard.index.file) != samples:
+    if read_index(output / shard.index.file) != samples:
         return [shard.index.differs(Difference.CHANGED, "it does not agree with the tar")]
     return []
 
@@ -46,12 +46,17 @@ def read_samples(tar: Path) -> Iterator[list[Entry]]:
         tarfile.TarError, ValueError, OSError: the tar cannot be read.
     """
     with tarfile.open(tar, "r:") as archive:
-        names = ((member.name.rpartition("."), member) for member in archive)
-        for _, members in groupby(names, key=lambda pair: pair[0][0]):
-            yield [(extension, member.offset_data, member.size) for (_, _, extension), member in members]
+        yield from list_samples(archive)
 
 
-def _read_index(path: Path) -> list[list[Entry]]:
+def list_samples(archive: tarfile.TarFile) -> Iterator[list[Entry]]:
+    """The members of each sample of an open tar, in their order."""
+    names = ((member.name.rpartition("."), member) for member in archive)
+    for _, members in groupby(names, key=lambda pair: pair[0][0]):
+        yield [(extension, member.offset_data, member.size) for (_, _, extension), member in members]
+
+
+def read_index(path: Path) -> list[list[Entry]]:
     """The members of each sample in an index of DALI; empty if it is not one."""
     try:
         header, *lines = path.read_text(encoding="utf-8").splitlines()

@@ -26,6 +26,8 @@ FILES_PER_PART = 64
 
 SHARDS = "CreateWebDataset"
 """The label of the record of the shards."""
+STORE_ID = ".store.json"
+"""The file beside shards that CreateWebDataset has when it has written shards to an address."""
 
 Item = TypeVar("Item")
 
@@ -137,7 +139,7 @@ def list_table_parts(paths: DatasetPaths, records: DatasetRecords) -> list[Part]
     """The files that records name, except shards, and ledgers that none names, such as those of earlier manifests."""
     recorded = records.list_files()
     files = [file for name, file in sorted(recorded.items()) if not _is_shard(name)]
-    parts: list[Part] = [TablePart(f"tables-{at:06d}", some) for at, some in _cut(files)]
+    parts: list[Part] = [TablePart(f"tables-{at:06d}", some) for at, some in cut(files)]
     for ledger in paths.list_chunks("fetched"):
         name = output_name(paths.output, ledger)
         if name not in recorded:
@@ -163,16 +165,18 @@ def list_image_parts(paths: DatasetPaths, records: DatasetRecords, damaged: Coll
 def list_shard_parts(paths: DatasetPaths, records: DatasetRecords, damaged: Collection[str]) -> list[ShardPart]:
     """The shards that the record of CreateWebDataset names, or without it shards.csv, some at a time."""
     files = records.list_files()
-    listed = {} if output_name(paths.output, paths.shard_list) in damaged else _read_shard_list(paths)
+    listed = {} if output_name(paths.output, paths.shard_list) in damaged else read_shard_list(paths)
     tars = {name: file for name, file in files.items() if name.startswith("shards/") and name.endswith(".tar")}
     if SHARDS not in records.whole:
-        tars = {name: expected for name, (expected, _) in listed.items()}
+        is_stored = (paths.shards / STORE_ID).exists()  # then the tars may be at an address, which is not known
+        on_disk = [name for name in listed if not is_stored or (paths.output / name).exists()]
+        tars = {name: listed[name][0] for name in on_disk}
     shards = []
     for name, file in sorted(tars.items()):
         index = f"{name.removesuffix('.tar')}.idx"
         samples = listed[name][1] if name in listed else None
         shards.append(ExpectedShard(file, files.get(index, Expected(index, file.record, None, None)), samples))
-    return [ShardPart(f"shards-{at:06d}", some) for at, some in _cut(shards)]
+    return [ShardPart(f"shards-{at:06d}", some) for at, some in cut(shards)]
 
 
 def _is_shard(name: str) -> bool:
@@ -180,7 +184,8 @@ def _is_shard(name: str) -> bool:
     return name.startswith("shards/") and name.endswith((".tar", ".idx")) and not name.endswith(".tar.idx")
 
 
-def _cut(items: Sequence[Item]) -> Iterator[tuple[int, Sequence[Item]]]:
+def cut(items: Sequence[Item]) -> Iterator[tuple[int, Sequence[Item]]]:
+    """The items of each part, with the number of the first one."""
     for at in range(0, len(items), FILES_PER_PART):
         yield at, items[at : at + FILES_PER_PART]
 
@@ -191,7 +196,7 @@ def _stamp(path: Path) -> str:
     return f"{path.name} {status.st_size} {status.st_mtime_ns}"
 
 
-def _read_shard_list(paths: DatasetPaths) -> dict[str, tuple[Expected, int]]:
+def read_shard_list(paths: DatasetPaths) -> dict[str, tuple[Expected, int]]:
     """The shards in shards.csv and the number of their samples, by path below the output folder."""
     try:
         with tables.open_csv(paths.shard_list) as rows:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gbif_webdataset.audit.check_file import Expected, Finding
+from gbif_webdataset.audit.unrecorded_files import UNRECORDED
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import CheckedRecord, TargetRecord, load_checked_record
 from gbif_webdataset.terms.differences import Difference
@@ -56,7 +57,8 @@ class DatasetRecords:
             for label, record in self.current.items()
             for name in record.fingerprint.inputs
         }
-        named |= {output.task: f"{output.path} exists" for output in OUTPUTS if (paths.output / output.path).exists()}
+        files = [one for one in OUTPUTS if one.path not in UNRECORDED and (paths.output / one.path).exists()]
+        named |= {one.task: f"{one.path} exists" for one in files}
         for label, detail in sorted(named.items()):
             if _LABEL.fullmatch(label) and label not in self.checked and label not in WITHOUT_RECORD:
                 yield Finding(f"{folder}/{label}.json", str(Difference.MISSING), label, detail)

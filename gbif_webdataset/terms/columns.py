@@ -280,7 +280,7 @@ CHANGES = (
 """Columns of `CHANGES.csv`: a row for each shard that changed."""
 
 AUDIT = (
-    Column("file", TEXT, "the file's path below `output`"),
+    Column("file", TEXT, "the file's path below `output`, or the address of a shard that is not on the disk"),
     Column("kind", TEXT, "what is wrong with it"),
     Column("record", TEXT, "the task whose record or ledger names the file; empty if none does"),
     Column("detail", TEXT, "sizes, or the error of reading the file"),

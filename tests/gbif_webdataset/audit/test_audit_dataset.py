@@ -9,9 +9,12 @@ from gbif_webdataset.audit import audit_dataset as audit_module
 from gbif_webdataset.audit.audit_dataset import AuditResult, audit_dataset, count_files, summarize_audit
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.fetch.journal import Journal
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.chunks import journal_name
 from gbif_webdataset.storage.paths import DatasetPaths
 from tests.support.audited_folder import AuditedFolder
+from tests.support.stored_shards import move_shards
 
 
 @pytest.fixture
@@ -177,6 +180,51 @@ def test_repair_lets_the_next_run_make_the_files_again_and_tells_nothing_else(fo
         "FetchChunk-00000",
         "FetchChunk-00002",
     ]
+
+
+def move(folder: AuditedFolder) -> StoreAddress:
+    """Move the shards to another folder; its address."""
+    address = StoreAddress.parse(f"file://{folder.paths.output.parent}/moths", option_name="--CreateWebDataset-to")
+    move_shards(folder.paths, address)
+    return address
+
+
+def test_shards_at_an_address_are_read_there(folder: AuditedFolder) -> None:
+    root, paths = Path(move(folder).prefix), folder.paths
+    result = audit(folder)
+    assert (result.differences, result.files) == (0, count_files(paths)) == (0, 31)
+    (root / "train/train-000000.tar").write_bytes(b"x")
+    (root / "train/train-000007.tar").write_bytes(b"x")
+    (root / ".parts").mkdir()
+    (root / ".parts/group-000000-000.tar").write_bytes(b"x")
+    (root / "notes.txt").write_bytes(b"x")
+    assert audit(folder, repair=True).repaired == ["CreateWebDataset"]
+    assert [(row["file"], row["kind"], row["record"]) for row in read_table(folder)] == [
+        (f"file://{root}/train/train-000000.tar", "truncated", "CreateWebDataset"),
+        (f"file://{root}/.parts/group-000000-000.tar", "not-recorded", ""),
+        (f"file://{root}/train/train-000007.tar", "not-recorded", ""),
+    ]
+    assert not paths.record("CreateWebDataset").exists()
+    assert (root / "train/train-000007.tar").exists()
+
+
+def test_an_address_that_cannot_be_reached_is_no_missing_shard(folder: AuditedFolder) -> None:
+    root = Path(move(folder).prefix)
+    root.rename(root.with_name("elsewhere"))
+    with pytest.raises(StoreError, match=rf"^--CreateWebDataset-to file://{root}: there is no such folder; mount the "):
+        audit(folder, repair=True)
+    assert folder.paths.record("CreateWebDataset").exists()
+    assert not folder.paths.audit_table.exists()
+    root.with_name("elsewhere").rename(root)
+    assert audit(folder).differences == 0
+
+
+def test_parts_of_shards_that_are_not_finished_are_no_difference(folder: AuditedFolder) -> None:
+    root = Path(move(folder).prefix)
+    for parts in (root / ".parts", folder.paths.shards / ".parts"):
+        parts.mkdir()
+    (root / ".parts/group-000000-000.tar").write_bytes(b"x")
+    assert audit(folder).differences == 0
 
 
 def test_a_folder_without_a_dataset_gives_one_sentence(tmp_path: Path) -> None:

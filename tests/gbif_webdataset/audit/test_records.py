@@ -4,6 +4,7 @@ import pytest
 
 from gbif_webdataset.audit.check_file import Expected
 from gbif_webdataset.audit.records import has_changed, ledger_label, load_records
+from gbif_webdataset.shards.shard_files import STORE_ID
 from tests.support.audited_folder import AuditedFolder
 
 
@@ -49,6 +50,14 @@ def test_a_missing_record_is_found_by_another_record_or_by_its_files(folder: Aud
     assert kinds(folder) == {
         f".made/{label}.json": "missing" for label in ("CleanDataset", "ReadArchive", "ReportDataset", "VerifyImages")
     }
+
+
+def test_the_id_of_an_address_does_not_show_that_shards_were_written(folder: AuditedFolder) -> None:
+    paths = folder.paths
+    paths.record("CreateWebDataset").unlink()
+    paths.shard_list.unlink()
+    (paths.shards / STORE_ID).write_text("{}")
+    assert kinds(folder) == {}
 
 
 def test_records_of_chunks_that_an_earlier_number_of_chunks_had_are_left_out(folder: AuditedFolder) -> None:

@@ -1,0 +1,44 @@
+"""The address to which CreateWebDataset wrote its shards, and the objects that it has."""
+
+import re
+from collections.abc import Collection, Iterator
+from functools import cached_property
+
+from gbif_webdataset.remote.recorded_objects import list_objects
+from gbif_webdataset.remote.retries import Retries
+from gbif_webdataset.remote.store import Store, open_store
+from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.terms.splits import SPLITS
+
+OF_SHARDS = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)|\.parts/.*")
+"""Names that CreateWebDataset gives to objects; those of published shards have a digest."""
+
+
+class StoredShards:
+    """The objects at an address. Nothing is read before the first request, and threads may share it after that."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self.address = address
+        self.retries = Retries(address.option)
+
+    @cached_property
+    def store(self) -> Store:
+        """The open store."""
+        return open_store(self.address)
+
+    def list_sizes(self) -> dict[str, int]:
+        """The size of each object in bytes, by name.
+
+        Raises:
+            StoreError: the address does not exist, refuses the request, or does not answer.
+        """
+        return list_objects(self.address, self.store, self.retries)
+
+    def name_file(self, name: str) -> str:
+        """The address of an object, by which findings name it."""
+        return f"{self.address.address}/{name}"
+
+
+def list_unrecorded(listed: Collection[str], recorded: Collection[str]) -> Iterator[str]:
+    """The names of objects that are named like shards, although no record names them."""
+    return (name for name in sorted(listed) if OF_SHARDS.fullmatch(name) and name not in recorded)
