@@ -88,7 +88,7 @@ def _format_totals(estimate: FetchEstimate) -> list[str]:
         time += f"; needs a connection of {format_size(round(estimate.bytes / estimate.seconds))} per second"
     total, sample = format_size(round(estimate.bytes)), sum(len(host.answers.sizes) for host in estimate.hosts)
     images = format_count(sample, "image")
-    lines = [f"bytes  about {total}, estimated from {images}; the shards need additional space", time, disk]
+    lines = [f"bytes  about {total}, estimated from {images}; shards on this disk need additional space", time, disk]
     usable = estimate.free - estimate.min_free_bytes
     if estimate.bytes > usable:
         lines.append(

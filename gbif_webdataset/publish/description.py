@@ -17,8 +17,8 @@ from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.splits import SPLITS
 
-PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run")
-"""Parameters that describe the user's machine; they are not published."""
+PRIVATE = ("allow_addresses", "cache_path", "user_agent", "dry_run", "to")
+"""Parameters that describe the user's machine or storage; they are not published."""
 
 DEFAULT_VERSION = "1.0.0"
 
@@ -118,6 +118,11 @@ class DatasetDescription:
     def is_of_gbif(self) -> bool:
         """Whether an archive is a GBIF download."""
         return any(source.is_gbif_download for source in self.sources)
+
+    @property
+    def shards_address(self) -> str:
+        """The address to which the shards were written; empty if they are in the folder of the dataset."""
+        return str(self.settings["CreateWebDataset"].get("to", ""))
 
     @property
     def published(self) -> str:

@@ -2,12 +2,22 @@
 
 import glob
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from gbif_webdataset.publish.description import Shard
+from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
 from gbif_webdataset.terms.splits import HUB_SPLITS, SPLITS, TRAIN
+
+READ_COMMANDS = {
+    "s3": "aws s3 cp {address} -",
+    "gs": "gcloud storage cat {address}",
+    "az": "az storage blob download --container-name {container} --name {name} --no-progress --output none "
+    "--file /dev/stdout",
+}
+"""The command of each cloud's own tools that writes an object to the standard output."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,7 @@ class LoadingCode:
     webdataset: a block that opens all splits with webdataset and reads train.
     hugging_face: a block that loads train from the folder with Hugging Face's `datasets`, with the card's types.
     hugging_face_stream: a block that does the same with `load_dataset("webdataset", ...)`, without a copy in the cache.
+        If the shards are at an address, hugging_face is the same.
 
     If train has no samples, the first split that has some takes its place.
     """
@@ -30,24 +41,47 @@ class LoadingCode:
 
 
 def write_loading_code(
-    folder: str, shards: Sequence[Shard], extensions: Sequence[str], lists_names: bool = False
+    folder: str, shards: Sequence[Shard], extensions: Sequence[str], lists_names: bool = False, address: str = ""
 ) -> LoadingCode:
     """The code for a dataset with these shards, at least one.
 
     `folder` is the folder of the shards: absolute, or relative to the folder where the code will run. `extensions` are
     those of the images. If there are several, Hugging Face has a column for each; the code merges them to `image`. With
-    `lists_names` the folder may have other shards as well, such as those of an earlier version.
+    `lists_names` the folder may have other shards as well, such as those of an earlier version. With `address` the
+    shards are there, and the folder has only their tables and the card.
     """
     by_split = {split: [shard.path for shard in shards if shard.split == split] for split in SPLITS}
-    urls = {split: f"{folder}/{collapse_range(paths)}" for split, paths in by_split.items() if paths}
+    store = StoreAddress.parse(address) if address else None
+    paths = {split: collapse_range(paths) for split, paths in by_split.items() if paths}
+    urls = {split: _read_from(store, path) if store else f"{folder}/{path}" for split, path in paths.items()}
     split = next(iter(urls))
+    if store:
+        place = store.prefix if store.scheme == FOLDER else store.address
+        files = _quote(f"{place}/{split}/{split}-??????.tar")  # names with a digest are longer
+        line = f'load_dataset("webdataset", data_files={{"train": {files}}}, split="train")'
+        hugging_face = stream = "\n".join(_write_generator(folder, split, urls[split], extensions))
+    else:
+        line = f"load_dataset({_quote(folder)}, split={_quote(HUB_SPLITS[split])})"
+        hugging_face = "\n".join(_write_hugging_face(folder, split, extensions))
+        stream = "\n".join(_write_stream(folder, split, extensions, lists_names))
     return LoadingCode(
         webdataset_line=_open_webdataset(split, urls[split]),
-        hugging_face_line=f"load_dataset({_quote(folder)}, split={_quote(HUB_SPLITS[split])})",
+        hugging_face_line=line,
         webdataset="\n".join(_write_webdataset(urls, extensions)),
-        hugging_face="\n".join(_write_hugging_face(folder, split, extensions)),
-        hugging_face_stream="\n".join(_write_stream(folder, split, extensions, lists_names)),
+        hugging_face=hugging_face,
+        hugging_face_stream=stream,
     )
+
+
+def _read_from(store: StoreAddress, path: str) -> str:
+    """What webdataset opens for a path at an address: a file, or a command of the cloud's own tools."""
+    if store.scheme == FOLDER:
+        return f"{store.prefix}/{path}"
+    name = f"{store.prefix}/{path}" if store.prefix else path
+    values = {"address": f"{store.address}/{path}", "container": store.container, "name": name}
+    is_plain = shlex.quote(store.address) == store.address  # braces, which webdataset expands, need no quotes then
+    quoted = values if is_plain else {name: shlex.quote(value) for name, value in values.items()}
+    return f"pipe:{READ_COMMANDS[store.scheme].format(**quoted)}"
 
 
 def collapse_range(paths: Sequence[str]) -> str:
@@ -115,6 +149,21 @@ def _write_stream(folder: str, split: str, extensions: Sequence[str], lists_name
     yield f"{split} = load_dataset("
     yield f'    "webdataset", data_files={{"train": {files}}},'
     yield '    split="train", features=features, streaming=True,'
+    yield ")"
+    yield from _write_merge(split, extensions, is_stored=False)
+
+
+def _write_generator(folder: str, split: str, url: str, extensions: Sequence[str]) -> Iterator[str]:
+    """Lines that let webdataset read: `datasets` cannot stream tars of s3:// (5.2 gives s3fs an option it lacks)."""
+    yield "import webdataset as wds"
+    yield f"from datasets import {_list_names(extensions, 'IterableDataset')}"
+    yield "from datasets.info import DatasetInfosDict"
+    yield ""
+    yield f"[info] = DatasetInfosDict.from_directory({_quote(folder)}).values()"
+    yield "features = info.features  # types, from the header of README.md"
+    yield f"samples = {_open_webdataset(split, url)}.decode()"
+    yield f"{split} = IterableDataset.from_generator("
+    yield "    lambda: ({name: sample.get(name) for name in features} for sample in samples), features=features"
     yield ")"
     yield from _write_merge(split, extensions, is_stored=False)
 

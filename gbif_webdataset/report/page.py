@@ -129,7 +129,9 @@ def write_page(paths: DatasetPaths, content: ReportContent) -> list[Path]:
             **_collect_pictures(statistics, paths.images),
             plots={name: figures[name] for name in INLINE if name in figures},
             titles=titles,
-            loading=write_loading_code(str(paths.shards), description.shards, description.extensions),
+            loading=write_loading_code(
+                str(paths.shards), description.shards, description.extensions, address=description.shards_address
+            ),
             figures=list(figures),
             origin_cards=_sort_cards(
                 statistics, ("country", "dataset", "licence", "life stage", "by-year", "by-month", "host"), figures

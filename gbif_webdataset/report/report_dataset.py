@@ -56,7 +56,8 @@ def report_dataset(
     names = [path.name for path in (*published, paths.costs) if path.parent == paths.report]
     subset = write_subset_stages(paths)
     page = write_page(paths, ReportContent(archives, description, shards, costs, names, subset))
-    code = write_loading_code(str(paths.shards), description.shards, description.extensions)
+    address = description.shards_address
+    code = write_loading_code(str(paths.shards), description.shards, description.extensions, address=address)
     loading_lines = (code.webdataset_line, code.hugging_face_line)
     summary = summarize_run(numbers, description.findings, paths.report_page, loading_lines)
     notes = [note for note in manifest.get("notes", []) if NO_DOI not in note]

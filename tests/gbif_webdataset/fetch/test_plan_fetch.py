@@ -42,7 +42,7 @@ def test_the_estimate_has_images_requests_and_bytes_of_each_host(
     ]
     assert lines[3].split() == [f"127.0.0.1:{other.port}", *["4", "100.0", "kB", "400.0", "kB", "1", "s", "4", "sizes"]]
     assert lines[4].split() == ["all", "34", "29.4", "kB", "1.0", "MB", "1", "s"]
-    assert lines[5] == "bytes  about 1.0 MB, estimated from 9 images; the shards need additional space"
+    assert lines[5] == "bytes  about 1.0 MB, estimated from 9 images; shards on this disk need additional space"
     assert not any("WARNING" in line for line in lines)
 
 

@@ -76,3 +76,40 @@ def test_any_folder_is_a_string_of_python_that_means_the_folder(folder: str) -> 
         assert "\x1b" not in block
     texts = {node.value for node in ast.walk(ast.parse(code.hugging_face)) if isinstance(node, ast.Constant)}
     assert folder in texts
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("s3://bucket/moths", "pipe:aws s3 cp s3://bucket/moths/train/train-{000000..000007}.tar -"),
+        ("s3://bucket", "pipe:aws s3 cp s3://bucket/train/train-{000000..000007}.tar -"),
+        ("s3://bucket/my moths", "pipe:aws s3 cp 's3://bucket/my moths/train/train-{000000..000007}.tar' -"),
+        ("gs://bucket/moths", "pipe:gcloud storage cat gs://bucket/moths/train/train-{000000..000007}.tar"),
+        (
+            "az://container/moths",
+            "pipe:az storage blob download --container-name container --name moths/train/train-{000000..000007}.tar "
+            "--no-progress --output none --file /dev/stdout",
+        ),
+        ("file:///mnt/my%20moths", "/mnt/my moths/train/train-{000000..000007}.tar"),
+    ],
+)
+def test_shards_at_an_address_are_read_by_the_tools_of_the_cloud(address: str, line: str) -> None:
+    code = write_loading_code("data/shards", make_shards(train=8, val=1), ["jpg", "png"], address=address)
+    assert code.webdataset_line == f'wds.WebDataset("{line}", shardshuffle=100)'
+    assert f"train = {code.webdataset_line}" in code.webdataset
+    for block in [*blocks(code), code.hugging_face_line]:
+        ast.parse(block)
+    files = f"{address.removeprefix('file://').replace('%20', ' ')}/train/train-??????.tar"
+    assert f'data_files={{"train": "{files}"}}' in code.hugging_face_line
+    assert f"samples = {code.webdataset_line}" in code.hugging_face
+    assert 'from_directory("data/shards")' in code.hugging_face
+    assert 'lambda row: {"image": row["jpg"] or row["png"]}' in code.hugging_face
+
+
+def test_a_command_with_quotes_is_expanded_by_webdataset() -> None:
+    shardlists = pytest.importorskip("webdataset.shardlists")
+    code = write_loading_code("x", make_shards(train=2), ["jpg"], address="s3://bucket/my moths")
+    [url] = [node.value for node in ast.walk(ast.parse(code.webdataset_line)) if isinstance(node, ast.Constant)][:1]
+    assert shardlists.expand_urls(url) == [
+        f"pipe:aws s3 cp 's3://bucket/my moths/train/train-00000{number}.tar' -" for number in range(2)
+    ]
