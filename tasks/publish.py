@@ -6,11 +6,12 @@ from typing import Any
 from gbif_webdataset.remote.store_address import StoreAddress, check_packages
 from gbif_webdataset.storage.runs import RunKind
 from gbif_webdataset.storage.target_record import TargetRecord
-from gbif_webdataset.upload.publish_options import PublishOptions, check_options
+from gbif_webdataset.upload.publish_options import PublishOptions, check_options, check_shards_address
 from tasks.framework.dataset_task import DatasetTask
 from tasks.framework.messages import print_text
 from tasks.framework.parameters import Count, Flag, Text, WebAddress, split_list
 from tasks.report import ReportDataset
+from tasks.shards import CreateWebDataset
 
 
 class PublishDataset(DatasetTask):
@@ -75,6 +76,7 @@ class PublishDataset(DatasetTask):
             continues=self.continues,
         )
         check_options(self._target, self._options)
+        check_shards_address(self._target, self.clone(CreateWebDataset).to)
 
     @property
     def run_kind(self) -> RunKind:

@@ -19,13 +19,16 @@ from gbif_webdataset.publish.croissant import CROISSANT
 from gbif_webdataset.publish.dataset_card import CARD, SHARDS_FOLDER
 from gbif_webdataset.publish.description import Shard, read_shards
 from gbif_webdataset.publish.loading_code import LoadingCode, write_loading_code
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import LocalFile, RecordedFile
+from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.shards.shard_files import ENERGON_INFO, ENERGON_SPLITS, SHARD_LIST, TIMM_INFO
 from gbif_webdataset.terms.splits import HUB_SPLITS
 from gbif_webdataset.upload.files_to_publish import PAGE
 
 LINKS = {"../shards/": "", "../splits/": "", "../": ""}
 """Folders in the links of the page, which has all files beside it at the target."""
+
+FOLDER_IN_CODE = re.compile(r"= load_dataset\((&#34;.*?&#34;), split=|from_directory\((&#34;.*?&#34;)\)\.values")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class TargetNames:
     public_url: str = ""
 
 
-def adapt_files(files: Mapping[str, LocalFile], names: TargetNames) -> dict[str, LocalFile]:
+def adapt_files(files: Mapping[str, RecordedFile], names: TargetNames) -> dict[str, RecordedFile]:
     """The files, with other contents of those that name shards or link to files.
 
     Raises:
@@ -54,7 +57,7 @@ def adapt_files(files: Mapping[str, LocalFile], names: TargetNames) -> dict[str,
     return adapted
 
 
-def _adapt(files: Mapping[str, LocalFile], names: TargetNames) -> Iterator[tuple[str, bytes]]:
+def _adapt(files: Mapping[str, RecordedFile], names: TargetNames) -> Iterator[tuple[str, bytes]]:
     codes = _LoadingCodes(files, names)
     if PAGE in files:
         yield PAGE, _adapt_page(files[PAGE], names, codes)
@@ -77,7 +80,7 @@ def _adapt(files: Mapping[str, LocalFile], names: TargetNames) -> Iterator[tuple
 class _LoadingCodes:
     """The code of the card and the page, as ReportDataset writes it and as it is for the target."""
 
-    def __init__(self, files: Mapping[str, LocalFile], names: TargetNames) -> None:
+    def __init__(self, files: Mapping[str, RecordedFile], names: TargetNames) -> None:
         files[SHARD_LIST].read()  # compares it with its record
         self._shards = read_shards(files[SHARD_LIST].path)
         self.shards = [replace(shard, path=names.shards[shard.path]) for shard in self._shards]
@@ -85,10 +88,17 @@ class _LoadingCodes:
         features = header["dataset_info"]["features"]
         self._extensions = [feature["name"] for feature in features if feature.get("dtype") == "image"]
         self._lists_names = names.lists_names
+        addresses = {file.address.address for file in files.values() if isinstance(file, StoredFile)}
+        self._address = next(iter(addresses), "")
 
-    def written(self, folder: str) -> LoadingCode:
-        """The code that ReportDataset writes for the shards in a folder."""
-        return write_loading_code(folder, self._shards, self._extensions)
+    @property
+    def of_card(self) -> LoadingCode:
+        """The code that ReportDataset writes into the card, which goes with the shards."""
+        return write_loading_code(SHARDS_FOLDER, self._shards, self._extensions)
+
+    def of_page(self, folder: str) -> LoadingCode:
+        """The code that ReportDataset writes into the page; the shards, or only their tables, are in a folder."""
+        return write_loading_code(folder, self._shards, self._extensions, address=self._address)
 
     @property
     def adapted(self) -> LoadingCode:
@@ -101,30 +111,30 @@ class _LoadingCodes:
         return list(zip(self._shards, self.shards, strict=True))
 
 
-def _split_card(card: LocalFile) -> tuple[str, str]:
+def _split_card(card: RecordedFile) -> tuple[str, str]:
     """The YAML of a card's header, and the text after it."""
     _, header, text = card.read().decode().split("---\n", 2)
     return header, text
 
 
-def _adapt_card(card: LocalFile, codes: _LoadingCodes) -> bytes:
+def _adapt_card(card: RecordedFile, codes: _LoadingCodes) -> bytes:
     header, text = _split_card(card)
     values = yaml.safe_load(header)
     for config in values["configs"]:
         for files in config["data_files"]:
             files["path"] = [shard.path for shard in codes.shards if HUB_SPLITS[shard.split] == files["split"]]
-    old, new = codes.written(SHARDS_FOLDER), codes.adapted
+    old, new = codes.of_card, codes.adapted
     for name in ("webdataset", "hugging_face", "hugging_face_stream"):
         text = _replace(card, text, getattr(old, name), getattr(new, name))
     return f"---\n{dump_yaml(values)}---\n{text}".encode()
 
 
-def _adapt_page(page: LocalFile, names: TargetNames, codes: _LoadingCodes) -> bytes:
+def _adapt_page(page: RecordedFile, names: TargetNames, codes: _LoadingCodes) -> bytes:
     """The page with links to the files beside it, and code that does not name a folder of this machine."""
     text = page.read().decode()
-    found = re.search(r"= load_dataset\((&#34;.*?&#34;), split=", text)
-    folder = json.loads(html.unescape(found[1])) if found else SHARDS_FOLDER
-    old, new = codes.written(folder), codes.adapted
+    found = FOLDER_IN_CODE.search(text)
+    folder = json.loads(html.unescape(found[1] or found[2])) if found else SHARDS_FOLDER
+    old, new = codes.of_page(folder), codes.adapted
     for name in ("webdataset", "hugging_face"):
         text = _replace(page, text, str(escape(getattr(old, name))), str(escape(getattr(new, name))))
     for start, replacement in LINKS.items():
@@ -135,7 +145,7 @@ def _adapt_page(page: LocalFile, names: TargetNames, codes: _LoadingCodes) -> by
     return text.encode()
 
 
-def _adapt_croissant(croissant: LocalFile, names: TargetNames) -> bytes:
+def _adapt_croissant(croissant: RecordedFile, names: TargetNames) -> bytes:
     content = _rename(json.loads(croissant.read()), names.shards)
     if names.public_url:
         for file in content["distribution"]:
@@ -144,7 +154,7 @@ def _adapt_croissant(croissant: LocalFile, names: TargetNames) -> bytes:
     return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _adapt_shard_list(shard_list: LocalFile, names: TargetNames) -> bytes:
+def _adapt_shard_list(shard_list: RecordedFile, names: TargetNames) -> bytes:
     header, *rows = csv.reader(io.StringIO(shard_list.read().decode()))
     place = header.index("shard")
     text = io.StringIO()
@@ -163,7 +173,7 @@ def _rename(content: Any, names: Mapping[str, str]) -> Any:
     return names.get(content, content) if isinstance(content, str) else content
 
 
-def _replace(file: LocalFile, text: str, old: str, new: str) -> str:
+def _replace(file: RecordedFile, text: str, old: str, new: str) -> str:
     if old not in text:
         raise DamagedFileError(f"{file.path}: lacks the code that ReportDataset writes; run `make report` again")
     return text.replace(old, new)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.publish.attribution import ATTRIBUTION
 from gbif_webdataset.publish.description import Shard
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP
 from gbif_webdataset.storage.atomic import atomic_file, temporary_folder
 from gbif_webdataset.storage.tables import fetch_rows, insert_batches, open_database, parquet_source
@@ -73,7 +73,7 @@ class NewVersion:
     `download` writes an object of the target to a file.
     """
 
-    files: Mapping[str, LocalFile]
+    files: Mapping[str, RecordedFile]
     names: Mapping[str, str]
     published: PublishedVersion
     download: Callable[[str, Path], None]

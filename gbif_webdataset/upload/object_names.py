@@ -1,15 +1,16 @@
 """The names of a version's objects. An object that a published version lists is never overwritten.
 
-A shard keeps its own path as its name while no version had another content for it. Otherwise it has a digest in its
-name, as have its indexes, which loaders look for beside it. All other files are below versions/<version>/. On the Hub,
-where a commit changes all files at once, every name is the path.
+A shard keeps its own path as its name while no version had another content for it, unless CreateWebDataset writes its
+shards to the same place. Otherwise it has a digest in its name, as have its indexes, which loaders look for beside it.
+All other files are below versions/<version>/. On the Hub, where a commit changes all files at once, every name is the
+path.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.terms.splits import SPLITS
 from gbif_webdataset.upload.published_version import PublishedVersion
 
@@ -25,8 +26,13 @@ def find_shard(path: str) -> str:
     return found[0] if found and path.removeprefix(found[0]) in ENDINGS else ""
 
 
-def name_shard_files(files: Mapping[str, LocalFile], published: PublishedVersion | None) -> dict[str, str]:
-    """The name of each shard and index at a target with this version, by path."""
+def name_shard_files(
+    files: Mapping[str, RecordedFile], published: PublishedVersion | None, has_shards: bool = False
+) -> dict[str, str]:
+    """The name of each shard and index at a target with this version, by path.
+
+    With `has_shards` CreateWebDataset writes shards there, whose names are the paths: no published one gets them.
+    """
     old = published.by_path if published else {}
     taken = {*published.names, *published.earlier} if published else set()
     by_shard: dict[str, list[str]] = {}
@@ -40,7 +46,7 @@ def name_shard_files(files: Mapping[str, LocalFile], published: PublishedVersion
             continue
         stem = shard
         # A path of the old version may also be the name of an object that was pruned.
-        if not (taken | old.keys()).isdisjoint(paths):
+        if has_shards or not (taken | old.keys()).isdisjoint(paths):
             contents = " ".join(files[path].sha256 for path in sorted(paths))
             stem += f"-{hashlib.sha256(contents.encode()).hexdigest()[:DIGEST_DIGITS]}"
         names |= {path: stem + path.removeprefix(shard) for path in paths}
@@ -48,7 +54,7 @@ def name_shard_files(files: Mapping[str, LocalFile], published: PublishedVersion
 
 
 def name_other_files(
-    files: Mapping[str, LocalFile], version: str, published: PublishedVersion | None
+    files: Mapping[str, RecordedFile], version: str, published: PublishedVersion | None
 ) -> dict[str, str]:
     """The name of each file that belongs to no shard, by path."""
     old = published.by_path if published else {}

@@ -8,7 +8,7 @@ from typing import Any
 from gbif_webdataset import __version__
 from gbif_webdataset.errors import MissingPieceError, ParameterError, option_text
 from gbif_webdataset.publish.croissant import CROISSANT
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.store_address import HUB, StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.checked_json import DamagedJsonError, digest_of, read_checked_json
@@ -18,6 +18,7 @@ from gbif_webdataset.upload.adapt_files import TargetNames, adapt_files
 from gbif_webdataset.upload.changes import Changes
 from gbif_webdataset.upload.files_to_publish import list_files
 from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
+from gbif_webdataset.upload.publish_options import PublishOptions, check_shards_address
 from gbif_webdataset.upload.published_version import NAME, ForeignListError, PublishedObject, PublishedVersion
 from gbif_webdataset.upload.version_numbers import order_version, propose_version
 
@@ -29,7 +30,7 @@ class PreparedVersion:
     """A version to publish, its files by path, and the version that the target has; None if it has none."""
 
     version: PublishedVersion
-    files: Mapping[str, LocalFile]
+    files: Mapping[str, RecordedFile]
     published: PublishedVersion | None
 
     @property
@@ -43,13 +44,13 @@ class PreparedVersion:
         return self.published is not None and _contents(self.published) == _contents(self.version)
 
     @property
-    def new_objects(self) -> dict[PublishedObject, LocalFile]:
+    def new_objects(self) -> dict[PublishedObject, RecordedFile]:
         """The objects that the published version does not list with the same SHA-256, and their files."""
         old = set(self.published.objects) if self.published else set()
         return {one: self.files[one.path] for one in self.version.objects if one not in old}
 
     @property
-    def copies(self) -> dict[PublishedObject, LocalFile]:
+    def copies(self) -> dict[PublishedObject, RecordedFile]:
         """The copies, and their files."""
         return {
             PublishedObject(path, path, self.files[path].size, sha256): self.files[path]
@@ -80,28 +81,31 @@ def prepare_version(
     paths: DatasetPaths,
     target: StoreAddress,
     published: PublishedVersion | None,
-    public_url: str = "",
-    continues: str = "",
+    options: PublishOptions,
+    has_shards: bool = False,
 ) -> PreparedVersion:
     """The version of the dataset in `paths`, with the names that it gets at the target.
 
-    `continues` is the id of the dataset there, if the user states that this is a newer version of it.
+    `has_shards` says whether CreateWebDataset, of this dataset or another one, writes shards to the target.
 
     Raises:
         StoreError: the target has another dataset.
         MissingPieceError: a stage has not run.
         DamagedFileError: a file differs from its record.
+        ParameterError: the target is the Hub, and the shards are not on the disk.
     """
+    created = TargetRecord.load(paths.record("CreateWebDataset"))
+    check_shards_address(target, created.store if created else "")
     files = list_files(paths)
     title, number = json.loads(files[CROISSANT].read())["name"], _find_version(paths)
-    _check_same_dataset(paths, target, published, continues)
+    _check_same_dataset(paths, target, published, options.continues)
     if target.scheme == HUB:
         names = {path: path for path in files}
-        files = adapt_files(files, TargetNames(names, lists_names=False, public_url=public_url))
+        files = adapt_files(files, TargetNames(names, lists_names=False, public_url=options.public_url))
         copies = {}
     else:
-        names = name_shard_files(files, published)
-        files = adapt_files(files, TargetNames(names, lists_names=True, public_url=public_url))
+        names = name_shard_files(files, published, has_shards)
+        files = adapt_files(files, TargetNames(names, lists_names=True, public_url=options.public_url))
         others = name_other_files(files, number, published)
         copies = {path: files[path].sha256 for path in sorted(others)}
         names |= others

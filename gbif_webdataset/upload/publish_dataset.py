@@ -10,6 +10,7 @@ from gbif_webdataset.publish.description import read_shards
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import open_store
 from gbif_webdataset.remote.store_address import HUB, StoreAddress
+from gbif_webdataset.shards.shard_store import OWNER
 from gbif_webdataset.storage.checked_json import write_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.upload.changes import Changes, NewVersion, count_first_version, find_changes, write_changes
@@ -26,6 +27,7 @@ from gbif_webdataset.upload.publish_options import PublishOptions, check_options
 from gbif_webdataset.upload.publish_to_hub import check_limits, commit_version
 from gbif_webdataset.upload.publish_to_store import UploadCounts, announce_version, prune, upload_copies, upload_objects
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
+from gbif_webdataset.upload.server_copies import find_server_copies, is_copied
 from gbif_webdataset.upload.transfer import Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal, format_now
 
@@ -50,6 +52,7 @@ class Publication:
         self._store = HubRepository(target) if target.scheme == HUB else open_store(target)
         self._prepared = self._prepare()
         self._selected = _select(self._prepared, options)
+        self._copies = find_server_copies(self._prepared.files.values(), target)
 
     @property
     def bytes(self) -> int:
@@ -62,7 +65,7 @@ class Publication:
             return self._describe_plan()
         if isinstance(self._store, HubRepository):
             return self._commit(self._store, progress)
-        transfer = Transfer(self._store, self._retries, self._options.bytes_per_second, progress)
+        transfer = Transfer(self._store, self._retries, self._options.bytes_per_second, progress, self._copies)
         journal, prepared = UploadJournal(self._paths.publish_journal(self._target.name)), self._prepared
         now = format_now()
         with journal:
@@ -98,8 +101,8 @@ class Publication:
         """The version to publish, with CHANGES.csv written. Raises ParameterError if its number is too low."""
         self._list = self._retries.run(lambda: self._store.read(NAME))
         published = read_published(self._list, self._target)
-        options = self._options
-        prepared = prepare_version(self._paths, self._target, published, options.public_url, options.continues)
+        owner = None if self._target.scheme == HUB else self._retries.run(lambda: self._store.read(OWNER))
+        prepared = prepare_version(self._paths, self._target, published, self._options, owner is not None)
         if prepared.is_published:
             return prepared
         if self._target.scheme == HUB:
@@ -142,7 +145,8 @@ class Publication:
     def _describe_plan(self) -> str:
         new, version = self._list_new(), self._prepared.version
         lines = [f"Version {version.version} of {version.title}, to {self._target.address}"]
-        lines.append(f"  would upload {_describe_objects(len(new), sum(one.bytes for one in new))}")
+        sent = [one.bytes for one in new if not is_copied(self._prepared.files[one.path], self._copies)]
+        lines.append(f"  would upload {_describe_uploads(len(sent), sum(sent), len(new) - len(sent))}")
         lines += [f"    {one.name}" for one in new[:SHOWN_NAMES]]
         lines += [f"    and {len(new) - SHOWN_NAMES:,} more"] if len(new) > SHOWN_NAMES else []
         if self._options.prune or self._target.scheme == HUB:
@@ -167,9 +171,9 @@ class Publication:
         return "\n".join([*lines, *self._describe_changes()])
 
     def _describe_counts(self, counts: list[UploadCounts]) -> str:
-        text = _describe_objects(sum(one.objects for one in counts), sum(one.bytes for one in counts))
-        repeated = format_count(self._retries.count, "request")
-        return f"Uploaded {text}" + (f"; {repeated} repeated" if self._retries.count else "")
+        sent = (sum(one.objects for one in counts), sum(one.bytes for one in counts))
+        text, repeated = _describe_uploads(*sent, sum(one.copied for one in counts)), self._retries.count
+        return f"Uploaded {text}" + (f"; {format_count(repeated, 'request')} repeated" if repeated else "")
 
     def _describe_changes(self) -> list[str]:
         if self._changes is None:
@@ -177,8 +181,10 @@ class Publication:
         return [f"  Changes: {self._changes} ({self._paths.publish_changes(self._target.name)})"]
 
 
-def _describe_objects(count: int, size: int) -> str:
-    return f"{format_count(count, 'object')}, {format_size(size)}"
+def _describe_uploads(objects: int, size: int, copied: int) -> str:
+    """Such as `12 objects, 3.4 MB; 5 shards copied by the server`."""
+    by_server = f"; {format_count(copied, 'shard')} copied by the server" if copied else ""
+    return f"{format_count(objects, 'object')}, {format_size(size)}{by_server}"
 
 
 def _add_leftovers(version: PublishedVersion, journal: UploadJournal, now: str) -> PublishedVersion:

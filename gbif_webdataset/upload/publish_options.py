@@ -35,3 +35,10 @@ def check_options(target: StoreAddress, options: PublishOptions) -> None:
     if target.scheme == HUB and (options.only or options.bytes_per_second):
         name = "--only" if options.only else "--bytes-per-second"
         raise ParameterError.at(name, "the Hub takes a version as one commit, at full speed", "leave it out")
+
+
+def check_shards_address(target: StoreAddress, address: str) -> None:
+    """Raise ParameterError if the Hub shall get shards that are at an address; empty: they are on the disk."""
+    if address and target.scheme == HUB:
+        problem = f"the Hub takes shards from a disk only, and those of this dataset are at {address}"
+        raise ParameterError.at(target.option, problem, "leave --CreateWebDataset-to empty, or publish to a bucket")

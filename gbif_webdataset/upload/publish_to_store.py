@@ -9,22 +9,24 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gbif_webdataset.formatting import format_count
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.shards.shard_files import SHARD_LIST
 from gbif_webdataset.upload.prepare_version import PreparedVersion
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
+from gbif_webdataset.upload.server_copies import is_copied
 from gbif_webdataset.upload.transfer import Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal
 
 
 @dataclass(frozen=True)
 class UploadCounts:
-    """The objects that a run uploaded, their bytes, and the objects that it deleted."""
+    """The objects that a run uploaded, their bytes, and the objects that it deleted or that the server copied."""
 
     objects: int = 0
     bytes: int = 0
     deleted: int = 0
+    copied: int = 0
 
 
 def upload_objects(
@@ -38,11 +40,12 @@ def upload_objects(
     """
     files = {one: file for one, file in prepared.new_objects.items() if paths is None or one.path in paths}
     new = {one: file for one, file in files.items() if one not in journal.times}
+    transfer.check_sources(new.values())
     with _abort_leftovers(transfer, journal):
         transfer.upload(new, journal)
         if files:
             _complete(transfer, files, journal)
-    return _count(new)
+    return count_uploads(transfer, new.values())
 
 
 def upload_copies(transfer: Transfer, prepared: PreparedVersion, journal: UploadJournal) -> UploadCounts:
@@ -57,7 +60,7 @@ def upload_copies(transfer: Transfer, prepared: PreparedVersion, journal: Upload
     with _abort_leftovers(transfer, journal):
         transfer.upload({one: file for one, file in new.items() if one not in last}, journal)
         transfer.upload(last, journal)
-    return _count(new)
+    return count_uploads(transfer, new.values())
 
 
 def announce_version(
@@ -86,7 +89,7 @@ def prune(transfer: Transfer, version: PublishedVersion, old: bytes) -> UploadCo
     return UploadCounts(deleted=len(version.earlier))
 
 
-def _complete(transfer: Transfer, files: Mapping[PublishedObject, LocalFile], journal: UploadJournal) -> None:
+def _complete(transfer: Transfer, files: Mapping[PublishedObject, RecordedFile], journal: UploadJournal) -> None:
     """Upload again what the target does not list with its size."""
     if unlisted := transfer.find_unlisted(files):
         transfer.upload({one: files[one] for one in unlisted}, journal)
@@ -120,5 +123,7 @@ def _abort_leftovers(transfer: Transfer, journal: UploadJournal) -> Iterator[Non
     transfer.retries.run(lambda: transfer.store.abort_uploads(journal.sizes_begun))
 
 
-def _count(files: "dict[PublishedObject, LocalFile]") -> UploadCounts:
-    return UploadCounts(len(files), sum(file.size for file in files.values()))
+def count_uploads(transfer: Transfer, files: Collection[RecordedFile]) -> UploadCounts:
+    """The objects that these files become."""
+    sizes = [file.size for file in files if not is_copied(file, transfer.copies)]
+    return UploadCounts(len(sizes), sum(sizes), copied=len(files) - len(sizes))

@@ -7,11 +7,13 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store
 from gbif_webdataset.remote.store_errors import TemporaryStoreError
+from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.upload.published_version import PublishedObject
+from gbif_webdataset.upload.server_copies import ServerCopies, is_copied
 from gbif_webdataset.upload.upload_journal import UploadJournal
 
 WORKERS = 16
@@ -57,15 +59,19 @@ class MemoryLimit:
 
 @dataclass(frozen=True)
 class Transfer:
-    """How objects are uploaded to a store. `progress` gets (bytes done, all bytes)."""
+    """How objects are uploaded to a store. `progress` gets (bytes done, all bytes).
+
+    With `copies` the server copies the files that are in the same bucket.
+    """
 
     store: Store
     retries: Retries
     bytes_per_second: int = 0
     progress: Callable[[int, int], None] = lambda done, total: None
+    copies: ServerCopies | None = None
     memory: MemoryLimit = field(default_factory=lambda: MemoryLimit(MAX_BYTES_AT_ONCE))
 
-    def upload(self, files: Mapping[PublishedObject, LocalFile], journal: UploadJournal) -> None:
+    def upload(self, files: Mapping[PublishedObject, RecordedFile], journal: UploadJournal) -> None:
         """Upload files, each as an object.
 
         Raises:
@@ -80,13 +86,13 @@ class Transfer:
             if self.retries.stopping.is_set():
                 raise TemporaryStoreError("the upload was stopped")
 
-        def put(one: PublishedObject, file: LocalFile) -> None:
-            with self.memory.reserve(self.store.count_memory(file)):
+        def put(one: PublishedObject, file: RecordedFile) -> None:
+            with self.memory.reserve(0 if is_copied(file, self.copies) else self.store.count_memory(file)):
                 if self.retries.stopping.is_set():
                     return
                 journal.begin(one)
                 paced = replace(file, pace=pace) if self.bytes_per_second else file
-                self.retries.run(lambda: self.store.put(one.name, paced))
+                self.retries.run(lambda: self._put(one.name, paced))
             journal.add(one)
             with lock:
                 done[0] += file.size
@@ -101,6 +107,16 @@ class Transfer:
                 executor.shutdown(cancel_futures=True)
                 raise
 
+    def check_sources(self, files: Iterable[RecordedFile]) -> None:
+        """Raise DamagedFileError if a file in a bucket or a folder has another size there than in its record."""
+        stored = [file for file in files if isinstance(file, StoredFile)]
+        if not stored:
+            return
+        by_object = {PublishedObject(file.name, file.name, file.size, file.sha256): file for file in stored}
+        retries = Retries(stored[0].address.option, self.retries.pause)
+        if changed := replace(self, store=stored[0].store, retries=retries).find_unlisted(by_object):
+            raise by_object[changed[0]].make_error()
+
     def find_unlisted(self, objects: Iterable[PublishedObject]) -> list[PublishedObject]:
         """The objects that the target does not list with their size, though it is asked again, as lists may be late."""
         expected = list(objects)
@@ -111,6 +127,12 @@ class Transfer:
             if not (unlisted := [one for one in expected if sizes.get(one.name) != one.bytes]):
                 return []
         return unlisted
+
+    def _put(self, name: str, file: RecordedFile) -> None:
+        if self.copies is not None and isinstance(file, StoredFile):
+            self.copies.copy(file, name)
+        else:
+            self.store.put(name, file)
 
 
 def _raise_first(futures: Sequence["Future[None]"]) -> None:

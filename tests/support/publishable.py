@@ -8,12 +8,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import escape
 
 from gbif_webdataset.publish.description import Publication
 from gbif_webdataset.publish.loading_code import write_loading_code
+from gbif_webdataset.remote.store import Store
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord
@@ -21,6 +23,7 @@ from gbif_webdataset.upload import publish_dataset
 from gbif_webdataset.upload.publish_options import PublishOptions
 from gbif_webdataset.upload.published_version import NAME, PublishedVersion
 from tests.support.published import Dataset
+from tests.support.stored_shards import move_shards
 
 TITLE = "Moths of the tests"
 QUICK = PublishOptions(retry_pause=0.01)
@@ -64,10 +67,20 @@ class Publishable(Dataset):
         self.write_record("ReportDataset", report, version=version)
         return self
 
-    def write_page(self) -> None:
+    def move_shards(self, address: StoreAddress) -> Store:
+        """Move the tars to an address, as if CreateWebDataset had written them there; the open store."""
+        store, paths = move_shards(self.paths, address), self.paths
+        self.write_page(address.address)
+        record = TargetRecord.load(paths.record("ReportDataset"))
+        assert record is not None
+        page = {paths.report_page.relative_to(self.root).as_posix(): FileRecord.of(paths.report_page)}
+        replace(record, files={**record.files, **page}).save(paths.record("ReportDataset"))
+        return store
+
+    def write_page(self, address: str = "") -> None:
         """Write a page with the links and the code of the real one."""
         paths, description = self.paths, self.description
-        code = write_loading_code(str(paths.shards), description.shards, description.extensions)
+        code = write_loading_code(str(paths.shards), description.shards, description.extensions, address=address)
         blocks = f"<pre>{escape(code.webdataset)}</pre><pre>{escape(code.hugging_face)}</pre>"
         rows = "".join(f"<td>{shard.path}</td>" for shard in description.shards)
         links = (

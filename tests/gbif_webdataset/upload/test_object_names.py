@@ -39,6 +39,15 @@ def test_a_first_version_has_the_names_of_its_files() -> None:
     assert name_shard_files(found, None) == {path: path for path in found}
 
 
+def test_where_createwebdataset_writes_shards_all_published_ones_have_a_digest() -> None:
+    found = files(tar="a", idx="b", energon="c")
+    names = name_shard_files(found, None, has_shards=True)
+    assert names.keys() == found.keys()
+    assert not names.keys() & set(names.values())
+    assert all(name.startswith("train/train-000000-") for name in names.values())
+    assert name_shard_files(found, published(found, names), has_shards=True) == names
+
+
 def test_a_shard_that_is_the_same_keeps_its_name() -> None:
     found = files(tar="a", idx="b", energon="c")
     names = {path: path.replace("000000", "000000-12345678") for path in found}

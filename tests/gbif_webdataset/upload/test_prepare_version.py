@@ -14,6 +14,7 @@ from gbif_webdataset.upload.prepare_version import (
     prepare_version,
     read_published,
 )
+from gbif_webdataset.upload.publish_options import PublishOptions
 from gbif_webdataset.upload.published_version import PublishedVersion
 from tests.support.publishable import TITLE, Publishable
 
@@ -29,7 +30,7 @@ def prepare(
     dataset: Publishable, published: PublishedVersion | None = None, target: StoreAddress = TARGET
 ) -> PreparedVersion:
     continues = published.dataset if published else ""
-    return prepare_version(dataset.paths, target, published, continues=continues)
+    return prepare_version(dataset.paths, target, published, PublishOptions(continues=continues))
 
 
 def test_without_a_published_version_everything_is_new(dataset: Publishable) -> None:
@@ -119,10 +120,13 @@ def test_a_damaged_record_counts_as_absent(dataset: Publishable) -> None:
 def test_the_same_title_does_not_make_the_same_dataset(dataset: Publishable) -> None:
     published = PublishedVersion("theirs", TITLE, "0.1.0", [])
     with pytest.raises(StoreError, match=r"'Moths of the tests', version 0\.1\.0; choose .*, add --continues theirs$"):
-        prepare_version(dataset.paths, TARGET, published)
+        prepare_version(dataset.paths, TARGET, published, PublishOptions())
     with pytest.raises(StoreError):
-        prepare_version(dataset.paths, TARGET, published, continues="others")
-    assert prepare_version(dataset.paths, TARGET, published, continues="theirs").version.dataset == "theirs"
+        prepare_version(dataset.paths, TARGET, published, PublishOptions(continues="others"))
+    assert (
+        prepare_version(dataset.paths, TARGET, published, PublishOptions(continues="theirs")).version.dataset
+        == "theirs"
+    )
 
 
 def test_card_and_code_of_the_first_version_name_its_shards(dataset: Publishable) -> None:

@@ -15,7 +15,7 @@ from gbif_webdataset.upload.hub_repository import HubRepository
 from gbif_webdataset.upload.prepare_version import PreparedVersion, prepare_version
 from gbif_webdataset.upload.publish_to_hub import check_limits, commit_version
 from gbif_webdataset.upload.published_version import NAME, PublishedObject, PublishedVersion
-from tests.support.publishable import Publishable
+from tests.support.publishable import QUICK, Publishable
 
 
 class SlowRepository:
@@ -42,7 +42,7 @@ def test_only_the_batch_that_failed_is_sent_again(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(publish_to_hub, "BATCH_FILES", 10)
     dataset, repository, progress = Publishable.made(tmp_path / "dataset", 16), SlowRepository(), []
     target = StoreAddress.parse("hf://datasets/me/moths")
-    prepared = prepare_version(dataset.paths, target, None)
+    prepared = prepare_version(dataset.paths, target, None, QUICK)
     counts = commit_version(
         cast(HubRepository, repository),
         Retries(target.option, pause=0),

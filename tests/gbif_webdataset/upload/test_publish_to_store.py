@@ -13,6 +13,7 @@ from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.upload.prepare_version import PreparedVersion, prepare_version, read_published
+from gbif_webdataset.upload.publish_options import PublishOptions
 from gbif_webdataset.upload.publish_to_store import announce_version, prune, upload_copies, upload_objects
 from gbif_webdataset.upload.published_version import NAME
 from gbif_webdataset.upload.transfer import Transfer
@@ -50,7 +51,9 @@ def target(tmp_path: Path) -> StoreAddress:
 
 def prepare(dataset: Publishable, target: StoreAddress) -> PreparedVersion:
     published = read_published(FolderStore(target).read(NAME), target)
-    return prepare_version(dataset.paths, target, published, continues=published.dataset if published else "")
+    return prepare_version(
+        dataset.paths, target, published, PublishOptions(continues=published.dataset if published else "")
+    )
 
 
 def publish(dataset: Publishable, target: StoreAddress, allowed: int = 1_000) -> WatchedStore:
