@@ -1,12 +1,12 @@
 """attribution.parquet, the licence and the names of each sample, and derived_dataset.csv for GBIF."""
 
+import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 
 from gbif_webdataset.errors import MissingPieceError
@@ -150,5 +150,5 @@ def _summarize(connection: duckdb.DuckDBPyConnection, path: Path) -> Attribution
 def _write_derived_dataset(path: Path, occurrences: Mapping[str, int]) -> None:
     """Write the file that GBIF's form for derived datasets accepts: no header, and only keys of GBIF datasets."""
     rows = [(key, count) for key, count in occurrences.items() if DATASET_KEY.fullmatch(key)]
-    with atomic_file(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, header=False, index=False, lineterminator="\n")
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from gbif_webdataset.account.accounting import AccountLine
 from gbif_webdataset.account.before_training import Finding
 from gbif_webdataset.account.shared_images import SharedImages
 from gbif_webdataset.publish.attribution import AttributionSummary
 from gbif_webdataset.publish.coverage import Coverage
 from gbif_webdataset.read.provenance import Source
+from gbif_webdataset.storage.tables import open_csv
 from gbif_webdataset.terms import licences
 from gbif_webdataset.terms.checklists import Checklist
 from gbif_webdataset.terms.splits import SPLITS
@@ -161,16 +160,17 @@ class DatasetDescription:
 
 def read_shards(path: Path) -> list[Shard]:
     """The lines of shards.csv."""
-    table = pd.read_csv(path, dtype={"split": str, "shard": str, "sha256": str}, keep_default_na=False)
-    columns = (table[name] for name in ("split", "shard", "samples", "bytes", "sha256"))
-    return [
-        Shard(split, shard, int(samples), int(size), sha256)
-        for split, shard, samples, size, sha256 in zip(*columns, strict=True)
-    ]
+    with open_csv(path) as lines:
+        return [
+            Shard(line["split"], line["shard"], int(line["samples"]), int(line["bytes"]), line["sha256"])
+            for line in lines
+        ]
 
 
 def read_classes(path: Path) -> list[ClassCounts]:
     """The classes of classes.csv, those with most samples first."""
+    import pandas as pd  # only here: PublishDataset imports this module, and pandas takes 0.4 s
+
     table = pd.read_csv(path, dtype={"split": str, "label": str, "name": str}, keep_default_na=False)
     counts = table.pivot_table(index="label", columns="split", values="samples", aggfunc="sum", fill_value=0)
     counts = counts.reindex(columns=list(SPLITS), fill_value=0)
@@ -186,8 +186,8 @@ def read_classes(path: Path) -> list[ClassCounts]:
 
 def read_rank(path: Path) -> str:
     """The rank of all classes of classes.csv; empty if they have several, or it is not known."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    ranks = set(table["rank"]) if "rank" in table else set()
+    with open_csv(path) as lines:
+        ranks = {line.get("rank", "") for line in lines}
     return str(ranks.pop()) if len(ranks) == 1 else ""
 
 
