@@ -24,13 +24,23 @@ from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import open_store
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
+from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.upload.object_names import find_shard
 from gbif_webdataset.upload.published_version import NAME
+from gbif_webdataset.upload.server_copies import find_server_copies
 from tests.support.datasets import ROOT, Dataset
 from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.gcs_front import GcsFront
 from tests.support.loading_code import run_code
-from tests.support.object_servers import BUCKET, run_rclone
+from tests.support.object_servers import (
+    BUCKET,
+    create_container,
+    make_azurite_key,
+    run_azurite,
+    run_gcs_emulator,
+    run_rclone,
+)
 from tests.support.publishable import QUICK, Publishable, check_complete, list_samples
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
@@ -138,6 +148,35 @@ def test_rclone_copies_as_well(tmp_path: Path, proxy: FaultProxy, monkeypatch: p
         replace(record, store=missing.address).save(dataset.paths.record("CreateWebDataset"))
         with pytest.raises(StoreError, match="there is no such bucket or container"):
             audit(dataset, repair=True)
+
+
+def copy_and_read(source: StoreAddress, target: StoreAddress) -> None:
+    """Let a server copy an object to another prefix, and read it in blocks."""
+    store, name, data = open_store(source), "train/train-000000.tar", bytes(range(256)) * 10_000
+    local = LocalFile.of_content(Path(name), data)
+    store.put(name, local)
+    file = StoredFile(Path(name), len(data), local.sha256, store, source)
+    copies = find_server_copies([file], target)
+    assert copies is not None
+    copies.copy(file, "train/train-000000-1a2b3c4d.tar")
+    assert open_store(target).read("train/train-000000-1a2b3c4d.tar") == data
+    assert b"".join(file.iterate(1 << 20)) == data
+    with pytest.raises(FileNotFoundError):
+        list(store.iterate("missing.tar"))
+
+
+def test_azure_copies_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
+    with run_azurite(tmp_path) as url:
+        create_container(url)
+        copy_and_read(*(StoreAddress.parse(f"az://{BUCKET}/{name}", url) for name in ("shards", "moths")))
+
+
+def test_google_copies_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
+    with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
+        copy_and_read(*(StoreAddress.parse(f"gs://{BUCKET}/{name}", front.url) for name in ("shards", "moths")))
 
 
 def test_shards_at_the_address_of_the_published_version_can_be_written_again(
