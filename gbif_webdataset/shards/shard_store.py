@@ -4,12 +4,12 @@ Parts are below `<to>/.parts/`. When all groups are written, the server copies e
 parts are deleted. `<to>/shards.json` identifies the folder that writes there. Shards of others are never deleted.
 """
 
+import functools
 import json
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from gbif_webdataset.errors import ParameterError
@@ -17,7 +17,7 @@ from gbif_webdataset.formatting import format_count
 from gbif_webdataset.process_pool import run_apart
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
-from gbif_webdataset.remote.store import open_store
+from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.shards.recipe import format_option
@@ -37,7 +37,7 @@ class ShardStore:
     """The shards at an address. All methods raise StoreError if the target refuses a request or cannot be reached."""
 
     def __init__(self, address: StoreAddress) -> None:
-        self._place, self._store = address.option, open_store(address)
+        self._place, self._store = address.option, _open_once(address)
         self._retries = Retries(self._place)
 
     def check(self, folder: Path) -> bool:
@@ -117,7 +117,7 @@ class ShardStore:
     def _name_all(self, folder: Path, shards: Sequence[Shard]) -> None:
         with ThreadPoolExecutor(WORKERS, "name") as executor:
             try:
-                for _ in executor.map(partial(self._name, folder), shards):
+                for _ in executor.map(functools.partial(self._name, folder), shards):
                     pass
             except BaseException:
                 self._retries.stopping.set()
@@ -181,6 +181,12 @@ def check_address(address: StoreAddress, folder: Path) -> None:
 def _check(task: tuple[StoreAddress, Path], progress: Callable[[int], None]) -> None:
     address, folder = task
     ShardStore(address).check(folder)
+
+
+@functools.cache
+def _open_once(address: StoreAddress) -> Store:
+    """The store at an address, for all groups that a process writes: to open it takes as long as to upload a shard."""
+    return open_store(address)
 
 
 def _is_named(folder: Path, shard: Shard) -> bool:
