@@ -22,6 +22,7 @@ from gbif_webdataset.shards.shard_files import (
     GroupRecord,
     Part,
     ShardFolders,
+    delete_temporary_parts,
     find_unwritten_groups,
     write_record,
 )
@@ -90,6 +91,7 @@ def write_group(folders: ShardFolders, group: int, progress: Callable[[int], Non
             "which encodes images to different bytes. Install the same requirements.lock on all machines and use "
             f"machines of one CPU architecture, or delete {folders.shards} to start over"
         )
+    delete_temporary_parts(folders.shards, group)
     record, store = GroupRecord(), ShardStore(folders.to) if folders.to else None
     packed = _pack_samples(_make_pictures(folders, group, plan, threads), plan, record, progress)
     first = next(packed, None)

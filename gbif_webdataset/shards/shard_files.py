@@ -12,7 +12,7 @@ from gbif_webdataset.shards.categories import NAME as CATEGORIES
 from gbif_webdataset.shards.class_changes import NAME as CLASS_CHANGES
 from gbif_webdataset.shards.sample_classes import CATEGORY_MAP, CLASSES, LABEL_NAMES
 from gbif_webdataset.shards.size_groups import Group
-from gbif_webdataset.storage.atomic import TEMPORARY
+from gbif_webdataset.storage.atomic import TEMPORARY, delete_unless_locked
 from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
 from gbif_webdataset.terms.splits import SPLITS
 
@@ -176,7 +176,13 @@ def delete_shards(shards: Path) -> None:
 
 
 def delete_temporary_files(shards: Path) -> None:
-    """Delete the temporary files that a killed run left."""
+    """Delete the temporary files that killed runs left, and none of a process that is running."""
     for folder in (shards, shards / PARTS):
         for path in folder.glob(f"{TEMPORARY}*"):
-            path.unlink()
+            delete_unless_locked(path)
+
+
+def delete_temporary_parts(shards: Path, group: int) -> None:
+    """Delete the temporary files of a group that killed processes left: a tar may fill a small disk."""
+    for path in (shards / PARTS).glob(f"{TEMPORARY}group-{group:06d}*"):
+        delete_unless_locked(path)

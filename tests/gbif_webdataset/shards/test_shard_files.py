@@ -11,10 +11,13 @@ from gbif_webdataset.shards.shard_files import (
     GroupRecord,
     Part,
     delete_shards,
+    delete_temporary_files,
+    delete_temporary_parts,
     find_unwritten_groups,
     name_shards,
 )
 from gbif_webdataset.shards.size_groups import Group
+from gbif_webdataset.storage.atomic import temporary_file
 from tests.support.shard_run import RECIPE, ShardRun, sixty_moths
 
 
@@ -92,3 +95,14 @@ def test_older_shards_are_deleted_with_everything_that_describes_them_and_nothin
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     assert sorted(files) == ["notes.txt", "train/mine.tar"]
     assert list((folder / ".parts").iterdir()) == []
+
+
+def test_temporary_files_of_killed_processes_are_deleted_and_those_of_running_ones_kept(tmp_path: Path) -> None:
+    parts = tmp_path / ".parts"
+    with temporary_file(parts / "group-000001-000.tar") as running, temporary_file(tmp_path / "shards.csv") as other:
+        for name in (".tmp-group-000001-001.tar-x", ".tmp-group-000001.json-x", ".tmp-group-000002-000.tar-x"):
+            (parts / name).write_bytes(b"x")
+        delete_temporary_parts(tmp_path, 1)
+        assert {path.name for path in parts.iterdir()} == {running.name, ".tmp-group-000002-000.tar-x"}
+        delete_temporary_files(tmp_path)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other, running]
