@@ -93,8 +93,10 @@ def find_missing(report: ReportDataset) -> dict[str, list[int]]:
     fetched = sorted(set(every) - set(fetch))
     verify = sorted({*fetch, *(chunk for chunk in fetched if not report.clone(VerifyChunk, chunk=chunk).complete())})
     plan = planning.load_plan() if not verify and planning.complete() else None
-    shards = report.paths.shards
-    unwritten = every if plan is None else [g % report.chunks for g in find_unwritten_groups(shards, plan.groups)]
+    shards, unwritten = report.paths.shards, every
+    if plan is not None:
+        groups = find_unwritten_groups(shards, plan.groups, bool(planning.dataset.to))
+        unwritten = [group % report.chunks for group in groups]
     return {
         "read": [0] if read else [],
         "fetch": fetch,

@@ -395,5 +395,5 @@ class ShardChunk(ChunkTask):
         return [f"--slurm-stage-in={slurm().stage_in}"]
 
     def _missing(self, plan: Plan) -> list[int]:
-        unwritten = find_unwritten_groups(self.paths.shards, plan.groups)
+        unwritten = find_unwritten_groups(self.paths.shards, plan.groups, bool(self.requires().dataset.to))
         return [group for group in unwritten if group % self.chunks == self.chunk]

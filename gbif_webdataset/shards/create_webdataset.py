@@ -92,7 +92,7 @@ def finish_shards(folders: ShardFolders) -> ShardCounts:
     """
     shards = folders.shards
     plan = read_plan(shards)
-    if plan is None or (missing := find_unwritten_groups(shards, plan.groups)):
+    if plan is None or (missing := find_unwritten_groups(shards, plan.groups, bool(folders.to))):
         problem = f"group {missing[0]} of the shards is missing" if plan else "the plan of the shards is missing"
         raise MissingPieceError(f"{shards / PARTS}: {problem}; run CreateWebDataset again")
     records = _read_records(shards, plan)

@@ -52,7 +52,8 @@ def write_groups(
 
     `progress` gets (samples written, samples of `groups`). See write_group for the errors.
     """
-    unwritten = [group for group in find_unwritten_groups(folders.shards, plan.groups) if group in groups]
+    missing = find_unwritten_groups(folders.shards, plan.groups, is_stored=bool(folders.to))
+    unwritten = [group for group in missing if group in groups]
     total = sum(plan.groups[group].samples for group in groups)
     done = total - sum(plan.groups[group].samples for group in unwritten)
     progress(done, total)
@@ -63,21 +64,25 @@ def write_groups(
         progress(done, total)
 
     processes = max(1, min(workers, len(unwritten), 1 + (total - done) // SAMPLES_PER_PROCESS))
-    for _ in run_in_processes(partial(_write_group, folders, workers // processes), unwritten, processes, add):
+    write = partial(_write_group, folders, plan.digest, workers // processes)
+    for _ in run_in_processes(write, unwritten, processes, add):
         pass
 
 
-def _write_group(folders: ShardFolders, threads: int, group: int, progress: Callable[[int], None]) -> None:
-    write_group(folders, group, progress, threads)
+def _write_group(folders: ShardFolders, digest: str, threads: int, group: int, progress: Callable[[int], None]) -> None:
+    write_group(folders, digest, group, progress, threads)
 
 
-def write_group(folders: ShardFolders, group: int, progress: Callable[[int], None], threads: int = 1) -> None:
-    """Write the parts of a group of the plan, then its record. It needs only the plan and the images.
+def write_group(
+    folders: ShardFolders, digest: str, group: int, progress: Callable[[int], None], threads: int = 1
+) -> None:
+    """Write the parts of a group of the plan with this digest, then its record. It needs only the plan and the images.
 
     `progress` gets numbers of samples as they are written. `threads` images are decoded and encoded at a time.
 
     Raises:
-        MissingPieceError: an image has changed since it was verified, or a part cannot be read back.
+        MissingPieceError: the plan was made again, an image has changed since it was verified, or a part cannot be read
+            back.
         SelectionError: a sample is larger than a shard.
         DatasetError: the codecs of this machine are not those of the plan.
         StoreError: the address of the shards refuses a part, or cannot be reached.
@@ -90,6 +95,10 @@ def write_group(folders: ShardFolders, group: int, progress: Callable[[int], Non
             f"{folders.shards}: these shards were started with {plan.codecs}; this machine has {jpeg_decode.CODECS}, "
             "which encodes images to different bytes. Install the same requirements.lock on all machines and use "
             f"machines of one CPU architecture, or delete {folders.shards} to start over"
+        )
+    if plan.digest != digest:
+        raise MissingPieceError(
+            f"{folders.shards / PARTS}: the plan of the shards was made again; run the same command again"
         )
     delete_temporary_parts(folders.shards, group)
     record, store = GroupRecord(), ShardStore(folders.to) if folders.to else None

@@ -132,8 +132,11 @@ def name_shards(groups: Sequence[Group], records: Sequence[GroupRecord]) -> Iter
             yield Shard(number, group.split, name, part)
 
 
-def find_unwritten_groups(shards: Path, groups: Sequence[Group]) -> list[int]:
-    """The numbers of the groups whose record or any part is missing; each folder is listed once, and no address."""
+def find_unwritten_groups(shards: Path, groups: Sequence[Group], is_stored: bool = False) -> list[int]:
+    """The numbers of the groups whose record or any part is missing; each folder is listed once, and no address.
+
+    `is_stored` states whether the tars of the plan are at an address. Parts that are elsewhere count as missing.
+    """
     sizes = list_sizes(shards / PARTS)
     numbers = [number for number in range(len(groups)) if record_name(number) in sizes]
     records = {number: record for number in numbers if (record := read_record(shards, number))}
@@ -146,7 +149,7 @@ def find_unwritten_groups(shards: Path, groups: Sequence[Group]) -> list[int]:
 
     def is_written(part: Part) -> bool:
         has_tar = part.is_stored or sizes.get(part.file) == part.bytes
-        return has_tar and sizes.get(part.index) == part.index_bytes
+        return part.is_stored == is_stored and has_tar and sizes.get(part.index) == part.index_bytes
 
     written = {number for number, record in records.items() if all(map(is_written, record.parts))}
     return [number for number in range(len(groups)) if number not in written]

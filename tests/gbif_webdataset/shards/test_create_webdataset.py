@@ -39,7 +39,7 @@ def write_all(moths: ShardRun) -> Plan:
     """Plan the shards and write all groups of the plan, which is returned."""
     plan = prepare_plan(moths.folders(), RECIPE)
     for group in range(len(plan.groups)):
-        write_group(moths.folders(), group, lambda samples: None)
+        write_group(moths.folders(), plan.digest, group, lambda samples: None)
     return plan
 
 
@@ -140,7 +140,7 @@ def test_groups_written_in_reverse_order_give_the_same_shards(moths: ShardRun) -
     for group in reversed(range(len(plan.groups))):
         with pytest.raises(MissingPieceError, match="of the shards is missing"):
             finish_shards(folders)
-        write_group(folders, group, lambda samples: None)
+        write_group(folders, plan.digest, group, lambda samples: None)
     finish_shards(folders)
     assert hash_files(folders.shards) == hash_files(moths.root / "shards")
 

@@ -31,7 +31,7 @@ def test_the_bytes_are_the_same_if_several_threads_write_a_group(moths: ShardRun
     moths.create(FEW_GROUPS, 1, "one-thread")
     plan = prepare_plan(moths.folders(), FEW_GROUPS)
     for group in range(len(plan.groups)):
-        write_group(moths.folders(), group, lambda samples: None, threads=workers)
+        write_group(moths.folders(), plan.digest, group, lambda samples: None, threads=workers)
     finish_shards(moths.folders())
     assert hash_files(moths.root / "shards") == hash_files(moths.root / "one-thread")
 
@@ -49,15 +49,16 @@ def test_only_the_given_groups_are_written_and_counted(moths: ShardRun) -> None:
     assert calls == [(total, total)]
 
 
-def write_quietly(folders: ShardFolders, group: int) -> None:
-    write_group(folders, group, lambda samples: None)
+def write_quietly(folders: ShardFolders, digest: str, group: int) -> None:
+    write_group(folders, digest, group, lambda samples: None)
 
 
 @pytest.mark.slow
 def test_groups_written_in_any_order_by_separate_processes_give_the_same_bytes(moths: ShardRun) -> None:
     moths.create(FEW_GROUPS)
     folders = moths.folders("by-group")
-    groups = find_unwritten_groups(folders.shards, prepare_plan(folders, FEW_GROUPS).groups)
+    plan = prepare_plan(folders, FEW_GROUPS)
+    groups = find_unwritten_groups(folders.shards, plan.groups)
     assert len(groups) >= 3
     random.Random(1).shuffle(groups)
     context = multiprocessing.get_context("spawn")
@@ -65,7 +66,7 @@ def test_groups_written_in_any_order_by_separate_processes_give_the_same_bytes(m
     for some in (groups[:half], groups[half:]):
         with pytest.raises(MissingPieceError, match=r"group \d of the shards is missing; run CreateWebDataset again"):
             finish_shards(folders)
-        processes = [context.Process(target=write_quietly, args=(folders, group)) for group in some]
+        processes = [context.Process(target=write_quietly, args=(folders, plan.digest, group)) for group in some]
         for process in processes:
             process.start()
         for process in processes:
@@ -81,7 +82,7 @@ from pathlib import Path
 from gbif_webdataset.shards.shard_chunk import write_group
 from gbif_webdataset.shards.shard_files import ShardFolders
 folders = ShardFolders(*(Path(sys.argv[1]) / name for name in ("splits", "images", "shards", "scratch")))
-write_group(folders, 0, lambda samples: print(samples, flush=True))
+write_group(folders, sys.argv[2], 0, lambda samples: print(samples, flush=True))
 """
 
 
@@ -93,9 +94,9 @@ def test_a_writer_that_is_killed_leaves_no_file_with_a_final_name(tmp_path: Path
     run.write()
     recipe = replace(RECIPE, max_shard_size=100_000_000, resize_min_size=470)
     folder = tmp_path / "shards"
-    prepare_plan(run.folders(), recipe)
+    plan = prepare_plan(run.folders(), recipe)
     before = sorted(path.name for path in (folder / ".parts").iterdir())
-    command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{WRITER}", str(tmp_path)]
+    command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{WRITER}", str(tmp_path), plan.digest]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     assert int(writer.stdout.readline()) > 0  # some samples are in its tar
@@ -108,7 +109,9 @@ def test_a_writer_that_is_killed_leaves_no_file_with_a_final_name(tmp_path: Path
     assert not list(folder.glob("*/*.tar"))
     assert not list(folder.glob("*/*.idx"))
     assert not (folder / "shards.csv").exists()
-    write_group(run.folders(), 0, lambda samples: None)  # as an element of a Slurm job does, which makes no plan
+    write_group(
+        run.folders(), plan.digest, 0, lambda samples: None
+    )  # as an element of a Slurm job does, which makes no plan
     assert not list(folder.rglob(".tmp-*"))
     assert run.create(recipe).samples["train"] == 200
 
@@ -117,10 +120,10 @@ def test_shards_of_two_decoders_are_never_mixed(moths: ShardRun, monkeypatch: py
     recipe = replace(RECIPE, resize_min_size=60)
     folders = moths.folders()
     plan = prepare_plan(folders, recipe)
-    write_group(folders, 0, lambda samples: None)
+    write_group(folders, plan.digest, 0, lambda samples: None)
     monkeypatch.setattr(shard_chunk.jpeg_decode, "CODECS", "another decoder")
     with pytest.raises(DatasetError, match=r"started with simplejpeg.*; this machine has another decoder, which enc"):
-        write_group(folders, 1, lambda samples: None)
+        write_group(folders, plan.digest, 1, lambda samples: None)
     monkeypatch.setattr("gbif_webdataset.shards.recipe.CODECS", "another decoder")
     new = prepare_plan(folders, recipe)
     assert new.digest != plan.digest
@@ -141,8 +144,26 @@ def test_a_part_that_reads_back_differently_is_an_error(moths: ShardRun, monkeyp
             data[5_000] ^= 1
             path.write_bytes(data)
 
-    prepare_plan(moths.folders(), RECIPE)
+    plan = prepare_plan(moths.folders(), RECIPE)
     monkeypatch.setattr(shard_chunk, "sync", sync_to_a_bad_disk)
     with pytest.raises(MissingPieceError, match=r"group-000000-000\.tar: (differs|cannot be read).*check the disk"):
-        write_group(moths.folders(), 0, lambda samples: None)
+        write_group(moths.folders(), plan.digest, 0, lambda samples: None)
     assert not list((moths.root / "shards/.parts").glob("group-*"))
+
+
+def test_a_process_with_an_older_plan_writes_nothing(moths: ShardRun) -> None:
+    old = prepare_plan(moths.folders(), RECIPE)
+    new = prepare_plan(moths.folders(), replace(RECIPE, seed=1))
+    with pytest.raises(MissingPieceError, match=r"the plan of the shards was made again; run the same command again$"):
+        write_groups(moths.folders(), old, range(len(old.groups)), 1, lambda done, total: None)
+    assert find_unwritten_groups(moths.root / "shards", new.groups) == list(range(len(new.groups)))
+    assert not list((moths.root / "shards").rglob("*.tar"))
+
+
+def test_groups_whose_tars_are_elsewhere_are_written_again(moths: ShardRun, tmp_path: Path) -> None:
+    to = f"file://{tmp_path}/target"
+    plan = prepare_plan(moths.folders(), RECIPE)
+    write_groups(moths.folders(to=to), plan, [0], 1, lambda done, total: None)
+    assert 0 in find_unwritten_groups(moths.root / "shards", plan.groups)
+    assert 0 not in find_unwritten_groups(moths.root / "shards", plan.groups, is_stored=True)
+    assert moths.create().shards == len(moths.shards())

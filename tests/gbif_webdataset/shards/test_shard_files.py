@@ -32,7 +32,7 @@ def plan(moths: ShardRun) -> Plan:
     plan = prepare_plan(moths.folders(), RECIPE)
     assert find_unwritten_groups(moths.root / "shards", plan.groups) == list(range(len(plan.groups)))
     for group in range(len(plan.groups)):
-        write_group(moths.folders(), group, lambda samples: None)
+        write_group(moths.folders(), plan.digest, group, lambda samples: None)
     return plan
 
 
