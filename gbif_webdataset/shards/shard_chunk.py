@@ -87,18 +87,12 @@ def write_group(
         DatasetError: the codecs of this machine are not those of the plan.
         StoreError: the address of the shards refuses a part, or cannot be reached.
     """
-    plan = read_plan(folders.shards)
-    if plan is None:
-        raise MissingPieceError(f"{folders.shards / PARTS}: the plan of the shards is missing; repeat the command")
+    plan = _read_same_plan(folders.shards, digest)
     if plan.codecs != jpeg_decode.CODECS:
         raise DatasetError(
             f"{folders.shards}: these shards were started with {plan.codecs}; this machine has {jpeg_decode.CODECS}, "
             "which encodes images to different bytes. Install the same requirements.lock on all machines and use "
             f"machines of one CPU architecture, or delete {folders.shards} to start over"
-        )
-    if plan.digest != digest:
-        raise MissingPieceError(
-            f"{folders.shards / PARTS}: the plan of the shards was made again; run the same command again"
         )
     delete_temporary_parts(folders.shards, group)
     record, store = GroupRecord(), ShardStore(folders.to) if folders.to else None
@@ -110,16 +104,34 @@ def write_group(
             tar, checksum, first = _write_part(temporary, first, packed, plan.max_shard_size)
             sync(temporary)
             _read_back(temporary, path, checksum)
-            with atomic_file(path.with_suffix(".idx")) as index:
-                index.write_bytes(tar.index)
+            _read_same_plan(folders.shards, digest)
+            index = path.with_suffix(".idx")
+            with atomic_file(index) as temporary_index:
+                temporary_index.write_bytes(tar.index)
+            name = path.name
             if store:
-                store.put_part(temporary, path.name, tar.bytes, tar.sha256)
+                name = f"{path.stem}-{digest[:8]}.tar"  # no process with an older plan can replace it
+                store.put_part(temporary, name, tar.bytes, tar.sha256)
             else:
                 place_file(temporary, path)
-        names = path.name, path.with_suffix(".idx").name
-        part = Part(names[0], tar.samples, tar.bytes, tar.sha256, names[1], len(tar.index), is_stored=store is not None)
-        record.parts.append(part)
+        is_stored, size = store is not None, len(tar.index)
+        record.parts.append(Part(name, tar.samples, tar.bytes, tar.sha256, index.name, size, is_stored))
+    _read_same_plan(folders.shards, digest)
     write_record(folders.shards, group, record)
+
+
+def _read_same_plan(shards: Path, digest: str) -> Plan:
+    """The plan. It is read again before files get the names of its parts, as another process may have replaced it.
+
+    Raises:
+        MissingPieceError: there is none, or one with another digest.
+    """
+    plan = read_plan(shards)
+    if plan is None:
+        raise MissingPieceError(f"{shards / PARTS}: the plan of the shards is missing; repeat the command")
+    if plan.digest != digest:
+        raise MissingPieceError(f"{shards / PARTS}: the plan of the shards was made again; run the same command again")
+    return plan
 
 
 def _make_pictures(folders: ShardFolders, group: int, plan: Plan, threads: int) -> Iterator[tuple[Sample, Picture]]:

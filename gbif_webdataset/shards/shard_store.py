@@ -109,8 +109,12 @@ class ShardStore:
                 raise StoreError.at(self._place, problem, "repeat the command later: it continues")
 
     def delete_parts(self, shards: Sequence[Shard]) -> None:
-        """Delete the parts of shards that have their final names, and what killed runs left of uploads."""
-        self._delete([f"{PARTS}/{shard.part.file}" for shard in shards])
+        """Delete the parts when all shards have their final names, and what killed runs left of uploads.
+
+        Parts of an older plan, which a process that was not stopped wrote after its shards were deleted, go as well.
+        """
+        listed = {name for name in self._list_sizes() if name.startswith(f"{PARTS}/")}
+        self._delete(sorted(listed.union(f"{PARTS}/{shard.part.file}" for shard in shards)))
         sizes = {shard.name: shard.part.bytes for shard in shards}
         self._abort({**sizes, f"{PARTS}/": max(sizes.values(), default=0)})
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from random import Random
 
 import pytest
 
-from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.errors import MissingPieceError, ParameterError
 from gbif_webdataset.remote import object_store
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
@@ -226,6 +227,27 @@ def test_a_part_that_is_lost_or_cut_is_written_again(moths: ShardRun, to: str) -
     names = sorted(name for name in store_at(to).list_sizes() if name.startswith(PARTS))
     store_at(to).delete(names[:1])
     store_at(to).put(names[2], LocalFile.of_content(Path("x.tar"), b"cut"))
+    moths.create(to=to)
+    check_as_local(moths, to)
+
+
+def test_a_process_with_an_older_plan_replaces_no_part(
+    moths: ShardRun, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, put = moths.folders(to=to), ShardStore.put_part
+    plan = prepare_plan(folders, replace(RECIPE, to=to, seed=1))
+
+    def plan_again_and_put(self: ShardStore, path: Path, *part: object) -> None:
+        monkeypatch.setattr(ShardStore, "put_part", put)
+        copy = Path(shutil.copy(path, moths.root / "copy"))
+        now = prepare_plan(folders, replace(RECIPE, to=to))
+        write_groups(folders, now, range(len(now.groups)), 1, lambda done, total: None)
+        put(self, copy, *part)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ShardStore, "put_part", plan_again_and_put)
+    with pytest.raises(MissingPieceError, match="the plan of the shards was made again"):
+        write_groups(folders, plan, [0], 1, lambda done, total: None)
+    assert len([name for name in store_at(to).list_sizes() if "/group-000000-000-" in name]) == 2
     moths.create(to=to)
     check_as_local(moths, to)
 
