@@ -26,7 +26,6 @@ from gbif_webdataset.shards.shard_files import (
     find_unwritten_groups,
     name_shards,
     read_record,
-    record_name,
 )
 from gbif_webdataset.shards.shard_store import ShardStore
 from gbif_webdataset.storage.atomic import atomic_file, sync
@@ -69,18 +68,17 @@ def create_shards(
         ParameterError: a parameter is out of range, or a file that it names is missing or not valid.
     """
     plan = prepare_plan(folders, recipe)
-    write_groups(folders, plan, range(len(plan.groups)), workers, progress)
-    if folders.to and _forget_lost_groups(ShardStore(folders.to), folders.shards, plan):
-        write_groups(folders, plan, range(len(plan.groups)), workers, progress)
+    groups = range(len(plan.groups))
+    write_groups(folders, plan, groups, workers, progress)
+    if folders.to and (lost := _find_lost_groups(ShardStore(folders.to), folders.shards, plan)):
+        write_groups(folders, plan, groups, workers, progress, lost=lost)
     return finish_shards(folders)
 
 
-def _forget_lost_groups(store: ShardStore, shards: Path, plan: Plan) -> bool:
-    """Delete the records of groups with a part that the store does not have; whether there are any."""
+def _find_lost_groups(store: ShardStore, shards: Path, plan: Plan) -> set[int]:
+    """The groups with a part that the store does not have. Their records stay: final names are found by all records."""
     lost = store.find_lost_parts(shards, list(name_shards(plan.groups, _read_records(shards, plan))))
-    for shard in lost:
-        (shards / PARTS / record_name(shard.group)).unlink(missing_ok=True)
-    return bool(lost)
+    return {shard.group for shard in lost}
 
 
 def finish_shards(folders: ShardFolders) -> ShardCounts:

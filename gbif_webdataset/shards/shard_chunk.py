@@ -4,7 +4,7 @@ import tarfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,14 +46,21 @@ class _PackedSample:
 
 
 def write_groups(
-    folders: ShardFolders, plan: Plan, groups: Sequence[int], workers: int, progress: Callable[[int, int], None]
+    folders: ShardFolders,
+    plan: Plan,
+    groups: Sequence[int],
+    workers: int,
+    progress: Callable[[int, int], None],
+    *,
+    lost: Collection[int] = (),
 ) -> None:
     """Write those of `groups` that are not written yet, in `workers` processes or, if they are small, threads.
 
+    Those of `lost`, whose tars are not at the address, are written again, and their records are replaced.
     `progress` gets (samples written, samples of `groups`). See write_group for the errors.
     """
-    missing = find_unwritten_groups(folders.shards, plan.groups, is_stored=bool(folders.to))
-    unwritten = [group for group in missing if group in groups]
+    missing = {*find_unwritten_groups(folders.shards, plan.groups, is_stored=bool(folders.to)), *lost}
+    unwritten = [group for group in groups if group in missing]
     total = sum(plan.groups[group].samples for group in groups)
     done = total - sum(plan.groups[group].samples for group in unwritten)
     progress(done, total)

@@ -252,8 +252,8 @@ def test_a_process_with_an_older_plan_replaces_no_part(
     check_as_local(moths, to)
 
 
-def test_a_shard_that_is_lost_after_it_got_its_name_is_written_again(
-    moths: ShardRun, to: str, monkeypatch: pytest.MonkeyPatch
+def test_of_all_groups_only_one_whose_shard_is_lost_after_it_got_its_name_is_written_again(
+    moths: ShardRun, to: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(path: Path, shards: object) -> None:
         raise OSError("killed")
@@ -263,7 +263,10 @@ def test_a_shard_that_is_lost_after_it_got_its_name_is_written_again(
         with pytest.raises(OSError, match="killed"):
             moths.create(to=to)
     store_at(to).delete(["train/train-000001.tar"])
+    proxy.requests.clear()
     moths.create(to=to)
+    sent = {re.sub(r".*/group-(\d+).*", r"\1", path) for method, path in proxy.requests if "/.parts/group" in path}
+    assert sent == {"000000"}
     check_as_local(moths, to)
 
 
