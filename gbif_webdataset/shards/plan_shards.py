@@ -93,7 +93,7 @@ def prepare_plan(folders: ShardFolders, recipe: Recipe) -> Plan:
         delete_temporary_files(folders.shards)
         return plan
     if store:
-        store.delete_shards(plan.max_shard_size if plan else 0)
+        store.delete_shards(max(recipe.max_shard_size, plan.max_shard_size if plan else 0))
     delete_shards(folders.shards)
     return _make_plan(folders, recipe, digest)
 

@@ -278,12 +278,16 @@ def test_no_unfinished_upload_is_left(moths: ShardRun, to: str, moto: str, monke
     def list_unfinished() -> list[str]:
         return [one["Key"] for one in client.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix).get("Uploads", [])]
 
-    prepare_plan(moths.folders(to=to), replace(RECIPE, to=to, seed=1))
-    client.create_multipart_upload(Bucket=BUCKET, Key=f"{prefix}/.parts/group-000099-000.tar")  # of that plan only
-    plan = prepare_plan(moths.folders(to=to), replace(RECIPE, to=to))
-    assert list_unfinished() == []
+    folders = moths.folders(to=to)
+    for is_lost in (False, True):
+        prepare_plan(folders, replace(RECIPE, to=to, seed=1))
+        client.create_multipart_upload(Bucket=BUCKET, Key=f"{prefix}/.parts/group-000099-000.tar")  # of that plan only
+        if is_lost:
+            (folders.shards / PARTS / "plan.json").unlink()
+        plan = prepare_plan(folders, replace(RECIPE, to=to))
+        assert list_unfinished() == []
     client.create_multipart_upload(Bucket=BUCKET, Key=f"{prefix}/.parts/group-000001-000.tar")
-    write_groups(moths.folders(to=to), plan, [0], 1, lambda done, total: None)
+    write_groups(folders, plan, [0], 1, lambda done, total: None)
     assert len(list_unfinished()) == 1
     moths.create(to=to)
     assert list_unfinished() == []
