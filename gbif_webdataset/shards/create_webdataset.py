@@ -16,7 +16,7 @@ from gbif_webdataset.shards.loader_files import write_loader_files
 from gbif_webdataset.shards.plan_shards import Plan, prepare_plan, read_plan
 from gbif_webdataset.shards.recipe import Recipe
 from gbif_webdataset.shards.sample import TRANSFORMS
-from gbif_webdataset.shards.shard_chunk import write_groups
+from gbif_webdataset.shards.shard_chunk import rewrite_groups, write_groups
 from gbif_webdataset.shards.shard_files import (
     PARTS,
     SHARD_LIST,
@@ -68,17 +68,16 @@ def create_shards(
         ParameterError: a parameter is out of range, or a file that it names is missing or not valid.
     """
     plan = prepare_plan(folders, recipe)
-    groups = range(len(plan.groups))
-    write_groups(folders, plan, groups, workers, progress)
+    write_groups(folders, plan, range(len(plan.groups)), workers, progress)
     if folders.to and (lost := _find_lost_groups(ShardStore(folders.to), folders.shards, plan)):
-        write_groups(folders, plan, groups, workers, progress, lost=lost)
+        rewrite_groups(folders, plan, lost, workers, progress)
     return finish_shards(folders)
 
 
-def _find_lost_groups(store: ShardStore, shards: Path, plan: Plan) -> set[int]:
+def _find_lost_groups(store: ShardStore, shards: Path, plan: Plan) -> list[int]:
     """The groups with a part that the store does not have. Their records stay: final names are found by all records."""
     lost = store.find_lost_parts(shards, list(name_shards(plan.groups, _read_records(shards, plan))))
-    return {shard.group for shard in lost}
+    return sorted({shard.group for shard in lost})
 
 
 def finish_shards(folders: ShardFolders) -> ShardCounts:

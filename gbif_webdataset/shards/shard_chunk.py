@@ -1,17 +1,18 @@
 """Write groups of samples: tars whose bytes depend on the plan alone, each read back before it gets its name."""
 
+import functools
 import tarfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from gbif_webdataset.errors import DatasetError, MissingPieceError, SelectionError
+from gbif_webdataset.errors import DamagedFileError, DatasetError, MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.process_pool import run_in_processes
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.shards.caption import CaptionTemplate, parse_template
 from gbif_webdataset.shards.plan_shards import Plan, read_plan, read_samples
 from gbif_webdataset.shards.prefetch import map_in_order, prefetch_images
@@ -46,23 +47,26 @@ class _PackedSample:
 
 
 def write_groups(
-    folders: ShardFolders,
-    plan: Plan,
-    groups: Sequence[int],
-    workers: int,
-    progress: Callable[[int, int], None],
-    *,
-    lost: Collection[int] = (),
+    folders: ShardFolders, plan: Plan, groups: Sequence[int], workers: int, progress: Callable[[int, int], None]
 ) -> None:
     """Write those of `groups` that are not written yet, in `workers` processes or, if they are small, threads.
 
-    Those of `lost`, whose tars are not at the address, are written again, and their records are replaced.
     `progress` gets (samples written, samples of `groups`). See write_group for the errors.
     """
-    missing = {*find_unwritten_groups(folders.shards, plan.groups, is_stored=bool(folders.to)), *lost}
-    unwritten = [group for group in groups if group in missing]
+    missing = set(find_unwritten_groups(folders.shards, plan.groups, is_stored=bool(folders.to)))
     total = sum(plan.groups[group].samples for group in groups)
-    done = total - sum(plan.groups[group].samples for group in unwritten)
+
+    def report(done: int, missing_samples: int) -> None:
+        progress(total - missing_samples + done, total)
+
+    rewrite_groups(folders, plan, [group for group in groups if group in missing], workers, report)
+
+
+def rewrite_groups(
+    folders: ShardFolders, plan: Plan, groups: Sequence[int], workers: int, progress: Callable[[int, int], None]
+) -> None:
+    """Write all of `groups` as write_groups does; the records of those that are written are replaced."""
+    done, total = 0, sum(plan.groups[group].samples for group in groups)
     progress(done, total)
 
     def add(samples: int) -> None:
@@ -70,9 +74,9 @@ def write_groups(
         done += samples
         progress(done, total)
 
-    processes = max(1, min(workers, len(unwritten), 1 + (total - done) // SAMPLES_PER_PROCESS))
-    write = partial(_write_group, folders, plan.digest, workers // processes)
-    for _ in run_in_processes(write, unwritten, processes, add):
+    processes = max(1, min(workers, len(groups), 1 + total // SAMPLES_PER_PROCESS))
+    write = functools.partial(_write_group, folders, plan.digest, workers // processes)
+    for _ in run_in_processes(write, groups, processes, add):
         pass
 
 
@@ -102,7 +106,7 @@ def write_group(
             f"machines of one CPU architecture, or delete {folders.shards} to start over"
         )
     delete_temporary_parts(folders.shards, group)
-    record, store = GroupRecord(), ShardStore(folders.to) if folders.to else None
+    record, store = GroupRecord(), _open_shard_store(folders.to) if folders.to else None
     packed = _pack_samples(_make_pictures(folders, group, plan, threads), plan, record, progress)
     first = next(packed, None)
     while first is not None:
@@ -118,13 +122,22 @@ def write_group(
             name = path.name
             if store:
                 name = f"{path.stem}-{digest[:8]}.tar"  # no process with an older plan can replace it
-                store.put_part(temporary, name, tar.bytes, tar.sha256)
+                try:
+                    store.put_part(temporary, name, tar.bytes, tar.sha256)
+                except DamagedFileError:
+                    raise _make_damage_error(path) from None
             else:
                 place_file(temporary, path)
         is_stored, size = store is not None, len(tar.index)
         record.parts.append(Part(name, tar.samples, tar.bytes, tar.sha256, index.name, size, is_stored))
     _read_same_plan(folders.shards, digest)
     write_record(folders.shards, group, record)
+
+
+@functools.cache
+def _open_shard_store(address: StoreAddress) -> ShardStore:
+    """The store, opened once in a process: credentials may take a request."""
+    return ShardStore(address)
 
 
 def _read_same_plan(shards: Path, digest: str) -> Plan:
@@ -231,9 +244,11 @@ def _read_back(temporary: Path, path: Path, expected: int) -> None:
             f"{path}: cannot be read back after writing ({error}); check the disk and repeat the command"
         ) from error
     if checksum != expected:
-        raise MissingPieceError(
-            f"{path}: differs from the data that were written; check the disk and repeat the command"
-        )
+        raise _make_damage_error(path)
+
+
+def _make_damage_error(path: Path) -> MissingPieceError:
+    return MissingPieceError(f"{path}: differs from the data that were written; check the disk and repeat the command")
 
 
 def _update_checksum(checksum: int, name: str, data: bytes) -> int:

@@ -252,6 +252,33 @@ def test_a_process_with_an_older_plan_replaces_no_part(
     check_as_local(moths, to)
 
 
+def test_a_part_that_changes_before_it_is_sent_is_an_error_of_the_disk(
+    moths: ShardRun, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = ShardStore.put_part
+
+    def spoil_and_put(self: ShardStore, path: Path, *part: object) -> None:
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        put(self, path, *part)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardStore, "put_part", spoil_and_put)
+        with pytest.raises(MissingPieceError, match=r"group-000000-000\.tar: differs from the data .*; check the disk"):
+            moths.create(to=to)
+    assert set(store_at(to).list_sizes()) == {OWNER}
+    moths.create(to=to)
+    check_as_local(moths, to)
+
+
+def test_the_store_is_opened_once_for_all_groups(moths: ShardRun, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders, opened = moths.folders(to=to), []
+    plan = prepare_plan(folders, replace(RECIPE, to=to))
+    monkeypatch.setattr(shard_store, "open_store", lambda address: opened.append(address) or open_store(address))
+    write_groups(folders, plan, range(len(plan.groups)), 1, lambda done, total: None)
+    assert len(plan.groups) > 1
+    assert opened == [folders.to]
+
+
 def test_of_all_groups_only_one_whose_shard_is_lost_after_it_got_its_name_is_written_again(
     moths: ShardRun, to: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
