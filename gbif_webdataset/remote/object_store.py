@@ -9,6 +9,7 @@ there, but it cannot list and abort those of a killed upload, which Google keeps
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ MAX_PUT_BYTES = 128 << 20
 MAX_COPY_BYTES = 5 << 30  # by one request to S3
 AZURE_PARTS_AT_ONCE = 3
 MAX_DELETED = 1_000  # by one request
+DELETES_AT_ONCE = 16
 LIST_CHUNK = 10_000
 BLOCK_BYTES = 1 << 20
 
@@ -137,13 +139,18 @@ class ObjectStore:
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects."""
+        step = MAX_DELETED if self._target.scheme == "s3" else 1  # others fail at an object that is gone
+        batches = [list(names[start : start + step]) for start in range(0, len(names), step)]
+        with ThreadPoolExecutor(DELETES_AT_ONCE, "delete") as executor:
+            for _ in executor.map(self._delete_batch, batches):
+                pass
+
+    def _delete_batch(self, names: list[str]) -> None:
         import obstore
 
-        step = MAX_DELETED if self._target.scheme == "s3" else 1  # others fail at an object that is gone
-        for start in range(0, len(names), step):
-            # a request that is repeated may have deleted it
-            with self._explained(), contextlib.suppress(FileNotFoundError):
-                obstore.delete(self._store, list(names[start : start + step]))
+        # a request that is repeated may have deleted it
+        with self._explained(), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, names)
 
     def abort_uploads(self, sizes: Mapping[str, int]) -> None:
         """Abort the unfinished uploads of objects of these sizes; a name with a slash at its end is all below it."""

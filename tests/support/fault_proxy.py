@@ -54,7 +54,7 @@ class FaultProxy:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
         self.has_conditions = True
-        self.before: Callable[[str, str], None] = lambda method, path: None
+        self.before: Callable[[str, str], object] = lambda method, path: None
         self._lock = threading.Lock()
         proxy = self
 

@@ -1,5 +1,6 @@
 """Requests to a bucket; tests/end_to_end/test_publish.py has faults, kills and the other servers."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from gbif_webdataset.remote.object_store import ObjectStore
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from tests.support.fault_proxy import Fault, FaultProxy
-from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto
+from tests.support.gcs_front import GcsFront
+from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_gcs_emulator, run_moto
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
 boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
@@ -47,6 +49,25 @@ def test_objects_are_written_listed_read_and_deleted(store: ObjectStore, tmp_pat
     assert list(store.iterate("a/b.csv")) == [b"hello"]
     store.delete(["a/b.csv", "missing.csv"])
     assert store.list_sizes() == {"c.csv": 0}
+
+
+def test_google_deletes_several_objects_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
+    both = threading.Barrier(2)
+    with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
+        store = ObjectStore(StoreAddress.parse(f"gs://{BUCKET}/moths", front.url))
+        names = [f"{number}.csv" for number in range(4)]
+        for name in names:
+            store.put(name, content("x"))
+        front.before = lambda method, path: method == "DELETE" and both.wait(20)
+        store.delete(names[:2])
+        front.before = lambda method, path: None
+        front.faults = [Fault("500", "DELETE", "2.csv")]
+        with pytest.raises(TemporaryStoreError, match="InternalError"):
+            store.delete(names)
+        store.delete(names)
+        assert store.list_sizes() == {}
+        assert not both.broken
 
 
 def test_an_object_is_read_in_blocks_and_a_missing_one_differs_from_a_missing_bucket(
