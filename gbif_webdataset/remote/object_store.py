@@ -77,12 +77,12 @@ class ObjectStore:
         attributes = {"Content-Type": file.media_type}
         with self._explained():
             if not self._has_parts(file.size, PART_BYTES if file.pace else MAX_PUT_BYTES):
-                obstore.put(self._store, name, file.read(), attributes=attributes, use_multipart=False)
+                obstore.put(self._writer, name, file.read(), attributes=attributes, use_multipart=False)
             elif self._target.scheme == "s3":
                 self._parts.put(name, file)
             else:
                 parts: Any = {"chunk_size": PART_BYTES, "max_concurrency": AZURE_PARTS_AT_ONCE}
-                obstore.put(self._store, name, file.iterate(PART_BYTES), attributes=attributes, **parts)
+                obstore.put(self._writer, name, file.iterate(PART_BYTES), attributes=attributes, **parts)
 
     def replace(self, name: str, content: bytes, old: bytes | None) -> None:
         """Write an object if its bytes are still `old`, with None if there was none.
@@ -110,7 +110,7 @@ class ObjectStore:
                 self._parts.copy(source, name)
                 return
             try:
-                obstore.copy(self._store, source, name)
+                obstore.copy(self._writer, source, name)
             except FileNotFoundError as error:
                 if is_missing_bucket(error):
                     raise
@@ -163,6 +163,11 @@ class ObjectStore:
     def count_memory(self, file: RecordedFile) -> int:
         """The bytes of a file that are in memory while it is sent."""
         return min(file.size, MAX_PUT_BYTES) if self._has_parts(file.size, MAX_PUT_BYTES) else file.size
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        """The store with more time for each answer."""
+        return open_object_store(self._target, is_writing=True)
 
     @functools.cached_property
     def _parts(self) -> S3Parts:

@@ -9,11 +9,15 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 
 TIMEOUT = timedelta(minutes=30)
+READ_TIMEOUT = timedelta(minutes=1)
+"""For an answer, and between its blocks. It counts while a body is sent, and while the server copies an object."""
 CONNECT_TIMEOUT = timedelta(seconds=10)
 
 
-def open_object_store(address: StoreAddress) -> Any:
+def open_object_store(address: StoreAddress, *, is_writing: bool = False) -> Any:
     """The store of obstore for an address. Names of objects are relative to its prefix.
+
+    Only one that `is_writing` waits until a large body is sent, or copied by the server.
 
     Raises:
         StoreError: there are no credentials. Other errors are those of obstore and boto3.
@@ -27,6 +31,7 @@ def open_object_store(address: StoreAddress) -> Any:
         "client_options": {
             "allow_http": endpoint.startswith("http:"),
             "timeout": TIMEOUT,
+            "read_timeout": TIMEOUT if is_writing else READ_TIMEOUT,
             "connect_timeout": CONNECT_TIMEOUT,
         },
     }

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from gbif_webdataset.remote.store_errors import TemporaryStoreError, UnansweredE
 Answer = TypeVar("Answer")
 MAX_ATTEMPTS = 8
 MAX_PAUSE = 30.0
+STOP_SECONDS = 3.0
 
 
 @dataclass
@@ -35,13 +37,36 @@ class Retries:
         attempt = 1
         while True:
             try:
-                return request()
+                return self._wait_for(request)
             except TemporaryStoreError as error:
                 if attempt == MAX_ATTEMPTS or self.stopping.is_set():
                     problem = f"{attempt} attempts failed, the last one with: {error}"
                     raise UnansweredError.at(self.place, problem, "repeat the command later: it continues") from None
             self.pause_before_repeat(attempt - 1)
             attempt += 1
+
+    def _wait_for(self, request: Callable[[], Answer]) -> Answer:
+        """The answer of a request in a thread of its own: the libraries of clouds do not see Ctrl-C while they wait.
+
+        A request that does not end soon after the command was stopped is left to the end of the process.
+        """
+        answer: Future[Answer] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(request())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, name="request", daemon=True).start()
+        try:
+            while not wait([answer], 1).done:
+                if self.stopping.is_set() and not wait([answer], STOP_SECONDS).done:
+                    raise TemporaryStoreError("the command was stopped")
+        except (KeyboardInterrupt, SystemExit):
+            wait([answer], STOP_SECONDS)
+            raise
+        return answer.result()
 
     def pause_before_repeat(self, repeated: int) -> None:
         """Count a request that will be repeated, and wait; `repeated` is how often it was repeated before."""

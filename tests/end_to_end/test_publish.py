@@ -369,21 +369,34 @@ def command(dataset: Publishable, target: StoreAddress) -> list[str]:
     return [sys.executable, "-m", module, str(dataset.root), target.address, target.endpoint]
 
 
-def kill_at(proxy: FaultProxy, dataset: Publishable, target: StoreAddress, moment: str) -> None:
-    """Publish until the first request that matches, and kill the process then."""
+def kill_at(
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress, moment: str, number: int = signal.SIGKILL
+) -> None:
+    """Publish until the first request that matches, and send a signal then, which ends the process."""
     process = subprocess.Popen(command(dataset, target), cwd=ROOT, stderr=subprocess.DEVNULL)
 
     def kill(method: str, path: str) -> None:
         if re.search(moment, f"{method} {path}"):
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(number)
 
     proxy.before = kill
     try:
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait(60) == -number
     finally:
         process.kill()
         process.wait(10)
         proxy.before = lambda method, path: None
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "list-type"), ("PUT", r"train-000000\.tar")])
+def test_ctrl_c_ends_a_publication_whose_request_is_not_answered(
+    proxy: FaultProxy, dataset: Publishable, target: StoreAddress, method: str, path: str
+) -> None:
+    proxy.faults.append(Fault("hang", method, path, times=99))
+    kill_at(proxy, dataset, target, f"{method} .*{path}", signal.SIGINT)
+    proxy.faults.clear()
+    publish(dataset, target)
+    check_complete(ObjectStore(target).read)
 
 
 def test_bandwidth_is_limited(proxy: FaultProxy, dataset: Publishable, target: StoreAddress) -> None:

@@ -17,6 +17,15 @@ EMPTY_LIST = (
     b"<Name>b</Name><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
 )
 
+CODES = {
+    "301": "PermanentRedirect",
+    "403": "AccessDenied",
+    "500": "InternalError",
+    "503": "SlowDown",
+    "507": "InsufficientStorage",
+}
+"""The code in the answer with each status."""
+
 
 @dataclass
 class Fault:
@@ -54,6 +63,7 @@ class FaultProxy:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
         self.has_conditions = True
+        self.ended = threading.Event()
         self.before: Callable[[str, str], object] = lambda method, path: None
         self._lock = threading.Lock()
         proxy = self
@@ -70,6 +80,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -100,19 +111,19 @@ class Exchange(BaseHTTPRequestHandler):
         path = unquote(self.path)
         proxy.before(self.command, path)
         kind = proxy.choose_fault(self.command, path)
+        if kind == "hang":  # until the client gives up
+            self.rfile.read(length)
+            proxy.ended.wait()
+            return self.reset()
         if kind == "reset":
             self.rfile.read(length // 2)
             return self.reset()
         body = self.rfile.read(length)
         if not proxy.has_conditions and any(name in self.headers for name in ("If-Match", "If-None-Match")):
             return self.answer(501, b"<Error><Code>NotImplemented</Code><Message>x</Message></Error>")
-        if kind in ("500", "503"):
-            code = {"500": "InternalError", "503": "SlowDown"}[kind]
-            return self.answer(int(kind), f"<Error><Code>{code}</Code><Message>x</Message></Error>".encode())
-        if kind in ("301", "403", "507"):
-            code = {"301": "PermanentRedirect", "403": "AccessDenied", "507": "InsufficientStorage"}[kind]
-            secret = "AKIASECRETINANSWER"
-            return self.answer(int(kind), f"<Error><Code>{code}</Code><Message>{secret}</Message></Error>".encode())
+        if kind in CODES:
+            text = f"<Error><Code>{CODES[kind]}</Code><Message>AKIASECRETINANSWER</Message></Error>"
+            return self.answer(int(kind), text.encode())
         if kind == "stale":
             return self.answer(200, EMPTY_LIST)
         if kind == "cut":  # the server gets a part of the body and then the end of the connection

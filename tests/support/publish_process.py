@@ -3,6 +3,7 @@
 python -m tests.support.publish_process FOLDER ADDRESS ENDPOINT
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def use_small_parts() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also if pytest runs in the background
     use_small_parts()
     folder, address, endpoint = sys.argv[1:]
     print(Publishable(Path(folder)).send(StoreAddress.parse(address, endpoint)))

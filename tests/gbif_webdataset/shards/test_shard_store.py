@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -159,11 +160,13 @@ def test_at_most_one_tar_is_on_the_local_disk_while_groups_are_written(
 # Killed and started again
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from gbif_webdataset.shards import shard_chunk
 from tests.support.shard_run import ShardRun
 shard_chunk.SAMPLES_PER_PROCESS = 1
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also if pytest runs in the background
 ShardRun(Path(sys.argv[1])).create(workers=int(sys.argv[2]), to=sys.argv[3])
 """
 MOMENTS = [
@@ -199,6 +202,35 @@ def test_a_killed_run_that_is_repeated_gives_the_objects_of_an_undisturbed_run(
     process.append(start(moths.root, workers, to))
     assert process[0].wait(60) == -signal.SIGKILL
     proxy.before = lambda *_: None
+    moths.create(to=to)
+    check_as_local(moths, to)
+
+
+@pytest.mark.parametrize(
+    ("fault", "workers"),
+    [
+        (Fault("hang", "GET", "list-type", times=99), 1),
+        (Fault("hang", "PUT", r"\.parts/group", times=99), 1),
+        (Fault("hang", "PUT", r"\.parts/group", times=99), 2),
+        (Fault("hang", "PUT", r"train/.*\.tar", times=99), 1),
+    ],
+    ids=lambda value: getattr(value, "path", value),
+)
+def test_ctrl_c_ends_a_run_whose_request_is_not_answered(
+    moths: ShardRun, to: str, proxy: FaultProxy, fault: Fault, workers: int
+) -> None:
+    process: list[subprocess.Popen[bytes]] = []
+
+    def interrupt(method: str, path: str) -> None:
+        if process and fault.matches(method, path):
+            process[0].send_signal(signal.SIGINT)
+
+    proxy.faults.append(replace(fault))
+    proxy.before = interrupt
+    process.append(start(moths.root, workers, to))
+    assert process[0].wait(60) == -signal.SIGINT
+    assert not list((moths.root / "shards").rglob(".tmp-*"))
+    proxy.faults.clear()
     moths.create(to=to)
     check_as_local(moths, to)
 
@@ -338,6 +370,10 @@ FAULTS = [
     Fault("lost-answer", "POST", "delete"),
     Fault("500", "HEAD", r"\.parts/"),
     Fault("503", "GET", OWNER),
+    Fault("hang", "GET", OWNER),
+    Fault("hang", "HEAD", r"\.parts/"),
+    Fault("hang", "GET", "list-type"),
+    Fault("hang", "POST", "delete"),
 ]
 
 
@@ -346,6 +382,7 @@ def test_a_fault_changes_nothing(
     moths: ShardRun, to: str, proxy: FaultProxy, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_quick(monkeypatch)
+    monkeypatch.setattr("gbif_webdataset.remote.open_store.READ_TIMEOUT", timedelta(seconds=2))
     proxy.faults.append(replace(fault))
     moths.create(to=to)
     assert proxy.faults[0].times == 0
