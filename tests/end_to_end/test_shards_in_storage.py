@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -97,6 +98,28 @@ def test_runs_that_are_killed_at_random_moments_leave_the_objects_of_an_undistur
     assert killed
     assert hash_objects(to) == hash_shards(local)
     assert dataset.plan(*MANY_SHARDS, "--to", to, task=TASK) == [NOTHING]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_command_although_the_store_does_not_answer(
+    dataset: Dataset, to: str, proxy: FaultProxy
+) -> None:
+    accept = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which background jobs of a shell ignore
+    process: list[subprocess.Popen[bytes]] = []
+
+    def stop(method: str, path: str) -> None:
+        if process and method == "PUT" and "/.parts/" in path:
+            process[0].send_signal(signal.SIGINT)
+
+    proxy.faults.append(Fault("hang", "PUT", r"\.parts/", times=99))
+    proxy.before = stop
+    command = dataset.command("--to", to, task=TASK)
+    process.append(subprocess.Popen(command, cwd=ROOT, preexec_fn=accept))
+    assert process[0].wait(120) != 0
+    proxy.faults.clear()
+    proxy.before = lambda method, path: None
+    dataset.make("--to", to, task=TASK)
+    assert dataset.plan("--to", to, task=TASK) == [NOTHING]
 
 
 @pytest.mark.slow
