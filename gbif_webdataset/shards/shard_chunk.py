@@ -1,18 +1,17 @@
 """Write groups of samples: tars whose bytes depend on the plan alone, each read back before it gets its name."""
 
-import functools
 import tarfile
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gbif_webdataset.errors import DamagedFileError, DatasetError, MissingPieceError, SelectionError
 from gbif_webdataset.images import jpeg_decode
 from gbif_webdataset.process_pool import run_in_processes
-from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.shards.caption import CaptionTemplate, parse_template
 from gbif_webdataset.shards.plan_shards import Plan, read_plan, read_samples
 from gbif_webdataset.shards.prefetch import map_in_order, prefetch_images
@@ -75,7 +74,7 @@ def rewrite_groups(
         progress(done, total)
 
     processes = max(1, min(workers, len(groups), 1 + total // SAMPLES_PER_PROCESS))
-    write = functools.partial(_write_group, folders, plan.digest, workers // processes)
+    write = partial(_write_group, folders, plan.digest, workers // processes)
     for _ in run_in_processes(write, groups, processes, add):
         pass
 
@@ -106,7 +105,7 @@ def write_group(
             f"machines of one CPU architecture, or delete {folders.shards} to start over"
         )
     delete_temporary_parts(folders.shards, group)
-    record, store = GroupRecord(), _open_shard_store(folders.to) if folders.to else None
+    record, store = GroupRecord(), ShardStore(folders.to) if folders.to else None
     packed = _pack_samples(_make_pictures(folders, group, plan, threads), plan, record, progress)
     first = next(packed, None)
     while first is not None:
@@ -132,12 +131,6 @@ def write_group(
         record.parts.append(Part(name, tar.samples, tar.bytes, tar.sha256, index.name, size, is_stored))
     _read_same_plan(folders.shards, digest)
     write_record(folders.shards, group, record)
-
-
-@functools.cache
-def _open_shard_store(address: StoreAddress) -> ShardStore:
-    """The store, opened once in a process: credentials may take a request."""
-    return ShardStore(address)
 
 
 def _read_same_plan(shards: Path, digest: str) -> Plan:

@@ -106,10 +106,11 @@ def test_ctrl_c_ends_the_command_although_the_store_does_not_answer(
 ) -> None:
     accept = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which background jobs of a shell ignore
     process: list[subprocess.Popen[bytes]] = []
+    signals = iter([signal.SIGINT])
 
     def stop(method: str, path: str) -> None:
-        if process and method == "PUT" and "/.parts/" in path:
-            process[0].send_signal(signal.SIGINT)
+        if process and method == "PUT" and "/.parts/" in path and (number := next(signals, None)):
+            process[0].send_signal(number)
 
     proxy.faults.append(Fault("hang", "PUT", r"\.parts/", times=99))
     proxy.before = stop

@@ -220,10 +220,11 @@ def test_ctrl_c_ends_a_run_whose_request_is_not_answered(
     moths: ShardRun, to: str, proxy: FaultProxy, fault: Fault, workers: int
 ) -> None:
     process: list[subprocess.Popen[bytes]] = []
+    signals = iter([signal.SIGINT])
 
     def interrupt(method: str, path: str) -> None:
-        if process and fault.matches(method, path):
-            process[0].send_signal(signal.SIGINT)
+        if process and fault.matches(method, path) and (number := next(signals, None)):
+            process[0].send_signal(number)
 
     proxy.faults.append(replace(fault))
     proxy.before = interrupt
@@ -304,8 +305,8 @@ def test_a_part_that_changes_before_it_is_sent_is_an_error_of_the_disk(
 
 def test_the_store_is_opened_once_for_all_groups(moths: ShardRun, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folders, opened = moths.folders(to=to), []
-    plan = prepare_plan(folders, replace(RECIPE, to=to))
     monkeypatch.setattr(shard_store, "open_store", lambda address: opened.append(address) or open_store(address))
+    plan = prepare_plan(folders, replace(RECIPE, to=to))
     write_groups(folders, plan, range(len(plan.groups)), 1, lambda done, total: None)
     assert len(plan.groups) > 1
     assert opened == [folders.to]
