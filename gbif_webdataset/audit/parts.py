@@ -15,6 +15,7 @@ from gbif_webdataset.audit.check_images import ImageTable, check_images, find_im
 from gbif_webdataset.audit.check_shard import ExpectedShard, check_shard
 from gbif_webdataset.audit.records import DatasetRecords, ledger_label, output_name
 from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.remote.address_claim import CLAIM
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.checked_json import digest_of
 from gbif_webdataset.storage.chunks import parse_chunk_name
@@ -26,8 +27,6 @@ FILES_PER_PART = 64
 
 SHARDS = "CreateWebDataset"
 """The label of the record of the shards."""
-STORE_ID = ".store.json"
-"""The file beside shards that CreateWebDataset has when it has written shards to an address."""
 
 Item = TypeVar("Item")
 
@@ -168,7 +167,7 @@ def list_shard_parts(paths: DatasetPaths, records: DatasetRecords, damaged: Coll
     listed = {} if output_name(paths.output, paths.shard_list) in damaged else read_shard_list(paths)
     tars = {name: file for name, file in files.items() if name.startswith("shards/") and name.endswith(".tar")}
     if SHARDS not in records.whole:
-        is_stored = (paths.shards / STORE_ID).exists()  # then the tars may be at an address, which is not known
+        is_stored = (paths.output / CLAIM).exists()  # then the tars may be at an address, which is not known
         on_disk = [name for name in listed if not is_stored or (paths.output / name).exists()]
         tars = {name: listed[name][0] for name in on_disk}
     shards = []

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from gbif_webdataset.audit.check_file import Finding
 from gbif_webdataset.errors import DatasetError
+from gbif_webdataset.remote.address_claim import CLAIM
 from gbif_webdataset.slurm.jobs import LOGS
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.atomic import TEMPORARY
@@ -24,7 +25,7 @@ from gbif_webdataset.terms.differences import Difference
 BATCH_FILES = 10_000
 UNRECORDED = {
     *("audit.csv", "deleted.csv", "would-delete.csv", "report/comparison.html", "report/comparison.csv"),
-    "shards/.store.json",
+    CLAIM,
 }
 """Files that belong to a dataset although no record names them."""
 UNRECORDED_FOLDERS = (".made", ".scratch", LOGS, "fetched/earlier", "inputs", "publish", "shards/.parts")

@@ -97,7 +97,7 @@ class FolderStore:
         """The size of each file below the folder, in bytes, by name."""
         found = {}
         with self._explained():
-            for folder, _, names in os.walk(self._folder):
+            for folder, _, names in os.walk(self._folder, onerror=_refuse_unreadable):
                 for name in names:
                     path = Path(folder, name)
                     with contextlib.suppress(FileNotFoundError):
@@ -138,3 +138,9 @@ class FolderStore:
             if error.errno in WRONG_KIND:
                 raise StoreError.at(place, text, "choose an empty folder") from None
             raise TemporaryStoreError(text) from None
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Raise the error of a folder that cannot be listed, unless it does not exist."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -3,8 +3,10 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from gbif_webdataset.process_pool import run_apart
+from gbif_webdataset.remote.address_claim import OWNER, lost_owner_error, read_claim
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
@@ -15,13 +17,15 @@ from gbif_webdataset.storage.target_record import TargetRecord
 def find_damaged_object(path: Path, option_name: str) -> str | None:
     """What is wrong with the first object of the record at `path` that is missing or has another size; None if none is.
 
-    `option_name` is the option with the address of the objects. The store is listed once for each record in a process,
+    `option_name` is the option with the address of the objects. The store is asked once for each record in a process,
     by a process of its own: obstore has threads, and a process that has used it cannot fork.
 
     Raises:
-        StoreError: the store cannot be listed.
+        StoreError: the store cannot be listed, or has no shards.json of this dataset.
     """
-    status = path.stat()
+    status, record = path.stat(), TargetRecord.load(path)
+    if record is None or not record.objects:
+        return None
     found = _find_damaged(path, option_name, (status.st_mtime_ns, status.st_size, status.st_ino))
     if isinstance(found, StoreError):
         raise found
@@ -30,23 +34,36 @@ def find_damaged_object(path: Path, option_name: str) -> str | None:
 
 @functools.lru_cache
 def _find_damaged(path: Path, option_name: str, identity: tuple[int, int, int]) -> StoreError | str | None:
-    record = TargetRecord.load(path)
-    if record is None or not record.objects:
-        return None
     try:
-        sizes = run_apart(_list_sizes, StoreAddress.parse(record.store, option_name=option_name))
+        return cast("str | None", run_apart(_compare_sizes, (path, option_name)))
     except StoreError as error:
         return error
+
+
+def _compare_sizes(task: tuple[Path, str], progress: Callable[[int], None]) -> str | None:
+    path, option_name = task
+    record = TargetRecord.load(path)
+    if record is None:
+        return None
+    address = StoreAddress.parse(record.store, option_name=option_name)
+    store, retries = open_store(address), Retries(address.option)
+    listed = list_objects(address, store, retries)
+    _check_owner(retries.run(lambda: store.read(OWNER)), address, path.parents[1])
     for name, file in record.objects.items():
-        if name not in sizes:
+        if name not in listed:
             return f"{record.store}/{name} is missing"
-        if sizes[name] != file.bytes:
+        if listed[name] != file.bytes:
             return f"{record.store}/{name} has the wrong size"
     return None
 
 
-def _list_sizes(address: StoreAddress, progress: Callable[[int], None]) -> dict[str, int]:
-    return list_objects(address, open_store(address), Retries(address.option))
+def _check_owner(owner: bytes | None, address: StoreAddress, dataset: Path) -> None:
+    """Raise StoreError unless the shards there are those of the dataset in this folder."""
+    if owner is None:
+        raise lost_owner_error(address.option, dataset)
+    if (claim := read_claim(dataset)) is not None and not claim.has_written(owner):
+        problem = f"{OWNER} there is that of another dataset: is the disk mounted, is the endpoint right?"
+        raise StoreError.at(address.option, problem, "correct that, or choose another address")
 
 
 def list_objects(address: StoreAddress, store: Store, retries: Retries) -> dict[str, int]:

@@ -31,8 +31,6 @@ LOADER_FILES = (TIMM_INFO, CLASS_WEIGHTS, ENERGON_INFO, ENERGON_SPLITS, ENERGON_
 PARTS = ".parts"
 """The folder of the plan, and of the groups that are written."""
 PLAN = "plan.json"
-STORE_ID = ".store.json"
-"""The id by which the shards at an address are recognised as those of this folder."""
 
 
 @dataclass(frozen=True)

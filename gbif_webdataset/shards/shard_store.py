@@ -1,31 +1,31 @@
 """The shards at an address: parts while groups are written, and their final names.
 
 Parts are below `<to>/.parts/`. When all groups are written, the server copies each part to its final name; then the
-parts are deleted. `<to>/shards.json` identifies the folder that writes there. Shards of others are never deleted.
+parts are deleted. `<to>/shards.json` has the id of the dataset that writes there (remote/address_claim.py). Shards of
+others are never deleted.
 """
 
 import functools
 import json
 import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.process_pool import run_apart
+from gbif_webdataset.remote.address_claim import OWNER, Claim, lost_owner_error, read_claim, write_claim
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.shards.recipe import format_option
-from gbif_webdataset.shards.shard_files import PARTS, STORE_ID, Shard
-from gbif_webdataset.storage.checked_json import DamagedJsonError, read_checked_json, write_checked_json
+from gbif_webdataset.shards.shard_files import PARTS, Shard
 from gbif_webdataset.terms.splits import SPLITS
 
-OWNER = "shards.json"
 PUBLISHED = "dataset.json"
 """The list of a version that PublishDataset wrote to the same address."""
 PLAIN_NAME = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)")
@@ -37,20 +37,23 @@ class ShardStore:
     """The shards at an address. All methods raise StoreError if the target refuses a request or cannot be reached."""
 
     def __init__(self, address: StoreAddress) -> None:
-        self._place, self._store = address.option, _open_once(address)
+        self._place, self._address, self._store = address.option, address.address, _open_once(address)
         self._retries = Retries(self._place)
 
     def check(self, folder: Path) -> bool:
-        """Whether the shards there are those of this folder of shards; False if there are none.
+        """Whether the shards there are those of the dataset with this folder of shards; False if there are none.
 
         Raises:
-            StoreError: there are shards that the folder did not write, or that a published version lists.
+            StoreError: there are shards that the dataset did not write, or that a published version lists; or those
+                that it wrote are gone.
         """
         if (published := self._read(PUBLISHED)) is not None and _has_plain_names(published):
             problem = f"{PUBLISHED} there lists shards with the names that new shards would get"
             raise StoreError.at(self._place, problem, "choose another address")
-        owner = self._read(OWNER)
-        is_own = owner is not None and (identity := _parse_id(owner)) is not None and identity == _read_id(folder)
+        owner, claim = self._read(OWNER), read_claim(folder.parent)
+        if claim is not None and owner is None and claim.address == self._address:
+            raise lost_owner_error(self._place, folder.parent)
+        is_own = claim is not None and owner is not None and claim.has_written(owner)
         if not is_own and (owner is not None or any(map(_is_shard_name, self._list_sizes()))):
             problem = "has shards that this folder did not write"
             raise StoreError.at(self._place, problem, "choose another address, or delete them")
@@ -58,18 +61,19 @@ class ShardStore:
 
     def claim(self, folder: Path) -> None:
         """Write OWNER unless it is there. Raises as `check` does."""
-        if self.check(folder):
-            return
-        identity = _read_id(folder) or uuid.uuid4().hex
-        write_checked_json(folder / STORE_ID, {"id": identity})
-        content = (json.dumps({"tool": "gbif-webdataset", "id": identity}) + "\n").encode()
+        is_own, dataset = self.check(folder), folder.parent
+        claim = read_claim(dataset) or Claim.new(dataset)
 
         def write() -> None:
-            self._store.replace(OWNER, content, None)
-            if self._store.read(OWNER) != content:
+            self._store.replace(OWNER, claim.owner, None)
+            if self._store.read(OWNER) != claim.owner:
                 raise TemporaryStoreError(f"{OWNER} is not as it was sent")
 
-        self._retries.run(write)
+        if not is_own:
+            write_claim(dataset, claim)  # a run that is killed now finds its own id there
+            self._retries.run(write)
+        if (claimed := replace(claim, address=self._address)) != claim:
+            write_claim(dataset, claimed)
 
     def delete_shards(self, max_shard_bytes: int) -> None:
         """Delete the shards and the parts of an older plan, and what killed runs left of uploads of this size."""
@@ -209,18 +213,3 @@ def _has_plain_names(published: bytes) -> bool:
         return any(PLAIN_NAME.fullmatch(name) for name in names)
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return True
-
-
-def _parse_id(owner: bytes) -> str | None:
-    try:
-        return str(json.loads(owner)["id"])
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return None
-
-
-def _read_id(folder: Path) -> str | None:
-    """The id of a folder of shards; None if it has written none to an address."""
-    try:
-        return str(read_checked_json(folder / STORE_ID)[0]["id"])
-    except (FileNotFoundError, DamagedJsonError, KeyError):
-        return None

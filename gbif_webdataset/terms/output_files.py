@@ -192,10 +192,10 @@ OUTPUTS = (
         "The shard's index for NVIDIA DALI; with `to` also at that address.",
     ),
     Output(
-        "shards/.store.json",
+        ".store.json",
         "CreateWebDataset",
-        "Only with `to`: an id, which `shards.json` at the address has as well. Shards there are deleted or replaced "
-        "only if the ids are equal.",
+        "Only with `to`: the address, the path of this folder, and an id, which `shards.json` at the address has as "
+        "well. Shards there are deleted or replaced only if the ids are equal.",
     ),
     Output(
         "shards/<split>/<split>-NNNNNN.tar.idx",

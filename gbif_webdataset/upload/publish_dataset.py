@@ -7,10 +7,10 @@ from pathlib import Path
 from gbif_webdataset.errors import ParameterError, option_text
 from gbif_webdataset.formatting import format_count, format_size
 from gbif_webdataset.publish.description import read_shards
+from gbif_webdataset.remote.address_claim import OWNER
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import open_store
 from gbif_webdataset.remote.store_address import HUB, StoreAddress
-from gbif_webdataset.shards.shard_store import OWNER
 from gbif_webdataset.storage.checked_json import write_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.upload.changes import Changes, NewVersion, count_first_version, find_changes, write_changes

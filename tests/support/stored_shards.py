@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from gbif_webdataset.remote.address_claim import OWNER
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import StoreAddress
-from gbif_webdataset.shards.shard_store import OWNER
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import TargetRecord
 

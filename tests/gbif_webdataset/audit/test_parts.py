@@ -9,7 +9,7 @@ import pytest
 from gbif_webdataset.audit.parts import Part, list_image_parts, list_shard_parts, list_table_parts
 from gbif_webdataset.audit.records import load_records
 from gbif_webdataset.fetch.journal import Journal
-from gbif_webdataset.shards.shard_files import STORE_ID
+from gbif_webdataset.remote.address_claim import CLAIM
 from gbif_webdataset.storage.chunks import journal_name
 from tests.support.audited_folder import AuditedFolder
 
@@ -93,7 +93,7 @@ def test_without_their_record_shards_are_compared_with_the_list(
 
 def test_without_their_record_shards_at_an_address_are_not_looked_for_on_the_disk(folder: AuditedFolder) -> None:
     paths = folder.paths
-    (paths.shards / STORE_ID).write_text("{}")
+    (paths.output / CLAIM).write_text("{}")
     paths.record("CreateWebDataset").unlink()
     (paths.shards / "train" / "train-000001.tar").unlink()
     [shards] = list_shard_parts(paths, load_records(paths), ())

@@ -4,7 +4,7 @@ import pytest
 
 from gbif_webdataset.audit.check_file import Expected
 from gbif_webdataset.audit.records import has_changed, ledger_label, load_records
-from gbif_webdataset.shards.shard_files import STORE_ID
+from gbif_webdataset.remote.address_claim import CLAIM
 from tests.support.audited_folder import AuditedFolder
 
 
@@ -56,7 +56,7 @@ def test_the_id_of_an_address_does_not_show_that_shards_were_written(folder: Aud
     paths = folder.paths
     paths.record("CreateWebDataset").unlink()
     paths.shard_list.unlink()
-    (paths.shards / STORE_ID).write_text("{}")
+    (paths.output / CLAIM).write_text("{}")
     assert kinds(folder) == {}
 
 

@@ -1,6 +1,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,3 +129,20 @@ def test_faults_of_a_file_of_this_machine_are_not_those_of_the_target(store: Fol
     store.put("x", content("x"))
     with pytest.raises(LocalFileError, match=r"^/dev/full: No space left on device"):
         store.download("x", Path("/dev/full"))
+
+
+@pytest.mark.parametrize(("path", "number"), [("target/a", errno.EACCES), ("target", errno.ENOTDIR)])
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, number: int
+) -> None:
+    scandir = os.scandir
+
+    def refuse(folder: str) -> Any:
+        if Path(folder) == tmp_path / path:
+            raise OSError(number, os.strerror(number))
+        return scandir(folder)
+
+    store.put("a/b.txt", content("hello"))
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StoreError, match=f"^--to file://{tmp_path}/target: {os.strerror(number)}; choose"):
+        store.list_sizes()

@@ -3,9 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote.address_claim import CLAIM, OWNER, Claim, write_claim
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.recorded_objects import find_damaged_object
+from gbif_webdataset.remote.store import open_store
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
-from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord
+from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord, record_path
 from tests.support.fault_proxy import FaultProxy
 from tests.support.object_servers import BUCKET
 
@@ -16,8 +20,9 @@ def write_record(folder: Path, store: str) -> Path:
     """The record of two objects, which are files in the folder `store`."""
     objects = {"train/a.tar": FileRecord(3, "0" * 64), "train/a.idx": FileRecord(1, "1" * 64)}
     record = TargetRecord("Shards", Fingerprint(1), objects=objects, store=store)
-    record.save(folder / "Shards.json")
-    return folder / "Shards.json"
+    path = record_path(folder, "Shards")
+    record.save(path)
+    return path
 
 
 @pytest.fixture
@@ -26,6 +31,9 @@ def store(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "a.tar").write_bytes(b"abc")
     (folder / "a.idx").write_bytes(b"x")
+    claim = Claim.new(tmp_path)
+    write_claim(tmp_path, claim)
+    (folder.parent / OWNER).write_bytes(claim.owner)
     return folder.parent
 
 
@@ -46,7 +54,23 @@ def test_a_folder_that_is_not_mounted_has_lost_no_object(store: Path, tmp_path: 
     ):
         find_damaged_object(path, OPTION)
     store.mkdir()
-    assert find_damaged_object(write_record(tmp_path, f"file://{store}"), OPTION) is not None
+    with pytest.raises(
+        StoreError,
+        match=f"^{OPTION} file://{store}: {OWNER} is missing there: is the disk mounted, is the endpoint right\\?; correct "
+        f"that, or, if the shards there were deleted, delete {tmp_path}/.store.json and {tmp_path}/.made/Create",
+    ):
+        find_damaged_object(write_record(tmp_path, f"file://{store}"), OPTION)
+
+
+@pytest.mark.parametrize("owner", [b"{}", b'{"id": "1"}', b""])
+def test_the_shards_of_another_dataset_at_the_address_are_not_damaged_ones(
+    store: Path, tmp_path: Path, owner: bytes
+) -> None:
+    (store / OWNER).write_bytes(owner)
+    with pytest.raises(StoreError, match=f"{OWNER} there is that of another dataset: is the disk mounted"):
+        find_damaged_object(write_record(tmp_path, f"file://{store}"), OPTION)
+    (tmp_path / CLAIM).unlink()
+    assert find_damaged_object(write_record(tmp_path, f"file://{store}"), OPTION) is None
 
 
 def test_a_record_without_objects_needs_no_list(tmp_path: Path) -> None:
@@ -58,12 +82,14 @@ def test_a_record_without_objects_needs_no_list(tmp_path: Path) -> None:
 
 
 def test_a_bucket_is_listed_once_for_a_record(tmp_path: Path, proxy: FaultProxy) -> None:
+    open_store(StoreAddress.parse(f"s3://{BUCKET}/moths")).put(OWNER, LocalFile.of_content(Path(OWNER), b"{}"))
+    proxy.requests.clear()
     path = write_record(tmp_path, f"s3://{BUCKET}/moths")
     for _ in range(3):
         assert find_damaged_object(path, OPTION) == f"s3://{BUCKET}/moths/train/a.idx is missing"
-    assert [method for method, _ in proxy.requests] == ["GET"]
-    find_damaged_object(write_record(tmp_path, f"s3://{BUCKET}/moths"), OPTION)
     assert [method for method, _ in proxy.requests] == ["GET", "GET"]
+    find_damaged_object(write_record(tmp_path, f"s3://{BUCKET}/moths"), OPTION)
+    assert len(proxy.requests) == 4
 
 
 def test_a_bucket_that_cannot_be_listed_gives_the_same_sentence_each_time_without_another_request(

@@ -17,6 +17,7 @@ import pytest
 
 from gbif_webdataset.errors import MissingPieceError, ParameterError
 from gbif_webdataset.remote import object_store
+from gbif_webdataset.remote.address_claim import CLAIM, OWNER
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store, open_store
@@ -26,7 +27,7 @@ from gbif_webdataset.shards import create_webdataset, shard_chunk, shard_store
 from gbif_webdataset.shards.plan_shards import prepare_plan
 from gbif_webdataset.shards.shard_chunk import write_groups
 from gbif_webdataset.shards.shard_files import PARTS, find_unwritten_groups
-from gbif_webdataset.shards.shard_store import OWNER, ShardStore, check_address, parse_address
+from gbif_webdataset.shards.shard_store import ShardStore, check_address, parse_address
 from tests.support.datasets import ROOT
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.gcs_front import GcsFront
@@ -88,7 +89,6 @@ def check_as_local(run: ShardRun, to: str) -> None:
         run.create(name="local")
     assert hash_objects(to) == hash_shards(run)
     local, files = hash_files(run.root / "local"), hash_files(run.root / "shards")
-    del files[".store.json"]
     assert files == {path: value for path, value in local.items() if not path.endswith(".tar")}
 
 
@@ -478,6 +478,31 @@ def test_a_folder_of_the_dataset_is_refused(tmp_path: Path, folder: str) -> None
     with pytest.raises(ParameterError, match=r"^--CreateWebDataset-to file:///\S+: is in the folder of the dataset;"):
         parse_address(f"file://{tmp_path}{folder}", tmp_path)
     assert parse_address(f"file://{tmp_path}-other", tmp_path).prefix == f"{tmp_path}-other"
+
+
+def test_an_address_where_the_shards_of_this_dataset_are_gone_is_refused(moths: ShardRun, to: str) -> None:
+    moths.create(to=to)
+    before = hash_files(moths.root)
+    store_at(to).delete(list(store_at(to).list_sizes()))
+    other = replace(RECIPE, seed=1)
+    for attempt in (
+        lambda: check_address(StoreAddress.parse(to), moths.root / "shards"),
+        lambda: moths.create(other, to=to),
+    ):
+        with pytest.raises(StoreError, match=rf"^--to {to}: {OWNER} is missing there: is the disk mounted"):
+            attempt()
+    assert store_at(to).list_sizes() == {}
+    assert hash_files(moths.root) == before
+    (moths.root / CLAIM).unlink()
+    moths.create(to=to)
+    check_as_local(moths, to)
+
+
+def test_a_folder_of_shards_that_is_lost_is_no_reason_to_refuse_its_address(moths: ShardRun, to: str) -> None:
+    moths.create(to=to)
+    shutil.rmtree(moths.root / "shards")
+    moths.create(to=to)
+    check_as_local(moths, to)
 
 
 def test_an_address_is_checked_without_a_change(moths: ShardRun, to: str) -> None:
