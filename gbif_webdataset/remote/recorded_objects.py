@@ -50,10 +50,12 @@ def _compare_sizes(task: tuple[Path, str], progress: Callable[[int], None]) -> s
     listed = list_objects(address, store, retries)
     _check_owner(retries.run(lambda: store.read(OWNER)), address, path.parents[1])
     for name, file in record.objects.items():
-        if name not in listed:
-            return f"{record.store}/{name} is missing"
-        if listed[name] != file.bytes:
-            return f"{record.store}/{name} has the wrong size"
+        # a list may be late
+        if (
+            listed.get(name) != file.bytes
+            and (size := retries.run(functools.partial(store.find_size, name))) != file.bytes
+        ):
+            return f"{record.store}/{name} {'is missing' if size is None else 'has the wrong size'}"
     return None
 
 

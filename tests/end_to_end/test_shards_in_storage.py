@@ -130,7 +130,7 @@ def test_nothing_is_written_again_until_an_object_is_lost_or_another_one(
     dataset.make("--to", to, task=TASK)
     objects, requests = hash_objects(to), len(proxy.requests)
     assert dataset.make("--to", to, task=TASK) == ""
-    assert [method for method, path in proxy.requests[requests:]] == ["GET"]
+    assert [method for method, path in proxy.requests[requests:]] == ["GET", "GET"], "a list and shards.json"
     for spoil, damage in (
         (lambda name: store_at(to).delete([name]), "is missing"),
         (lambda name: store_at(to).put(name, LocalFile.of_content(Path(name), b"x")), "has the wrong size"),

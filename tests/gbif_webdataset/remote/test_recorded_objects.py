@@ -10,7 +10,7 @@ from gbif_webdataset.remote.store import open_store
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.target_record import FileRecord, Fingerprint, TargetRecord, record_path
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.object_servers import BUCKET
 
 OPTION = "--CreateWebDataset-to"
@@ -87,9 +87,9 @@ def test_a_bucket_is_listed_once_for_a_record(tmp_path: Path, proxy: FaultProxy)
     path = write_record(tmp_path, f"s3://{BUCKET}/moths")
     for _ in range(3):
         assert find_damaged_object(path, OPTION) == f"s3://{BUCKET}/moths/train/a.idx is missing"
-    assert [method for method, _ in proxy.requests] == ["GET", "GET"]
+    assert [method for method, _ in proxy.requests] == ["GET", "GET", "HEAD"]
     find_damaged_object(write_record(tmp_path, f"s3://{BUCKET}/moths"), OPTION)
-    assert len(proxy.requests) == 4
+    assert len(proxy.requests) == 6
 
 
 def test_a_bucket_that_cannot_be_listed_gives_the_same_sentence_each_time_without_another_request(
@@ -100,3 +100,15 @@ def test_a_bucket_that_cannot_be_listed_gives_the_same_sentence_each_time_withou
         with pytest.raises(StoreError, match=f"^{OPTION} s3://no-such-bucket/moths: there is no such bucket"):
             find_damaged_object(path, OPTION)
     assert len(proxy.requests) == 1
+
+
+def test_an_object_that_a_late_list_lacks_is_not_missing(tmp_path: Path, proxy: FaultProxy) -> None:
+    to = f"s3://{BUCKET}/late"
+    store = open_store(StoreAddress.parse(to))
+    for name, content in ((OWNER, b"{}"), ("train/a.tar", b"abc"), ("train/a.idx", b"x")):
+        store.put(name, LocalFile.of_content(Path(name), content))
+    proxy.faults.append(Fault("stale", "GET", "list-type", times=9))
+    assert find_damaged_object(write_record(tmp_path, to), OPTION) is None
+    assert proxy.faults[0].times == 8
+    store.put("train/a.tar", LocalFile.of_content(Path("a.tar"), b"abcd"))
+    assert find_damaged_object(write_record(tmp_path, to), OPTION) == f"{to}/train/a.tar has the wrong size"
