@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from gbif_webdataset.errors import DatasetError, explain
 from gbif_webdataset.process_pool import run_apart
 from gbif_webdataset.remote.address_claim import OWNER, lost_owner_error, read_claim
 from gbif_webdataset.remote.retries import Retries
@@ -38,6 +39,8 @@ def _find_damaged(path: Path, option_name: str, identity: tuple[int, int, int]) 
         return cast("str | None", run_apart(_compare_sizes, (path, option_name)))
     except StoreError as error:
         return error
+    except (DatasetError, OSError) as error:  # of the process: they say nothing about the objects
+        return StoreError(f"{option_name}: the objects cannot be listed: {explain(error) or error}")
 
 
 def _compare_sizes(task: tuple[Path, str], progress: Callable[[int], None]) -> str | None:

@@ -1,8 +1,12 @@
+import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.remote import recorded_objects
 from gbif_webdataset.remote.address_claim import CLAIM, OWNER, Claim, write_claim
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.recorded_objects import find_damaged_object
@@ -112,3 +116,22 @@ def test_an_object_that_a_late_list_lacks_is_not_missing(tmp_path: Path, proxy: 
     assert proxy.faults[0].times == 8
     store.put("train/a.tar", LocalFile.of_content(Path("a.tar"), b"abcd"))
     assert find_damaged_object(write_record(tmp_path, to), OPTION) == f"{to}/train/a.tar has the wrong size"
+
+
+def test_a_process_that_is_killed_or_cannot_be_started_says_nothing_about_the_objects(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_record(tmp_path, f"file://{store}")
+    monkeypatch.setattr(recorded_objects, "_compare_sizes", kill_itself)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"^{OPTION}: the objects cannot be listed: worker process .* was killed"):
+            find_damaged_object(path, OPTION)
+        monkeypatch.setattr(recorded_objects, "_compare_sizes", len)  # the answer is remembered
+    path = write_record(tmp_path, f"file://{store}")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(StoreError, match=f"^{OPTION}: the objects cannot be listed: .*{tmp_path}/python"):
+        find_damaged_object(path, OPTION)
+
+
+def kill_itself(task: object, progress: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
