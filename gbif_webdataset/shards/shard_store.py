@@ -10,13 +10,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from gbif_webdataset.errors import ParameterError
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.process_pool import run_apart
-from gbif_webdataset.remote.address_claim import OWNER, Claim, lost_owner_error, read_claim, write_claim
+from gbif_webdataset.remote.address_claim import CLAIM, OWNER, Claim, lost_owner_error, read_claim, write_claim
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store, open_store
@@ -45,7 +44,7 @@ class ShardStore:
 
         Raises:
             StoreError: there are shards that the dataset did not write, or that a published version lists; or those
-                that it wrote are gone.
+                that it wrote are gone; or the dataset is a copy of the one that writes there.
         """
         if (published := self._read(PUBLISHED)) is not None and _has_plain_names(published):
             problem = f"{PUBLISHED} there lists shards with the names that new shards would get"
@@ -54,6 +53,9 @@ class ShardStore:
         if claim is not None and owner is None and claim.address == self._address:
             raise lost_owner_error(self._place, folder.parent)
         is_own = claim is not None and owner is not None and claim.has_written(owner)
+        if claim is not None and is_own and (original := claim.find_original(folder.parent)):
+            problem = f"{original} writes there, and this folder is a copy of it"
+            raise StoreError.at(self._place, problem, f"choose another address, or delete {original / CLAIM}")
         if not is_own and (owner is not None or any(map(_is_shard_name, self._list_sizes()))):
             problem = "has shards that this folder did not write"
             raise StoreError.at(self._place, problem, "choose another address, or delete them")
@@ -62,7 +64,9 @@ class ShardStore:
     def claim(self, folder: Path) -> None:
         """Write OWNER unless it is there. Raises as `check` does."""
         is_own, dataset = self.check(folder), folder.parent
-        claim = read_claim(dataset) or Claim.new(dataset)
+        claim = read_claim(dataset)
+        if claim is None or claim.find_original(dataset):
+            claim = Claim.new(dataset)
 
         def write() -> None:
             self._store.replace(OWNER, claim.owner, None)
@@ -72,7 +76,7 @@ class ShardStore:
         if not is_own:
             write_claim(dataset, claim)  # a run that is killed now finds its own id there
             self._retries.run(write)
-        if (claimed := replace(claim, address=self._address)) != claim:
+        if (claimed := Claim(claim.id, str(dataset.resolve()), self._address)) != claim:
             write_claim(dataset, claimed)
 
     def delete_shards(self, max_shard_bytes: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from gbif_webdataset.errors import MissingPieceError, ParameterError
 from gbif_webdataset.remote import object_store
-from gbif_webdataset.remote.address_claim import CLAIM, OWNER
+from gbif_webdataset.remote.address_claim import CLAIM, OWNER, read_claim
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store, open_store
@@ -503,6 +503,34 @@ def test_a_folder_of_shards_that_is_lost_is_no_reason_to_refuse_its_address(moth
     shutil.rmtree(moths.root / "shards")
     moths.create(to=to)
     check_as_local(moths, to)
+
+
+def test_a_copy_of_a_dataset_never_replaces_the_shards_of_the_original(moths: ShardRun, to: str) -> None:
+    original = moths.root / "a"
+    sixty_moths(original).create(to=to)
+    copy = ShardRun(shutil.copytree(original, moths.root / "b"))
+    objects, other = hash_objects(to), replace(RECIPE, seed=1)
+    for attempt in (
+        lambda: check_address(StoreAddress.parse(to), copy.root / "shards"),
+        lambda: copy.create(other, to=to),
+    ):
+        with pytest.raises(StoreError, match=f"^--to {to}: {original} writes there, and this folder is a copy of it;"):
+            attempt()
+    assert hash_objects(to) == objects
+    copy.create(other, to=f"{to}/copy")
+    claims = [read_claim(folder) for folder in (original, copy.root)]
+    assert claims[0] and claims[1]
+    assert claims[0].id != claims[1].id
+
+
+def test_a_dataset_that_was_moved_writes_to_its_address(moths: ShardRun, to: str) -> None:
+    original = moths.root / "a"
+    sixty_moths(original).create(to=to)
+    moved = ShardRun(original.rename(moths.root / "b"))
+    moved.create(replace(RECIPE, seed=1), to=to)
+    claim = read_claim(moved.root)
+    assert claim
+    assert claim.folder == str(moved.root)
 
 
 def test_an_address_is_checked_without_a_change(moths: ShardRun, to: str) -> None:
