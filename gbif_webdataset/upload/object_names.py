@@ -31,7 +31,8 @@ def name_shard_files(
 ) -> dict[str, str]:
     """The name of each shard and index at a target with this version, by path.
 
-    With `has_shards` CreateWebDataset writes shards there, whose names are the paths: no published one gets them.
+    With `has_shards` there are unpublished shards, such as CreateWebDataset writes, whose names are the paths: no
+    published one gets them.
     """
     old = published.by_path if published else {}
     taken = {*published.names, *published.earlier} if published else set()

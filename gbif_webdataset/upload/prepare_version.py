@@ -86,7 +86,7 @@ def prepare_version(
 ) -> PreparedVersion:
     """The version of the dataset in `paths`, with the names that it gets at the target.
 
-    `has_shards` says whether CreateWebDataset, of this dataset or another one, writes shards to the target.
+    `has_shards` says whether the target has unpublished shards, such as those that CreateWebDataset writes.
 
     Raises:
         StoreError: the target has another dataset.

@@ -1,7 +1,8 @@
 """PublishDataset: upload a dataset as a version that readers see as a whole, or not at all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gbif_webdataset.errors import ParameterError, option_text
@@ -9,13 +10,14 @@ from gbif_webdataset.formatting import format_count, format_size
 from gbif_webdataset.publish.description import read_shards
 from gbif_webdataset.remote.address_claim import OWNER
 from gbif_webdataset.remote.retries import Retries
-from gbif_webdataset.remote.store import open_store
+from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import HUB, StoreAddress
 from gbif_webdataset.storage.checked_json import write_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.upload.changes import Changes, NewVersion, count_first_version, find_changes, write_changes
 from gbif_webdataset.upload.files_to_publish import select_files
 from gbif_webdataset.upload.hub_repository import HubRepository
+from gbif_webdataset.upload.object_names import find_shard
 from gbif_webdataset.upload.prepare_version import (
     PreparedVersion,
     check_version,
@@ -50,6 +52,7 @@ class Publication:
         self._retries = Retries(target.option, options.retry_pause)
         self._changes: Changes | None = None
         self._store = HubRepository(target) if target.scheme == HUB else open_store(target)
+        self._journal = UploadJournal(paths.publish_journal(target.name))
         self._prepared = self._prepare()
         self._selected = _select(self._prepared, options)
         self._copies = find_server_copies(self._prepared.files.values(), target)
@@ -66,15 +69,14 @@ class Publication:
         if isinstance(self._store, HubRepository):
             return self._commit(self._store, progress)
         transfer = Transfer(self._store, self._retries, self._options.bytes_per_second, progress, self._copies)
-        journal, prepared = UploadJournal(self._paths.publish_journal(self._target.name)), self._prepared
-        now = format_now()
+        journal, prepared, now = self._journal, self._prepared, format_now()
         with journal:
             counts = [upload_objects(transfer, prepared, journal, self._selected)]
             if self._selected is not None:
                 return self._describe_part(counts)
             self._write_record(journal.times, now)  # a run that is killed now has proof that the dataset is its own
             counts.append(upload_copies(transfer, prepared, journal))
-            version, old = _add_leftovers(prepared.version, journal, now), self._list
+            version, old = _add_leftovers(prepared.version, journal, now, self._has_shards), self._list
             if not prepared.is_published or version.earlier != prepared.version.earlier:
                 announce_version(transfer, prepared, journal, version, old)
                 old = version.to_json()
@@ -101,8 +103,13 @@ class Publication:
         """The version to publish, with CHANGES.csv written. Raises ParameterError if its number is too low."""
         self._list = self._retries.run(lambda: self._store.read(NAME))
         published = read_published(self._list, self._target)
-        owner = None if self._target.scheme == HUB else self._retries.run(lambda: self._store.read(OWNER))
-        prepared = prepare_version(self._paths, self._target, published, self._options, owner is not None)
+        prepare = partial(prepare_version, self._paths, self._target, published, self._options)
+        prepared, self._has_shards = prepare(), False
+        if not isinstance(self._store, HubRepository):
+            own = {one.name for one in self._journal.begun}
+            own |= load_publish_record(self._paths, self._target).get("objects", {}).keys()
+            self._has_shards = _has_shards(self._store, self._retries, prepared, own)
+            prepared = prepare(self._has_shards) if self._has_shards else prepared
         if prepared.is_published:
             return prepared
         if self._target.scheme == HUB:
@@ -187,10 +194,25 @@ def _describe_uploads(objects: int, size: int, copied: int) -> str:
     return f"{format_count(objects, 'object')}, {format_size(size)}{by_server}"
 
 
-def _add_leftovers(version: PublishedVersion, journal: UploadJournal, now: str) -> PublishedVersion:
-    """The version, whose `earlier` has the objects of attempts that were not published as well."""
+def _has_shards(store: Store, retries: Retries, prepared: PreparedVersion, own: Collection[str]) -> bool:
+    """Whether the target has shards that CreateWebDataset writes there, or others with the names of new objects.
+
+    `own` are the names of objects that this dataset has uploaded.
+    """
+    if retries.run(lambda: store.read(OWNER)) is not None:
+        return True
+    names = {one.name for one in prepared.new_objects if find_shard(one.name)}.difference(own)
+    return bool(names) and not names.isdisjoint(retries.run(store.list_sizes))
+
+
+def _add_leftovers(version: PublishedVersion, journal: UploadJournal, now: str, has_shards: bool) -> PublishedVersion:
+    """The version, whose `earlier` has the objects of attempts that were not published as well.
+
+    With `has_shards` the shards without a digest in their names are those of CreateWebDataset, which are never pruned.
+    """
     leftovers = {one.name for one in journal.begun} - version.names
-    return replace(version, published_at=now, earlier=sorted({*version.earlier, *leftovers}))
+    earlier = {name for name in {*version.earlier, *leftovers} if not (has_shards and find_shard(name))}
+    return replace(version, published_at=now, earlier=sorted(earlier))
 
 
 def _select(prepared: PreparedVersion, options: PublishOptions) -> set[str] | None:

@@ -16,7 +16,7 @@ from gbif_webdataset.upload.published_version import PublishedObject
 
 
 class UploadJournal:
-    """The file of uploaded objects; it is open while the context is.
+    """The file of uploaded objects, which is read at once; it is written while the context is open.
 
     `times` are the objects that the target has, with the time of their upload. `begun` are all objects whose upload has
     ever begun; the target may have them, or a part of them.
@@ -27,11 +27,11 @@ class UploadJournal:
         self.times: dict[PublishedObject, str] = {}
         self.begun: set[PublishedObject] = set()
         self._last: dict[str, PublishedObject] = {}
+        if path.exists():
+            self._read()
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
-            self._read()
         self._file = self._path.open("a", encoding="utf-8")
         self._file.write("\n" if self.begun else "")  # a killed run may have left a part of a line
         return self

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gbif_webdataset.errors import DamagedFileError, MissingPieceError, ParameterError
+from gbif_webdataset.remote.address_claim import OWNER
 from gbif_webdataset.remote.folder_store import FolderStore
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
@@ -405,3 +406,43 @@ def test_a_copy_that_was_stored_in_part_is_written_again(dataset: Publishable, t
     version = check_complete(read)
     assert cut
     assert read("README.md") == read(version.by_path["README.md"].name)
+
+
+@pytest.mark.parametrize("has_owner", [True, False])
+def test_unpublished_shards_at_the_target_are_neither_replaced_nor_pruned(
+    dataset: Publishable, target: StoreAddress, read: Any, has_owner: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        kill_at(patch, "train-000000.tar")
+        dataset.send(target)
+    shutil.rmtree(target.prefix)  # the user gave the address to another dataset
+    foreign = {
+        "train/train-000000.tar",
+        "train/train-000000.idx",
+        "train/train-000007.tar",
+        ".parts/group-000000-000.tar",
+    }
+    for name in [*foreign, *([OWNER] if has_owner else [])]:
+        FolderStore(target).put(name, LocalFile.of_content(Path(name), b"of another dataset"))
+    if not has_owner:
+        dataset.paths.publish_journal(target.name).unlink()
+    for version in ("1.0.0", "1.0.1"):
+        dataset.rows["train"] = dataset.rows["train"][2:]
+        dataset.make(version)
+        dataset.send(target, replace(QUICK, prune=True))
+        check_complete(read)
+        assert {read(name) for name in foreign} == {b"of another dataset"}
+    assert not foreign & read_version(read).names
+
+
+def test_a_first_version_that_was_killed_is_continued_with_the_names_of_its_files(
+    dataset: Publishable, target: StoreAddress, read: Any
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        kill_at(patch, "train-000000.tar")
+        dataset.send(target)
+    dataset.send(target)
+    assert "train/train-000000.tar" in check_complete(read).names
+    (Path(target.prefix) / NAME).unlink()
+    dataset.send(target)
+    assert "train/train-000000.tar" in check_complete(read).names
