@@ -102,7 +102,7 @@ def write_group(
         raise DatasetError(
             f"{folders.shards}: these shards were started with {plan.codecs}; this machine has {jpeg_decode.CODECS}, "
             "which encodes images to different bytes. Install the same requirements.lock on all machines and use "
-            f"machines of one CPU architecture, or delete {folders.shards} to start over"
+            f"machines of one CPU architecture, or delete {folders.shards / PARTS} to start over"
         )
     delete_temporary_parts(folders.shards, group)
     record, store = GroupRecord(), ShardStore(folders.to) if folders.to else None
