@@ -172,12 +172,15 @@ def parse_address(to: str, output: Path) -> StoreAddress:
     """The address of the shards of the dataset in the folder `output`.
 
     Raises:
-        ParameterError: the text is no address, or names a folder of the dataset.
+        ParameterError: the text is no address, or names a folder of the dataset, or one that has the dataset.
     """
     address = StoreAddress.parse(to, option_name=format_option("to"))
-    if address.scheme == FOLDER and Path(address.prefix).is_relative_to(output.resolve()):
-        remedy = "choose a folder outside of it, or leave the address out"
-        raise ParameterError.at(address.option, "is in the folder of the dataset", remedy)
+    if address.scheme == FOLDER:
+        folder, dataset = Path(address.prefix).resolve(), output.resolve()
+        if folder.is_relative_to(dataset) or dataset.is_relative_to(folder):
+            problem = "is in the folder of the dataset" if folder.is_relative_to(dataset) else "has the dataset in it"
+            remedy = "choose a folder outside of it, or leave the address out"
+            raise ParameterError.at(address.option, problem, remedy)
     return address
 
 

@@ -473,11 +473,21 @@ def test_a_version_with_digests_in_the_names_of_its_shards_is_no_obstacle(moths:
     assert store_at(to).read("dataset.json") == content
 
 
-@pytest.mark.parametrize("folder", ["", "/shards", "/shards/train"])
-def test_a_folder_of_the_dataset_is_refused(tmp_path: Path, folder: str) -> None:
-    with pytest.raises(ParameterError, match=r"^--CreateWebDataset-to file:///\S+: is in the folder of the dataset;"):
-        parse_address(f"file://{tmp_path}{folder}", tmp_path)
-    assert parse_address(f"file://{tmp_path}-other", tmp_path).prefix == f"{tmp_path}-other"
+@pytest.mark.parametrize(
+    ("folder", "problem"),
+    [
+        ("a/b", "is in the folder of the dataset"),
+        ("a/b/shards/train", "is in the folder of the dataset"),
+        ("link/shards", "is in the folder of the dataset"),
+        ("a", "has the dataset in it"),
+    ],
+)
+def test_a_folder_of_the_dataset_or_above_it_is_refused(tmp_path: Path, folder: str, problem: str) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a/b")
+    with pytest.raises(ParameterError, match=rf"^--CreateWebDataset-to file:///\S+: {problem}; choose a folder"):
+        parse_address(f"file://{tmp_path}/{folder}", tmp_path / "link")
+    assert parse_address(f"file://{tmp_path}/a/b-other", tmp_path / "link").prefix == f"{tmp_path}/a/b-other"
 
 
 def test_an_address_where_the_shards_of_this_dataset_are_gone_is_refused(moths: ShardRun, to: str) -> None:
