@@ -22,6 +22,7 @@ PACKAGES = {"s3": ("obstore", "boto3"), "gs": ("obstore",), "az": ("obstore",), 
 """The packages that each scheme needs."""
 ESCAPES = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
 """Characters of a folder that have another meaning in an address."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MAX_NAME_CHARACTERS = 80
 INVALID = "not an address in a bucket, a repository or a folder"
 
@@ -48,7 +49,7 @@ class StoreAddress:
         Raises:
             ParameterError: the text is no such address, or has a secret.
         """
-        parts = urlsplit(address)
+        parts = _split(option_name, address, f"write it like {', '.join(EXAMPLES.values())}")
         if parts.scheme not in EXAMPLES:
             remedy = did_you_mean(parts.scheme, EXAMPLES) or f"write it like {', '.join(EXAMPLES.values())}"
             raise ParameterError.at(_name_option(option_name, parts), INVALID, remedy)
@@ -107,6 +108,16 @@ def check_packages(scheme: str, option_name: str = "--to") -> None:
         )
 
 
+def _split(option: str, address: str, remedy: str) -> SplitResult:
+    """The parts of an address. Raises ParameterError if it has none, or a control character, which urlsplit drops."""
+    if CONTROL.search(unquote(address)):
+        raise ParameterError.at(option, "has a control character, such as a line break", "remove it")
+    try:
+        return urlsplit(address)
+    except ValueError:  # its text may have a secret
+        raise ParameterError.at(option, "not an address: the name of the server has wrong characters", remedy) from None
+
+
 def _is_valid(parts: SplitResult, folders: list[str]) -> bool:
     if any(name in ("", ".", "..") for name in folders) or "\\" in parts.path:
         return False
@@ -128,7 +139,7 @@ def _check_no_secret(option: str, parts: SplitResult) -> None:
 def _check_endpoint(scheme: str, endpoint: str) -> None:
     if not endpoint:
         return
-    parts = urlsplit(endpoint)
+    parts = _split("--endpoint", endpoint, "write it like https://minio.example.org:9000")
     _check_no_secret("--endpoint", parts)
     if scheme == FOLDER:
         raise ParameterError.at(option_text("--endpoint", endpoint), "a folder has no endpoint", "leave it out")

@@ -33,6 +33,32 @@ def test_what_is_no_address_gives_one_sentence_with_the_form(address: str) -> No
 
 
 @pytest.mark.parametrize(
+    "address", ["s3://bucket/a\nb", "\ts3://bucket", "file:///mnt/x%00", "s3://bucket/\x9b", "s3\r://b"]
+)
+def test_control_characters_in_an_address_are_refused(address: str) -> None:
+    with pytest.raises(ParameterError, match=r"^--to: has a control character, such as a line break; remove it$"):
+        StoreAddress.parse(address)
+    with pytest.raises(ParameterError, match=r"^--endpoint: has a control character"):
+        StoreAddress.parse("s3://bucket", "https://minio.test\n")
+
+
+def test_a_bracket_in_an_address_gives_one_sentence() -> None:
+    with pytest.raises(
+        ParameterError,
+        match=r"^--to: not an address: the name of the server has wrong characters; write it like s3://bucket/pre",
+    ):
+        StoreAddress.parse("s3://[x")
+    with pytest.raises(ParameterError, match="wrong characters") as raised:
+        StoreAddress.parse("s3://KEY:hidden@b\u2100")
+    assert "hidden" not in str(raised.value)
+    with pytest.raises(
+        ParameterError,
+        match=r"^--endpoint: not an address: the name of the server has wrong characters; write it like https://",
+    ):
+        StoreAddress.parse("s3://bucket", "https://[minio")
+
+
+@pytest.mark.parametrize(
     ("address", "endpoint"),
     [
         ("s3://KEY:hidden@bucket/x", ""),
