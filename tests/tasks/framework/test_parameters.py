@@ -5,6 +5,7 @@ import luigi
 import pytest
 
 from gbif_webdataset.errors import ParameterError
+from gbif_webdataset.remote.store_address import StoreAddress
 from tasks.framework.parameters import (
     Choice,
     Count,
@@ -15,6 +16,7 @@ from tasks.framework.parameters import (
     InputFolder,
     Real,
     SemanticVersion,
+    StoreFolder,
     WebAddress,
     split_list,
 )
@@ -33,6 +35,7 @@ class Example(luigi.Task):
     file: str = InputFile(default="", description="a file")
     directory: str = InputFolder(default="", description="a folder")
     address: str = WebAddress(default="", description="an address")
+    store: str = StoreFolder(default="", description="a folder in a bucket")
     doi: str = Doi(default="", description="a DOI")
     version: str = SemanticVersion(default="1.0.0", description="a version")
 
@@ -115,3 +118,12 @@ def test_a_doi_is_stored_without_its_prefix(prefix: str) -> None:
 @pytest.mark.parametrize("version", ["0.1.0", "1.10.3", "2.0.0-beta.1", "1.0.0+2026.11"])
 def test_a_semantic_version_is_accepted(version: str) -> None:
     assert Example(version=f" {version} ").version == version
+
+
+@pytest.mark.parametrize(
+    "address", ["file:///mnt/100%2525", "file:///mnt/a%23b", "file:///mnt/a%20b", "s3://bucket/a%23b"]
+)
+def test_the_address_of_a_folder_is_unquoted_once(address: str) -> None:
+    parameter: Any = vars(Example)["store"]
+    value = parameter.normalize(parameter.normalize(address))
+    assert StoreAddress.parse(value).prefix == StoreAddress.parse(address).prefix
