@@ -121,7 +121,7 @@ def submit(report: ReportDataset, fetch: str, dry_run: bool) -> None:
     if not dry_run:
         check_output_is_free(report.paths.output, Run.of_this_process("make slurm", RunKind.ELEMENT))
         update_remote_inputs(report)
-    check_access(print_reasons(report))
+    check_access(print_reasons(report), with_writing=not dry_run)
     submitter, missing = _make_submitter(report, fetch, dry_run), find_missing(report)
     queue = submitter.read_queue()
     _check_parameters(report, queue.own)

@@ -241,10 +241,10 @@ class CreateWebDataset(DatasetTask):
         """Check that the images were not removed."""
         self.clone(FetchChunk, chunk=0).check_images()
 
-    def check_store(self) -> None:
+    def check_store(self, with_writing: bool) -> None:
         """Check that the shards can be written to their address."""
         if self.address:
-            check_address(self.address, self.paths.shards)
+            check_address(self.address, self.paths.shards, with_writing)
 
     def claim_address(self) -> None:
         """Mark the address as that of these shards. Raises StoreError before any record or shard is deleted."""

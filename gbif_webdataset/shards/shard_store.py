@@ -28,6 +28,7 @@ from gbif_webdataset.terms.splits import SPLITS
 PUBLISHED = "dataset.json"
 """The list of a version that PublishDataset wrote to the same address."""
 PLAIN_NAME = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)")
+WRITE_TEST = ".write-test/object.txt"
 WORKERS = 16
 LIST_ATTEMPTS = 4
 
@@ -78,6 +79,12 @@ class ShardStore:
             self._retries.run(write)
         if (claimed := Claim(claim.id, str(dataset.resolve()), self._address)) != claim:
             write_claim(dataset, claimed)
+
+    def check_permissions(self) -> None:
+        """Write and delete a small object, which is none of the shards."""
+        content = LocalFile.of_content(Path(WRITE_TEST), b"written to check the permissions\n")
+        self._retries.run(lambda: self._store.put(WRITE_TEST, content))
+        self._delete([WRITE_TEST])
 
     def delete_shards(self, max_shard_bytes: int) -> None:
         """Delete the shards and the parts of an older plan, and what killed runs left of uploads of this size."""
@@ -184,18 +191,23 @@ def parse_address(to: str, output: Path) -> StoreAddress:
     return address
 
 
-def check_address(address: StoreAddress, folder: Path) -> None:
+def check_address(address: StoreAddress, folder: Path, with_writing: bool) -> None:
     """Check that the shards of this folder can be written to an address, in a process of its own.
 
+    With `with_writing` a small object is written there and deleted.
+
     Raises:
-        StoreError: the target cannot be read, or has shards of another folder or of a published version.
+        StoreError: the target refuses a request, or has shards of another folder or of a published version.
     """
-    run_apart(_check, (address, folder))
+    run_apart(_check, (address, folder, with_writing))
 
 
-def _check(task: tuple[StoreAddress, Path], progress: Callable[[int], None]) -> None:
-    address, folder = task
-    ShardStore(address).check(folder)
+def _check(task: tuple[StoreAddress, Path, bool], progress: Callable[[int], None]) -> None:
+    address, folder, with_writing = task
+    store = ShardStore(address)
+    store.check(folder)
+    if with_writing:
+        store.check_permissions()
 
 
 @functools.cache

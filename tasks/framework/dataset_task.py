@@ -71,10 +71,10 @@ class CheckedTask(RunTask):
         Raises MissingPieceError if they were removed after the report, and the user has not requested them again.
         """
 
-    def check_store(self) -> None:
+    def check_store(self, with_writing: bool) -> None:
         """Check, before any stage runs, that the stage can write to the address that a parameter names.
 
-        Raises StoreError if it cannot.
+        With `with_writing` the check may write there and delete what it wrote. Raises StoreError if it cannot.
         """
 
     @classmethod

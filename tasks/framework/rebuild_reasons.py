@@ -88,17 +88,17 @@ def check_stages(root: DatasetTask, to_run: list[DatasetTask]) -> None:
         read.check_archive(print_note)
 
 
-def check_access(to_run: list[DatasetTask]) -> None:
+def check_access(to_run: list[DatasetTask], with_writing: bool) -> None:
     """Check that stages that will run have the images that they read and can write to their addresses.
 
-    Of the chunks of a stage one is checked.
+    Of the chunks of a stage one is checked. With `with_writing` small objects are written to the addresses and deleted.
 
     Raises MissingPieceError if the images were removed after the report, and the user has not requested them again.
     Raises StoreError if an address cannot be used.
     """
     for task in {task.task_family: task for task in to_run}.values():
         task.check_images()
-        task.check_store()
+        task.check_store(with_writing)
 
 
 def install() -> None:
@@ -136,7 +136,7 @@ def _print_before_run(task: Any) -> None:
         return  # the task that reads the input reports the error
     try:
         _check_deleted_images(task, to_run)
-        check_access(to_run)
+        check_access(to_run, with_writing=not task.plan)
         check_stages(task, to_run)
     except (DatasetError, IsADirectoryError) as error:
         _fail(error)

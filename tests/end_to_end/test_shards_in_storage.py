@@ -183,6 +183,11 @@ def test_several_worker_processes_of_luigi_do_not_hang(small_archive: Path, tmp_
             [Fault("403", "GET", times=99)],
             "the credentials may not read, list and write there",
         ),
+        (
+            f"s3://{BUCKET}/read-only",
+            [Fault("403", "PUT", times=99)],
+            "the credentials may not read, list and write there",
+        ),
         (f"s3://{BUCKET}/foreign", [], "has shards that this folder did not write; choose another address, or delete"),
         (f"s3://{BUCKET}/published", [], "dataset.json there lists shards with the names that new shards would get"),
     ],

@@ -457,7 +457,10 @@ def test_shards_of_others_are_refused_and_kept(
     before, store = hash_files(moths.root / "shards"), store_at(to)
     for name, content in objects.items():
         store.put(name, LocalFile.of_content(Path(name), content))
-    for attempt in (lambda: check_address(StoreAddress.parse(to), moths.root / "shards"), lambda: moths.create(to=to)):
+    for attempt in (
+        lambda: check_address(StoreAddress.parse(to), moths.root / "shards", with_writing=True),
+        lambda: moths.create(to=to),
+    ):
         with pytest.raises(StoreError, match=f"^--to {to}: {problem}"):
             attempt()
     assert {name: store.read(name) for name in store.list_sizes()} == objects
@@ -467,7 +470,7 @@ def test_shards_of_others_are_refused_and_kept(
 def test_a_version_with_digests_in_the_names_of_its_shards_is_no_obstacle(moths: ShardRun, to: str) -> None:
     content = PLAIN.replace(b"000000.tar", b"000000-1a2b3c4d.tar")
     store_at(to).put("dataset.json", LocalFile.of_content(Path("dataset.json"), content))
-    check_address(StoreAddress.parse(to), moths.root / "shards")
+    check_address(StoreAddress.parse(to), moths.root / "shards", with_writing=True)
     moths.create(to=to)
     moths.create(replace(RECIPE, seed=1), to=to)
     assert store_at(to).read("dataset.json") == content
@@ -496,7 +499,7 @@ def test_an_address_where_the_shards_of_this_dataset_are_gone_is_refused(moths: 
     store_at(to).delete(list(store_at(to).list_sizes()))
     other = replace(RECIPE, seed=1)
     for attempt in (
-        lambda: check_address(StoreAddress.parse(to), moths.root / "shards"),
+        lambda: check_address(StoreAddress.parse(to), moths.root / "shards", with_writing=True),
         lambda: moths.create(other, to=to),
     ):
         with pytest.raises(StoreError, match=rf"^--to {to}: {OWNER} is missing there: is the disk mounted"):
@@ -521,7 +524,7 @@ def test_a_copy_of_a_dataset_never_replaces_the_shards_of_the_original(moths: Sh
     copy = ShardRun(shutil.copytree(original, moths.root / "b"))
     objects, other = hash_objects(to), replace(RECIPE, seed=1)
     for attempt in (
-        lambda: check_address(StoreAddress.parse(to), copy.root / "shards"),
+        lambda: check_address(StoreAddress.parse(to), copy.root / "shards", with_writing=True),
         lambda: copy.create(other, to=to),
     ):
         with pytest.raises(StoreError, match=f"^--to {to}: {original} writes there, and this folder is a copy of it;"):
@@ -543,7 +546,23 @@ def test_a_dataset_that_was_moved_writes_to_its_address(moths: ShardRun, to: str
     assert claim.folder == str(moved.root)
 
 
-def test_an_address_is_checked_without_a_change(moths: ShardRun, to: str) -> None:
-    check_address(StoreAddress.parse(to), moths.root / "shards")
+def test_an_address_is_checked_without_a_change(moths: ShardRun, to: str, proxy: FaultProxy, tmp_path: Path) -> None:
+    check_address(StoreAddress.parse(to), moths.root / "shards", with_writing=False)
+    assert {method for method, _ in proxy.requests} == {"GET"}
+    check_address(StoreAddress.parse(to), moths.root / "shards", with_writing=True)
+    assert {method for method, _ in proxy.requests} == {"GET", "PUT", "POST"}
     assert store_at(to).list_sizes() == {}
     assert not (moths.root / "shards").exists()
+    (tmp_path / "empty").mkdir()
+    check_address(StoreAddress.parse(f"file://{tmp_path}/empty"), moths.root / "shards", with_writing=True)
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", [Fault("403", "PUT", times=9), Fault("403", "POST", "delete", times=9)])
+def test_missing_permissions_to_write_or_delete_are_found(
+    moths: ShardRun, to: str, proxy: FaultProxy, fault: Fault
+) -> None:
+    proxy.faults.append(replace(fault))
+    check_address(StoreAddress.parse(to), moths.root / "shards", with_writing=False)
+    with pytest.raises(StoreError, match=f"^--to {to}: the credentials may not read, list and write there"):
+        check_address(StoreAddress.parse(to), moths.root / "shards", with_writing=True)
