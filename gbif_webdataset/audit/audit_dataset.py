@@ -18,6 +18,7 @@ from gbif_webdataset.audit.stored_shards import StoredShards, list_unrecorded
 from gbif_webdataset.audit.unrecorded_files import find_unrecorded_files
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.formatting import format_count
+from gbif_webdataset.remote.recorded_objects import check_owner
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.removed_images import find_removal
@@ -132,6 +133,8 @@ class _Audit:
         self._found, self._pool, self._progress = found, pool, progress
         self._store = find_stored_shards(records)
         self._objects = self._store.list_sizes() if self._store else {}
+        if self._store:
+            check_owner(self._store.address, self._store.store, self._store.retries, paths.output)
         self._read: list[tuple[str, str]] = []
         self.damaged: set[str] = set()
         self.files = len(records.checked)

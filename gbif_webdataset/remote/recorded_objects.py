@@ -51,7 +51,7 @@ def _compare_sizes(task: tuple[Path, str], progress: Callable[[int], None]) -> s
     address = StoreAddress.parse(record.store, option_name=option_name)
     store, retries = open_store(address), Retries(address.option)
     listed = list_objects(address, store, retries)
-    _check_owner(retries.run(lambda: store.read(OWNER)), address, path.parents[1])
+    check_owner(address, store, retries, path.parents[1])
     for name, file in record.objects.items():
         # a list may be late
         if (
@@ -62,8 +62,13 @@ def _compare_sizes(task: tuple[Path, str], progress: Callable[[int], None]) -> s
     return None
 
 
-def _check_owner(owner: bytes | None, address: StoreAddress, dataset: Path) -> None:
-    """Raise StoreError unless the shards there are those of the dataset in this folder."""
+def check_owner(address: StoreAddress, store: Store, retries: Retries, dataset: Path) -> None:
+    """Check that the objects at an address are those of the dataset in this folder, which has written objects there.
+
+    Raises:
+        StoreError: the disk is not mounted, the endpoint is another one, or another dataset writes there.
+    """
+    owner = retries.run(lambda: store.read(OWNER))
     if owner is None:
         raise lost_owner_error(address.option, dataset)
     if (claim := read_claim(dataset)) is not None and not claim.has_written(owner):

@@ -213,8 +213,14 @@ def test_an_address_that_cannot_be_reached_is_no_missing_shard(folder: AuditedFo
     root.rename(root.with_name("elsewhere"))
     with pytest.raises(StoreError, match=rf"^--CreateWebDataset-to file://{root}: there is no such folder; mount the "):
         audit(folder, repair=True)
+    root.mkdir()  # an empty mount point
+    with pytest.raises(
+        StoreError, match=rf"^--CreateWebDataset-to file://{root}: shards.json is missing there: is the "
+    ):
+        audit(folder, repair=True)
     assert folder.paths.record("CreateWebDataset").exists()
     assert not folder.paths.audit_table.exists()
+    root.rmdir()
     root.with_name("elsewhere").rename(root)
     assert audit(folder).differences == 0
 
