@@ -156,8 +156,8 @@ class CreateWebDataset(DatasetTask):
         default="",
         description="Address for the shards, such as s3://bucket/moths, gs://bucket/moths, az://container/moths or "
         "file:///mnt/x. The tars are written there, and only one at a time for each process is on the local disk; "
-        "everything else is in <output>/shards. Each process has up to 128 MiB of a tar in memory while it is sent, and "
-        "with gs:// the whole tar. Empty: <output>/shards.",
+        "everything else is in <output>/shards. A process that sends a tar has up to 128 MiB of it in memory, with "
+        "gs:// the whole tar. Empty: <output>/shards.",
     )
     random_seed: int = Count(default=42, description="Seed of the random order of samples (shuffle_images).")
     num_workers: int = Count(

@@ -157,7 +157,75 @@ def test_at_most_one_tar_is_on_the_local_disk_while_groups_are_written(
     assert len(found) == len(hash_shards(moths, "shards"))
 
 
+def count_tars(moths: ShardRun) -> int:
+    """The tars on the local disk, temporary ones included."""
+    names = [path.name for path in (moths.root / "shards").rglob("*")]
+    return sum(re.search(r"\.tar(-\w+)?$", name) is not None for name in names)
+
+
+def test_two_processes_have_at_most_two_tars_on_the_local_disk_also_after_a_kill(
+    moths: ShardRun, to: str, proxy: FaultProxy
+) -> None:
+    process: list[subprocess.Popen[bytes]] = []
+    found = []
+
+    def count(method: str, path: str) -> None:
+        if method == "PUT" and "/.parts/group" in path:
+            found.append(count_tars(moths))
+
+    def count_and_kill(method: str, path: str) -> None:
+        count(method, path)
+        if process and len(found) == 4:
+            process[0].kill()
+
+    proxy.before = count_and_kill
+    process.append(start(moths.root, 2, to))
+    assert process[0].wait(60) == -signal.SIGKILL
+    found.append(count_tars(moths))
+    proxy.before = count
+    moths.create(workers=2, to=to)
+    assert max(found) == 2
+    assert count_tars(moths) == 0
+    check_as_local(moths, to)
+
+
 # Killed and started again
+
+ELEMENT = """
+import sys
+from pathlib import Path
+from gbif_webdataset.shards.plan_shards import read_plan
+from gbif_webdataset.shards.shard_chunk import write_groups
+from tests.support.shard_run import ShardRun
+folders = ShardRun(Path(sys.argv[1])).folders(to=sys.argv[3])
+plan = read_plan(folders.shards)
+write_groups(folders, plan, range(0, len(plan.groups), 2), int(sys.argv[2]), lambda done, total: None)
+"""
+
+
+def test_elements_that_are_killed_again_and_again_leave_one_tar_on_the_local_disk(
+    moths: ShardRun, to: str, proxy: FaultProxy
+) -> None:
+    plan = prepare_plan(moths.folders(to=to), replace(RECIPE, to=to))
+    for _ in range(3):
+        process: list[subprocess.Popen[bytes]] = []
+
+        def kill(method: str, path: str, process: list[subprocess.Popen[bytes]] = process) -> None:
+            if process and "/.parts/group" in path:
+                process[0].kill()
+
+        proxy.before = kill
+        process.append(start(moths.root, 1, to, ELEMENT))
+        assert process[0].wait(60) == -signal.SIGKILL
+        assert count_tars(moths) == 1
+    proxy.before = lambda *_: None
+    assert start(moths.root, 1, to, ELEMENT).wait(60) == 0
+    assert count_tars(moths) == 0
+    odd = list(range(1, len(plan.groups), 2))
+    assert find_unwritten_groups(moths.root / "shards", plan.groups, is_stored=True) == odd
+    moths.create(to=to)
+    check_as_local(moths, to)
+
 
 SCRIPT = """
 import signal
@@ -182,9 +250,9 @@ MOMENTS = [
 ]
 
 
-def start(root: Path, workers: int, to: str) -> "subprocess.Popen[bytes]":
+def start(root: Path, workers: int, to: str, script: str = SCRIPT) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    command = [sys.executable, "-c", SCRIPT, str(root), str(workers), to]
+    command = [sys.executable, "-c", script, str(root), str(workers), to]
     return subprocess.Popen(command, env=environment, cwd=root)
 
 
@@ -388,6 +456,56 @@ def test_a_fault_changes_nothing(
     moths.create(to=to)
     assert proxy.faults[0].times == 0
     check_as_local(moths, to)
+
+
+@pytest.mark.parametrize("path", [r"\.parts/group", r"val/.*\.tar"])
+@pytest.mark.parametrize(
+    ("status", "problem"),
+    [("403", "the credentials may not read, list and write there"), ("507", "the target has no space left")],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_store_that_refuses_or_is_full_is_one_sentence_and_the_run_continues(
+    moths: ShardRun, to: str, proxy: FaultProxy, path: str, status: str, problem: str, workers: int
+) -> None:
+    proxy.faults.append(Fault(status, "PUT", path, times=1000))
+    with pytest.raises(StoreError, match=f"^--to {to}: {problem}"):
+        moths.create(to=to, workers=workers)
+    assert count_tars(moths) == 0
+    proxy.faults.clear()
+    moths.create(to=to, workers=workers)
+    check_as_local(moths, to)
+
+
+OTHER_FAULTS = [
+    Fault("500", "PUT", r"\.parts/", times=2),
+    Fault("reset", "PUT", r"\.parts/"),
+    Fault("500", "PUT", r"train/.*\.tar"),
+    Fault("reset", "PUT", r"train/.*\.tar"),
+    Fault("500", "GET", r"list|prefix"),
+    Fault("500", "HEAD", r"\.parts/"),
+]
+
+
+def test_faults_of_azure_change_nothing(moths: ShardRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
+    make_quick(monkeypatch)
+    with run_azurite(tmp_path) as url, FaultProxy(url) as proxy:
+        create_container(url)
+        deletions = [Fault(kind, "POST", "comp=batch") for kind in ("500", "reset")]
+        proxy.faults = [*deletions, *(replace(fault) for fault in OTHER_FAULTS)]
+        check_other_server(moths, StoreAddress.parse(f"az://{BUCKET}/moths", f"{proxy.url}/devstoreaccount1"))
+        assert [fault for fault in proxy.faults if fault.times] == []
+
+
+def test_faults_of_google_change_nothing(moths: ShardRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "token")
+    make_quick(monkeypatch)
+    with run_gcs_emulator(tmp_path) as url, GcsFront(url) as front:
+        deletions = [Fault(kind, "DELETE", r"\.parts/") for kind in ("500", "reset")]
+        front.faults = [*deletions, *(replace(fault) for fault in OTHER_FAULTS)]
+        check_other_server(moths, StoreAddress.parse(f"gs://{BUCKET}/moths", front.url))
+        assert [fault for fault in front.faults if fault.times] == []
 
 
 def test_a_list_that_is_late_all_the_time_stops_the_run_which_continues(
