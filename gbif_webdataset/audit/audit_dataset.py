@@ -10,7 +10,7 @@ from itertools import chain, count, islice
 
 from gbif_webdataset.audit.check_file import Finding
 from gbif_webdataset.audit.findings_file import FindingsFile
-from gbif_webdataset.audit.object_parts import find_stored_shards, list_object_parts
+from gbif_webdataset.audit.object_parts import ObjectPart, find_stored_shards, list_object_parts
 from gbif_webdataset.audit.parts import SHARDS, Part, list_image_parts, list_shard_parts, list_table_parts
 from gbif_webdataset.audit.records import DatasetRecords, has_changed, load_records
 from gbif_webdataset.audit.repair import repair_dataset
@@ -18,7 +18,6 @@ from gbif_webdataset.audit.stored_shards import StoredShards, list_unrecorded
 from gbif_webdataset.audit.unrecorded_files import find_unrecorded_files
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.formatting import format_count
-from gbif_webdataset.remote.recorded_objects import check_owner
 from gbif_webdataset.storage.atomic import atomic_file
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.removed_images import find_removal
@@ -28,7 +27,10 @@ from gbif_webdataset.terms.differences import HARMLESS, Difference
 
 MAX_SHOWN = 3
 PARTLY_READ = ""
-"""The identity of a part that an audit that continues reads again, such as one that another run was changing."""
+"""The identity of a part that an audit that continues reads again.
+
+Another run was changing its files, or objects differ, which may have been restored until then.
+"""
 FINDINGS_PER_PART = 10_000
 """Findings of unrecorded files that are in memory at the same time. There may be as many as images."""
 
@@ -73,7 +75,8 @@ def count_files(paths: DatasetPaths) -> int:
         raise MissingPieceError(
             f"{paths.output}: there is no dataset in this folder; give the --output of an earlier run"
         )
-    parts = (*list_table_parts(paths, records), *_list_later_parts(paths, records, (), find_stored_shards(records)))
+    later = _list_later_parts(paths, records, (), find_stored_shards(paths, records))
+    parts = (*list_table_parts(paths, records), *later)
     return len(records.checked) + sum(part.files for part in parts)
 
 
@@ -131,10 +134,8 @@ class _Audit:
     ) -> None:
         self.paths, self.records = paths, records
         self._found, self._pool, self._progress = found, pool, progress
-        self._store = find_stored_shards(records)
+        self._store = find_stored_shards(paths, records)
         self._objects = self._store.list_sizes() if self._store else {}
-        if self._store:
-            check_owner(self._store.address, self._store.store, self._store.retries, paths.output)
         self._read: list[tuple[str, str]] = []
         self.damaged: set[str] = set()
         self.files = len(records.checked)
@@ -196,7 +197,8 @@ class _Audit:
             findings = [finding for finding in found or () if not self._is_outdated(finding)]
             uncompared = part.files if found is None else len(found) - len(findings)
             self.uncompared += uncompared
-            identity = PARTLY_READ if uncompared else identity
+            if uncompared or (findings and isinstance(part, ObjectPart)):
+                identity = PARTLY_READ
             self._found.add_part(part.name, identity, findings)
         self._read.append((part.name, identity))
         self.files += part.files

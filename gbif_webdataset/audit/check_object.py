@@ -14,6 +14,7 @@ from gbif_webdataset.audit.stored_shards import StoredShards
 from gbif_webdataset.remote.store_errors import UnansweredError
 from gbif_webdataset.terms.differences import Difference
 
+READINGS = 2
 TAR_BUFFER_BYTES = 1 << 20
 
 
@@ -58,14 +59,9 @@ def check_object(output: Path, store: StoredShards, expected: ExpectedObject) ->
 
 def _compare(store: StoredShards, expected: ExpectedObject) -> Finding | list[list[Entry]] | None:
     """The difference of an object; without one the samples of a tar."""
-    file = expected.file
-    try:
-        content = store.retries.run(lambda: _read(store, expected))
-    except FileNotFoundError:
-        return file.differs(Difference.MISSING)
-    except UnansweredError:
-        store.list_sizes()  # raises StoreError unless it is this object only
-        return file.differs(Difference.UNREADABLE, "all requests for it fail, and others succeed")
+    file, content = expected.file, _read_repeatedly(store, expected)
+    if isinstance(content, Finding):
+        return content
     if file.bytes is not None and content.bytes != file.bytes:
         kind = Difference.TRUNCATED if content.bytes < file.bytes else Difference.CHANGED
         return file.differs(kind, f"{content.bytes} of {file.bytes} bytes")
@@ -76,6 +72,23 @@ def _compare(store: StoredShards, expected: ExpectedObject) -> Finding | list[li
     if content.samples is not None and expected.samples not in (None, len(content.samples)):
         return file.differs(Difference.CHANGED, f"{len(content.samples)} samples instead of {expected.samples}")
     return content.samples
+
+
+def _read_repeatedly(store: StoredShards, expected: ExpectedObject) -> _Content | Finding:
+    """Read an object; the difference if that fails each time, although another object can be read after each failure.
+
+    A disk or network that fails for a moment is no difference.
+    """
+    for _ in range(READINGS):
+        try:
+            return store.retries.run(lambda: _read(store, expected))
+        except FileNotFoundError:
+            difference = expected.file.differs(Difference.MISSING)
+        except UnansweredError:
+            detail = "all requests for it fail, and others succeed"
+            difference = expected.file.differs(Difference.UNREADABLE, detail)
+        store.check_owner()
+    return difference
 
 
 def _read(store: StoredShards, expected: ExpectedObject) -> _Content:

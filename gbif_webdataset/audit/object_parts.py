@@ -43,10 +43,10 @@ class ObjectPart:
         return list(chain.from_iterable(pool.map(partial(check_object, paths.output, self.store), self.objects)))
 
 
-def find_stored_shards(records: DatasetRecords) -> StoredShards | None:
+def find_stored_shards(paths: DatasetPaths, records: DatasetRecords) -> StoredShards | None:
     """The address of the shards, if the record of CreateWebDataset names one."""
     address = find_shard_address(records.current.get(SHARDS))
-    return StoredShards(address) if address else None
+    return StoredShards(address, paths.output) if address else None
 
 
 def list_object_parts(

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Collection, Iterator
 from functools import cached_property
+from pathlib import Path
 
-from gbif_webdataset.remote.recorded_objects import list_objects
+from gbif_webdataset.remote.recorded_objects import check_owner, list_objects
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import StoreAddress
@@ -15,10 +16,13 @@ OF_SHARDS = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)|\.part
 
 
 class StoredShards:
-    """The objects at an address. Nothing is read before the first request, and threads may share it after that."""
+    """The objects at an address to which the dataset in a folder wrote its shards.
 
-    def __init__(self, address: StoreAddress) -> None:
-        self.address = address
+    Nothing is read before the first request, and threads may share it after that.
+    """
+
+    def __init__(self, address: StoreAddress, dataset: Path) -> None:
+        self.address, self._dataset = address, dataset
         self.retries = Retries(address.option)
 
     @cached_property
@@ -30,9 +34,20 @@ class StoredShards:
         """The size of each object in bytes, by name.
 
         Raises:
-            StoreError: the address does not exist, refuses the request, or does not answer.
+            StoreError: the address does not exist, refuses the request, does not answer, or has no shards.json of the
+                dataset.
         """
-        return list_objects(self.address, self.store, self.retries)
+        sizes = list_objects(self.address, self.store, self.retries)
+        self.check_owner()
+        return sizes
+
+    def check_owner(self) -> None:
+        """Read shards.json, so that a failure for another object is one of this object.
+
+        Raises:
+            StoreError: it cannot be read, or is not that of the dataset.
+        """
+        check_owner(self.address, self.store, self.retries, self._dataset)
 
     def name_file(self, name: str) -> str:
         """The address of an object, by which findings name it."""

@@ -2,6 +2,7 @@ import csv
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -223,6 +224,24 @@ def test_an_address_that_cannot_be_reached_is_no_missing_shard(folder: AuditedFo
     root.rmdir()
     root.with_name("elsewhere").rename(root)
     assert audit(folder).differences == 0
+
+
+def test_an_object_that_is_whole_again_when_a_stopped_audit_continues_is_no_difference(
+    folder: AuditedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(move(folder).prefix, "train/train-000000.tar")
+    away = path.rename(path.with_name("away"))
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(audit_module, "find_unrecorded_files", interrupt)
+        audit(folder)
+    away.rename(path)
+    result = audit(folder, repair=True)
+    assert (result.counts, result.repaired) == ({}, [])
+    assert result.parts_before > 0
+
+
+def interrupt(*arguments: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def test_parts_of_shards_that_are_not_finished_are_no_difference(folder: AuditedFolder) -> None:

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from gbif_webdataset.audit.check_file import Expected
 from gbif_webdataset.audit.check_object import ExpectedObject, check_object
 from gbif_webdataset.audit.stored_shards import StoredShards
 from gbif_webdataset.remote.folder_store import FolderStore
+from gbif_webdataset.remote.retries import MAX_ATTEMPTS
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.storage.target_record import FileRecord
@@ -22,7 +23,7 @@ TAR = "train/train-000001.tar"
 def store(tmp_path: Path) -> StoredShards:
     address = StoreAddress.parse(f"file://{tmp_path}/moths", option_name="--CreateWebDataset-to")
     move_shards(AuditedFolder(tmp_path / "dataset").paths, address)
-    store = StoredShards(address)
+    store = StoredShards(address, tmp_path / "dataset")
     store.retries.pause = 0
     return store
 
@@ -141,8 +142,43 @@ def test_a_store_that_does_not_answer_is_no_difference(
     tmp_path: Path, store: StoredShards, expected: ExpectedObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_for("iterate", monkeypatch)
-    monkeypatch.setattr(FolderStore, "list_sizes", lambda self: self.iterate(""))
+    fail_for("read", monkeypatch)
     with pytest.raises(
         StoreError, match=r"^--CreateWebDataset-to file://.*: 8 attempts failed, the last one with: Input"
     ):
         check(tmp_path, store, expected)
+
+
+@pytest.mark.parametrize(
+    ("error", "times"), [(TemporaryStoreError("timed out"), MAX_ATTEMPTS), (FileNotFoundError(), 1)]
+)
+def test_a_store_that_fails_for_a_moment_has_no_difference(
+    tmp_path: Path,
+    store: StoredShards,
+    expected: ExpectedObject,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    times: int,
+) -> None:
+    iterate, failures = FolderStore.iterate, [error] * times
+
+    def fail_first(self: FolderStore, name: str) -> Iterator[bytes]:
+        if failures:
+            raise failures.pop()
+        return iterate(self, name)
+
+    monkeypatch.setattr(FolderStore, "iterate", fail_first)
+    assert check(tmp_path, store, expected) == []
+    assert failures == []
+
+
+def test_a_folder_that_is_not_mounted_any_more_has_lost_no_object(
+    tmp_path: Path, store: StoredShards, expected: ExpectedObject
+) -> None:
+    assert check(tmp_path, store, expected) == []
+    for unmount in ((tmp_path / "moths").rename, lambda path: (tmp_path / "moths").mkdir()):
+        unmount(tmp_path / "elsewhere")
+        with pytest.raises(
+            StoreError, match=r"^--CreateWebDataset-to file://.*: shards.json is missing there: is the disk"
+        ):
+            check(tmp_path, store, expected)

@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> AuditedFolder:
 def test_objects_take_the_place_of_shards_on_the_disk(folder: AuditedFolder, tmp_path: Path) -> None:
     paths, records = folder.paths, load_records(folder.paths)
     assert list_shard_parts(paths, records, ()) == []
-    [part] = list_object_parts(paths, records, (), find_stored_shards(records))
+    [part] = list_object_parts(paths, records, (), find_stored_shards(paths, records))
     assert (part.name, part.files) == ("objects-000000", 6)
     with ThreadPoolExecutor(2) as pool:
         assert part.check(paths, pool) == []
@@ -37,7 +37,7 @@ def test_objects_take_the_place_of_shards_on_the_disk(folder: AuditedFolder, tmp
 def test_the_identity_of_a_part_changes_with_what_is_expected(folder: AuditedFolder, tmp_path: Path) -> None:
     def find_identity() -> str:
         records = load_records(folder.paths)
-        [part] = list_object_parts(folder.paths, records, (), find_stored_shards(records))
+        [part] = list_object_parts(folder.paths, records, (), find_stored_shards(folder.paths, records))
         return part.identity
 
     before = find_identity()
@@ -49,6 +49,7 @@ def test_the_identity_of_a_part_changes_with_what_is_expected(folder: AuditedFol
 
 
 def test_shards_on_the_disk_have_no_address(tmp_path: Path) -> None:
-    records = load_records(AuditedFolder(tmp_path).paths)
-    assert find_stored_shards(records) is None
-    assert list_object_parts(AuditedFolder(tmp_path).paths, records, (), None) == []
+    paths = AuditedFolder(tmp_path).paths
+    records = load_records(paths)
+    assert find_stored_shards(paths, records) is None
+    assert list_object_parts(paths, records, (), None) == []
