@@ -99,19 +99,25 @@ def _read(store: StoredShards, expected: ExpectedObject) -> _Content:
         try:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BUFFER_BYTES) as archive:
                 samples = list(list_samples(archive))
-        except (tarfile.TarError, ValueError) as error:
+        except (tarfile.TarError, ValueError, IndexError) as error:  # IndexError: a sparse member is cut off
             problem = str(error)
-    while stream.read(TAR_BUFFER_BYTES):
-        pass
+    while not stream.has_ended:
+        stream.read(TAR_BUFFER_BYTES)
     return _Content(stream.bytes, stream.digest.hexdigest(), samples, problem)
 
 
 class _HashedStream(io.RawIOBase):
-    """A file of blocks that can be read once. `bytes` and `digest` are of what was read."""
+    """A file of blocks that can be read once. `bytes` and `digest` are of what was read.
+
+    tarfile would read on for days after the end if a header names a huge size, so only one reading finds the end.
+
+    Raises:
+        tarfile.ReadError: it is read again after that.
+    """
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks, self._block = blocks, memoryview(b"")
-        self.bytes, self.digest = 0, hashlib.sha256()
+        self.bytes, self.digest, self.has_ended = 0, hashlib.sha256(), False
 
     def readable(self) -> bool:
         """Whether it can be read."""
@@ -119,10 +125,13 @@ class _HashedStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer, or a part of it; the number of bytes, which is 0 if the file has ended."""
+        if self.has_ended:
+            raise tarfile.ReadError("unexpected end of data")
         if not self._block:
             self._block = memoryview(next(self._blocks, b""))
             self.bytes += len(self._block)
             self.digest.update(self._block)
+        self.has_ended = not self._block
         count = min(len(buffer), len(self._block))
         buffer[:count], self._block = self._block[:count], self._block[count:]
         return count

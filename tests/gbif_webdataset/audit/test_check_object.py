@@ -1,4 +1,5 @@
 import os
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,28 @@ def test_a_tar_whose_members_cannot_be_read_is_found_although_it_is_as_recorded(
     path = tmp_path / "moths" / TAR
     path.write_bytes(b"\xff" * 10_240)
     as_recorded = replace(expected.file, sha256=FileRecord.of(path).sha256)
+    [(_, kind, detail)] = check(tmp_path, store, replace(expected, file=as_recorded))
+    assert kind == "unreadable"
+    assert detail.startswith("its members cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("first", "at", "value"),
+    [
+        pytest.param(b"0", 124, b"\x80" + (1 << 48).to_bytes(11, "big"), id="a size of 256 TiB"),
+        pytest.param(b"x", 124, b"\x80" + (1 << 48).to_bytes(11, "big"), id="an extended header of 256 TiB"),
+        pytest.param(b"S", 482, b"\1", id="a sparse member that is cut off"),
+    ],
+)
+def test_a_tar_with_a_member_that_ends_after_the_tar_is_read_to_its_end_only(
+    tmp_path: Path, store: StoredShards, expected: ExpectedObject, first: bytes, at: int, value: bytes
+) -> None:
+    path = tmp_path / "moths" / TAR
+    header = bytearray(path.read_bytes()[: tarfile.BLOCKSIZE])
+    header[156:157], header[at : at + len(value)], header[148:156] = first, value, b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(header)
+    as_recorded = replace(expected.file, bytes=len(header), sha256=FileRecord.of(path).sha256)
     [(_, kind, detail)] = check(tmp_path, store, replace(expected, file=as_recorded))
     assert kind == "unreadable"
     assert detail.startswith("its members cannot be read: ")
