@@ -15,7 +15,7 @@ from gbif_webdataset.audit.parts import SHARDS, Part, list_image_parts, list_sha
 from gbif_webdataset.audit.records import DatasetRecords, has_changed, load_records
 from gbif_webdataset.audit.repair import repair_dataset
 from gbif_webdataset.audit.stored_shards import StoredShards, list_unrecorded
-from gbif_webdataset.audit.unrecorded_files import find_unrecorded_files
+from gbif_webdataset.audit.unrecorded_files import find_unrecorded_files, to_text
 from gbif_webdataset.errors import MissingPieceError
 from gbif_webdataset.formatting import format_count
 from gbif_webdataset.storage.atomic import atomic_file
@@ -180,7 +180,7 @@ class _Audit:
             for name in record.objects
         }
         for name in list_unrecorded(self._objects, recorded):
-            yield Finding(self._store.name_file(name), str(Difference.NOT_RECORDED))
+            yield Finding(to_text(self._store.name_file(name)), str(Difference.NOT_RECORDED))
 
     def list_findings(self) -> Iterator[Finding]:
         """The findings of all parts."""

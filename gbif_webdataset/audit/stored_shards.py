@@ -11,7 +11,7 @@ from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.terms.splits import SPLITS
 
-OF_SHARDS = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)|\.parts/.*")
+OF_SHARDS = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)|\.parts/.*", re.DOTALL)
 """Names that CreateWebDataset gives to objects; those of published shards have a digest."""
 
 

@@ -47,14 +47,14 @@ def find_unrecorded_files(
         connection.execute("CREATE TABLE named (file VARCHAR)")
         for file in filterfalse(PACK.fullmatch, _list_files(paths.output, "", started_ns)):
             if TEMPORARY in file and any(part.startswith(TEMPORARY) for part in file.split("/")):
-                yield Finding(_to_text(file), str(Difference.TEMPORARY))
+                yield Finding(to_text(file), str(Difference.TEMPORARY))
             elif file.startswith("images/"):
                 images.append(file)
                 if len(images) == BATCH_FILES:
                     _insert(connection, "present", images)
                     images.clear()
             elif file not in recorded and not _is_unrecorded(file):
-                yield Finding(_to_text(file), str(Difference.NOT_RECORDED))
+                yield Finding(to_text(file), str(Difference.NOT_RECORDED))
         _insert(connection, "present", images)
         for packed in _list_packed(paths, started_ns):
             _insert(connection, "present", packed)
@@ -94,11 +94,11 @@ def _is_unrecorded(file: str) -> bool:
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, files: Iterable[str]) -> None:
-    batch = pa.record_batch([arrow.to_text_array([_to_text(file) for file in files])], schema=SCHEMA)
+    batch = pa.record_batch([arrow.to_text_array([to_text(file) for file in files])], schema=SCHEMA)
     tables.insert_batches(connection, f"INSERT INTO {table} SELECT file FROM rows", SCHEMA, [batch])
 
 
-def _to_text(file: str) -> str:
+def to_text(file: str) -> str:
     """A path as text: bytes that are not UTF-8 are escapes, so that no ledger names it."""
     return file.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

@@ -1,4 +1,5 @@
 import csv
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +208,15 @@ def test_shards_at_an_address_are_read_there(folder: AuditedFolder) -> None:
     ]
     assert not paths.record("CreateWebDataset").exists()
     assert (root / "train/train-000007.tar").exists()
+
+
+def test_an_object_is_named_whatever_the_bytes_of_its_name_are(folder: AuditedFolder) -> None:
+    parts = Path(move(folder).prefix, ".parts")
+    parts.mkdir()
+    for name in (b"\xff.tar", b"a\nb.tar"):
+        (parts / os.fsdecode(name)).write_bytes(b"x")
+    audit(folder)
+    assert [row["file"] for row in read_table(folder)] == [f"file://{parts}/a\nb.tar", rf"file://{parts}/\xff.tar"]
 
 
 def test_an_address_that_cannot_be_reached_is_no_missing_shard(folder: AuditedFolder) -> None:
