@@ -39,7 +39,9 @@ class FolderStore:
             FileNotFoundError: there is no such file.
         """
         path = self._folder / name
-        if not path.is_file():
+        with self._explained():
+            is_file = path.is_file()
+        if not is_file:
             raise FileNotFoundError(name)
         with self._explained(), path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):

@@ -69,6 +69,20 @@ def test_reading_what_is_not_a_file_in_blocks_finds_no_file(store: FolderStore, 
         list(store.iterate(name))
 
 
+def test_a_file_whose_kind_cannot_be_read_gives_one_sentence_or_is_a_temporary_fault(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    store.put("a.txt", content("x"))
+    with pytest.raises(StoreError, match=f"^--to file://{tmp_path}/target: File name too long; choose"):
+        list(store.iterate("a" * 300))
+    monkeypatch.setattr(Path, "is_file", fail)
+    with pytest.raises(TemporaryStoreError, match="Stale file handle"):
+        list(store.iterate("a.txt"))
+
+
 def test_a_source_that_changed_leaves_no_file(store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"other")
     with pytest.raises(DamagedFileError):
