@@ -51,9 +51,16 @@ def read_samples(tar: Path) -> Iterator[list[Entry]]:
 
 def list_samples(archive: tarfile.TarFile) -> Iterator[list[Entry]]:
     """The members of each sample of an open tar, in their order."""
-    names = ((member.name.rpartition("."), member) for member in archive)
+    names = ((member.name.rpartition("."), member) for member in _list_members(archive))
     for _, members in groupby(names, key=lambda pair: pair[0][0]):
         yield [(extension, member.offset_data, member.size) for (_, _, extension), member in members]
+
+
+def _list_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members of an open tar, which tarfile would keep in memory until the tar is closed."""
+    while member := archive.next():
+        archive.members.clear()  # type: ignore[attr-defined]
+        yield member
 
 
 def read_index(path: Path) -> list[list[Entry]]:

@@ -1,10 +1,12 @@
+import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from gbif_webdataset.audit.check_file import Expected, Finding
-from gbif_webdataset.audit.check_shard import ExpectedShard, check_shard, read_samples
+from gbif_webdataset.audit.check_shard import ExpectedShard, check_shard, list_samples, read_samples
 from gbif_webdataset.storage.target_record import FileRecord
 from tests.support.audited_folder import AuditedFolder
 
@@ -33,6 +35,13 @@ def test_a_whole_shard_has_no_difference(folder: Path) -> None:
     assert check_shard(folder, expect(folder)) == []
     (first, *_), *_ = read_samples(folder / TAR)
     assert first == ("cls", 512, 1)
+
+
+@pytest.mark.parametrize("mode", ["r:", "r|"])
+def test_no_member_is_kept_in_memory(folder: Path, mode: Literal["r:", "r|"]) -> None:
+    with (folder / TAR).open("rb") as file, tarfile.open(fileobj=file, mode=mode) as archive:
+        kept = [len(vars(archive)["members"]) for _ in list_samples(archive)]
+    assert kept == [0, 0, 0]
 
 
 def test_changed_bytes_of_tar_and_index_are_found(folder: Path) -> None:
