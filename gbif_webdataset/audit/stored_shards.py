@@ -1,6 +1,5 @@
 """The address to which CreateWebDataset wrote its shards, and the objects that it has."""
 
-import re
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +8,7 @@ from gbif_webdataset.remote.recorded_objects import check_owner, list_objects
 from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import StoreAddress
-from gbif_webdataset.terms.splits import SPLITS
-
-OF_SHARDS = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)|\.parts/.*", re.DOTALL)
-"""Names that CreateWebDataset gives to objects; those of published shards have a digest."""
+from gbif_webdataset.terms.shard_names import find_shard
 
 
 class StoredShards:
@@ -55,5 +51,6 @@ class StoredShards:
 
 
 def list_unrecorded(listed: Collection[str], recorded: Collection[str]) -> Iterator[str]:
-    """The names of objects that are named like shards, although no record names them."""
-    return (name for name in sorted(listed) if OF_SHARDS.fullmatch(name) and name not in recorded)
+    """The names of objects that are named like those of CreateWebDataset, although no record names them."""
+    shards = (name for name in sorted(listed) if name.startswith(".parts/") or find_shard(name))
+    return (name for name in shards if name not in recorded)

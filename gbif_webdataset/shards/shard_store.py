@@ -7,7 +7,6 @@ others are never deleted.
 
 import functools
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,11 +22,10 @@ from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.shards.recipe import format_option
 from gbif_webdataset.shards.shard_files import PARTS, Shard
-from gbif_webdataset.terms.splits import SPLITS
+from gbif_webdataset.terms.shard_names import find_shard
 
 PUBLISHED = "dataset.json"
 """The list of a version that PublishDataset wrote to the same address."""
-PLAIN_NAME = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+\.(tar|idx|tar\.idx)")
 WRITE_TEST = ".write-test/object.txt"
 WORKERS = 16
 LIST_ATTEMPTS = 4
@@ -221,7 +219,7 @@ def _is_named(folder: Path, shard: Shard) -> bool:
 
 
 def _is_shard_name(name: str) -> bool:
-    return name.startswith(f"{PARTS}/") or PLAIN_NAME.fullmatch(name) is not None
+    return name.startswith(f"{PARTS}/") or bool(find_shard(name))
 
 
 def _has_plain_names(published: bytes) -> bool:
@@ -229,6 +227,6 @@ def _has_plain_names(published: bytes) -> bool:
     try:
         values = json.loads(published)
         names = [*(one["name"] for one in values["objects"]), *values.get("earlier", ())]
-        return any(PLAIN_NAME.fullmatch(name) for name in names)
+        return any(map(find_shard, names))
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return True

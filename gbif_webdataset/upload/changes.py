@@ -18,7 +18,7 @@ from gbif_webdataset.shards.sample_classes import CATEGORY_MAP
 from gbif_webdataset.storage.atomic import atomic_file, temporary_folder
 from gbif_webdataset.storage.tables import fetch_rows, insert_batches, open_database, parquet_source
 from gbif_webdataset.terms import columns
-from gbif_webdataset.upload.object_names import find_shard
+from gbif_webdataset.terms.shard_names import find_shard
 from gbif_webdataset.upload.published_version import PublishedVersion
 from gbif_webdataset.upload.version_numbers import Part
 

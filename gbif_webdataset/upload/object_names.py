@@ -7,23 +7,14 @@ path.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 
 from gbif_webdataset.remote.local_file import RecordedFile
-from gbif_webdataset.terms.splits import SPLITS
+from gbif_webdataset.terms.shard_names import find_shard
 from gbif_webdataset.upload.published_version import PublishedVersion
 
 VERSIONS = "versions"
 DIGEST_DIGITS = 8
-SHARD = re.compile(rf"({'|'.join(SPLITS)})/\1-\d+(?=\.)")
-ENDINGS = (".tar", ".idx", ".tar.idx")
-
-
-def find_shard(path: str) -> str:
-    """The path of a shard or one of its indexes without the ending, such as `train/train-000003`; empty for others."""
-    found = SHARD.match(path)
-    return found[0] if found and path.removeprefix(found[0]) in ENDINGS else ""
 
 
 def name_shard_files(

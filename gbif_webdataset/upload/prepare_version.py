@@ -14,10 +14,11 @@ from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.storage.checked_json import DamagedJsonError, digest_of, read_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
 from gbif_webdataset.storage.target_record import TargetRecord
+from gbif_webdataset.terms.shard_names import find_shard
 from gbif_webdataset.upload.adapt_files import TargetNames, adapt_files
 from gbif_webdataset.upload.changes import Changes
 from gbif_webdataset.upload.files_to_publish import list_files
-from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
+from gbif_webdataset.upload.object_names import name_other_files, name_shard_files
 from gbif_webdataset.upload.publish_options import PublishOptions, check_shards_address
 from gbif_webdataset.upload.published_version import NAME, ForeignListError, PublishedObject, PublishedVersion
 from gbif_webdataset.upload.version_numbers import order_version, propose_version

@@ -14,10 +14,10 @@ from gbif_webdataset.remote.store import Store, open_store
 from gbif_webdataset.remote.store_address import HUB, StoreAddress
 from gbif_webdataset.storage.checked_json import write_checked_json
 from gbif_webdataset.storage.paths import DatasetPaths
+from gbif_webdataset.terms.shard_names import find_shard
 from gbif_webdataset.upload.changes import Changes, NewVersion, count_first_version, find_changes, write_changes
 from gbif_webdataset.upload.files_to_publish import select_files
 from gbif_webdataset.upload.hub_repository import HubRepository
-from gbif_webdataset.upload.object_names import find_shard
 from gbif_webdataset.upload.prepare_version import (
     PreparedVersion,
     check_version,

@@ -26,7 +26,7 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.storage.target_record import TargetRecord
-from gbif_webdataset.upload.object_names import find_shard
+from gbif_webdataset.terms.shard_names import find_shard
 from gbif_webdataset.upload.published_version import NAME
 from gbif_webdataset.upload.server_copies import find_server_copies
 from tests.support.datasets import ROOT, Dataset

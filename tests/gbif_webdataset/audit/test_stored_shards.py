@@ -7,8 +7,6 @@ from gbif_webdataset.remote.address_claim import OWNER
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
-from gbif_webdataset.shards.shard_store import PLAIN_NAME
-from gbif_webdataset.terms.splits import SPLITS
 
 
 def test_the_objects_of_an_address_are_listed_and_named(tmp_path: Path) -> None:
@@ -25,14 +23,6 @@ def test_a_folder_that_is_not_mounted_is_not_a_folder_without_shards(tmp_path: P
     store = StoredShards(StoreAddress.parse(f"file://{tmp_path}/gone", option_name="--CreateWebDataset-to"), tmp_path)
     with pytest.raises(StoreError, match=rf"^--CreateWebDataset-to file://{tmp_path}/gone: there is no such folder; "):
         store.list_sizes()
-
-
-@pytest.mark.parametrize("ending", ["tar", "idx", "tar.idx"])
-def test_names_of_shards_are_those_that_createwebdataset_deletes(ending: str) -> None:
-    names = [
-        f"{split}/{split}{number}.{ending}" for split in SPLITS for number in ("-000000", "-1", "-000000-1a2b3c4d")
-    ]
-    assert list(list_unrecorded(names, ())) == sorted(name for name in names if PLAIN_NAME.fullmatch(name))
 
 
 def test_only_objects_that_are_named_like_shards_are_unrecorded() -> None:

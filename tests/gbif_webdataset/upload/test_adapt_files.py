@@ -6,9 +6,9 @@ import yaml
 
 from gbif_webdataset.errors import DamagedFileError
 from gbif_webdataset.remote.local_file import LocalFile
+from gbif_webdataset.terms.shard_names import find_shard
 from gbif_webdataset.upload.adapt_files import TargetNames, adapt_files
 from gbif_webdataset.upload.files_to_publish import list_files
-from gbif_webdataset.upload.object_names import find_shard
 from tests.support.publishable import Publishable
 
 CHANGED = "train/train-000001"

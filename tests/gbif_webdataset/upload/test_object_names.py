@@ -1,9 +1,7 @@
 from pathlib import Path
 
-import pytest
-
 from gbif_webdataset.remote.local_file import LocalFile
-from gbif_webdataset.upload.object_names import find_shard, name_other_files, name_shard_files
+from gbif_webdataset.upload.object_names import name_other_files, name_shard_files
 from gbif_webdataset.upload.published_version import PublishedObject, PublishedVersion
 
 
@@ -17,21 +15,6 @@ def files(**contents: str) -> dict[str, LocalFile]:
 def published(found: dict[str, LocalFile], names: dict[str, str], earlier: tuple[str, ...] = ()) -> PublishedVersion:
     objects = [PublishedObject(names[path], path, file.size, file.sha256) for path, file in found.items()]
     return PublishedVersion("id", "Moths", "1.0.0", objects, earlier=earlier)
-
-
-@pytest.mark.parametrize(
-    ("path", "shard"),
-    [
-        ("train/train-000003.tar", "train/train-000003"),
-        ("train/train-000003-1a2b3c4d.tar.idx", ""),
-        ("holdout/holdout-000000.idx", "holdout/holdout-000000"),
-        ("train/val-000000.tar", ""),
-        ("train/train-000000.txt", ""),
-        ("README.md", ""),
-    ],
-)
-def test_shards_and_indexes_are_told_from_other_files(path: str, shard: str) -> None:
-    assert find_shard(path) == shard
 
 
 def test_a_first_version_has_the_names_of_its_files() -> None:
