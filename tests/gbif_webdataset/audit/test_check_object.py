@@ -9,12 +9,16 @@ import pytest
 from gbif_webdataset.audit.check_file import Expected
 from gbif_webdataset.audit.check_object import ExpectedObject, check_object
 from gbif_webdataset.audit.stored_shards import StoredShards
+from gbif_webdataset.remote.address_claim import OWNER
 from gbif_webdataset.remote.folder_store import FolderStore
+from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import MAX_ATTEMPTS
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.storage.target_record import FileRecord
 from tests.support.audited_folder import AuditedFolder
+from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.object_servers import BUCKET
 from tests.support.stored_shards import move_shards
 
 TAR = "train/train-000001.tar"
@@ -205,3 +209,19 @@ def test_a_folder_that_is_not_mounted_any_more_has_lost_no_object(
             StoreError, match=r"^--CreateWebDataset-to file://.*: shards.json is missing there: is the disk"
         ):
             check(tmp_path, store, expected)
+
+
+def test_requests_that_fail_are_a_difference_only_if_those_for_other_objects_succeed(
+    tmp_path: Path, expected: ExpectedObject, proxy: FaultProxy
+) -> None:
+    bucket = StoredShards(StoreAddress.parse(f"s3://{BUCKET}/audited"), tmp_path / "dataset")
+    bucket.retries.pause = 0
+    for name in (TAR, OWNER):
+        bucket.store.put(name, LocalFile.of_content(Path(name), (tmp_path / "moths" / name).read_bytes()))
+    proxy.faults = [Fault("503", "GET", TAR, times=MAX_ATTEMPTS)]
+    assert check(tmp_path, bucket, expected) == []
+    proxy.faults = [Fault("503", "GET", TAR, times=1_000)]
+    assert [kind for _, kind, _ in check(tmp_path, bucket, expected)] == ["unreadable"]
+    proxy.faults = [Fault("503", "GET", "", times=1_000)]
+    with pytest.raises(StoreError, match=f"^--to s3://{BUCKET}/audited: {MAX_ATTEMPTS} attempts failed"):
+        check(tmp_path, bucket, expected)
