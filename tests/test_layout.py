@@ -24,6 +24,7 @@ BASE = {
     "errors",
     "formatting",
     "process_pool",
+    "read_ahead",
     "union_find",
     "terms",
     "storage",

@@ -15,8 +15,8 @@ from gbif_webdataset.read import dwca
 from gbif_webdataset.read.archive_checklist import find_checklist
 from gbif_webdataset.read.columns import RECORD_ID, ColumnSelection
 from gbif_webdataset.read.dwca import RECORDS, Archive
-from gbif_webdataset.read.read_ahead import read_ahead
 from gbif_webdataset.read.row_reader import RowReader
+from gbif_webdataset.read_ahead import read_ahead
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.storage.manifest_checklist import read_checklist
 from gbif_webdataset.storage.paths import DatasetPaths

@@ -9,8 +9,8 @@ from typing import IO, Self
 import numpy as np
 
 from gbif_webdataset.errors import ArchiveError
-from gbif_webdataset.read.read_ahead import read_ahead
 from gbif_webdataset.read.text_encodings import get_codec
+from gbif_webdataset.read_ahead import read_ahead
 
 BLOCK_BYTES = 1 << 20  # of the sizes tried the fastest: a block is in the processor's cache while it is parsed
 MAX_LINE_BYTES = 16 << 20

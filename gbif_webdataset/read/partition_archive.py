@@ -17,7 +17,6 @@ from gbif_webdataset.read.dwca import ASSOCIATED_MEDIA, MEDIA, RECORDS, Archive
 from gbif_webdataset.read.hash_partitions import Hashes, HashPartitions
 from gbif_webdataset.read.manifest_columns import ArchiveColumns
 from gbif_webdataset.read.media_linker import MediaLinker
-from gbif_webdataset.read.read_ahead import read_ahead
 from gbif_webdataset.read.record_slots import RecordSlots
 from gbif_webdataset.read.rejected_lines import RejectedLines
 from gbif_webdataset.read.row_batch import RowBatch
@@ -25,6 +24,7 @@ from gbif_webdataset.read.row_reader import RowReader
 from gbif_webdataset.read.same_occurrences import SameOccurrences
 from gbif_webdataset.read.urls import resolve_urls
 from gbif_webdataset.read.vernacular_names import VernacularNames
+from gbif_webdataset.read_ahead import read_ahead
 from gbif_webdataset.storage import arrow, tables
 from gbif_webdataset.terms.reasons import LineFault
 

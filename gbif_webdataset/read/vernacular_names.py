@@ -11,8 +11,8 @@ from gbif_webdataset.read.columns import RECORD_ID, ColumnSelection, cast_texts,
 from gbif_webdataset.read.dwca import Archive
 from gbif_webdataset.read.meta_xml import FileLayout
 from gbif_webdataset.read.raw_lines import ignore_progress
-from gbif_webdataset.read.read_ahead import read_ahead
 from gbif_webdataset.read.row_reader import RowReader
+from gbif_webdataset.read_ahead import read_ahead
 from gbif_webdataset.storage import arrow
 from gbif_webdataset.storage.tables import quote_text
 

@@ -2,8 +2,10 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
+from gbif_webdataset.read_ahead import read_ahead
 from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.store import Store
 from gbif_webdataset.remote.store_address import StoreAddress
@@ -45,8 +47,10 @@ class StoredFile(RecordedFile):
             yield block.getvalue()
 
     def _receive(self) -> Iterator[bytes]:
+        """The bytes as they arrive. A thread reads them: obstore panics if it is used while it asks for blocks."""
         try:
-            yield from self.store.iterate(self.name)
+            with closing(read_ahead(self.store.iterate(self.name), 1)) as pieces:
+                yield from pieces
         except TemporaryStoreError as error:  # which would otherwise be taken for one of the target
             raise TemporaryStoreError(f"{error} at {self.place}") from None
 

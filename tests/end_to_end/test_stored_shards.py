@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext as does_not_raise
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +22,17 @@ from gbif_webdataset.remote.folder_store import FolderStore
 from gbif_webdataset.remote.local_file import LocalFile, RecordedFile
 from gbif_webdataset.remote.object_store import ObjectStore
 from gbif_webdataset.remote.retries import Retries
+from gbif_webdataset.remote.s3_parts import PART_BYTES
 from gbif_webdataset.remote.store import open_store
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.storage.target_record import TargetRecord
 from gbif_webdataset.terms.shard_names import find_shard
-from gbif_webdataset.upload.published_version import NAME
+from gbif_webdataset.upload.published_version import NAME, PublishedObject
 from gbif_webdataset.upload.server_copies import find_server_copies
+from gbif_webdataset.upload.transfer import Transfer
+from gbif_webdataset.upload.upload_journal import UploadJournal
 from tests.support.datasets import ROOT, Dataset
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.gcs_front import GcsFront
@@ -171,6 +175,25 @@ def test_azure_copies_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with run_azurite(tmp_path) as url:
         create_container(url)
         copy_and_read(*(StoreAddress.parse(f"az://{BUCKET}/{name}", url) for name in ("shards", "moths")))
+
+
+def test_a_large_shard_in_a_bucket_of_s3_passes_to_azure_at_a_limited_speed(
+    tmp_path: Path, source: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", make_azurite_key())
+    name, data = "train/train-000000.tar", bytes(range(256)) * (PART_BYTES // 256 + 40_000)
+    local = LocalFile.of_content(Path(name), data)
+    open_store(source).put(name, local)
+    with run_azurite(tmp_path) as url:
+        create_container(url)
+        store = open_store(StoreAddress.parse(f"az://{BUCKET}/moths", url))
+        one = PublishedObject(name, name, local.size, local.sha256)
+        for sha256, expected in ((local.sha256, does_not_raise()), ("0" * 64, pytest.raises(DamagedFileError))):
+            file = StoredFile(Path(name), len(data), sha256, open_store(source), source)
+            with UploadJournal(tmp_path / f"{sha256}.journal") as journal, expected:
+                Transfer(store, Retries("--to az://moths", 0), 1 << 30).upload({one: file}, journal)
+            assert store.read(name) == data
 
 
 def test_google_copies_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

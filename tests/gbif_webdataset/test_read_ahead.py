@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gbif_webdataset.read.read_ahead import read_ahead
+from gbif_webdataset.read_ahead import read_ahead
 
 
 def test_the_items_come_in_their_order() -> None:
