@@ -1,6 +1,7 @@
 """Uploads in parts; tests/end_to_end/test_publish.py has faults and kills."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,10 @@ def test_parts_of_an_unfinished_upload_are_used_if_their_bytes_are_the_same(
         return upload_part(**options)
 
     monkeypatch.setattr(parts._client, "upload_part", note)
-    parts.put("a.tar", FILE)
+    paced: list[int] = []
+    parts.put("a.tar", replace(FILE, pace=paced.append))
     assert sent == [2, 3]
+    assert paced == [PART, len(DATA) - 2 * PART], "the first part is not sent, so nothing waits for it"
     assert client.get_object(**place)["Body"].read() == DATA
     assert list_unfinished(client, request.node.name) == []
 
