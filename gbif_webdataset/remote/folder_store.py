@@ -10,7 +10,14 @@ from pathlib import Path
 from gbif_webdataset.remote.local_file import LocalFile, RecordedFile, write_blocks
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
-from gbif_webdataset.storage.atomic import TEMPORARY, atomic_file, delete_unless_locked
+from gbif_webdataset.storage.atomic import (
+    TEMPORARY,
+    atomic_file,
+    delete_unless_locked,
+    place_file,
+    sync,
+    temporary_file,
+)
 
 BLOCK_BYTES = 8 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -79,13 +86,19 @@ class FolderStore:
         self.put(name, LocalFile.of_content(Path(name), content))
 
     def copy(self, source: str, name: str, size: int) -> None:
-        """Write a file with the bytes of another one, as a hard link if the file system has them."""
-        with self._explained(), atomic_file(self._folder / name) as temporary:
-            temporary.unlink()
+        """Write a file with the bytes of another one: as a hard link, with its permissions, or else as a new file."""
+        path = self._folder / name
+        with self._explained(), temporary_file(path) as temporary:
+            link = temporary.with_name(f"{temporary.name}-link")
             try:
-                temporary.hardlink_to(self._folder / source)
+                link.hardlink_to(self._folder / source)
+                link.replace(path)
+                sync(path.parent)
             except OSError:
                 shutil.copyfile(self._folder / source, temporary)
+                place_file(temporary, path)
+            finally:
+                link.unlink(missing_ok=True)  # it stays if `path` is the same file
 
     def find_size(self, name: str) -> int | None:
         """The size of a file in bytes; None if there is none."""

@@ -1,5 +1,6 @@
 import errno
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,35 @@ def test_a_file_is_copied_as_a_link_or_byte_by_byte(
     if not has_links:
         monkeypatch.setattr(Path, "hardlink_to", refuse)
     store.put("a/b.txt", content("hello"))
+    (tmp_path / "target/a/b.txt").chmod(0o440)
     for _ in range(2):  # the second copy is that of a run that was killed after the first
         store.copy("a/b.txt", "c/d.txt", 5)
         assert store.list_sizes() == {"a/b.txt": 5, "c/d.txt": 5}
+    assert (tmp_path / "target/a/b.txt").stat().st_mode & 0o777 == 0o440
     assert (tmp_path / "target/a/b.txt").samefile(tmp_path / "target/c/d.txt") == has_links
     store.delete(["a/b.txt"])
     assert store.read("c/d.txt") == b"hello"
     assert (store.find_size("c/d.txt"), store.find_size("a/b.txt")) == (5, None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its user")
+def test_a_file_of_another_user_is_copied() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store, source = FolderStore(StoreAddress.parse(f"file://{folder}")), Path(folder, "a.tar")
+        source.write_bytes(b"hello")
+        os.chown(source, 1001, -1)
+        source.chmod(0o666)
+        Path(folder).chmod(0o777)
+        if not (process := os.fork()):
+            try:
+                os.setuid(1002)
+                store.copy("a.tar", "b/a.tar", 5)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(process, 0)[1] == 0
+        assert store.read("b/a.tar") == b"hello"
+        assert source.stat().st_mode & 0o777 == 0o666
 
 
 def test_a_listed_file_that_is_gone_gives_one_sentence(store: FolderStore, tmp_path: Path) -> None:
