@@ -33,7 +33,8 @@ class StoreAddress:
 
     `container` is the bucket, the container, or the repository such as `me/moths`; empty for a folder. `prefix` is the
     path in it, without slashes at its ends, or the path on this machine. `endpoint` is the address of the server, or
-    empty for that of the cloud. `option_name` is the option that names the address.
+    empty for that of the cloud. `option_name` is the option that names the address. Errors name `given_address`, if the
+    address was made from one that the user has given.
     """
 
     scheme: str
@@ -41,6 +42,7 @@ class StoreAddress:
     prefix: str
     endpoint: str = ""
     option_name: str = "--to"
+    given_address: str = ""
 
     @classmethod
     def parse(cls, address: str, endpoint: str = "", option_name: str = "--to") -> Self:
@@ -83,7 +85,7 @@ class StoreAddress:
     @property
     def option(self) -> str:
         """The option of the address, for errors."""
-        return option_text(self.option_name, self.address)
+        return option_text(self.option_name, self.given_address or self.address)
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """Copies within a bucket or a folder, made by the server: the bytes do not pass through this machine."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.open_store import find_endpoint
@@ -28,7 +28,8 @@ def find_server_copies(files: Iterable[RecordedFile], target: StoreAddress) -> S
     source = next((file.address for file in files if isinstance(file, StoredFile)), None)
     if source is None or _find_bucket(source) != _find_bucket(target):
         return None
-    return ServerCopies(open_store(target.in_folder("/" if target.scheme == FOLDER else "")), source, target)
+    bucket = replace(target, prefix="/" if target.scheme == FOLDER else "", given_address=target.address)
+    return ServerCopies(open_store(bucket), source, target)
 
 
 def is_copied(file: RecordedFile, copies: ServerCopies | None) -> bool:

@@ -7,6 +7,7 @@ from gbif_webdataset.remote.folder_store import FolderStore
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.store import open_store
 from gbif_webdataset.remote.store_address import StoreAddress
+from gbif_webdataset.remote.store_errors import StoreError
 from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.upload.server_copies import find_server_copies, is_copied
 
@@ -24,6 +25,16 @@ def test_a_file_is_copied_between_folders_of_this_machine(tmp_path: Path) -> Non
     assert not is_copied(local, copies)
     copies.copy(file, "train/train-000000-1a.tar")
     assert FolderStore(target).read("train/train-000000-1a.tar") == b"data"
+
+
+def test_errors_name_the_address_of_the_target(tmp_path: Path) -> None:
+    source, target = StoreAddress.parse(f"file://{tmp_path}"), StoreAddress.parse(f"file://{tmp_path}/x/moths")
+    (tmp_path / "x").write_text("a file in the place of a folder")
+    file = StoredFile(Path("a.tar"), 4, "", FolderStore(source), source)
+    copies = find_server_copies([file], target)
+    assert copies is not None
+    with pytest.raises(StoreError, match=rf"^--to file://{tmp_path}/x/moths: "):
+        copies.copy(file, "train/a.tar")
 
 
 @pytest.mark.parametrize(
