@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.retries import Retries
@@ -108,14 +109,21 @@ class Transfer:
                 raise
 
     def check_sources(self, files: Iterable[RecordedFile]) -> None:
-        """Raise DamagedFileError if a file in a bucket or a folder has another size there than in its record."""
+        """Raise DamagedFileError if a file in a bucket or a folder has another size there than in its record.
+
+        Each file that is not listed with its size is asked for, because lists may be late.
+        """
         stored = [file for file in files if isinstance(file, StoredFile)]
         if not stored:
             return
-        by_object = {PublishedObject(file.name, file.name, file.size, file.sha256): file for file in stored}
-        retries = Retries(stored[0].address.option, self.retries.pause)
-        if changed := replace(self, store=stored[0].store, retries=retries).find_unlisted(by_object):
-            raise by_object[changed[0]].make_error()
+        store, retries = stored[0].store, replace(self.retries, place=stored[0].address.option, count=0)
+        try:
+            sizes = retries.run(store.list_sizes)
+            for file in stored:
+                if sizes.get(file.name) != file.size and retries.run(partial(store.find_size, file.name)) != file.size:
+                    raise file.make_error()
+        finally:
+            self.retries.count += retries.count
 
     def find_unlisted(self, objects: Iterable[PublishedObject]) -> list[PublishedObject]:
         """The objects that the target does not list with their size, though it is asked again, as lists may be late."""

@@ -1,13 +1,18 @@
 import threading
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gbif_webdataset.errors import DamagedFileError
+from gbif_webdataset.remote.folder_store import FolderStore
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
+from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
+from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.upload.published_version import PublishedObject
 from gbif_webdataset.upload.transfer import BandwidthLimit, MemoryLimit, Transfer
 from gbif_webdataset.upload.upload_journal import UploadJournal
@@ -156,3 +161,28 @@ def test_a_refusal_ends_uploads_that_wait_for_bandwidth(tmp_path: Path) -> None:
     with UploadJournal(tmp_path / "x.journal") as journal, pytest.raises(StoreError, match="refused"):
         sending.upload(found, journal)
     assert "x.tar" not in store.objects
+
+
+class LateStore(FolderStore):
+    """A folder whose first list fails, and whose later lists have nothing."""
+
+    failures = 1
+
+    def list_sizes(self) -> dict[str, int]:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise TemporaryStoreError("SlowDown")
+        return {}
+
+
+def test_sources_are_asked_for_if_their_list_is_late_and_repeated_requests_are_counted(tmp_path: Path) -> None:
+    address = StoreAddress.parse(f"file://{tmp_path}", option_name="--CreateWebDataset-to")
+    store, content = LateStore(address), LocalFile.of_content(Path("a.tar"), b"data")
+    store.put("a.tar", content)
+    sending = Transfer(store, Retries("--to s3://b", pause=0))
+    file = StoredFile(Path("a.tar"), content.size, content.sha256, store, address)
+    sending.check_sources([file])
+    assert sending.retries.count == 1
+    for other in (replace(file, size=5), replace(file, path=Path("missing.tar"))):
+        with pytest.raises(DamagedFileError, match=rf"^file://{tmp_path}/.*: changed since it was recorded"):
+            sending.check_sources([other])
