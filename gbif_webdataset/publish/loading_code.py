@@ -2,6 +2,7 @@
 
 import glob
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,10 +54,11 @@ def write_loading_code(
     by_split = {split: [shard.path for shard in shards if shard.split == split] for split in SPLITS}
     store = StoreAddress.parse(address) if address else None
     paths = {split: collapse_range(paths) for split, paths in by_split.items() if paths}
-    urls = {split: _read_from(store, path) if store else f"{folder}/{path}" for split, path in paths.items()}
+    place = _escape_braces(folder)
+    urls = {split: _read_from(store, path) if store else f"{place}/{path}" for split, path in paths.items()}
     split = next(iter(urls))
     if store:
-        place = store.prefix if store.scheme == FOLDER else store.address
+        place = glob.escape(store.prefix if store.scheme == FOLDER else store.address)
         files = _quote(f"{place}/{split}/{split}-??????.tar")  # names with a digest are longer
         line = f'load_dataset("webdataset", data_files={{"train": {files}}}, split="train")'
         hugging_face = stream = "\n".join(_write_generator(folder, split, urls[split], extensions))
@@ -76,12 +78,17 @@ def write_loading_code(
 def _read_from(store: StoreAddress, path: str) -> str:
     """What webdataset opens for a path at an address: a file, or a command of the cloud's own tools."""
     if store.scheme == FOLDER:
-        return f"{store.prefix}/{path}"
-    name = f"{store.prefix}/{path}" if store.prefix else path
-    values = {"address": f"{store.address}/{path}", "container": store.container, "name": name}
+        return f"{_escape_braces(store.prefix)}/{path}"
+    name = f"{_escape_braces(store.prefix)}/{path}" if store.prefix else path
+    values = {"address": f"{_escape_braces(store.address)}/{path}", "container": store.container, "name": name}
     is_plain = shlex.quote(store.address) == store.address  # braces, which webdataset expands, need no quotes then
     quoted = values if is_plain else {name: shlex.quote(value) for name, value in values.items()}
     return f"pipe:{READ_COMMANDS[store.scheme].format(**quoted)}"
+
+
+def _escape_braces(text: str) -> str:
+    """A text that webdataset, which expands braces, reads as it is."""
+    return re.sub(r"[\\{}]", r"\\\g<0>", text)
 
 
 def collapse_range(paths: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """The code that loads a dataset: its shards as ranges, and paths as strings of Python. tests/end_to_end/ runs it."""
 
 import ast
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +105,38 @@ def test_shards_at_an_address_are_read_by_the_tools_of_the_cloud(address: str, l
     assert f"samples = {code.webdataset_line}" in code.hugging_face
     assert 'from_directory("data/shards")' in code.hugging_face
     assert 'lambda row: {"image": row["jpg"] or row["png"]}' in code.hugging_face
+
+
+@pytest.mark.parametrize(
+    ("folder", "address", "start", "end"),
+    [
+        ("/mnt/a{1,2}\\b", "", "/mnt/a{1,2}\\b/", ""),
+        ("x", "file:///mnt/a{1,2}", "/mnt/a{1,2}/", ""),
+        ("x", "s3://bucket/a{1,2}", "pipe:aws s3 cp 's3://bucket/a{1,2}/", "' -"),
+        (
+            "x",
+            "az://moths/a{1,2}",
+            "pipe:az storage blob download --container-name moths --name 'a{1,2}/",
+            "' --no-progress --output none --file /dev/stdout",
+        ),
+    ],
+)
+def test_braces_in_a_folder_or_an_address_are_not_expanded(folder: str, address: str, start: str, end: str) -> None:
+    shardlists = pytest.importorskip("webdataset.shardlists")
+    code = write_loading_code(folder, make_shards(train=2), ["jpg"], address=address)
+    [url] = [node.value for node in ast.walk(ast.parse(code.webdataset_line)) if isinstance(node, ast.Constant)][:1]
+    assert shardlists.expand_urls(url) == [f"{start}train/train-00000{number}.tar{end}" for number in range(2)]
+
+
+def test_load_dataset_finds_files_in_a_folder_with_characters_of_patterns(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    (tmp_path / "a[1]" / "train").mkdir(parents=True)
+    shard = tmp_path / "a[1]" / "train" / "train-000000.tar"
+    shard.touch()
+    code = write_loading_code("x", make_shards(train=1), ["jpg"], address=f"file://{tmp_path}/a[1]")
+    constants = [node.value for node in ast.walk(ast.parse(code.hugging_face_line)) if isinstance(node, ast.Constant)]
+    [pattern] = [text for text in constants if "??????" in text]
+    assert fsspec.filesystem("file").glob(pattern) == [str(shard)]
 
 
 def test_a_command_with_quotes_is_expanded_by_webdataset() -> None:
