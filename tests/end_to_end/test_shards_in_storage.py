@@ -21,6 +21,7 @@ from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, SECRET
 from tests.support.slurm_cluster import Cluster
 from tests.support.slurm_dataset import OnSlurm
 from tests.support.small_disk import mount_disk
+from tests.tasks.test_compare import run as compare_datasets
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
 pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
@@ -226,6 +227,30 @@ def test_elements_of_slurm_jobs_write_the_same_objects(
         assert on_slurm.submit() == "nothing to do: everything is up to date\n"
         monkeypatch.setitem(cluster.environment, "AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         assert on_slurm.row("shards") == ["4", "0", "0", "0", "0"]
+
+
+@pytest.mark.slow
+def test_images_are_deleted_removed_and_compared_as_with_shards_on_the_disk(
+    dataset: Dataset, to: str, tmp_path: Path
+) -> None:
+    names = sorted(row["image_path"] for row in dataset.rows("verified.parquet") if row["valid"])
+    (tmp_path / "list.txt").write_text("\n".join(names[::5]))
+    local, options = dataset.copy(tmp_path / "local"), ("--DeleteImages-image-list", str(tmp_path / "list.txt"))
+    stored = (*options, "--CreateWebDataset-to", to)
+    dataset.make("--CreateWebDataset-to", to)
+    before = hash_objects(to)
+    local.make(*options)
+    dataset.make(*stored, "--ReportDataset-keep-images", "false")
+    assert hash_objects(to) == hash_shards(local) != before
+    assert not [path for path in (dataset.output / "images").rglob("*") if path.is_file()]
+    assert dataset.plan(*stored) == [NOTHING]
+    ended = compare_datasets("--old", str(local.output), "--new", str(dataset.output))
+    assert ended.returncode == 0, ended.stderr
+    assert dataset.rows("report/comparison.csv") == []
+    store_at(to).delete(["train/train-000000.tar"])
+    objects, record = hash_objects(to), (dataset.output / ".made" / f"{TASK}.json").read_bytes()
+    assert "this needs the images" in dataset.fail(*stored)
+    assert (hash_objects(to), (dataset.output / ".made" / f"{TASK}.json").read_bytes()) == (objects, record)
 
 
 @pytest.mark.slow
