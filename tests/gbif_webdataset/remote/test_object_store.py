@@ -14,7 +14,7 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.gcs_front import GcsFront
-from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_gcs_emulator, run_moto, run_rclone
+from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_gcs_emulator, run_moto
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
 boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
@@ -68,40 +68,6 @@ def test_google_deletes_several_objects_at_a_time(tmp_path: Path, monkeypatch: p
         store.delete(names)
         assert store.list_sizes() == {}
         assert not both.broken
-
-
-def test_an_object_is_read_by_requests_for_ranges_and_a_missing_one_differs_from_a_missing_bucket(
-    store: ObjectStore, url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(object_store, "RANGE_BYTES", 1_000)
-    for size in (2_999, 1_000, 0):
-        data = (bytes(range(256)) * 12)[:size]
-        store.put("large.tar", LocalFile.of_content(Path("large.tar"), data))
-        with FaultProxy(url) as proxy:
-            through = ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/{request.node.name}", proxy.url))
-            blocks = through.iterate("large.tar")
-            assert b"".join(blocks) == data
-            assert proxy.count("GET") == (1 + 3 if size > 1_000 else 1)
-    store.put("large.tar", LocalFile.of_content(Path("large.tar"), bytes(2_000)))
-    blocks = store.iterate("large.tar")
-    assert next(blocks) == bytes(1_000)
-    store.delete(["large.tar"])
-    with pytest.raises(FileNotFoundError):
-        next(blocks)
-    with pytest.raises(FileNotFoundError):
-        list(store.iterate("missing.tar"))
-    with pytest.raises(StoreError, match="there is no such bucket"):
-        list(ObjectStore(StoreAddress.parse("s3://no-such-bucket/x", url)).iterate("large.tar"))
-
-
-def test_a_server_without_ranges_sends_whole_objects(
-    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(object_store, "RANGE_BYTES", 1_000)
-    with run_rclone(tmp_path) as url:
-        of_rclone = ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/x", url))
-        of_rclone.put("large.tar", LocalFile.of_content(Path("large.tar"), b"0123456789" * 250))
-        assert b"".join(of_rclone.iterate("large.tar")) == b"0123456789" * 250
 
 
 def test_objects_have_the_media_type_of_their_file(
