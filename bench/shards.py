@@ -25,6 +25,7 @@ from PIL import Image
 
 from bench import publish, real_photos, runs
 from bench.runs import Run
+from gbif_webdataset.remote.address_claim import CLAIM
 
 SIDE = 450  # pixels of the shorter side
 SIZES = {2048: 600, 1024: 1200, 500: 6000}  # photos of each width
@@ -85,6 +86,7 @@ def _compare_direct(server: str, folder: Path, count: int, rounds: int) -> None:
 
     def make(*to: str) -> Run:
         _empty(folder / "shards")
+        (folder / CLAIM).unlink(missing_ok=True)  # every server is a new one
         return runs.timed([sys.executable, "-m", "bench.shards", "make", str(folder), "2", *to])
 
     def make_in_bucket() -> Run:
