@@ -140,7 +140,7 @@ def test_uploads_to_both_servers_are_compared_with_rclone(
     for name in publish.SERVERS:
         part = printed.partition(f"10 objects of 1 MB, {name}")[2]
         assert re.search(r"\d\.\d\d of rclone's speed", part)
-        assert re.search(r"[1-9]\d+ MiB for a tenth of the objects, [1-9]\d+ MiB for all", part)
+        assert re.search(r"[1-9][\d,]+ MiB for a tenth of the objects, [1-9][\d,]+ MiB for all", part)
         assert re.search(r"nothing to do for 10 objects: \d+\.\d s", part)
 
 
