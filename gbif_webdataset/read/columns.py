@@ -61,7 +61,8 @@ class ColumnSelection:
         indexes = dict(self.indexes)
         for name in names:
             found = [column.index for column in layout.columns if column.name == name and column.index is not None]
-            indexes |= {f"{name}#{number}": index for number, index in enumerate(found[1:], 2)}
+            distinct = dict.fromkeys(found)  # a damaged descriptor may name one field thousands of times
+            indexes |= {f"{name}#{number}": index for number, index in enumerate([*distinct][1:], 2)}
         return replace(self, indexes=indexes)
 
     def list_variants(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -101,7 +102,8 @@ class ColumnSelection:
 
 def coalesce_columns(rows: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
     """For each row the value of the first of these columns that is not null."""
-    columns = [rows.column(name) for name in names if name in rows.column_names]
+    present = set(rows.column_names)
+    columns = [rows.column(name) for name in names if name in present]
     if not columns:
         return pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
     return columns[0] if len(columns) == 1 else pc.coalesce(*map(arrow.decode_dictionary, columns))

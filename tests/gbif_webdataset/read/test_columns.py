@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,6 +50,12 @@ def test_columns_are_selected_with_their_positions_and_defaults() -> None:
     assert selection.names == {RECORD_ID, "gbifID", "a", "b", "c"}
     types = [pa.string(), pa.string(), RECURRING, RECURRING]
     assert selection.schema == pa.schema(list(zip(selection.indexes, types, strict=True)))
+
+
+def test_a_field_that_a_descriptor_names_again_and_again_is_read_once() -> None:
+    layout = replace(LAYOUT, columns=(Column("a", 1, None), Column("a", 3, None), *[Column("a", 1, None)] * 30_000))
+    selection = ColumnSelection.from_layout(layout, ["a"]).add_variants(layout, ["a"])
+    assert selection.indexes == {RECORD_ID: 0, "a": 1, "a#2": 3}
 
 
 def test_defaults_fill_empty_fields_and_missing_columns_and_nothing_else() -> None:
