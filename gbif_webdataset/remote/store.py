@@ -7,7 +7,10 @@ from typing import Protocol
 from gbif_webdataset.remote.folder_store import FolderStore
 from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.object_store import ObjectStore
+from gbif_webdataset.remote.retries import Retries
 from gbif_webdataset.remote.store_address import FOLDER, StoreAddress, check_packages
+
+LIST_ATTEMPTS = 4
 
 
 class Store(Protocol):
@@ -67,3 +70,18 @@ def open_store(address: StoreAddress) -> Store:
     """
     check_packages(address.scheme, address.option_name)
     return FolderStore(address) if address.scheme == FOLDER else ObjectStore(address)
+
+
+def find_unlisted(store: Store, retries: Retries, sizes: Mapping[str, int]) -> list[str]:
+    """The objects that are not listed with their sizes, though the store is asked again, as lists may be late.
+
+    Raises:
+        StoreError: the store cannot be listed.
+    """
+    for attempt in range(LIST_ATTEMPTS):
+        if attempt:
+            retries.pause_before_repeat(attempt - 1)
+        listed = retries.run(store.list_sizes)
+        if not (unlisted := [name for name, size in sizes.items() if listed.get(name) != size]):
+            return []
+    return unlisted

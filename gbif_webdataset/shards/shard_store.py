@@ -17,7 +17,7 @@ from gbif_webdataset.process_pool import run_apart
 from gbif_webdataset.remote.address_claim import CLAIM, OWNER, Claim, lost_owner_error, read_claim, write_claim
 from gbif_webdataset.remote.local_file import LocalFile
 from gbif_webdataset.remote.retries import Retries
-from gbif_webdataset.remote.store import Store, open_store
+from gbif_webdataset.remote.store import Store, find_unlisted, open_store
 from gbif_webdataset.remote.store_address import FOLDER, StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from gbif_webdataset.shards.recipe import format_option
@@ -28,7 +28,6 @@ PUBLISHED = "dataset.json"
 """The list of a version that PublishDataset wrote to the same address."""
 WRITE_TEST = ".write-test/object.txt"
 WORKERS = 16
-LIST_ATTEMPTS = 4
 
 
 class ShardStore:
@@ -151,14 +150,7 @@ class ShardStore:
             part.replace(final)
 
     def _find_unlisted(self, sizes: Mapping[str, int]) -> list[str]:
-        """The objects that are not listed with their sizes, though the store is asked again, as lists may be late."""
-        for attempt in range(LIST_ATTEMPTS):
-            if attempt:
-                self._retries.pause_before_repeat(attempt - 1)
-            listed = self._list_sizes()
-            if not (unlisted := [name for name, size in sizes.items() if listed.get(name) != size]):
-                return []
-        return unlisted
+        return find_unlisted(self._store, self._retries, sizes)
 
     def _read(self, name: str) -> bytes | None:
         return self._retries.run(lambda: self._store.read(name))

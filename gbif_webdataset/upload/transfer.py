@@ -10,7 +10,7 @@ from functools import partial
 
 from gbif_webdataset.remote.local_file import RecordedFile
 from gbif_webdataset.remote.retries import Retries
-from gbif_webdataset.remote.store import Store
+from gbif_webdataset.remote.store import Store, find_unlisted
 from gbif_webdataset.remote.store_errors import TemporaryStoreError
 from gbif_webdataset.remote.stored_file import StoredFile
 from gbif_webdataset.upload.published_version import PublishedObject
@@ -20,7 +20,6 @@ from gbif_webdataset.upload.upload_journal import UploadJournal
 WORKERS = 16
 MAX_BYTES_AT_ONCE = 256 << 20
 """Bytes of the files that are in memory at the same time; a larger file is alone."""
-LIST_ATTEMPTS = 4
 
 
 class BandwidthLimit:
@@ -127,14 +126,9 @@ class Transfer:
 
     def find_unlisted(self, objects: Iterable[PublishedObject]) -> list[PublishedObject]:
         """The objects that the target does not list with their size, though it is asked again, as lists may be late."""
-        expected = list(objects)
-        for attempt in range(LIST_ATTEMPTS):
-            if attempt:
-                self.retries.pause_before_repeat(attempt - 1)
-            sizes = self.retries.run(self.store.list_sizes)
-            if not (unlisted := [one for one in expected if sizes.get(one.name) != one.bytes]):
-                return []
-        return unlisted
+        by_name = {one.name: one for one in objects}
+        sizes = {name: one.bytes for name, one in by_name.items()}
+        return [by_name[name] for name in find_unlisted(self.store, self.retries, sizes)]
 
     def _put(self, name: str, file: RecordedFile) -> None:
         if self.copies is not None and isinstance(file, StoredFile):

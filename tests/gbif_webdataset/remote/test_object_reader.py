@@ -1,6 +1,5 @@
 """Objects of a bucket that are read in ranges."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,9 @@ from gbif_webdataset.remote.object_store import ObjectStore
 from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError
 from tests.support.fault_proxy import FaultProxy
-from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_moto, run_rclone
+from tests.support.object_servers import BUCKET, run_rclone
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
-
-
-@pytest.fixture
-def store(url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    for name, value in S3_ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    return ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/{request.node.name}", url))
 
 
 def test_an_object_is_read_by_requests_for_ranges_and_a_missing_one_differs_from_a_missing_bucket(

@@ -1,7 +1,6 @@
 """Requests to a bucket; tests/end_to_end/test_publish.py has faults, kills and the other servers."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,23 +13,10 @@ from gbif_webdataset.remote.store_address import StoreAddress
 from gbif_webdataset.remote.store_errors import StoreError, TemporaryStoreError
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.gcs_front import GcsFront
-from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_gcs_emulator, run_moto
+from tests.support.object_servers import BUCKET, S3_ENVIRONMENT, run_gcs_emulator
 
 pytest.importorskip("obstore", reason="optional: needs pip install -e .[cloud]")
 boto3 = pytest.importorskip("boto3", reason="optional: needs pip install -e .[cloud]")
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
-
-
-@pytest.fixture
-def store(url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    for name, value in S3_ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    return ObjectStore(StoreAddress.parse(f"s3://{BUCKET}/{request.node.name}", url))
 
 
 def content(text: str, name: str = "x.csv") -> LocalFile:
